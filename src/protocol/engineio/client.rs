@@ -1,0 +1,325 @@
+//! A session as the client sees it: the counterpart of [`super::server`], with the same contract.
+
+use super::open::Open;
+use super::packet::{Data, Packet};
+use crate::reason::Reason;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    /// Whether to begin with polling; else the session opens over a WebSocket.
+    pub(crate) polling: bool,
+    /// Whether to upgrade from polling to WebSocket where the server offers it.
+    pub(crate) upgrade: bool,
+    /// How long the probe of an upgrade may take.
+    pub(crate) upgrade_timeout: Duration,
+}
+
+/// Over what something came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Via {
+    Polling,
+    WebSocket,
+}
+
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The poll that was asked for has been answered, and its packets are handled.
+    Polled,
+    /// The POST that was asked for has been answered.
+    Posted,
+    /// The WebSocket that was asked for is connected.
+    Connected,
+    /// A packet waits for the server.
+    Queued,
+    /// A request failed, or the WebSocket is gone.
+    Lost(Via, Reason),
+    /// The session is to end.
+    Close,
+    Timeout,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// The session is open.
+    Opened(Open),
+    /// Ask the server for packets.
+    Poll,
+    /// Post what is queued, then say [`Input::Posted`].
+    Post,
+    /// Connect a WebSocket with this session's id, to upgrade.
+    Connect,
+    /// Write a packet on the WebSocket, past the queue.
+    Write(Packet<'static>),
+    /// Append a packet to the queue.
+    Send(Packet<'static>),
+    /// The queue goes out over the WebSocket from now on.
+    Attach,
+    /// Close the WebSocket once what was written to it has left.
+    HangUp,
+    /// The session has ended. Comes once.
+    Closed(Reason),
+}
+
+#[derive(Debug)]
+enum State {
+    /// The open packet has not come.
+    Opening,
+    Polling(Polling),
+    WebSocket,
+    /// A POST is under way, and another one has to take the close packet.
+    Closing,
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Polling {
+    polls: bool,
+    posts: bool,
+    queued: bool,
+    upgrade: Upgrade,
+}
+
+#[derive(Debug, Default, PartialEq)]
+enum Upgrade {
+    #[default]
+    None,
+    Probing {
+        deadline: Instant,
+    },
+    /// The server has answered the probe: requests under way are waited for, none begins.
+    Pausing,
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    config: Config,
+    state: State,
+    patience: Duration,
+    /// A ping must come by then.
+    silence: Option<Instant>,
+    outputs: VecDeque<Output>,
+}
+
+impl Client {
+    /// A session whose first request is under way: a poll, or a WebSocket.
+    pub(crate) fn new(config: Config) -> Client {
+        Client {
+            config,
+            state: State::Opening,
+            patience: Duration::ZERO,
+            silence: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Polled => {
+                if let State::Polling(polling) = &mut self.state {
+                    polling.polls = false;
+                }
+                self.turn();
+            }
+            Input::Posted => {
+                match &mut self.state {
+                    State::Polling(polling) => polling.posts = false,
+                    State::Closing => {
+                        self.state = State::Closed;
+                        self.outputs.push_back(Output::Post);
+                    }
+                    _ => {}
+                }
+                self.turn();
+            }
+            Input::Connected => {
+                if matches!(self.state, State::Polling(_)) {
+                    self.outputs.push_back(Output::Write(Packet::Ping("probe")));
+                }
+            }
+            Input::Queued => {
+                if let State::Polling(polling) = &mut self.state {
+                    polling.queued = true;
+                }
+                self.turn();
+            }
+            Input::Lost(via, reason) => self.on_lost(via, reason),
+            Input::Close => self.on_close(),
+            Input::Timeout => self.on_timeout(now),
+        }
+    }
+
+    /// Takes a packet, and gives it back if it is a message.
+    pub(crate) fn receive<'a>(
+        &mut self,
+        now: Instant,
+        via: Via,
+        packet: Packet<'a>,
+    ) -> Option<Data<'a>> {
+        if matches!(self.state, State::Opening) {
+            self.on_open(now, packet);
+            return None;
+        }
+        if let (State::Polling(polling), Via::WebSocket) = (&mut self.state, via) {
+            match (packet, &polling.upgrade) {
+                (Packet::Pong("probe"), Upgrade::Probing { .. }) => {
+                    polling.upgrade = Upgrade::Pausing;
+                    self.turn();
+                }
+                _ => self.on_lost(via, Reason::TransportError),
+            }
+            return None;
+        }
+        match packet {
+            Packet::Message(data) if self.is_open() => return Some(data),
+            Packet::Ping(_) => {
+                self.silence = Some(now + self.patience);
+                self.outputs.push_back(Output::Send(Packet::Pong("")));
+            }
+            Packet::Close => self.close(Reason::ServerDisconnect),
+            _ => {}
+        }
+        None
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if self.outputs.is_empty() {
+            self.outputs = VecDeque::new();
+        }
+        output
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let probe = match &self.state {
+            State::Polling(Polling {
+                upgrade: Upgrade::Probing { deadline },
+                ..
+            }) => Some(*deadline),
+            _ => None,
+        };
+        match (self.silence, probe) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Polling(_) | State::WebSocket)
+    }
+
+    fn on_open(&mut self, now: Instant, packet: Packet<'_>) {
+        let open = match packet {
+            Packet::Open(text) => serde_json::from_str::<Open>(text).ok(),
+            _ => None,
+        };
+        let Some(open) = open.filter(|it| it.ping_interval > 0 && it.ping_timeout > 0) else {
+            return self.close(Reason::TransportError);
+        };
+        let patience = open.ping_interval.saturating_add(open.ping_timeout);
+        // A server that never pings is not noticed to be dead; a day is for ever here.
+        self.patience = Duration::from_millis(patience.min(24 * 3600 * 1000));
+        self.silence = Some(now + self.patience);
+        let offered = open.upgrades.iter().any(|it| it == "websocket");
+        self.outputs.push_back(Output::Opened(open));
+        if !self.config.polling {
+            self.state = State::WebSocket;
+            self.outputs.push_back(Output::Attach);
+            return;
+        }
+        let mut polling = Polling {
+            // The answer that holds the open packet is still being handled.
+            polls: true,
+            ..Polling::default()
+        };
+        if offered && self.config.upgrade {
+            polling.upgrade = Upgrade::Probing {
+                deadline: now + self.config.upgrade_timeout,
+            };
+            self.outputs.push_back(Output::Connect);
+        }
+        self.state = State::Polling(polling);
+    }
+
+    /// Begins the requests that may begin, or finishes the upgrade when none is left.
+    fn turn(&mut self) {
+        let State::Polling(polling) = &mut self.state else {
+            return;
+        };
+        if polling.upgrade == Upgrade::Pausing {
+            if !polling.polls && !polling.posts {
+                self.state = State::WebSocket;
+                self.outputs.push_back(Output::Write(Packet::Upgrade));
+                self.outputs.push_back(Output::Attach);
+            }
+            return;
+        }
+        if !polling.posts && std::mem::take(&mut polling.queued) {
+            polling.posts = true;
+            self.outputs.push_back(Output::Post);
+        }
+        if !polling.polls {
+            polling.polls = true;
+            self.outputs.push_back(Output::Poll);
+        }
+    }
+
+    fn on_lost(&mut self, via: Via, reason: Reason) {
+        match (&mut self.state, via) {
+            // A failed upgrade leaves the session where it was.
+            (State::Polling(polling), Via::WebSocket) => {
+                if polling.upgrade != Upgrade::None {
+                    polling.upgrade = Upgrade::None;
+                    self.outputs.push_back(Output::HangUp);
+                    self.turn();
+                }
+            }
+            (State::WebSocket, Via::Polling) => {}
+            _ => self.close(reason),
+        }
+    }
+
+    fn on_close(&mut self) {
+        let mut waits = false;
+        if self.is_open() {
+            self.outputs.push_back(Output::Send(Packet::Close));
+            if let State::Polling(polling) = &self.state {
+                waits = polling.posts;
+                if !polling.posts {
+                    self.outputs.push_back(Output::Post);
+                }
+            }
+        }
+        self.close(Reason::ClientDisconnect);
+        if waits {
+            self.state = State::Closing;
+        }
+    }
+
+    fn on_timeout(&mut self, now: Instant) {
+        if self.silence.is_some_and(|at| at <= now) {
+            return self.close(Reason::PingTimeout);
+        }
+        if let State::Polling(polling) = &self.state
+            && matches!(polling.upgrade, Upgrade::Probing { deadline } if deadline <= now)
+        {
+            self.on_lost(Via::WebSocket, Reason::TransportError);
+        }
+    }
+
+    fn close(&mut self, reason: Reason) {
+        let hang_up = match &self.state {
+            State::Closing | State::Closed => return,
+            State::WebSocket => true,
+            State::Opening => !self.config.polling,
+            State::Polling(polling) => polling.upgrade != Upgrade::None,
+        };
+        if hang_up {
+            self.outputs.push_back(Output::HangUp);
+        }
+        self.silence = None;
+        self.state = State::Closed;
+        self.outputs.push_back(Output::Closed(reason));
+    }
+}

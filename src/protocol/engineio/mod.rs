@@ -1,0 +1,14 @@
+//! Engine.IO 4: packets, polling payloads, the handshake, and the session of each side.
+
+/// What the server's session is tested against.
+#[cfg(test)]
+pub(crate) mod client;
+pub(crate) mod open;
+pub(crate) mod packet;
+pub(crate) mod payload;
+pub(crate) mod server;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use open::Open;
+pub(crate) use packet::{Data, Packet};

@@ -1,0 +1,144 @@
+//! Engine.IO packets (engine.io-protocol, "Packet encoding").
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::borrow::Cow;
+use std::fmt;
+
+/// What a message carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Data<'a> {
+    Text(&'a str),
+    Binary(Cow<'a, [u8]>),
+}
+
+/// One Engine.IO packet, borrowed from where it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Packet<'a> {
+    /// The handshake, as JSON text.
+    Open(&'a str),
+    Close,
+    Ping(&'a str),
+    Pong(&'a str),
+    Message(Data<'a>),
+    Upgrade,
+    Noop,
+}
+
+/// Why bytes are no packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Invalid {
+    Empty,
+    Type,
+    Base64,
+    Utf8,
+}
+
+impl<'a> Packet<'a> {
+    /// Reads a packet from the text of a WebSocket message, or from one part of a payload.
+    pub(crate) fn decode(text: &'a str) -> Result<Packet<'a>, Invalid> {
+        let Some(kind) = text.as_bytes().first() else {
+            return Err(Invalid::Empty);
+        };
+        // Every type is one ASCII byte, so the rest starts at a character's border once it matched.
+        let rest = || &text[1..];
+        match kind {
+            b'0' => Ok(Packet::Open(rest())),
+            b'1' => Ok(Packet::Close),
+            b'2' => Ok(Packet::Ping(rest())),
+            b'3' => Ok(Packet::Pong(rest())),
+            b'4' => Ok(Packet::Message(Data::Text(rest()))),
+            b'5' => Ok(Packet::Upgrade),
+            b'6' => Ok(Packet::Noop),
+            b'b' => {
+                let bytes = STANDARD.decode(rest()).map_err(|_| Invalid::Base64)?;
+                Ok(Packet::Message(Data::Binary(Cow::Owned(bytes))))
+            }
+            _ => Err(Invalid::Type),
+        }
+    }
+
+    /// Writes the packet as text; bytes become base64, as in a payload.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let (kind, text) = match self {
+            Packet::Open(text) => (b'0', *text),
+            Packet::Close => (b'1', ""),
+            Packet::Ping(text) => (b'2', *text),
+            Packet::Pong(text) => (b'3', *text),
+            Packet::Message(Data::Text(text)) => (b'4', *text),
+            Packet::Message(Data::Binary(bytes)) => return encode_base64(bytes, out),
+            Packet::Upgrade => (b'5', ""),
+            Packet::Noop => (b'6', ""),
+        };
+        out.push(kind);
+        out.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Writes a binary message for a transport that carries text only.
+pub(crate) fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'b');
+    let start = out.len();
+    let length = base64::encoded_len(bytes.len(), true).unwrap_or(0);
+    out.resize(start + length, 0);
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]);
+    debug_assert_eq!(written, Ok(length));
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Invalid::Empty => "an empty packet",
+            Invalid::Type => "an unknown packet type",
+            Invalid::Base64 => "wrong base64",
+            Invalid::Utf8 => "text that is not UTF-8",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn arbitrary() -> impl Strategy<Value = (u8, String, Vec<u8>)> {
+        (0..8u8, any::<String>(), any::<Vec<u8>>())
+    }
+
+    fn build<'a>(kind: u8, text: &'a str, bytes: &'a [u8]) -> Packet<'a> {
+        match kind {
+            0 => Packet::Open(text),
+            1 => Packet::Close,
+            2 => Packet::Ping(text),
+            3 => Packet::Pong(text),
+            4 => Packet::Message(Data::Text(text)),
+            5 => Packet::Upgrade,
+            6 => Packet::Noop,
+            _ => Packet::Message(Data::Binary(Cow::Borrowed(bytes))),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_packet_decodes_to_itself((kind, text, bytes) in arbitrary()) {
+            let packet = build(kind, &text, &bytes);
+            let mut encoded = Vec::new();
+            packet.encode(&mut encoded);
+            let encoded = String::from_utf8(encoded).unwrap();
+            prop_assert_eq!(Packet::decode(&encoded), Ok(packet));
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>()) {
+            let _ = Packet::decode(&text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_packet_is_named() {
+        assert_eq!(Packet::decode(""), Err(Invalid::Empty));
+        assert_eq!(Packet::decode("abc"), Err(Invalid::Type));
+        assert_eq!(Packet::decode("é"), Err(Invalid::Type));
+        assert_eq!(Packet::decode("b!!!!"), Err(Invalid::Base64));
+    }
+}

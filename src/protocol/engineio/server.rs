@@ -1,0 +1,546 @@
+//! A session as the server sees it: transport, polls, upgrade, heartbeat and close.
+//!
+//! The machine is told what arrived and what time it is ([`Server::handle`]), is asked what to do
+//! about it ([`Server::poll`]) until there is nothing more, and says when it wants to be called
+//! again ([`Server::next_timeout`]). The packets that wait for the client are not kept here: the
+//! driver has a queue of them, which [`Output::Send`] appends to and [`Answer::Queued`] takes from.
+
+use super::packet::{Data, Packet};
+use crate::reason::Reason;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// How long the close packet waits for a poll that takes it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a poll waits while an upgrade is under way, as in the reference implementation.
+const NOOP_DELAY: Duration = Duration::from_millis(100);
+
+/// How late a ping may be sent without that being a pause of the process.
+const LATENESS: Duration = Duration::from_millis(10);
+
+/// One HTTP exchange or one WebSocket connection; the driver gives the number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Channel(pub(crate) u64);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    pub(crate) ping_interval: Duration,
+    pub(crate) ping_timeout: Duration,
+    pub(crate) upgrade_timeout: Duration,
+}
+
+/// What happened to the session.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A GET; `queued` says whether packets wait for the client.
+    Poll { channel: Channel, queued: bool },
+    /// A POST; its packets follow by [`Server::receive`], then [`Input::Posted`].
+    Post(Channel),
+    /// The packets of a POST are handled.
+    Posted(Channel),
+    /// A WebSocket with this session's id.
+    WebSocket(Channel),
+    /// What came over a channel is no packet.
+    Invalid,
+    /// A channel's connection went away.
+    Lost { channel: Channel, reason: Reason },
+    /// A packet waits for the client.
+    Queued,
+    /// An answer took the last packet that waited.
+    Drained,
+    /// The session is to end, for this reason.
+    Close(Reason),
+    /// The server ends. The client is not told that its session does, so that it comes back.
+    Shutdown,
+    /// The time that `next_timeout` gave has come.
+    Timeout,
+}
+
+/// What is to be done about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Answer(Channel, Answer),
+    /// Append a packet to the queue.
+    Send(Packet<'static>),
+    /// Write the answer to a probe on a WebSocket that does not carry the session yet.
+    Probed(Channel),
+    /// The queue goes out over this WebSocket from now on.
+    Attach(Channel),
+    /// Close a WebSocket once what was written to it has left.
+    HangUp(Channel),
+    /// The session has ended. Comes once.
+    Closed(Reason),
+    /// Nothing more will come of this session: forget it.
+    Gone,
+}
+
+/// The answer to an HTTP request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The packets that wait, as a payload.
+    Queued,
+    /// A payload of one noop packet.
+    Noop,
+    /// A payload of one close packet.
+    Close,
+    /// `ok`, to a POST.
+    Ok,
+    /// 400 without a body: two polls, or two POSTs, at once.
+    Overlap,
+    /// 400 with the code for a transport that is not the session's.
+    Mismatch,
+}
+
+#[derive(Debug)]
+enum State {
+    Polling(Polling),
+    WebSocket(Channel),
+    /// The close packet waits for a poll.
+    Closing {
+        until: Instant,
+    },
+    /// Over; a POST may still be waiting for its answer.
+    Closed {
+        post: Option<Channel>,
+    },
+}
+
+#[derive(Debug, Default)]
+struct Polling {
+    poll: Option<Channel>,
+    post: Option<Channel>,
+    upgrade: Option<Upgrade>,
+}
+
+/// A WebSocket that is about to replace polling.
+#[derive(Debug)]
+struct Upgrade {
+    channel: Channel,
+    probed: bool,
+    deadline: Instant,
+    /// When a poll that waits is answered with a noop.
+    noop_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Heartbeat {
+    /// A ping is sent at this time.
+    Quiet(Instant),
+    /// A pong must come by then.
+    Pinged {
+        until: Instant,
+        extended: bool,
+    },
+    /// Reading from the client has stopped by our own choice: whatever is due waits that long.
+    Suspended {
+        since: Instant,
+        at: Instant,
+        pinged: bool,
+    },
+    Off,
+}
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    config: Config,
+    state: State,
+    heartbeat: Heartbeat,
+    outputs: VecDeque<Output>,
+}
+
+impl Server {
+    /// A session that was opened by a polling request.
+    pub(crate) fn polling(now: Instant, config: Config) -> Server {
+        Server::new(now, config, State::Polling(Polling::default()))
+    }
+
+    /// A session that was opened by a WebSocket.
+    pub(crate) fn websocket(now: Instant, config: Config, channel: Channel) -> Server {
+        Server::new(now, config, State::WebSocket(channel))
+    }
+
+    fn new(now: Instant, config: Config, state: State) -> Server {
+        let heartbeat = Heartbeat::Quiet(now + config.ping_interval);
+        Server {
+            config,
+            state,
+            heartbeat,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Poll { channel, queued } => self.on_poll(now, channel, queued),
+            Input::Post(channel) => self.on_post(channel),
+            Input::Posted(channel) => self.on_posted(channel),
+            Input::WebSocket(channel) => self.on_websocket(now, channel),
+            Input::Invalid => self.close_now(Reason::ServerDisconnect),
+            Input::Lost { channel, reason } => self.on_lost(channel, reason),
+            Input::Queued => self.answer_poll(Answer::Queued),
+            Input::Drained => self.give_up(),
+            Input::Close(reason) => self.close(now, reason),
+            Input::Shutdown => {
+                // After a noop the client polls again, and finds nobody or an unknown session.
+                self.answer_poll(Answer::Noop);
+                self.close_now(Reason::ServerDisconnect);
+                self.give_up();
+            }
+            Input::Timeout => self.on_timeout(now),
+        }
+    }
+
+    /// Takes a packet of a POST or a WebSocket, and gives it back if it is a message.
+    pub(crate) fn receive<'a>(
+        &mut self,
+        now: Instant,
+        channel: Channel,
+        packet: Packet<'a>,
+    ) -> Option<Data<'a>> {
+        match &mut self.state {
+            State::WebSocket(own) if *own == channel => {}
+            // What was posted before the upgrade is handled after it.
+            State::Polling(polling) if polling.post == Some(channel) => {}
+            State::Polling(_) => {
+                self.on_upgrade_packet(now, channel, packet);
+                return None;
+            }
+            _ => return None,
+        }
+        match packet {
+            Packet::Message(data) => {
+                self.on_traffic(now);
+                return Some(data);
+            }
+            Packet::Pong(_) => self.on_pong(now),
+            Packet::Close => {
+                self.answer_poll(Answer::Noop);
+                self.close_now(Reason::ClientDisconnect);
+            }
+            // "invalid heartbeat direction" in the reference implementation.
+            Packet::Ping(_) => self.close_now(Reason::ServerDisconnect),
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop => {}
+        }
+        None
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        let output = self.outputs.pop_front();
+        if self.outputs.is_empty() {
+            // Control packets are rare; an idle session keeps no memory for them.
+            self.outputs = VecDeque::new();
+        }
+        output
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let heartbeat = match self.heartbeat {
+            Heartbeat::Quiet(at) | Heartbeat::Pinged { until: at, .. } => Some(at),
+            Heartbeat::Suspended { .. } | Heartbeat::Off => None,
+        };
+        let state = match &self.state {
+            State::Polling(Polling {
+                upgrade: Some(upgrade),
+                ..
+            }) => Some(
+                upgrade
+                    .noop_at
+                    .map_or(upgrade.deadline, |at| at.min(upgrade.deadline)),
+            ),
+            State::Closing { until } => Some(*until),
+            _ => None,
+        };
+        match (heartbeat, state) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// Whether a poll waits for packets.
+    pub(crate) fn has_poll(&self) -> bool {
+        matches!(&self.state, State::Polling(polling) if polling.poll.is_some())
+    }
+
+    /// The WebSocket that carries the session.
+    pub(crate) fn carrier(&self) -> Option<Channel> {
+        match self.state {
+            State::WebSocket(channel) => Some(channel),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.state, State::Polling(_) | State::WebSocket(_))
+    }
+
+    /// A message came: while a pong is awaited, the first other packet restarts the wait, once a
+    /// ping, since a client that is sending a lot answers late (engine.io 6.6.11).
+    pub(crate) fn on_traffic(&mut self, now: Instant) {
+        if let Heartbeat::Pinged { until, extended } = &mut self.heartbeat
+            && !*extended
+        {
+            *extended = true;
+            *until = now + self.config.ping_timeout;
+        }
+    }
+
+    /// Reading from the client stops or resumes: its deadlines stand still meanwhile.
+    pub(crate) fn suspend(&mut self, now: Instant, suspended: bool) {
+        self.heartbeat = match (suspended, &self.heartbeat) {
+            (true, Heartbeat::Quiet(at)) => Heartbeat::Suspended {
+                since: now,
+                at: *at,
+                pinged: false,
+            },
+            (true, Heartbeat::Pinged { until, .. }) => Heartbeat::Suspended {
+                since: now,
+                at: *until,
+                pinged: true,
+            },
+            (
+                false,
+                Heartbeat::Suspended {
+                    since,
+                    at,
+                    pinged: true,
+                },
+            ) => Heartbeat::Pinged {
+                until: *at + now.saturating_duration_since(*since),
+                extended: false,
+            },
+            (false, Heartbeat::Suspended { at, .. }) => Heartbeat::Quiet(*at),
+            _ => return,
+        };
+    }
+
+    fn on_poll(&mut self, now: Instant, channel: Channel, queued: bool) {
+        match &mut self.state {
+            State::Polling(polling) => {
+                if polling.poll.is_some() {
+                    self.answer_poll(Answer::Close);
+                    self.outputs
+                        .push_back(Output::Answer(channel, Answer::Overlap));
+                    self.close_now(Reason::TransportError);
+                    return;
+                }
+                polling.poll = Some(channel);
+                if let Some(upgrade) = &mut polling.upgrade
+                    && upgrade.probed
+                {
+                    upgrade.noop_at = Some(now + NOOP_DELAY);
+                }
+                if queued {
+                    self.answer_poll(Answer::Queued);
+                }
+            }
+            State::WebSocket(_) => self
+                .outputs
+                .push_back(Output::Answer(channel, Answer::Mismatch)),
+            State::Closing { .. } | State::Closed { .. } => self
+                .outputs
+                .push_back(Output::Answer(channel, Answer::Queued)),
+        }
+    }
+
+    fn on_post(&mut self, channel: Channel) {
+        match &mut self.state {
+            State::Polling(polling) if polling.post.is_none() => polling.post = Some(channel),
+            State::Polling(_) => {
+                // The POST that is under way is answered as usual.
+                self.outputs
+                    .push_back(Output::Answer(channel, Answer::Overlap));
+                self.close_now(Reason::TransportError);
+            }
+            State::WebSocket(_) | State::Closing { .. } | State::Closed { .. } => self
+                .outputs
+                .push_back(Output::Answer(channel, Answer::Mismatch)),
+        }
+    }
+
+    fn on_posted(&mut self, channel: Channel) {
+        // The reference implementation says ok even when the session was closed over the body.
+        self.outputs.push_back(Output::Answer(channel, Answer::Ok));
+        match &mut self.state {
+            State::Polling(polling) => {
+                polling.post.take_if(|post| *post == channel);
+            }
+            State::Closed { post } if *post == Some(channel) => {
+                *post = None;
+                self.outputs.push_back(Output::Gone);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_websocket(&mut self, now: Instant, channel: Channel) {
+        match &mut self.state {
+            State::Polling(polling) if polling.upgrade.is_none() => {
+                polling.upgrade = Some(Upgrade {
+                    channel,
+                    probed: false,
+                    deadline: now + self.config.upgrade_timeout,
+                    noop_at: None,
+                });
+            }
+            _ => self.outputs.push_back(Output::HangUp(channel)),
+        }
+    }
+
+    /// A packet of a WebSocket that does not carry the session yet (engine.io-protocol, "Upgrade").
+    fn on_upgrade_packet(&mut self, now: Instant, channel: Channel, packet: Packet<'_>) {
+        let State::Polling(polling) = &mut self.state else {
+            return;
+        };
+        let Some(upgrade) = polling.upgrade.as_mut().filter(|it| it.channel == channel) else {
+            return;
+        };
+        match packet {
+            Packet::Ping("probe") => {
+                upgrade.probed = true;
+                upgrade.noop_at = Some(now + NOOP_DELAY);
+                self.outputs.push_back(Output::Probed(channel));
+                self.answer_poll(Answer::Noop);
+            }
+            Packet::Upgrade => {
+                self.answer_poll(Answer::Noop);
+                self.state = State::WebSocket(channel);
+                self.outputs.push_back(Output::Attach(channel));
+            }
+            _ => {
+                polling.upgrade = None;
+                self.outputs.push_back(Output::HangUp(channel));
+            }
+        }
+    }
+
+    fn on_lost(&mut self, channel: Channel, reason: Reason) {
+        match &mut self.state {
+            State::WebSocket(own) if *own == channel => self.close_now(reason),
+            State::Polling(polling) => {
+                let poll = polling.poll.take_if(|poll| *poll == channel);
+                let post = polling.post.take_if(|post| *post == channel);
+                polling.upgrade.take_if(|it| it.channel == channel);
+                if poll.or(post).is_some() {
+                    self.close_now(Reason::TransportError);
+                }
+            }
+            State::Closed { post } if *post == Some(channel) => {
+                *post = None;
+                self.outputs.push_back(Output::Gone);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_pong(&mut self, now: Instant) {
+        // Surplus pongs start nothing (CVE-2026-48802).
+        if matches!(self.heartbeat, Heartbeat::Pinged { .. }) {
+            self.heartbeat = Heartbeat::Quiet(now + self.config.ping_interval);
+        }
+    }
+
+    fn on_timeout(&mut self, now: Instant) {
+        match self.heartbeat {
+            Heartbeat::Quiet(at) if at <= now => {
+                // A moment's lateness of the clock is not added to the client's time; after a pause
+                // of the whole process the client gets all of it.
+                let late = now.saturating_duration_since(at) > LATENESS;
+                let pinged = if late { now } else { at };
+                self.heartbeat = Heartbeat::Pinged {
+                    until: pinged + self.config.ping_timeout,
+                    extended: false,
+                };
+                self.outputs.push_back(Output::Send(Packet::Ping("")));
+            }
+            Heartbeat::Pinged { until, .. } if until <= now => {
+                self.answer_poll(Answer::Close);
+                self.close_now(Reason::PingTimeout);
+            }
+            _ => {}
+        }
+        match &mut self.state {
+            State::Polling(polling) => {
+                let Some(upgrade) = &mut polling.upgrade else {
+                    return;
+                };
+                if upgrade.deadline <= now {
+                    let channel = upgrade.channel;
+                    polling.upgrade = None;
+                    self.outputs.push_back(Output::HangUp(channel));
+                } else if upgrade.noop_at.is_some_and(|at| at <= now) {
+                    upgrade.noop_at = None;
+                    self.answer_poll(Answer::Noop);
+                }
+            }
+            State::Closing { until } if *until <= now => self.forget(),
+            _ => {}
+        }
+    }
+
+    fn answer_poll(&mut self, answer: Answer) {
+        if let State::Polling(polling) = &mut self.state
+            && let Some(channel) = polling.poll.take()
+        {
+            self.outputs.push_back(Output::Answer(channel, answer));
+        }
+    }
+
+    /// Ends the session by telling the client, which on polling takes a poll.
+    fn close(&mut self, now: Instant, reason: Reason) {
+        if !self.is_open() {
+            return;
+        }
+        self.outputs.push_back(Output::Send(Packet::Close));
+        if self.carrier().is_some() {
+            return self.close_now(reason);
+        }
+        self.answer_poll(Answer::Queued);
+        self.drop_upgrade();
+        self.outputs.push_back(Output::Closed(reason));
+        self.heartbeat = Heartbeat::Off;
+        self.state = State::Closing {
+            until: now + CLOSE_TIMEOUT,
+        };
+    }
+
+    /// Ends the session at once.
+    fn close_now(&mut self, reason: Reason) {
+        if !self.is_open() {
+            return;
+        }
+        self.answer_poll(Answer::Close);
+        self.drop_upgrade();
+        if let Some(channel) = self.carrier() {
+            self.outputs.push_back(Output::HangUp(channel));
+        }
+        self.outputs.push_back(Output::Closed(reason));
+        self.forget();
+    }
+
+    /// Waits no longer for a poll that takes the close packet.
+    fn give_up(&mut self) {
+        if matches!(self.state, State::Closing { .. }) {
+            self.forget();
+        }
+    }
+
+    fn drop_upgrade(&mut self) {
+        if let State::Polling(polling) = &mut self.state
+            && let Some(upgrade) = polling.upgrade.take()
+        {
+            self.outputs.push_back(Output::HangUp(upgrade.channel));
+        }
+    }
+
+    fn forget(&mut self) {
+        self.heartbeat = Heartbeat::Off;
+        let post = match &self.state {
+            State::Polling(polling) => polling.post,
+            _ => None,
+        };
+        self.state = State::Closed { post };
+        if post.is_none() {
+            self.outputs.push_back(Output::Gone);
+        }
+    }
+}

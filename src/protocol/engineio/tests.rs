@@ -1,0 +1,750 @@
+//! The server's and the client's session against each other, on a clock that the test turns.
+
+use super::client::{self, Client, Via};
+use super::packet::{Data, Packet};
+use super::server::{self, Answer, Channel, Server};
+use super::*;
+use crate::reason::Reason;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+const INTERVAL: Duration = Duration::from_secs(25);
+const TIMEOUT: Duration = Duration::from_secs(20);
+const WS: Channel = Channel(1000);
+
+const CONFIG: server::Config = server::Config {
+    ping_interval: INTERVAL,
+    ping_timeout: TIMEOUT,
+    upgrade_timeout: Duration::from_secs(10),
+};
+
+/// A server's session and a client's, with what travels between them held until it is delivered.
+struct Pair {
+    now: Instant,
+    server: Server,
+    client: Client,
+    /// Messages that wait on the server, and on the client.
+    server_queue: VecDeque<String>,
+    client_queue: VecDeque<String>,
+    /// The answer of a poll, and the body of a POST, on their way.
+    answer: Option<(server::Channel, Vec<String>)>,
+    post: Option<Vec<String>>,
+    /// WebSocket frames on their way; none before it is connected.
+    to_client: VecDeque<String>,
+    to_server: VecDeque<String>,
+    connecting: bool,
+    server_attached: bool,
+    client_attached: bool,
+    server_got: Vec<String>,
+    client_got: Vec<String>,
+    server_closed: Vec<Reason>,
+    client_closed: Vec<Reason>,
+    gone: bool,
+    next_channel: u64,
+}
+
+impl Pair {
+    fn new(upgrade: bool) -> Pair {
+        let now = Instant::now();
+        let mut pair = Pair {
+            now,
+            server: Server::polling(now, CONFIG),
+            client: Client::new(client::Config {
+                polling: true,
+                upgrade,
+                upgrade_timeout: Duration::from_secs(10),
+            }),
+            server_queue: VecDeque::new(),
+            client_queue: VecDeque::new(),
+            answer: None,
+            post: None,
+            to_client: VecDeque::new(),
+            to_server: VecDeque::new(),
+            connecting: false,
+            server_attached: false,
+            client_attached: false,
+            server_got: Vec::new(),
+            client_got: Vec::new(),
+            server_closed: Vec::new(),
+            client_closed: Vec::new(),
+            gone: false,
+            next_channel: 0,
+        };
+        let open = Open {
+            sid: "sid".into(),
+            upgrades: vec!["websocket".into()],
+            ping_interval: 25_000,
+            ping_timeout: 20_000,
+            max_payload: 1_000_000,
+        };
+        pair.client
+            .receive(now, Via::Polling, Packet::Open(&open.to_json()));
+        pair.drive_client();
+        pair
+    }
+
+    fn emit_from_server(&mut self, text: &str) {
+        self.server_send(format!("4{text}"));
+        self.drive_server();
+    }
+
+    fn emit_from_client(&mut self, text: &str) {
+        self.client_send(format!("4{text}"));
+        self.drive_client();
+    }
+
+    fn server_send(&mut self, packet: String) {
+        if self.server_attached {
+            self.to_client.push_back(packet);
+        } else {
+            self.server_queue.push_back(packet);
+            self.server.handle(self.now, server::Input::Queued);
+        }
+    }
+
+    fn client_send(&mut self, packet: String) {
+        if self.client_attached {
+            self.to_server.push_back(packet);
+        } else {
+            self.client_queue.push_back(packet);
+            self.client.handle(self.now, client::Input::Queued);
+        }
+    }
+
+    fn drive_server(&mut self) {
+        while let Some(output) = self.server.poll() {
+            match output {
+                server::Output::Answer(channel, answer) => self.on_answer(channel, answer),
+                server::Output::Send(packet) => self.server_send(encoded(&packet)),
+                server::Output::Probed(WS) => self.to_client.push_back("3probe".into()),
+                server::Output::Attach(WS) => {
+                    self.server_attached = true;
+                    self.to_client.extend(self.server_queue.drain(..));
+                }
+                server::Output::HangUp(WS) => self.to_client.push_back("hang up".into()),
+                server::Output::Closed(reason) => self.server_closed.push(reason),
+                server::Output::Gone => self.gone = true,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn on_answer(&mut self, channel: Channel, answer: Answer) {
+        let body = match answer {
+            Answer::Queued => {
+                let count = self.server_queue.len().min(payload::MAX_PACKETS);
+                let body = self.server_queue.drain(..count).collect();
+                if self.server_queue.is_empty() {
+                    self.server.handle(self.now, server::Input::Drained);
+                }
+                body
+            }
+            Answer::Noop => vec!["6".into()],
+            Answer::Close => vec!["1".into()],
+            // The pair has one POST at a time, and its answer is not lost.
+            Answer::Ok => return self.client.handle(self.now, client::Input::Posted),
+            other => panic!("{other:?}"),
+        };
+        self.answer = Some((channel, body));
+    }
+
+    fn drive_client(&mut self) {
+        while let Some(output) = self.client.poll() {
+            match output {
+                client::Output::Opened(_) => {
+                    self.client.handle(self.now, client::Input::Polled);
+                }
+                client::Output::Poll => {
+                    self.next_channel += 1;
+                    let channel = Channel(self.next_channel);
+                    let queued = !self.server_queue.is_empty();
+                    self.server
+                        .handle(self.now, server::Input::Poll { channel, queued });
+                }
+                client::Output::Post => self.post = Some(self.client_queue.drain(..).collect()),
+                client::Output::Connect => self.connecting = true,
+                client::Output::Write(packet) => self.to_server.push_back(encoded(&packet)),
+                client::Output::Send(packet) => self.client_send(encoded(&packet)),
+                client::Output::Attach => {
+                    self.client_attached = true;
+                    self.to_server.extend(self.client_queue.drain(..));
+                }
+                client::Output::HangUp => self.to_server.push_back("hang up".into()),
+                client::Output::Closed(reason) => self.client_closed.push(reason),
+            }
+        }
+        self.drive_server();
+    }
+
+    /// The WebSocket that the client asked for is there.
+    fn connect(&mut self) {
+        assert!(std::mem::take(&mut self.connecting));
+        self.server.handle(self.now, server::Input::WebSocket(WS));
+        self.drive_server();
+        self.client.handle(self.now, client::Input::Connected);
+        self.drive_client();
+    }
+
+    /// Delivers the answer to the poll, if there is one.
+    fn deliver_answer(&mut self) -> bool {
+        let Some((_, body)) = self.answer.take() else {
+            return false;
+        };
+        for packet in body {
+            let packet = Packet::decode(&packet).unwrap();
+            if let Some(Data::Text(text)) = self.client.receive(self.now, Via::Polling, packet) {
+                self.client_got.push(text.to_owned());
+            }
+        }
+        self.client.handle(self.now, client::Input::Polled);
+        self.drive_client();
+        true
+    }
+
+    fn deliver_post(&mut self) -> bool {
+        let Some(body) = self.post.take() else {
+            return false;
+        };
+        self.next_channel += 1;
+        let channel = Channel(self.next_channel);
+        self.server.handle(self.now, server::Input::Post(channel));
+        for packet in body {
+            let packet = Packet::decode(&packet).unwrap();
+            if let Some(Data::Text(text)) = self.server.receive(self.now, channel, packet) {
+                self.server_got.push(text.to_owned());
+            }
+        }
+        self.server.handle(self.now, server::Input::Posted(channel));
+        self.drive_server();
+        self.drive_client();
+        true
+    }
+
+    fn deliver_frame_to_server(&mut self) -> bool {
+        match self.to_server.pop_front() {
+            None => return false,
+            Some(frame) if frame == "hang up" => {
+                let reason = Reason::TransportClose;
+                self.server.handle(
+                    self.now,
+                    server::Input::Lost {
+                        channel: WS,
+                        reason,
+                    },
+                );
+            }
+            Some(frame) => {
+                let packet = Packet::decode(&frame).unwrap();
+                if let Some(Data::Text(text)) = self.server.receive(self.now, WS, packet) {
+                    self.server_got.push(text.to_owned());
+                }
+            }
+        }
+        self.drive_server();
+        true
+    }
+
+    fn deliver_frame_to_client(&mut self) -> bool {
+        match self.to_client.pop_front() {
+            None => return false,
+            Some(frame) if frame == "hang up" => {
+                let lost = client::Input::Lost(Via::WebSocket, Reason::TransportClose);
+                self.client.handle(self.now, lost);
+            }
+            Some(frame) => {
+                let packet = Packet::decode(&frame).unwrap();
+                if let Some(Data::Text(text)) =
+                    self.client.receive(self.now, Via::WebSocket, packet)
+                {
+                    self.client_got.push(text.to_owned());
+                }
+            }
+        }
+        self.drive_client();
+        true
+    }
+
+    /// Delivers everything until both sides are quiet.
+    fn settle(&mut self) {
+        if self.connecting {
+            self.connect();
+        }
+        // A poll that is answered at once with a noop begins another; upgrades end that.
+        for _ in 0..1000 {
+            let moved = self.deliver_post()
+                | self.deliver_frame_to_server()
+                | self.deliver_frame_to_client()
+                | self.deliver_answer();
+            if !moved {
+                return;
+            }
+        }
+        panic!("the pair never becomes quiet");
+    }
+
+    fn advance(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let due = [self.server.next_timeout(), self.client.next_timeout()];
+            match due.into_iter().flatten().min() {
+                Some(at) if at <= end => {
+                    self.now = self.now.max(at);
+                    if self.server.next_timeout().is_some_and(|at| at <= self.now) {
+                        self.server.handle(self.now, server::Input::Timeout);
+                        self.drive_server();
+                    }
+                    if self.client.next_timeout().is_some_and(|at| at <= self.now) {
+                        self.client.handle(self.now, client::Input::Timeout);
+                        self.drive_client();
+                    }
+                    self.settle();
+                }
+                _ => break,
+            }
+        }
+        self.now = end;
+    }
+}
+
+fn encoded(packet: &Packet<'_>) -> String {
+    let mut bytes = Vec::new();
+    packet.encode(&mut bytes);
+    String::from_utf8(bytes).unwrap()
+}
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+#[test]
+fn messages_travel_both_ways_over_polling() {
+    let mut pair = Pair::new(false);
+    pair.settle();
+    pair.emit_from_server("down");
+    pair.emit_from_client("up");
+    pair.settle();
+    assert_eq!(pair.server_got, ["up"]);
+    assert_eq!(pair.client_got, ["down"]);
+}
+
+#[test]
+fn a_payload_holds_at_most_sixteen_packets() {
+    let mut pair = Pair::new(false);
+    pair.settle();
+    for number in numbers(0..100) {
+        pair.server_queue.push_back(format!("4{number}"));
+    }
+    pair.server.handle(pair.now, server::Input::Queued);
+    pair.drive_server();
+    assert_eq!(pair.answer.as_ref().map(|(_, body)| body.len()), Some(16));
+    pair.settle();
+    assert_eq!(pair.client_got, numbers(0..100));
+}
+
+#[test]
+fn an_upgrade_loses_and_reorders_nothing_wherever_the_messages_fall() {
+    // At every step of an upgrade that is delivered piece by piece, both sides emit.
+    let mut pair = Pair::new(true);
+    let mut sent = 0;
+    let mut step = |pair: &mut Pair| {
+        pair.emit_from_server(&sent.to_string());
+        pair.emit_from_client(&sent.to_string());
+        sent += 1;
+    };
+    step(&mut pair);
+    pair.connect();
+    step(&mut pair);
+    for _ in 0..50 {
+        pair.deliver_post();
+        step(&mut pair);
+        pair.deliver_frame_to_server();
+        step(&mut pair);
+        pair.deliver_answer();
+        step(&mut pair);
+        pair.deliver_frame_to_client();
+        step(&mut pair);
+    }
+    pair.settle();
+    assert!(pair.server_attached && pair.client_attached);
+    assert_eq!(pair.server_got, numbers(0..sent));
+    assert_eq!(pair.client_got, numbers(0..sent));
+    assert_eq!((pair.server_closed.len(), pair.client_closed.len()), (0, 0));
+}
+
+#[test]
+fn a_poll_that_waits_is_answered_with_a_noop_when_the_probe_comes() {
+    let mut pair = Pair::new(true);
+    assert!(pair.server.has_poll());
+    pair.connect();
+    pair.deliver_frame_to_server();
+    assert_eq!(
+        pair.answer.as_ref().map(|(_, body)| body.join("")),
+        Some("6".into())
+    );
+    assert_eq!(pair.to_client, ["3probe"]);
+    // The client has not read the answer to its probe, and polls again: that poll is answered too.
+    pair.deliver_answer();
+    assert!(pair.server.has_poll() && pair.answer.is_none());
+    pair.now += Duration::from_millis(100);
+    pair.server.handle(pair.now, server::Input::Timeout);
+    pair.drive_server();
+    assert_eq!(
+        pair.answer.as_ref().map(|(_, body)| body.join("")),
+        Some("6".into())
+    );
+    pair.settle();
+    assert!(pair.server_attached && pair.client_attached);
+}
+
+#[test]
+fn a_probe_that_is_never_finished_expires_and_polling_goes_on() {
+    let mut pair = Pair::new(true);
+    pair.connect();
+    pair.deliver_frame_to_server();
+    pair.to_client.clear(); // the answer to the probe is lost
+    for _ in 0..110 {
+        pair.deliver_answer();
+        pair.now += Duration::from_millis(100);
+        pair.server.handle(pair.now, server::Input::Timeout);
+        pair.drive_server();
+    }
+    assert_eq!(pair.to_client, ["hang up"]);
+    pair.settle();
+    pair.emit_from_server("still here");
+    pair.settle();
+    assert_eq!(pair.client_got, ["still here"]);
+    assert!(!pair.server_attached);
+}
+
+#[test]
+fn a_failed_upgrade_leaves_the_session_on_polling() {
+    let mut pair = Pair::new(true);
+    pair.connecting = false;
+    let lost = client::Input::Lost(Via::WebSocket, Reason::TransportError);
+    pair.client.handle(pair.now, lost);
+    pair.drive_client();
+    pair.to_server.clear();
+    pair.emit_from_client("up");
+    pair.settle();
+    assert_eq!(pair.server_got, ["up"]);
+    assert_eq!(pair.client_closed, []);
+}
+
+#[test]
+fn a_websocket_that_begins_with_something_else_is_closed_alone() {
+    let mut pair = Pair::new(false);
+    pair.server.handle(pair.now, server::Input::WebSocket(WS));
+    pair.server
+        .receive(pair.now, WS, Packet::Message(Data::Text("hello")));
+    pair.drive_server();
+    assert_eq!(pair.to_client, ["hang up"]);
+    assert!(pair.server.is_open());
+    assert_eq!(pair.server_got.len(), 0);
+}
+
+#[test]
+fn an_upgrade_packet_without_a_probe_is_enough() {
+    let mut pair = Pair::new(false);
+    pair.server.handle(pair.now, server::Input::WebSocket(WS));
+    pair.server.receive(pair.now, WS, Packet::Upgrade);
+    pair.drive_server();
+    assert!(pair.server_attached);
+    assert_eq!(pair.server.carrier(), Some(WS));
+}
+
+#[test]
+fn a_second_websocket_is_closed_during_and_after_the_upgrade() {
+    let mut pair = Pair::new(true);
+    pair.connect();
+    let second = Channel(2000);
+    pair.server
+        .handle(pair.now, server::Input::WebSocket(second));
+    assert_eq!(pair.server.poll(), Some(server::Output::HangUp(second)));
+    pair.settle();
+    assert!(pair.server_attached);
+    pair.server
+        .handle(pair.now, server::Input::WebSocket(second));
+    assert_eq!(pair.server.poll(), Some(server::Output::HangUp(second)));
+    assert!(pair.server.is_open());
+}
+
+#[test]
+fn polling_after_the_upgrade_is_a_mismatch() {
+    let mut server = Server::websocket(Instant::now(), CONFIG, WS);
+    let channel = Channel(1);
+    server.handle(
+        Instant::now(),
+        server::Input::Poll {
+            channel,
+            queued: false,
+        },
+    );
+    assert_eq!(
+        server.poll(),
+        Some(server::Output::Answer(channel, Answer::Mismatch))
+    );
+    server.handle(Instant::now(), server::Input::Post(channel));
+    assert_eq!(
+        server.poll(),
+        Some(server::Output::Answer(channel, Answer::Mismatch))
+    );
+    assert!(server.is_open());
+}
+
+#[test]
+fn two_polls_at_once_end_the_session() {
+    let mut pair = Pair::new(false);
+    let (first, second) = (Channel(pair.next_channel), Channel(77));
+    pair.server.handle(
+        pair.now,
+        server::Input::Poll {
+            channel: second,
+            queued: false,
+        },
+    );
+    let outputs: Vec<_> = std::iter::from_fn(|| pair.server.poll()).collect();
+    assert_eq!(
+        outputs,
+        [
+            server::Output::Answer(first, Answer::Close),
+            server::Output::Answer(second, Answer::Overlap),
+            server::Output::Closed(Reason::TransportError),
+            server::Output::Gone,
+        ]
+    );
+}
+
+#[test]
+fn two_posts_at_once_end_the_session() {
+    let mut pair = Pair::new(false);
+    pair.server
+        .handle(pair.now, server::Input::Post(Channel(50)));
+    pair.server
+        .handle(pair.now, server::Input::Post(Channel(51)));
+    let outputs: Vec<_> = std::iter::from_fn(|| pair.server.poll()).collect();
+    assert!(outputs.contains(&server::Output::Answer(Channel(51), Answer::Overlap)));
+    assert!(outputs.contains(&server::Output::Closed(Reason::TransportError)));
+}
+
+#[test]
+fn the_heartbeat_keeps_a_quiet_session_for_hours() {
+    for upgrade in [false, true] {
+        let mut pair = Pair::new(upgrade);
+        pair.settle();
+        pair.advance(Duration::from_secs(3 * 3600));
+        assert_eq!((pair.server_closed.len(), pair.client_closed.len()), (0, 0));
+        assert_eq!(pair.server_attached, upgrade);
+    }
+}
+
+#[test]
+fn a_missed_pong_ends_the_session_after_interval_and_timeout() {
+    let mut server = Server::websocket(Instant::now(), CONFIG, WS);
+    let start = server.next_timeout().unwrap() - INTERVAL;
+    server.handle(start + INTERVAL, server::Input::Timeout);
+    assert_eq!(server.poll(), Some(server::Output::Send(Packet::Ping(""))));
+    assert_eq!(server.next_timeout(), Some(start + INTERVAL + TIMEOUT));
+    server.handle(start + INTERVAL + TIMEOUT, server::Input::Timeout);
+    let outputs: Vec<_> = std::iter::from_fn(|| server.poll()).collect();
+    assert_eq!(
+        outputs,
+        [
+            server::Output::HangUp(WS),
+            server::Output::Closed(Reason::PingTimeout),
+            server::Output::Gone,
+        ]
+    );
+    assert_eq!(server.next_timeout(), None);
+}
+
+#[test]
+fn another_packet_extends_the_wait_for_a_pong_once() {
+    let mut server = Server::websocket(Instant::now(), CONFIG, WS);
+    let pinged = server.next_timeout().unwrap();
+    server.handle(pinged, server::Input::Timeout);
+    let later = pinged + Duration::from_secs(10);
+    server.receive(later, WS, Packet::Message(Data::Text("busy")));
+    assert_eq!(server.next_timeout(), Some(later + TIMEOUT));
+    server.receive(
+        later + Duration::from_secs(5),
+        WS,
+        Packet::Message(Data::Text("busy")),
+    );
+    assert_eq!(server.next_timeout(), Some(later + TIMEOUT));
+}
+
+#[test]
+fn surplus_pongs_change_nothing() {
+    let mut server = Server::websocket(Instant::now(), CONFIG, WS);
+    let due = server.next_timeout();
+    for second in 0..20 {
+        server.receive(
+            Instant::now() + Duration::from_secs(second),
+            WS,
+            Packet::Pong(""),
+        );
+    }
+    assert_eq!(server.next_timeout(), due);
+    assert_eq!(server.poll(), None);
+}
+
+#[test]
+fn deadlines_stand_still_while_reading_is_stopped() {
+    let mut server = Server::websocket(Instant::now(), CONFIG, WS);
+    let pinged = server.next_timeout().unwrap();
+    server.handle(pinged, server::Input::Timeout);
+    server.suspend(pinged + Duration::from_secs(5), true);
+    assert_eq!(server.next_timeout(), None);
+    server.suspend(pinged + Duration::from_secs(100), false);
+    assert_eq!(
+        server.next_timeout(),
+        Some(pinged + TIMEOUT + Duration::from_secs(95))
+    );
+}
+
+#[test]
+fn a_client_notices_a_server_that_is_silent() {
+    let mut pair = Pair::new(false);
+    pair.settle();
+    let due = pair.client.next_timeout().unwrap();
+    assert_eq!(due, pair.now + INTERVAL + TIMEOUT);
+    pair.client.handle(due, client::Input::Timeout);
+    pair.drive_client();
+    assert_eq!(pair.client_closed, [Reason::PingTimeout]);
+}
+
+#[test]
+fn the_client_can_close_on_both_transports() {
+    for upgrade in [false, true] {
+        let mut pair = Pair::new(upgrade);
+        pair.settle();
+        pair.emit_from_client("last words");
+        pair.client.handle(pair.now, client::Input::Close);
+        pair.drive_client();
+        pair.settle();
+        assert_eq!(pair.server_got, ["last words"]);
+        assert_eq!(pair.server_closed, [Reason::ClientDisconnect]);
+        assert_eq!(pair.client_closed, [Reason::ClientDisconnect]);
+        assert!(pair.gone);
+    }
+}
+
+#[test]
+fn the_server_can_close_on_both_transports() {
+    for upgrade in [false, true] {
+        let mut pair = Pair::new(upgrade);
+        pair.settle();
+        pair.emit_from_server("last words");
+        let close = server::Input::Close(Reason::ServerDisconnect);
+        pair.server.handle(pair.now, close);
+        pair.drive_server();
+        pair.settle();
+        assert_eq!(pair.client_got, ["last words"]);
+        assert_eq!(pair.server_closed, [Reason::ServerDisconnect]);
+        assert_eq!(pair.client_closed, [Reason::ServerDisconnect]);
+        assert!(pair.gone);
+    }
+}
+
+#[test]
+fn a_close_in_the_middle_of_an_upgrade_ends_both_sides_once() {
+    for steps in 0..6 {
+        let mut pair = Pair::new(true);
+        pair.connect();
+        for _ in 0..steps {
+            let _ = pair.deliver_frame_to_server()
+                || pair.deliver_frame_to_client()
+                || pair.deliver_answer();
+        }
+        let close = server::Input::Close(Reason::ServerDisconnect);
+        pair.server.handle(pair.now, close);
+        pair.drive_server();
+        pair.settle();
+        pair.advance(Duration::from_secs(120));
+        assert_eq!(
+            pair.server_closed,
+            [Reason::ServerDisconnect],
+            "after {steps} steps"
+        );
+        assert_eq!(pair.client_closed.len(), 1, "after {steps} steps");
+        assert!(pair.gone, "after {steps} steps");
+    }
+}
+
+#[test]
+fn clients_are_not_told_of_a_shutdown() {
+    for upgrade in [false, true] {
+        let mut pair = Pair::new(upgrade);
+        pair.settle();
+        pair.server.handle(pair.now, server::Input::Shutdown);
+        pair.drive_server();
+        assert_eq!(pair.server_closed, [Reason::ServerDisconnect]);
+        assert!(pair.gone);
+        let told = pair
+            .answer
+            .map_or(pair.to_client.make_contiguous().to_vec(), |(_, body)| body);
+        assert_eq!(told, [if upgrade { "hang up" } else { "6" }]);
+    }
+}
+
+#[test]
+fn a_close_packet_that_nobody_polls_for_is_given_up() {
+    let mut server = Server::polling(Instant::now(), CONFIG);
+    let now = Instant::now();
+    server.handle(now, server::Input::Close(Reason::ServerDisconnect));
+    let outputs: Vec<_> = std::iter::from_fn(|| server.poll()).collect();
+    assert_eq!(
+        outputs,
+        [
+            server::Output::Send(Packet::Close),
+            server::Output::Closed(Reason::ServerDisconnect),
+        ]
+    );
+    let until = server.next_timeout().expect("a deadline");
+    assert_eq!(until, now + Duration::from_secs(30));
+    server.handle(until, server::Input::Timeout);
+    assert_eq!(server.poll(), Some(server::Output::Gone));
+}
+
+#[test]
+fn a_client_that_goes_away_in_mid_poll_is_an_error_of_its_transport() {
+    let mut pair = Pair::new(false);
+    let channel = Channel(pair.next_channel);
+    let reason = Reason::TransportClose;
+    pair.server
+        .handle(pair.now, server::Input::Lost { channel, reason });
+    pair.drive_server();
+    assert_eq!(pair.server_closed, [Reason::TransportError]);
+}
+
+#[test]
+fn what_is_no_packet_closes_the_session() {
+    let mut pair = Pair::new(false);
+    pair.server.handle(pair.now, server::Input::Invalid);
+    pair.drive_server();
+    assert_eq!(pair.server_closed, [Reason::ServerDisconnect]);
+    assert!(pair.gone);
+}
+
+#[test]
+fn a_handshake_that_makes_no_sense_is_refused() {
+    for open in [
+        "{}",
+        "not json",
+        r#"{"sid":"x","upgrades":[],"pingInterval":0,"pingTimeout":20000,"maxPayload":1}"#,
+        r#"{"sid":"x","upgrades":[],"pingInterval":-5,"pingTimeout":20000,"maxPayload":1}"#,
+    ] {
+        let mut client = Client::new(client::Config {
+            polling: true,
+            upgrade: true,
+            upgrade_timeout: Duration::from_secs(10),
+        });
+        client.receive(Instant::now(), Via::Polling, Packet::Open(open));
+        assert_eq!(
+            client.poll(),
+            Some(client::Output::Closed(Reason::TransportError)),
+            "{open}"
+        );
+        assert_eq!(client.poll(), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! Socket.IO 5: packets, their text form, and what one connection may say.
+
+pub(crate) mod json;
+pub(crate) mod link;
+pub(crate) mod packet;
+pub(crate) mod parser;
+
+pub(crate) use link::{Link, Received};
+pub(crate) use packet::{Invalid, Kind, Packet};
+pub(crate) use parser::{Parser, Text};
+
+/// The namespace that is meant where none is named.
+pub(crate) const ROOT: &str = "/";
+
+/// Event names that the protocol keeps for itself (socket.io-protocol, "Packet encoding").
+pub(crate) fn is_reserved(event: &str) -> bool {
+    matches!(
+        event,
+        "connect"
+            | "connect_error"
+            | "disconnect"
+            | "disconnecting"
+            | "newListener"
+            | "removeListener"
+    )
+}

@@ -1,0 +1,80 @@
+//! What a Socket.IO packet is made of.
+
+use std::fmt;
+
+/// The seven packet types (socket.io-protocol, "Packet types").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Connect,
+    Disconnect,
+    Event,
+    Ack,
+    ConnectError,
+    BinaryEvent,
+    BinaryAck,
+}
+
+/// One packet, borrowed from where it was read or is written from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packet<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) namespace: &'a str,
+    pub(crate) id: Option<u64>,
+    /// Binary messages that follow. Not zero if, and only if, the kind is a binary one.
+    pub(crate) attachments: usize,
+    /// JSON text, checked; empty where the packet carries none.
+    pub(crate) data: &'a str,
+}
+
+/// What is wrong with a packet, or with its place in the conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Invalid {
+    Kind,
+    Attachments,
+    Namespace,
+    Id,
+    Json,
+    Depth,
+    Payload,
+    ReservedEvent,
+    Name,
+    Placeholder,
+    /// Text where an attachment was due.
+    TextAmidAttachments,
+    /// Bytes that no packet announced.
+    UnexpectedBinary,
+    AttachmentsTooLarge,
+    AttachmentsTooLate,
+    NotConnected,
+    ConnectedTwice,
+    TooManyNamespaces,
+    /// A kind that this side never receives.
+    Direction,
+    NeverConnected,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Invalid::Kind => "unknown packet type",
+            Invalid::Attachments => "wrong or too large number of attachments",
+            Invalid::Namespace => "namespace name too long",
+            Invalid::Id => "acknowledgement id out of range",
+            Invalid::Json => "payload is not JSON",
+            Invalid::Depth => "payload is nested too deeply",
+            Invalid::Payload => "payload has the wrong shape",
+            Invalid::ReservedEvent => "reserved event name",
+            Invalid::Name => "event name too long",
+            Invalid::Placeholder => "wrong attachment placeholder",
+            Invalid::TextAmidAttachments => "text where an attachment was due",
+            Invalid::UnexpectedBinary => "bytes that no packet announced",
+            Invalid::AttachmentsTooLarge => "attachments larger than a message may be",
+            Invalid::AttachmentsTooLate => "attachments did not arrive in time",
+            Invalid::NotConnected => "packet for a namespace that is not connected",
+            Invalid::ConnectedTwice => "CONNECT to a namespace that is already connected",
+            Invalid::TooManyNamespaces => "too many namespaces",
+            Invalid::Direction => "packet type of the other side",
+            Invalid::NeverConnected => "no namespace was joined in time",
+        })
+    }
+}

@@ -1,0 +1,303 @@
+//! Packets as messages: the default text form, and the trait that other forms will implement.
+
+use super::json;
+use super::packet::{Invalid, Kind, Packet};
+use super::{ROOT, is_reserved};
+use crate::limits::Limits;
+use crate::protocol::engineio::Data;
+use std::borrow::Cow;
+use std::io::Write;
+
+/// The largest acknowledgement id: what a JavaScript number holds exactly.
+const MAX_ID: u64 = 1 << 53;
+
+/// A form that packets take in Engine.IO messages.
+pub(crate) trait Parser {
+    /// Reads one message and checks all that can be checked without what came before.
+    fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, Invalid>;
+
+    /// Writes the first message of a packet; its attachments follow as they are.
+    fn encode(&self, packet: &Packet<'_>, out: &mut Vec<u8>);
+}
+
+/// What one message holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decoded<'a> {
+    /// A packet. Of an event that carries data, the name too.
+    Packet(Packet<'a>, Option<Cow<'a, str>>),
+    /// An attachment of the packet before.
+    Attachment(Cow<'a, [u8]>),
+}
+
+/// `<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]` (socket.io-protocol, "Packet encoding").
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Text;
+
+impl Parser for Text {
+    fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, Invalid> {
+        match message {
+            Data::Text(text) => decode_text(text, limits),
+            Data::Binary(bytes) => Ok(Decoded::Attachment(bytes)),
+        }
+    }
+
+    fn encode(&self, packet: &Packet<'_>, out: &mut Vec<u8>) {
+        out.push(match packet.kind {
+            Kind::Connect => b'0',
+            Kind::Disconnect => b'1',
+            Kind::Event => b'2',
+            Kind::Ack => b'3',
+            Kind::ConnectError => b'4',
+            Kind::BinaryEvent => b'5',
+            Kind::BinaryAck => b'6',
+        });
+        // Writing to a Vec does not fail.
+        if packet.attachments > 0 {
+            let _ = write!(out, "{}-", packet.attachments);
+        }
+        if packet.namespace != ROOT {
+            out.extend_from_slice(packet.namespace.as_bytes());
+            out.push(b',');
+        }
+        if let Some(id) = packet.id {
+            let _ = write!(out, "{id}");
+        }
+        out.extend_from_slice(packet.data.as_bytes());
+    }
+}
+
+fn decode_text<'a>(text: &'a str, limits: &Limits) -> Result<Decoded<'a>, Invalid> {
+    let (kind, rest) = split_kind(text)?;
+    let (attachments, rest) = match kind {
+        Kind::BinaryEvent | Kind::BinaryAck => split_attachments(rest, limits)?,
+        _ => (0, rest),
+    };
+    let (namespace, rest) = split_namespace(rest, limits)?;
+    let (id, data) = split_id(rest)?;
+    let packet = Packet {
+        kind,
+        namespace,
+        id,
+        attachments,
+        data,
+    };
+    let name = check_data(&packet, limits)?;
+    if attachments > 0 {
+        json::check_placeholders(data, attachments)?;
+    }
+    Ok(Decoded::Packet(packet, name))
+}
+
+fn split_kind(text: &str) -> Result<(Kind, &str), Invalid> {
+    let kind = match text.as_bytes().first() {
+        Some(b'0') => Kind::Connect,
+        Some(b'1') => Kind::Disconnect,
+        Some(b'2') => Kind::Event,
+        Some(b'3') => Kind::Ack,
+        Some(b'4') => Kind::ConnectError,
+        Some(b'5') => Kind::BinaryEvent,
+        Some(b'6') => Kind::BinaryAck,
+        _ => return Err(Invalid::Kind),
+    };
+    Ok((kind, &text[1..]))
+}
+
+/// One to as many attachments as the limit allows; none is "Illegal attachments" since parser 4.2.7.
+fn split_attachments<'a>(text: &'a str, limits: &Limits) -> Result<(usize, &'a str), Invalid> {
+    let (count, rest) = text.split_once('-').ok_or(Invalid::Attachments)?;
+    match parse_digits(count) {
+        Some(count) if (1..=limits.attachments as u64).contains(&count) => {
+            Ok((count as usize, rest))
+        }
+        _ => Err(Invalid::Attachments),
+    }
+}
+
+/// A namespace begins with a slash and ends at the first comma, or with the packet.
+fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str), Invalid> {
+    if !text.starts_with('/') {
+        return Ok((ROOT, text));
+    }
+    let (namespace, rest) = text.split_once(',').unwrap_or((text, ""));
+    if namespace.len() > limits.name_bytes {
+        return Err(Invalid::Namespace);
+    }
+    Ok((namespace, rest))
+}
+
+fn split_id(text: &str) -> Result<(Option<u64>, &str), Invalid> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 {
+        return Ok((None, text));
+    }
+    let (id, rest) = text.split_at(digits);
+    let id = parse_digits(id).filter(|id| *id <= MAX_ID);
+    Ok((Some(id.ok_or(Invalid::Id)?), rest))
+}
+
+/// Unlike `str::parse`, takes no sign.
+fn parse_digits(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+/// Checks the payload against the packet's type, and gives an event's name.
+fn check_data<'a>(packet: &Packet<'a>, limits: &Limits) -> Result<Option<Cow<'a, str>>, Invalid> {
+    let data = packet.data;
+    let first = data.trim_ascii_start().bytes().next();
+    let is_event = matches!(packet.kind, Kind::Event | Kind::BinaryEvent);
+    if data.is_empty() {
+        // `42` is an event without anything, which the reference implementation ignores.
+        return match packet.kind {
+            Kind::BinaryEvent | Kind::BinaryAck => Err(Invalid::Payload),
+            _ => Ok(None),
+        };
+    }
+    if is_event {
+        let name = json::check_event(data, limits.json_depth)?;
+        if name.len() > limits.name_bytes {
+            return Err(Invalid::Name);
+        }
+        if is_reserved(&name) {
+            return Err(Invalid::ReservedEvent);
+        }
+        return Ok(Some(name));
+    }
+    json::check(data, limits.json_depth)?;
+    let fits = match packet.kind {
+        Kind::Connect => first == Some(b'{'),
+        Kind::Ack | Kind::BinaryAck => first == Some(b'['),
+        Kind::ConnectError => matches!(first, Some(b'{' | b'"')),
+        // python servers give a reason with always_connect; a server refuses it (see `Link`).
+        _ => true,
+    };
+    if fits {
+        Ok(None)
+    } else {
+        Err(Invalid::Payload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn decode(text: &str) -> Result<Packet<'_>, Invalid> {
+        match Text.decode(Data::Text(text), &Limits::default())? {
+            Decoded::Packet(packet, _) => Ok(packet),
+            Decoded::Attachment(_) => unreachable!("text is no attachment"),
+        }
+    }
+
+    fn packet<'a>(kind: Kind, namespace: &'a str, id: Option<u64>, data: &'a str) -> Packet<'a> {
+        Packet {
+            kind,
+            namespace,
+            id,
+            attachments: 0,
+            data,
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_protocol_decode() {
+        assert_eq!(decode("0"), Ok(packet(Kind::Connect, "/", None, "")));
+        assert_eq!(
+            decode("0/custom"),
+            Ok(packet(Kind::Connect, "/custom", None, ""))
+        );
+        assert_eq!(
+            decode("0/dyn?token=1,{\"a\":1}"),
+            Ok(packet(Kind::Connect, "/dyn?token=1", None, "{\"a\":1}"))
+        );
+        assert_eq!(
+            decode("1/custom,"),
+            Ok(packet(Kind::Disconnect, "/custom", None, ""))
+        );
+        assert_eq!(
+            decode("2[\"a-b\"]"),
+            Ok(packet(Kind::Event, "/", None, "[\"a-b\"]"))
+        );
+        assert_eq!(
+            decode("2/n,12[\"a\"]"),
+            Ok(packet(Kind::Event, "/n", Some(12), "[\"a\"]"))
+        );
+        assert_eq!(decode("30[]"), Ok(packet(Kind::Ack, "/", Some(0), "[]")));
+        let binary = decode("51-[\"a\",{\"_placeholder\":true,\"num\":0}]").unwrap();
+        assert_eq!((binary.kind, binary.attachments), (Kind::BinaryEvent, 1));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let long = format!("2[\"{}\"]", "x".repeat(257));
+        let namespace = format!("0/{}", "x".repeat(256));
+        for (text, error) in [
+            ("", Invalid::Kind),
+            ("7", Invalid::Kind),
+            ("50-[\"a\"]", Invalid::Attachments),
+            ("5[\"a\"]", Invalid::Attachments),
+            ("5-[\"a\"]", Invalid::Attachments),
+            ("51e1-[\"a\"]", Invalid::Attachments),
+            ("5+1-[\"a\"]", Invalid::Attachments),
+            ("5256-[\"a\"]", Invalid::Attachments),
+            ("51234567890-[\"a\"]", Invalid::Attachments),
+            ("299999999999999999999[\"a\"]", Invalid::Id),
+            ("29007199254740993[\"a\"]", Invalid::Id),
+            ("2-1[\"a\"]", Invalid::Payload),
+            ("21.5[\"a\"]", Invalid::Json),
+            ("2[true]", Invalid::Payload),
+            ("2{}", Invalid::Payload),
+            ("2[\"disconnect\",\"x\"]", Invalid::ReservedEvent),
+            ("2[\"connect_error\"]", Invalid::ReservedEvent),
+            ("0\"tok\"", Invalid::Payload),
+            ("0[]", Invalid::Payload),
+            ("0null", Invalid::Payload),
+            ("31{}", Invalid::Payload),
+            (&long, Invalid::Name),
+            (&namespace, Invalid::Namespace),
+        ] {
+            assert_eq!(decode(text), Err(error), "{text}");
+        }
+        let digits = format!("2{}", "2".repeat(1_000_000));
+        assert_eq!(decode(&digits), Err(Invalid::Id));
+    }
+
+    proptest! {
+        #[test]
+        fn every_packet_decodes_to_itself(
+            kind in 0..7usize, namespace in "/[a-zA-Z0-9?=_-]{0,20}", id in prop::option::of(0..=MAX_ID),
+            attachments in 1..255usize, name in "[^\"\\\\\\p{C}]{1,30}", value in any::<i64>(),
+        ) {
+            prop_assume!(!is_reserved(&name));
+            let kind = [Kind::Connect, Kind::Disconnect, Kind::Event, Kind::Ack, Kind::ConnectError,
+                Kind::BinaryEvent, Kind::BinaryAck][kind];
+            let data = match kind {
+                Kind::Connect | Kind::ConnectError => format!("{{\"a\":{value}}}"),
+                Kind::Disconnect => String::new(),
+                _ => format!("[\"{name}\",{value},{{\"_placeholder\":true,\"num\":0}}]"),
+            };
+            let is_binary = matches!(kind, Kind::BinaryEvent | Kind::BinaryAck);
+            let packet = Packet {
+                kind,
+                namespace: &namespace,
+                id: id.filter(|_| matches!(kind, Kind::Event | Kind::Ack | Kind::BinaryEvent | Kind::BinaryAck)),
+                attachments: if is_binary { attachments } else { 0 },
+                data: &data,
+            };
+            let mut text = Vec::new();
+            Text.encode(&packet, &mut text);
+            prop_assert_eq!(decode(std::str::from_utf8(&text).unwrap()), Ok(packet));
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>()) {
+            let _ = decode(&text);
+        }
+
+        #[test]
+        fn nothing_that_looks_like_a_packet_panics(text in "[0-7]{0,2}[0-9]{0,3}-?(/[a-z]{0,3},?)?[0-9]{0,3}[\\[\\]{}\",:a-z0-9]{0,20}") {
+            let _ = decode(&text);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Why a connection ended.
+
+use std::fmt;
+
+/// Why a client's connection to a namespace, or an Engine.IO session, ended.
+///
+/// It displays the words that python-socketio uses: `ping timeout`, `client disconnect`, ...
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The client said so: a DISCONNECT packet or an Engine.IO close packet.
+    ClientDisconnect,
+    /// The server decided it: `disconnect`, a shutdown, a namespace that was never joined in time,
+    /// a protocol error, more unhandled events than the limits allow.
+    ServerDisconnect,
+    /// The client did not answer a ping in time.
+    PingTimeout,
+    /// The connection went away.
+    TransportClose,
+    /// An error of the socket, of TLS or of HTTP, or a reader that was too slow.
+    TransportError,
+}
+
+impl Reason {
+    /// The words that python-socketio uses for this reason.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::ClientDisconnect => "client disconnect",
+            Reason::ServerDisconnect => "server disconnect",
+            Reason::PingTimeout => "ping timeout",
+            Reason::TransportClose => "transport close",
+            Reason::TransportError => "transport error",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
