@@ -1,0 +1,106 @@
+//! Connections, as an I/O thread takes them in.
+
+use super::Driver;
+use super::io::Key;
+use super::socket::Socket;
+use super::thread::{ACCEPT_PAUSE, MAX_EVENTS, Thread};
+use super::threads::{Command, Handed, Options};
+use mio::net::TcpStream;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl<D: Driver> Thread<D> {
+    pub(super) fn accept(&mut self) {
+        for _ in 0..MAX_EVENTS {
+            let Some(listener) = &self.listener else {
+                self.accepting = false;
+                return;
+            };
+            match listener.accept() {
+                Ok((stream, peer)) => self.welcome(stream, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.accepting = false;
+                    return;
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    log::error!(target: "engineio", "accepting pauses: {error}");
+                    self.accepting = false;
+                    let at = self.io.now + ACCEPT_PAUSE;
+                    self.io
+                        .timers
+                        .set(&mut self.accept_alarm, Key::Accept, Some(at));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let options = &self.io.options;
+        let count = options.connections.fetch_add(1, Ordering::Relaxed);
+        if count >= options.limits.connections {
+            options.connections.fetch_sub(1, Ordering::Relaxed);
+            log::warn!(target: "engineio", "{peer}: closed, {count} connections are the limit");
+            return;
+        }
+        // Small messages must not wait for the acknowledgement of the one before.
+        let _ = stream.set_nodelay(true);
+        let socket = match wrap(stream, options) {
+            Ok(socket) => Arc::new(socket),
+            Err(error) => {
+                options.connections.fetch_sub(1, Ordering::Relaxed);
+                log::warn!(target: "engineio", "{peer}: no TLS: {error}");
+                return;
+            }
+        };
+        let handed = Handed {
+            socket,
+            peer,
+            unread: Vec::new(),
+            request: None,
+        };
+        let thread = self.next_thread;
+        self.next_thread = (thread + 1) % self.io.mailboxes.len();
+        if thread == self.io.own {
+            self.adopt(handed);
+        } else {
+            self.io.mailboxes[thread].send(Command::Adopt(Box::new(handed)));
+        }
+    }
+
+    pub(super) fn adopt(&mut self, handed: Handed) {
+        if self.stop_by.is_some() {
+            self.io.options.connections.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let Some(id) = self.io.insert(handed.socket, handed.peer, handed.unread) else {
+            return;
+        };
+        let head_timeout = self.io.options.limits.head_timeout;
+        let deadline = self.io.now + head_timeout;
+        self.io.set_deadline(id, Some(deadline));
+        if let Some((exchange, request)) = handed.request {
+            self.hand_request(id, exchange, request);
+        }
+    }
+}
+
+fn wrap(stream: TcpStream, options: &Options) -> io::Result<Socket> {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &options.tls {
+        return Ok(Socket::secure(stream, tls.accept()?));
+    }
+    let _ = options;
+    Ok(Socket::plain(stream))
+}
+
+/// Errors of the connection that was to be accepted, not of accepting (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,92 @@
+//! gzip and deflate of answers.
+
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use std::io::Write;
+
+/// A coding that both sides know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Gzip,
+    Deflate,
+}
+
+impl Encoding {
+    /// The first coding of `Accept-Encoding` that is known and not refused by `q=0`.
+    pub(crate) fn negotiate(accepted: &str) -> Option<Encoding> {
+        accepted.split(',').find_map(|item| {
+            let mut parts = item.split(';').map(str::trim);
+            let encoding = match parts.next()? {
+                name if name.eq_ignore_ascii_case("gzip") => Encoding::Gzip,
+                name if name.eq_ignore_ascii_case("deflate") => Encoding::Deflate,
+                _ => return None,
+            };
+            let refused = parts
+                .filter_map(|part| part.strip_prefix("q="))
+                .any(|weight| weight.parse::<f32>().is_ok_and(|weight| weight <= 0.0));
+            (!refused).then_some(encoding)
+        })
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Encoding::Gzip => "gzip",
+            Encoding::Deflate => "deflate",
+        }
+    }
+
+    /// Compresses; `None` only if memory could not be written to.
+    pub(crate) fn encode(self, body: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Encoding::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(body).ok()?;
+                encoder.finish().ok()
+            }
+            Encoding::Deflate => {
+                let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(body).ok()?;
+                encoder.finish().ok()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn the_client_s_order_decides() {
+        assert_eq!(
+            Encoding::negotiate("gzip, deflate, br"),
+            Some(Encoding::Gzip)
+        );
+        assert_eq!(
+            Encoding::negotiate("br, deflate, gzip"),
+            Some(Encoding::Deflate)
+        );
+        assert_eq!(
+            Encoding::negotiate("gzip;q=0, deflate;q=0.5"),
+            Some(Encoding::Deflate)
+        );
+        assert_eq!(Encoding::negotiate("br"), None);
+        assert_eq!(Encoding::negotiate(""), None);
+    }
+
+    #[test]
+    fn what_is_compressed_can_be_read_again() {
+        let body = "hello ".repeat(1_000);
+        let (mut gzip, mut deflate) = (String::new(), String::new());
+        let bytes = Encoding::Gzip.encode(body.as_bytes()).unwrap();
+        flate2::read::GzDecoder::new(&bytes[..])
+            .read_to_string(&mut gzip)
+            .unwrap();
+        let bytes = Encoding::Deflate.encode(body.as_bytes()).unwrap();
+        flate2::read::ZlibDecoder::new(&bytes[..])
+            .read_to_string(&mut deflate)
+            .unwrap();
+        assert_eq!((gzip, deflate), (body.clone(), body));
+    }
+}

@@ -1,0 +1,12 @@
+//! HTTP/1.1 as far as a server needs it: heads by httparse, bodies, answers.
+
+pub(crate) mod body;
+#[cfg(feature = "compression")]
+pub(crate) mod compression;
+pub(crate) mod cors;
+pub(crate) mod request;
+pub(crate) mod response;
+
+pub(crate) use body::{Body, Framing};
+pub(crate) use request::{Head, Request};
+pub(crate) use response::{Content, Response};

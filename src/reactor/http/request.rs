@@ -1,0 +1,372 @@
+//! Requests: their heads, and what a program may ask of them.
+
+use super::body::Framing;
+use crate::limits::Limits;
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+/// An HTTP request: what python-socketio calls `environ`.
+///
+/// Of a connected client it is the request that opened its session; all its namespaces share it.
+pub struct Request {
+    /// The head as it came; all names and values are ranges of it, which keeps a client's request
+    /// small for as long as the client stays.
+    head: Box<[u8]>,
+    method: Span,
+    path: Span,
+    query: Span,
+    fields: Box<[(Span, Span)]>,
+    body: Vec<u8>,
+    peer: SocketAddr,
+    secure: bool,
+    time: SystemTime,
+}
+
+type Span = (u16, u16);
+
+impl Request {
+    /// `GET`, `POST`, ...
+    pub fn method(&self) -> &str {
+        self.text(self.method)
+    }
+
+    /// The path as it was sent, percent-encoding included, without the query.
+    pub fn path(&self) -> &str {
+        self.text(self.path)
+    }
+
+    /// The query as it was sent, without the question mark; empty if there is none.
+    pub fn query(&self) -> &str {
+        self.text(self.query)
+    }
+
+    /// The first value of a query parameter, decoded. Escapes that are wrong stay as they are, and
+    /// bytes that are not UTF-8 become replacement characters.
+    pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.params()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+    }
+
+    /// All query parameters, decoded, in their order.
+    pub fn params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let pairs = self.query().split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode_form(name), decode_form(value))
+        })
+    }
+
+    /// The first value of a header field, whatever the case of its name; `None` too if it is not
+    /// UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
+    /// All header fields in their order, with the bytes of their values.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let fields = self.fields.iter();
+        fields.map(|(name, value)| (self.text(*name), self.bytes(*value)))
+    }
+
+    /// The body. Empty for a client's handshake.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The address that the connection came from: a proxy's, if there is one.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Whether it came over TLS that this program itself speaks.
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// When it came.
+    pub fn time(&self) -> SystemTime {
+        self.time
+    }
+
+    /// Every value of a header field.
+    pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    /// Whether a field that lists words, such as `Connection`, lists this one.
+    pub(crate) fn lists(&self, name: &str, word: &str) -> bool {
+        self.values(name)
+            .filter_map(|value| std::str::from_utf8(value).ok())
+            .flat_map(|value| value.split(','))
+            .any(|item| item.trim().eq_ignore_ascii_case(word))
+    }
+
+    pub(crate) fn set_body(&mut self, body: Vec<u8>) {
+        self.body = body;
+    }
+
+    pub(crate) fn take_body(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.body)
+    }
+
+    fn bytes(&self, (start, end): Span) -> &[u8] {
+        &self.head[usize::from(start)..usize::from(end)]
+    }
+
+    fn text(&self, span: Span) -> &str {
+        // Methods, targets and names were checked when the head was read.
+        std::str::from_utf8(self.bytes(span)).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Request {
+    /// Without the query and the fields: they hold session ids, cookies and tokens.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Request")
+            .field("method", &self.method())
+            .field("path", &self.path())
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A head that has been read, and what it says about the connection.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) request: Request,
+    pub(crate) framing: Framing,
+    pub(crate) keep_alive: bool,
+    /// HTTP/1.1, whose clients know chunks.
+    pub(crate) takes_chunks: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub(crate) expects_continue: bool,
+    /// Bytes that the head took.
+    pub(crate) length: usize,
+}
+
+/// Why a head is refused: the status, and a sentence for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadHead(pub(crate) u16, pub(crate) &'static str);
+
+impl Head {
+    /// Reads a head; `None` if it has not come to its end.
+    pub(crate) fn parse(
+        bytes: &[u8],
+        limits: &Limits,
+        peer: SocketAddr,
+        secure: bool,
+    ) -> Result<Option<Head>, BadHead> {
+        let limit = limits.head_bytes.min(usize::from(u16::MAX));
+        let mut fields = [httparse::EMPTY_HEADER; 100];
+        let mut more_fields;
+        let fields = if limits.head_fields <= fields.len() {
+            &mut fields[..limits.head_fields]
+        } else {
+            more_fields = vec![httparse::EMPTY_HEADER; limits.head_fields];
+            &mut more_fields[..]
+        };
+        let mut parsed = httparse::Request::new(fields);
+        let length = match parsed.parse(&bytes[..bytes.len().min(limit)]) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) if bytes.len() >= limit => {
+                return Err(BadHead(431, "head too large"));
+            }
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(httparse::Error::TooManyHeaders) => return Err(BadHead(431, "too many fields")),
+            Err(_) => return Err(BadHead(400, "not an HTTP/1 request")),
+        };
+        let (Some(method), Some(target), Some(version)) =
+            (parsed.method, parsed.path, parsed.version)
+        else {
+            return Err(BadHead(400, "not an HTTP/1 request"));
+        };
+        let head: Box<[u8]> = bytes[..length].into();
+        let span = |part: &[u8]| -> Span {
+            // Every part is a slice of `bytes`, which is shorter than 64 KiB here.
+            let start = part.as_ptr().addr() - bytes.as_ptr().addr();
+            (start as u16, (start + part.len()) as u16)
+        };
+        let path_and_query = absolute_path(target);
+        let (path, query) = path_and_query
+            .split_once('?')
+            .unwrap_or((path_and_query, ""));
+        let query = if query.is_empty() {
+            (0, 0)
+        } else {
+            span(query.as_bytes())
+        };
+        let request = Request {
+            method: span(method.as_bytes()),
+            path: if path.is_empty() {
+                (0, 0)
+            } else {
+                span(path.as_bytes())
+            },
+            query,
+            fields: parsed
+                .headers
+                .iter()
+                .map(|field| (span(field.name.as_bytes()), span(field.value)))
+                .collect(),
+            head,
+            body: Vec::new(),
+            peer,
+            secure,
+            time: SystemTime::now(),
+        };
+        let keep_alive = match version {
+            1 => !request.lists("connection", "close"),
+            _ => request.lists("connection", "keep-alive"),
+        };
+        let framing = Framing::of(&request)?;
+        let expects_continue = version == 1 && request.lists("expect", "100-continue");
+        Ok(Some(Head {
+            request,
+            framing,
+            keep_alive,
+            takes_chunks: version == 1,
+            expects_continue,
+            length,
+        }))
+    }
+}
+
+/// The path of a target in absolute form (RFC 9112, 3.2.2), which proxies send.
+fn absolute_path(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
+    let rest = target
+        .split_once("://")
+        .map_or(target, |(_, authority)| authority);
+    rest.find('/').map_or("", |at| &rest[at..])
+}
+
+/// Decodes one part of a query: `+` is a blank, `%xx` a byte.
+fn decode_form(text: &str) -> Cow<'_, str> {
+    if !text.contains(['+', '%']) {
+        return Cow::Borrowed(text);
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(String::from_utf8_lossy(&decode_percent(&spaced)).into_owned())
+}
+
+/// Replaces `%xx` by the byte it stands for; anything else stays.
+pub(crate) fn decode_percent(text: &str) -> Vec<u8> {
+    let mut rest = text.as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let Some((&byte, tail)) = rest.split_first() {
+        let digits = match (byte, tail) {
+            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        match digits {
+            Some((high, low)) => {
+                decoded.push(high << 4 | low);
+                rest = &tail[2..];
+            }
+            None => {
+                decoded.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    decoded
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(text: &[u8]) -> Result<Option<Head>, BadHead> {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        Head::parse(text, &Limits::default(), peer, false)
+    }
+
+    #[test]
+    fn a_request_can_be_asked() {
+        let head = parse(
+            b"GET /socket.io/?EIO=4&a=%C3%A9+b&a=2&t=%zz HTTP/1.1\r\nHost: x\r\nX-A: 1\r\nx-a: 2\r\n\r\nrest",
+        )
+        .unwrap()
+        .unwrap();
+        let request = &head.request;
+        assert_eq!((request.method(), request.path()), ("GET", "/socket.io/"));
+        assert_eq!(request.param("EIO").as_deref(), Some("4"));
+        assert_eq!(request.param("a").as_deref(), Some("é b"));
+        assert_eq!(request.param("t").as_deref(), Some("%zz"));
+        assert_eq!(request.param("__proto__"), None);
+        assert_eq!(request.header("x-A"), Some("1"));
+        assert_eq!(request.values("x-a").count(), 2);
+        assert_eq!(head.framing, Framing::None);
+        assert!(head.keep_alive);
+        assert!(!format!("{request:?}").contains("EIO"));
+    }
+
+    #[test]
+    fn the_forms_of_a_target() {
+        let path = |target: &str| {
+            let text = format!("GET {target} HTTP/1.1\r\n\r\n");
+            let head = parse(text.as_bytes()).unwrap().unwrap();
+            (
+                head.request.path().to_owned(),
+                head.request.query().to_owned(),
+            )
+        };
+        assert_eq!(path("/a?b=c?d"), ("/a".into(), "b=c?d".into()));
+        assert_eq!(path("http://host:80/a?b"), ("/a".into(), "b".into()));
+        assert_eq!(path("*"), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn a_head_has_limits() {
+        assert!(matches!(parse(b"GET / HTTP/1.1\r\nA: b\r\n"), Ok(None)));
+        let long = [b"GET /".as_slice(), &[b'x'; 20_000]].concat();
+        assert_eq!(parse(&long).unwrap_err().0, 431);
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(101));
+        assert_eq!(parse(many.as_bytes()).unwrap_err().0, 431);
+        for text in [
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "\x16\x03\x01",
+            "GET / HTTP/1.1\r\nA\0: b\r\n\r\n",
+        ] {
+            assert_eq!(parse(text.as_bytes()).unwrap_err().0, 400, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn old_clients_close_unless_they_say_otherwise() {
+        let keep = |text: &str| parse(text.as_bytes()).unwrap().unwrap().keep_alive;
+        assert!(!keep("GET / HTTP/1.0\r\n\r\n"));
+        assert!(keep("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
+        assert!(!keep("GET / HTTP/1.1\r\nConnection: x, close\r\n\r\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_head_panics(bytes in any::<Vec<u8>>()) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn no_target_panics(target in "[ -~]{0,40}") {
+            if let Ok(Some(head)) = parse(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes()) {
+                head.request.params().for_each(drop);
+                let _ = (head.request.path(), head.request.query());
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Answers.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Read;
+use std::io::Write;
+
+/// One answer to one request.
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(Cow<'static, str>, String)>,
+    pub(crate) content: Content,
+    /// Close the connection behind it.
+    pub(crate) close: bool,
+}
+
+/// What an answer carries.
+pub(crate) enum Content {
+    Bytes(Vec<u8>),
+    /// Read a chunk at a time on a worker, as the client takes it; without a length it is sent in
+    /// chunks.
+    Reader {
+        reader: Box<dyn Read + Send>,
+        length: Option<u64>,
+    },
+}
+
+impl Response {
+    pub(crate) fn new(status: u16) -> Response {
+        Response {
+            status,
+            headers: Vec::new(),
+            content: Content::Bytes(Vec::new()),
+            close: false,
+        }
+    }
+
+    pub(crate) fn text(status: u16, text: &str) -> Response {
+        Response::new(status)
+            .with_header("Content-Type", "text/plain; charset=UTF-8")
+            .with_body(text.as_bytes().to_vec())
+    }
+
+    pub(crate) fn with_header(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: impl Into<String>,
+    ) -> Response {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub(crate) fn with_headers(mut self, headers: Vec<(Cow<'static, str>, String)>) -> Response {
+        self.headers.extend(headers);
+        self
+    }
+
+    pub(crate) fn with_body(mut self, body: Vec<u8>) -> Response {
+        self.content = Content::Bytes(body);
+        self
+    }
+
+    /// The connection is closed behind this answer.
+    pub(crate) fn closing(mut self) -> Response {
+        self.close = true;
+        self
+    }
+
+    /// Whether only reading the body tells where it ends.
+    pub(crate) fn has_unknown_length(&self) -> bool {
+        matches!(self.content, Content::Reader { length: None, .. })
+    }
+
+    /// Writes the head; a body of unknown length comes `chunked`, or ends with the connection.
+    pub(crate) fn write_head(&self, keep_alive: bool, chunked: bool, out: &mut Vec<u8>) {
+        // Writing to a Vec does not fail.
+        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.status, phrase(self.status));
+        for (name, value) in &self.headers {
+            // A program's own value must not begin another field.
+            let safe = value.bytes().all(|byte| byte >= b' ' || byte == b'\t');
+            if safe {
+                let _ = write!(out, "{name}: {value}\r\n");
+            } else {
+                log::warn!(target: "engineio", "header {name} of an answer was left out: control characters");
+            }
+        }
+        let has_body = !matches!(self.status, 100..=199 | 204 | 304);
+        match &self.content {
+            _ if self.status < 200 || self.status == 304 => {}
+            Content::Bytes(bytes) => {
+                let length = if has_body { bytes.len() } else { 0 };
+                let _ = write!(out, "Content-Length: {length}\r\n");
+            }
+            Content::Reader {
+                length: Some(length),
+                ..
+            } if has_body => {
+                let _ = write!(out, "Content-Length: {length}\r\n");
+            }
+            Content::Reader { .. } if has_body && chunked => {
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            }
+            Content::Reader { .. } => {}
+        }
+        if !keep_alive && self.status >= 200 {
+            out.extend_from_slice(b"Connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Response")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reason phrase, which clients ignore and people read.
+fn phrase(status: u16) -> &'static str {
+    tiny_http::StatusCode(status).default_reason_phrase()
+}

@@ -1,0 +1,87 @@
+//! The I/O threads: they accept, read, write and watch deadlines, and never wait or run code of
+//! the program.
+//!
+//! Each thread owns its connections and, through a [`Driver`], what stands above them. Others reach
+//! it by its [`Mailbox`], or write to a peer by its [`Outbox`](outbox::Outbox).
+
+mod accept;
+mod connection;
+pub(crate) mod http;
+mod io;
+mod mailbox;
+pub(crate) mod outbox;
+mod pump;
+mod requests;
+pub(crate) mod socket;
+mod thread;
+mod threads;
+mod timers;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+pub(crate) mod websocket;
+
+pub(crate) use connection::ConnectionId;
+pub(crate) use io::{Io, Key};
+pub(crate) use mailbox::Mailbox;
+pub(crate) use threads::{Command, Options, Threads};
+pub(crate) use timers::Alarm;
+
+use crate::protocol::engineio::Data;
+use crate::reason::Reason;
+use http::Request;
+use std::fmt::Debug;
+use std::ops::ControlFlow;
+
+/// What stands above the connections of one I/O thread. Everything here is called on that thread.
+pub(crate) trait Driver: Send + Sized + 'static {
+    /// What other threads ask of it.
+    type Command: Send + Debug + 'static;
+
+    /// A request is there, its body read. It is answered by [`Io::respond`] or [`Io::upgrade`],
+    /// now or later.
+    fn on_request(&mut self, io: &mut Io<Self::Command>, id: ConnectionId, request: Request);
+
+    /// A message came over a WebSocket; a break stops reading from it.
+    fn on_message(
+        &mut self,
+        io: &mut Io<Self::Command>,
+        owner: u64,
+        id: ConnectionId,
+        data: Data<'_>,
+    ) -> ControlFlow<()>;
+
+    /// All that one read of a WebSocket brought has been handed over.
+    fn on_read(&mut self, io: &mut Io<Self::Command>, owner: u64);
+
+    /// A connection with an owner is gone.
+    fn on_lost(&mut self, io: &mut Io<Self::Command>, owner: u64, id: ConnectionId, reason: Reason);
+
+    fn on_command(&mut self, io: &mut Io<Self::Command>, command: Self::Command);
+
+    /// An entry of [`Io::timers`] is due.
+    fn on_alarm(
+        &mut self,
+        io: &mut Io<Self::Command>,
+        key: u64,
+        entry: (std::time::Instant, io::Key),
+    );
+
+    /// The turn is over: everything that was there has been handled. Gives how long the thread may
+    /// sleep at most.
+    fn on_turn(&mut self, io: &mut Io<Self::Command>) -> Option<std::time::Duration>;
+
+    /// No more connections come; those that are there are to be closed. Called until it says that
+    /// nothing is left.
+    fn on_stop(&mut self, io: &mut Io<Self::Command>);
+}
+
+/// Runs what may block.
+pub(crate) trait Executor: Send + Sync + Debug {
+    fn execute(&self, job: Box<dyn FnOnce() + Send>);
+
+    /// From now on, what this thread gives may wait for [`Executor::begin`].
+    fn defer(&self);
+
+    /// Sees to it that everything this thread has given is begun.
+    fn begin(&self);
+}

@@ -1,0 +1,494 @@
+//! What waits to be written to one peer: the one thing that all threads share.
+//!
+//! An outbox holds finished WebSocket frames. Over a WebSocket they are written as they are; a
+//! polling session's frames are taken out one by one, their payloads being the packets. Before an
+//! upgrade, or between polls, the outbox belongs to no socket and only collects.
+//!
+//! The lock is held across the non-blocking write. That keeps the order of the calls without a
+//! second queue, and lets most writes happen in the thread that has something to say.
+
+use super::socket::Socket;
+use super::websocket;
+use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How many buffers one write takes.
+const MAX_SLICES: usize = 64;
+/// What a buffer that is begun has room for.
+const FIRST: usize = 512;
+/// Shared frames shorter than this are copied behind what waits already.
+const COPY: usize = 512;
+
+/// Why something was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The peer is gone, or will be.
+    Closed,
+    /// The peer reads too slowly. Comes once.
+    Full,
+    /// The connection broke. Comes once.
+    Broken,
+}
+
+/// When accepted bytes leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Now,
+    /// At the next flush, if the outbox is corked; else now.
+    Corked,
+}
+
+/// What became of accepted bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    Done,
+    /// The outbox belongs to no socket and was being waited for: a poll can be answered.
+    Awaited,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+    /// Whether a worker that drains this connection's inbox may hold its answers back for a moment.
+    corked: AtomicBool,
+    /// Whether it does.
+    holds: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    socket: Option<Arc<Socket>>,
+    /// Whether a poll waits for the first frame.
+    awaited: bool,
+    closed: bool,
+    /// The socket took less than it was given: it will say when it takes more.
+    blocked: bool,
+    /// Buffers that are complete, in order, and behind them the one that is being filled.
+    sealed: VecDeque<Bytes>,
+    open: Vec<u8>,
+    /// Bytes in both.
+    waiting: usize,
+    limit: usize,
+}
+
+impl Outbox {
+    /// An outbox that collects.
+    pub(crate) fn detached(limit: usize) -> Outbox {
+        Outbox::new(None, limit)
+    }
+
+    /// An outbox that writes.
+    pub(crate) fn attached(socket: Arc<Socket>, limit: usize) -> Outbox {
+        Outbox::new(Some(socket), limit)
+    }
+
+    fn new(socket: Option<Arc<Socket>>, limit: usize) -> Outbox {
+        Outbox {
+            state: Mutex::new(State {
+                socket,
+                awaited: false,
+                closed: false,
+                blocked: false,
+                sealed: VecDeque::new(),
+                open: Vec::new(),
+                waiting: 0,
+                limit,
+            }),
+            corked: AtomicBool::new(false),
+            holds: AtomicBool::new(false),
+        }
+    }
+
+    /// Appends bytes that are for this peer alone.
+    pub(crate) fn append(&self, bytes: &[u8], when: When) -> Result<Accepted, Refusal> {
+        let mut state = self.state.lock();
+        state.admit(bytes.len())?;
+        let now = when == When::Now || !self.corked.load(Ordering::Relaxed);
+        if now && state.is_idle() {
+            let written = state.write_idle(bytes)?;
+            state.extend(&bytes[written..]);
+            return Ok(Accepted::Done);
+        }
+        state.extend(bytes);
+        if !now {
+            self.holds.store(true, Ordering::Relaxed);
+        }
+        state.settle(now)
+    }
+
+    /// Appends frames that other peers get too.
+    pub(crate) fn append_shared(&self, frames: &Bytes, when: When) -> Result<Accepted, Refusal> {
+        if frames.len() < COPY {
+            return self.append(frames, when);
+        }
+        let mut state = self.state.lock();
+        state.admit(frames.len())?;
+        let now = when == When::Now || !self.corked.load(Ordering::Relaxed);
+        let written = if now && state.is_idle() {
+            state.write_idle(frames)?
+        } else {
+            0
+        };
+        if written < frames.len() {
+            state.seal();
+            state.waiting += frames.len() - written;
+            state.sealed.push_back(frames.slice(written..));
+        }
+        if !now {
+            self.holds.store(true, Ordering::Relaxed);
+        }
+        state.settle(now)
+    }
+
+    /// Appends only what can leave at once; else drops it.
+    pub(crate) fn append_volatile(&self, frames: &Bytes) -> Result<Accepted, Refusal> {
+        let state = self.state.lock();
+        let takes = match state.socket {
+            Some(_) => state.waiting == 0 && !state.blocked,
+            None => state.awaited,
+        };
+        drop(state);
+        if takes {
+            self.append_shared(frames, When::Now)
+        } else {
+            Ok(Accepted::Done)
+        }
+    }
+
+    /// Writes what the socket takes.
+    pub(crate) fn flush(&self) -> Result<Accepted, Refusal> {
+        let mut state = self.state.lock();
+        self.holds.store(false, Ordering::Relaxed);
+        state.settle(true)
+    }
+
+    /// Whether something has been held back. Takes no lock: it is asked for every busy connection,
+    /// every millisecond.
+    pub(crate) fn holds(&self) -> bool {
+        self.holds.load(Ordering::Relaxed)
+    }
+
+    /// Lets a worker hold its answers back until it flushes, or until [`Outbox::uncork`].
+    pub(crate) fn cork(&self) {
+        self.corked.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends that, and writes what was held back.
+    pub(crate) fn uncork(&self) -> Result<Accepted, Refusal> {
+        self.corked.store(false, Ordering::Relaxed);
+        self.flush()
+    }
+
+    /// The socket can take more: writes, also what is left of TLS.
+    pub(crate) fn on_writable(&self) -> Result<Accepted, Refusal> {
+        let mut state = self.state.lock();
+        state.blocked = false;
+        if let Some(socket) = &state.socket {
+            match socket.flush() {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Accepted::Done),
+                Err(_) => return Err(state.break_off()),
+            }
+        }
+        state.settle(true)
+    }
+
+    /// Bytes that have not left.
+    pub(crate) fn waiting(&self) -> usize {
+        self.state.lock().waiting
+    }
+
+    /// Begins to wait for a frame; false if there is one already.
+    pub(crate) fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        // What is being held back comes together, in a moment.
+        state.awaited = state.waiting == 0 || self.holds();
+        state.awaited
+    }
+
+    pub(crate) fn stop_waiting(&self) {
+        self.state.lock().awaited = false;
+    }
+
+    /// Takes frames out, each as whether it is text and its payload, until `take` says no.
+    /// Gives whether any is left.
+    pub(crate) fn take_frames(&self, mut take: impl FnMut(bool, &[u8]) -> bool) -> bool {
+        let mut state = self.state.lock();
+        state.seal();
+        while let Some(front) = state.sealed.front_mut() {
+            // A detached outbox holds whole frames.
+            let Some((is_text, start, end)) = websocket::split_frame(front) else {
+                debug_assert!(front.is_empty(), "an outbox holds whole frames");
+                state.sealed.pop_front();
+                continue;
+            };
+            if !take(is_text, &front[start..end]) {
+                break;
+            }
+            front.advance(end);
+            state.waiting -= end;
+        }
+        if state.waiting == 0 {
+            state.release();
+        }
+        state.waiting > 0
+    }
+
+    /// From now on everything goes to this socket, after `first`.
+    pub(crate) fn attach(&self, socket: Arc<Socket>, first: Bytes) -> Result<Accepted, Refusal> {
+        let mut state = self.state.lock();
+        state.socket = Some(socket);
+        state.awaited = false;
+        state.waiting += first.len();
+        state.sealed.push_front(first);
+        state.settle(true)
+    }
+
+    /// Gives up the socket, and what was meant for it.
+    pub(crate) fn detach(&self) -> (Option<Arc<Socket>>, Bytes) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.seal();
+        let mut rest = Vec::with_capacity(state.waiting);
+        state
+            .sealed
+            .iter()
+            .for_each(|part| rest.extend_from_slice(part));
+        state.release();
+        (state.socket.take(), rest.into())
+    }
+
+    /// Accepts nothing more; what waits may still leave.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+    }
+
+    /// Accepts nothing more and forgets what waits.
+    pub(crate) fn discard(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.socket = None;
+        state.release();
+    }
+}
+
+impl State {
+    fn admit(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.closed {
+            return Err(Refusal::Closed);
+        }
+        // A single message may be larger than the limit: it is what waits that must not grow.
+        if self.waiting > 0 && self.waiting + bytes > self.limit {
+            self.closed = true;
+            self.release();
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting == 0 && !self.blocked && self.socket.is_some()
+    }
+
+    /// Writes without queueing; gives how much was taken.
+    fn write_idle(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        let Some(socket) = &self.socket else {
+            return Ok(0);
+        };
+        let mut written = 0;
+        while written < bytes.len() {
+            match socket.write(&bytes[written..]) {
+                Ok(0) => return Err(self.break_off()),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    break;
+                }
+                Err(_) => return Err(self.break_off()),
+            }
+        }
+        Ok(written)
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        if self.open.capacity() == 0 {
+            // A worker's turn has several answers, as a rule.
+            self.open.reserve(bytes.len().max(FIRST));
+        }
+        self.open.extend_from_slice(bytes);
+        self.waiting += bytes.len();
+    }
+
+    /// Writes if it may, or says that somebody waits.
+    fn settle(&mut self, now: bool) -> Result<Accepted, Refusal> {
+        if self.socket.is_none() {
+            let awaited = now && self.waiting > 0 && std::mem::take(&mut self.awaited);
+            return Ok(if awaited {
+                Accepted::Awaited
+            } else {
+                Accepted::Done
+            });
+        }
+        if now && self.waiting > 0 && !self.blocked {
+            self.write_waiting()?;
+        }
+        Ok(Accepted::Done)
+    }
+
+    fn write_waiting(&mut self) -> Result<(), Refusal> {
+        while self.waiting > 0 {
+            let Some(socket) = &self.socket else {
+                return Ok(());
+            };
+            let written = if self.sealed.is_empty() {
+                socket.write(&self.open)
+            } else {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let parts = self
+                    .sealed
+                    .iter()
+                    .map(|part| &part[..])
+                    .chain([&self.open[..]]);
+                let mut count = 0;
+                for (slice, part) in slices.iter_mut().zip(parts) {
+                    *slice = IoSlice::new(part);
+                    count += 1;
+                }
+                socket.write_vectored(&slices[..count])
+            };
+            match written {
+                Ok(0) => return Err(self.break_off()),
+                Ok(count) => self.advance(count),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return Ok(());
+                }
+                Err(_) => return Err(self.break_off()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets bytes that were written.
+    fn advance(&mut self, mut count: usize) {
+        self.waiting -= count;
+        if self.waiting == 0 {
+            return self.release();
+        }
+        if self.sealed.is_empty() {
+            self.seal();
+        }
+        while let Some(front) = self.sealed.front_mut() {
+            if front.len() > count {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.sealed.pop_front();
+            if self.sealed.is_empty() {
+                self.seal();
+            }
+            if count == 0 {
+                return;
+            }
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.open.is_empty() {
+            self.sealed.push_back(std::mem::take(&mut self.open).into());
+        }
+    }
+
+    /// An idle connection keeps no buffer.
+    fn release(&mut self) {
+        self.waiting = 0;
+        self.sealed = VecDeque::new();
+        self.open = Vec::new();
+    }
+
+    fn break_off(&mut self) -> Refusal {
+        self.closed = true;
+        self.release();
+        Refusal::Broken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(texts: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for text in texts {
+            websocket::write_frame(true, text.as_bytes(), &mut bytes);
+        }
+        bytes
+    }
+
+    fn take(outbox: &Outbox, mut count: usize) -> Vec<String> {
+        let mut taken = Vec::new();
+        outbox.take_frames(|_, payload| {
+            let more = count > 0;
+            count = count.saturating_sub(1);
+            if more {
+                taken.push(String::from_utf8_lossy(payload).into_owned());
+            }
+            more
+        });
+        taken
+    }
+
+    #[test]
+    fn frames_are_taken_out_in_order_as_they_went_in() {
+        let outbox = Outbox::detached(1_000_000);
+        let shared = Bytes::from(frames(&["a", &"b".repeat(2_000)]));
+        outbox.append(&frames(&["1", "2"]), When::Now).unwrap();
+        outbox.append_shared(&shared, When::Now).unwrap();
+        outbox.append(&frames(&["3"]), When::Now).unwrap();
+        assert_eq!(take(&outbox, 1), ["1"]);
+        assert_eq!(take(&outbox, 9), ["2", "a", &"b".repeat(2_000), "3"]);
+        assert_eq!(outbox.waiting(), 0);
+        assert_eq!(outbox.state.lock().sealed.capacity(), 0);
+    }
+
+    #[test]
+    fn a_waiting_poll_is_told_once() {
+        let outbox = Outbox::detached(1_000);
+        assert!(outbox.wait());
+        assert_eq!(
+            outbox.append(&frames(&["1"]), When::Now),
+            Ok(Accepted::Awaited)
+        );
+        assert_eq!(
+            outbox.append(&frames(&["2"]), When::Now),
+            Ok(Accepted::Done)
+        );
+        assert!(!outbox.wait());
+    }
+
+    #[test]
+    fn a_reader_that_is_too_slow_is_told_apart_once() {
+        let outbox = Outbox::detached(10);
+        assert_eq!(outbox.append(&[0; 20], When::Now), Ok(Accepted::Done));
+        assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Full));
+        assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Closed));
+        assert_eq!(outbox.waiting(), 0);
+    }
+
+    #[test]
+    fn volatile_frames_need_somebody_who_waits() {
+        let outbox = Outbox::detached(1_000);
+        let frame = Bytes::from(frames(&["v"]));
+        assert_eq!(outbox.append_volatile(&frame), Ok(Accepted::Done));
+        assert_eq!(outbox.waiting(), 0);
+        outbox.wait();
+        assert_eq!(outbox.append_volatile(&frame), Ok(Accepted::Awaited));
+    }
+}

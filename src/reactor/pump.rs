@@ -1,0 +1,107 @@
+//! Bodies of answers that are read a chunk at a time, on workers, as their clients take them.
+
+use super::outbox::{Outbox, When};
+use std::io::{ErrorKind, Read};
+use std::sync::Arc;
+
+/// How much is read at once.
+const CHUNK: usize = 64 << 10;
+/// How much may wait for the client before reading pauses.
+pub(super) const HIGH_WATER: usize = 256 << 10;
+
+/// A body on its way.
+pub(crate) struct Pump {
+    reader: Box<dyn Read + Send>,
+    framing: Framing,
+    outbox: Arc<Outbox>,
+}
+
+/// How the client finds the end of a body.
+#[derive(Debug)]
+pub(super) enum Framing {
+    /// So many bytes are still to come.
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// How far a body got.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// The client has enough to read.
+    Paused(Box<Pump>),
+    Done,
+    /// The body was shorter than it had said, could not be read, or the client is gone.
+    Failed,
+}
+
+impl Pump {
+    pub(super) fn new(reader: Box<dyn Read + Send>, framing: Framing, outbox: Arc<Outbox>) -> Pump {
+        Pump {
+            reader,
+            framing,
+            outbox,
+        }
+    }
+
+    /// Reads and writes until the client has enough, or the body ends. Runs on a worker.
+    pub(super) fn run(mut self: Box<Self>) -> Progress {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            if self.outbox.waiting() > HIGH_WATER {
+                return Progress::Paused(self);
+            }
+            let wanted = match self.framing {
+                Framing::Length(0) => return Progress::Done,
+                Framing::Length(missing) => missing.min(CHUNK as u64) as usize,
+                Framing::Chunked | Framing::UntilClose => CHUNK,
+            };
+            let read = match self.reader.read(&mut buffer[..wanted]) {
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    log::warn!(target: "engineio", "the body of an answer could not be read: {error}");
+                    return Progress::Failed;
+                }
+            };
+            if let Some(progress) = self.send(&buffer[..read]) {
+                return progress;
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Option<Progress> {
+        let sent = match &mut self.framing {
+            Framing::Length(_) if bytes.is_empty() => {
+                log::warn!(target: "engineio", "the body of an answer was shorter than it had said");
+                return Some(Progress::Failed);
+            }
+            Framing::Length(missing) => {
+                *missing -= bytes.len() as u64;
+                self.outbox.append(bytes, When::Now)
+            }
+            Framing::UntilClose => self.outbox.append(bytes, When::Now),
+            Framing::Chunked => {
+                let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
+                chunk.extend_from_slice(bytes);
+                chunk.extend_from_slice(b"\r\n");
+                self.outbox.append(&chunk, When::Now)
+            }
+        };
+        match sent {
+            Err(_) => Some(Progress::Failed),
+            // An empty chunk is the last one.
+            Ok(_) if bytes.is_empty() => Some(Progress::Done),
+            Ok(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Pump {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Pump")
+            .field("framing", &self.framing)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,164 @@
+//! Requests, as an I/O thread reads them from what has arrived.
+
+use super::Driver;
+use super::connection::{ConnectionId, Exchange, Protocol};
+use super::http::body::BadBody;
+use super::http::{Body, Framing, Head, Request, Response};
+use super::thread::Thread;
+use std::sync::Arc;
+
+impl<D: Driver> Thread<D> {
+    /// Reads requests from what has arrived.
+    pub(super) fn process(&mut self, id: ConnectionId) {
+        while let Some(connection) = self.io.get_mut(id) {
+            if connection.unread.is_empty() {
+                return;
+            }
+            match &connection.protocol {
+                Protocol::Head if connection.is_partial => return,
+                Protocol::Head => {
+                    if !self.read_head(id) {
+                        return;
+                    }
+                }
+                Protocol::Body(_) => {
+                    if !self.read_body(id) {
+                        return;
+                    }
+                }
+                Protocol::WebSocket(_) if !connection.stopped => {
+                    let mut bytes = std::mem::take(&mut connection.unread);
+                    return self.decode(id, &mut bytes);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Gives whether a head was there.
+    fn read_head(&mut self, id: ConnectionId) -> bool {
+        let options = Arc::clone(&self.io.options);
+        let (limits, now) = (&options.limits, self.io.now);
+        let Some(connection) = self.io.get_mut(id) else {
+            return false;
+        };
+        // An empty line before a request is to be ignored (RFC 9112, 2.2).
+        while connection.unread.starts_with(b"\r\n") {
+            connection.unread.drain(..2);
+        }
+        if connection.unread.is_empty() {
+            return false;
+        }
+        let (peer, secure) = (connection.peer, connection.socket.is_secure());
+        let head = match Head::parse(&connection.unread, limits, peer, secure) {
+            Ok(Some(head)) => head,
+            Ok(None) => {
+                connection.is_partial = true;
+                return false;
+            }
+            Err(problem) => {
+                log::info!(target: "engineio", "{peer}: {}", problem.1);
+                self.refuse(id, problem.0);
+                return false;
+            }
+        };
+        connection.fresh = false;
+        connection.unread.drain(..head.length);
+        if connection.unread.is_empty() {
+            connection.unread = Vec::new();
+        }
+        let exchange = Exchange {
+            keep_alive: head.keep_alive,
+            head_only: head.request.method() == "HEAD",
+            takes_chunks: head.takes_chunks,
+        };
+        if head.framing == Framing::None {
+            self.hand_request(id, exchange, head.request);
+            return true;
+        }
+        match Body::new(head.framing, options.max_message) {
+            Err(_) => {
+                log::info!(target: "engineio", "{peer}: a body over {} bytes", options.max_message);
+                self.refuse(id, 413);
+                false
+            }
+            Ok(body) if body.is_done() => {
+                self.hand_request(id, exchange, head.request);
+                true
+            }
+            Ok(body) => {
+                let expects = head.expects_continue && connection.unread.is_empty();
+                connection.protocol = Protocol::Body(Box::new((head, body)));
+                if expects {
+                    self.io.append(id, b"HTTP/1.1 100 Continue\r\n\r\n");
+                }
+                self.io.set_deadline(id, Some(now + limits.body_timeout));
+                true
+            }
+        }
+    }
+
+    /// Gives whether the body was complete.
+    fn read_body(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.io.get_mut(id) else {
+            return false;
+        };
+        let peer = connection.peer;
+        let Protocol::Body(reading) = &mut connection.protocol else {
+            return false;
+        };
+        match reading.1.read(&connection.unread) {
+            Ok(taken) => connection.unread.drain(..taken),
+            Err(problem) => {
+                log::info!(target: "engineio", "{peer}: the body of a request is {problem:?}");
+                let status = if problem == BadBody::TooLarge {
+                    413
+                } else {
+                    400
+                };
+                self.refuse(id, status);
+                return false;
+            }
+        };
+        if connection.unread.is_empty() {
+            connection.unread = Vec::new();
+        }
+        if !reading.1.is_done() {
+            return false;
+        }
+        if let Protocol::Body(reading) = std::mem::replace(&mut connection.protocol, Protocol::Busy)
+        {
+            let (mut head, body) = *reading;
+            head.request.set_body(body.into_bytes());
+            let exchange = Exchange {
+                keep_alive: head.keep_alive,
+                head_only: head.request.method() == "HEAD",
+                takes_chunks: head.takes_chunks,
+            };
+            self.hand_request(id, exchange, head.request);
+        }
+        true
+    }
+
+    pub(super) fn hand_request(&mut self, id: ConnectionId, exchange: Exchange, request: Request) {
+        if let Some(connection) = self.io.get_mut(id) {
+            connection.protocol = Protocol::Answering(exchange);
+            self.io.set_deadline(id, None);
+            self.io.handing = Some(id);
+            self.driver.on_request(&mut self.io, id, request);
+            self.io.handing = None;
+        }
+    }
+
+    /// Answers what is no request, and closes.
+    pub(super) fn refuse(&mut self, id: ConnectionId, status: u16) {
+        if let Some(connection) = self.io.get_mut(id) {
+            connection.protocol = Protocol::Answering(Exchange {
+                keep_alive: false,
+                head_only: false,
+                takes_chunks: true,
+            });
+            self.io.respond(id, Response::new(status).closing());
+        }
+    }
+}

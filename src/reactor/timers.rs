@@ -1,0 +1,116 @@
+//! The deadlines of an I/O thread.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+/// Deadlines in order, each with whom it concerns.
+///
+/// Most deadlines are moved far more often than they pass. So whoever has one keeps an [`Alarm`],
+/// and only the earliest time that it may have to be looked at is kept here.
+#[derive(Debug)]
+pub(crate) struct Timers<K> {
+    heap: BinaryHeap<Reverse<(Instant, K)>>,
+}
+
+/// One party's deadline.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Alarm {
+    deadline: Option<Instant>,
+    /// When the timers will ask.
+    entry: Option<Instant>,
+}
+
+impl<K: Ord + Copy> Timers<K> {
+    pub(crate) fn new() -> Timers<K> {
+        Timers {
+            heap: BinaryHeap::new(),
+        }
+    }
+
+    /// Moves a deadline, or takes it away.
+    pub(crate) fn set(&mut self, alarm: &mut Alarm, key: K, deadline: Option<Instant>) {
+        alarm.deadline = deadline;
+        if let Some(deadline) = deadline
+            && alarm.entry.is_none_or(|entry| deadline < entry)
+        {
+            alarm.entry = Some(deadline);
+            self.heap.push(Reverse((deadline, key)));
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Takes out whose entry is due; [`Timers::is_due`] then says whether the deadline is.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<(Instant, K)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(entry)| entry)
+    }
+
+    /// Whether the deadline behind an entry has passed; if it was moved, a new entry is made.
+    pub(crate) fn is_due(
+        &mut self,
+        alarm: &mut Alarm,
+        (at, key): (Instant, K),
+        now: Instant,
+    ) -> bool {
+        if alarm.entry != Some(at) {
+            // An older entry; the one that counts is still there.
+            return false;
+        }
+        alarm.entry = None;
+        match alarm.deadline {
+            Some(deadline) if deadline <= now => {
+                alarm.deadline = None;
+                true
+            }
+            deadline => {
+                self.set(alarm, key, deadline);
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_deadline_that_moves_passes_once_at_its_last_time() {
+        let (mut timers, mut alarm) = (Timers::new(), Alarm::default());
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        timers.set(&mut alarm, 1, Some(at(10)));
+        timers.set(&mut alarm, 1, Some(at(5)));
+        timers.set(&mut alarm, 1, Some(at(20)));
+        let mut passed = Vec::new();
+        for second in 0..30 {
+            while let Some(entry) = timers.pop(at(second)) {
+                if timers.is_due(&mut alarm, entry, at(second)) {
+                    passed.push(second);
+                }
+            }
+        }
+        assert_eq!(passed, [20]);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn moving_a_deadline_further_away_costs_no_entry() {
+        let (mut timers, mut alarm) = (Timers::new(), Alarm::default());
+        let start = Instant::now();
+        for second in 0..1000 {
+            timers.set(&mut alarm, 1, Some(start + Duration::from_secs(second)));
+        }
+        assert_eq!(timers.heap.len(), 1);
+        timers.set(&mut alarm, 1, None);
+        let entry = timers.pop(start).unwrap();
+        assert!(!timers.is_due(&mut alarm, entry, start));
+    }
+}

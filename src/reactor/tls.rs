@@ -1,0 +1,141 @@
+//! TLS on the server: rustls as a state machine behind a lock of its own.
+
+use crate::error::Error;
+use mio::net::TcpStream;
+use parking_lot::Mutex;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A certificate and its key, for `https` and `wss`.
+///
+/// ```no_run
+/// use socketio::{App, Server, Tls};
+///
+/// let app = App::new(&Server::new()).tls(Tls::from_files("cert.pem", "key.pem")?);
+/// app.run("0.0.0.0:443")?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// Reads the certificate, with the chain behind it, and the private key from PEM text.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if either is missing or they do not belong together.
+    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Tls, Error> {
+        let problem =
+            |what: &str, why: &dyn std::fmt::Display| Error::Tls(format!("{what}: {why}"));
+        let chain = CertificateDer::pem_slice_iter(certificate)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| problem("certificate", &error))?;
+        if chain.is_empty() {
+            return Err(problem("certificate", &"no certificate in the PEM text"));
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| problem("key", &error))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+            .map_err(|error| problem("certificate and key", &error))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Tls {
+            config: Arc::new(config),
+        })
+    }
+
+    /// Reads both from PEM files.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file cannot be read, and those of [`from_pem`](Tls::from_pem).
+    pub fn from_files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Tls, Error> {
+        Tls::from_pem(&std::fs::read(certificate)?, &std::fs::read(key)?)
+    }
+
+    /// The state of one more connection.
+    pub(super) fn accept(&self) -> io::Result<Connection> {
+        let connection =
+            ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
+        Ok(Connection {
+            state: Mutex::new(connection),
+        })
+    }
+}
+
+/// The TLS state of one connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    state: Mutex<ServerConnection>,
+}
+
+impl Connection {
+    pub(super) fn read(&self, tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = self.state.lock();
+        loop {
+            match state.reader().read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+            // Answers of the handshake go out before more is waited for.
+            let received = state.read_tls(&mut &*tcp);
+            let processed = match received {
+                Ok(0) => return Ok(0),
+                Ok(_) => state.process_new_packets(),
+                Err(error) => {
+                    push(&mut state, tcp)?;
+                    return Err(error);
+                }
+            };
+            push(&mut state, tcp)?;
+            processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
+        }
+    }
+
+    pub(super) fn write(&self, tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = self.state.lock();
+        push(&mut state, tcp)?;
+        if state.wants_write() {
+            // What was encrypted before must leave first; rustls would buffer without end.
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let written = state.writer().write(bytes)?;
+        push(&mut state, tcp)?;
+        Ok(written)
+    }
+
+    pub(super) fn flush(&self, tcp: &TcpStream) -> io::Result<()> {
+        let mut state = self.state.lock();
+        push(&mut state, tcp)?;
+        if state.wants_write() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&self, tcp: &TcpStream) {
+        let mut state = self.state.lock();
+        state.send_close_notify();
+        // The peer may be gone already.
+        let _ = push(&mut state, tcp);
+    }
+}
+
+/// Writes what is encrypted, as far as the connection takes it.
+fn push(state: &mut ServerConnection, mut tcp: &TcpStream) -> io::Result<()> {
+    while state.wants_write() {
+        match state.write_tls(&mut tcp) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    tcp.flush()
+}

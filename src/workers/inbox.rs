@@ -1,0 +1,188 @@
+//! What waits for the handlers of one connection, in order.
+
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A queue that is worked off by one worker at a time.
+#[derive(Debug)]
+pub(crate) struct Inbox<T> {
+    state: Mutex<State<T>>,
+    /// A [`Busy`], for those who only want a look.
+    busy: AtomicU8,
+}
+
+/// Who has an inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    Nobody,
+    /// It waits for a worker.
+    Waiting,
+    /// A worker is at it.
+    Working,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    queue: VecDeque<(T, usize)>,
+    /// Bytes in the queue.
+    bytes: usize,
+    /// A worker has it, or will.
+    scheduled: bool,
+    /// Somebody wants to know when it is short again.
+    watched: bool,
+}
+
+/// What became of items that were pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    /// Nobody works on the inbox: the caller must see to it that somebody does.
+    pub(crate) schedule: bool,
+    /// Bytes that wait.
+    pub(crate) bytes: usize,
+}
+
+impl<T> Inbox<T> {
+    pub(crate) fn new() -> Inbox<T> {
+        Inbox {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                bytes: 0,
+                scheduled: false,
+                watched: false,
+            }),
+            busy: AtomicU8::new(Busy::Nobody as u8),
+        }
+    }
+
+    /// Appends items, each with the bytes it holds.
+    pub(crate) fn push(&self, items: Vec<(T, usize)>) -> Pushed {
+        let bytes: usize = items.iter().map(|(_, bytes)| bytes).sum();
+        let mut state = self.state.lock();
+        state.bytes += bytes;
+        if state.queue.is_empty() {
+            state.queue = items.into();
+        } else {
+            state.queue.extend(items);
+        }
+        let schedule = !std::mem::replace(&mut state.scheduled, true);
+        if schedule {
+            self.set_busy(Busy::Waiting);
+        }
+        Pushed {
+            schedule,
+            bytes: state.bytes,
+        }
+    }
+
+    /// Takes the next item; none means that the inbox is nobody's again.
+    pub(crate) fn next(&self) -> Option<T> {
+        let mut state = self.state.lock();
+        match state.queue.pop_front() {
+            Some((item, bytes)) => {
+                state.bytes -= bytes;
+                Some(item)
+            }
+            None => {
+                state.scheduled = false;
+                state.queue = VecDeque::new();
+                self.set_busy(Busy::Nobody);
+                None
+            }
+        }
+    }
+
+    /// Takes the next items, at most `count`; none means that the inbox is nobody's again.
+    pub(crate) fn take(&self, count: usize) -> VecDeque<(T, usize)> {
+        let mut state = self.state.lock();
+        if state.queue.is_empty() {
+            state.scheduled = false;
+            self.set_busy(Busy::Nobody);
+            // An idle connection keeps no buffer.
+            return std::mem::take(&mut state.queue);
+        }
+        self.set_busy(Busy::Working);
+        if state.queue.len() <= count {
+            state.bytes = 0;
+            return std::mem::take(&mut state.queue);
+        }
+        let taken: VecDeque<_> = state.queue.drain(..count).collect();
+        state.bytes -= taken.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        taken
+    }
+
+    /// Who has it, a moment ago. Takes no lock.
+    pub(crate) fn busy(&self) -> Busy {
+        const WAITING: u8 = Busy::Waiting as u8;
+        const WORKING: u8 = Busy::Working as u8;
+        match self.busy.load(Ordering::Relaxed) {
+            WAITING => Busy::Waiting,
+            WORKING => Busy::Working,
+            _ => Busy::Nobody,
+        }
+    }
+
+    fn set_busy(&self, busy: Busy) {
+        self.busy.store(busy as u8, Ordering::Relaxed);
+    }
+
+    /// Asks to be told, once, when fewer than `bytes` wait; false if that is so now.
+    pub(crate) fn watch(&self, bytes: usize) -> bool {
+        let mut state = self.state.lock();
+        state.watched = state.bytes >= bytes;
+        state.watched
+    }
+
+    /// Whether somebody is to be told that fewer than `bytes` wait.
+    pub(crate) fn take_watched(&self, bytes: usize) -> bool {
+        let mut state = self.state.lock();
+        let tell = state.watched && state.bytes < bytes;
+        if tell {
+            state.watched = false;
+        }
+        tell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_worker_at_a_time_takes_everything_in_order() {
+        let inbox = Inbox::new();
+        assert!(inbox.push(vec![(1, 10), (2, 10)]).schedule);
+        assert_eq!(
+            inbox.push(vec![(3, 10)]),
+            Pushed {
+                schedule: false,
+                bytes: 30
+            }
+        );
+        assert_eq!(inbox.take(2), [(1, 10), (2, 10)]);
+        assert!(!inbox.push(vec![(4, 10)]).schedule);
+        assert_eq!(inbox.take(9), [(3, 10), (4, 10)]);
+        assert_eq!(inbox.busy(), Busy::Working);
+        assert_eq!(inbox.take(9), []);
+        assert_eq!(inbox.busy(), Busy::Nobody);
+        assert_eq!(
+            inbox.push(vec![(5, 10)]),
+            Pushed {
+                schedule: true,
+                bytes: 10
+            }
+        );
+    }
+
+    #[test]
+    fn who_stopped_reading_is_told_once() {
+        let inbox = Inbox::new();
+        inbox.push(vec![((), 100)]);
+        assert!(inbox.watch(50));
+        assert!(!inbox.take_watched(50));
+        inbox.next();
+        assert!(inbox.take_watched(50));
+        assert!(!inbox.take_watched(50));
+        assert!(!inbox.watch(50));
+    }
+}
