@@ -1,13 +1,42 @@
 //! Socket.IO for programs made of threads.
+//!
+//! Servers without an async runtime: handlers are plain closures that may block, and `call` returns
+//! the answer.
+//!
+//! ```no_run
+//! use socketio::{Server, Socket};
+//!
+//! let io = Server::new();
+//! io.on("chat message", |socket: &Socket, text: String| {
+//!     socket.broadcast().emit("chat message", &text)
+//! });
+//! io.run("127.0.0.1:5000")?;
+//! # Ok::<(), socketio::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
+mod app;
+#[doc(hidden)]
+pub mod bench;
+mod dispatch;
+pub mod engineio;
 mod error;
 mod limits;
+pub mod manager;
 mod protocol;
 mod reactor;
 mod reason;
+mod server;
 mod workers;
 
+pub use app::{App, Serving};
+/// The bytes in [`Binary`].
+pub use bytes::Bytes;
+pub use dispatch::handler::Decision;
+pub use dispatch::{
+    Ack, Answer, Args, Binary, ConnectHandler, Context, Event, Events, Handler, HandlerError,
+    IntoAck, Json, Method, Outcome, Refused, Reply, Value,
+};
 pub use error::Error;
 pub use limits::Limits;
 pub use reactor::http::cors::Origins;
@@ -15,3 +44,12 @@ pub use reactor::http::request::Request;
 #[cfg(feature = "tls")]
 pub use reactor::tls::Tls;
 pub use reason::Reason;
+/// What [`App::http`] answers with.
+pub use tiny_http;
+
+pub use server::{Namespace, Namespaces, Next, Rooms, Server, ServerBuilder, Service, Socket, To};
+
+/// The README's examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,68 @@
+//! The pieces that every message passes: `cargo bench`.
+
+use divan::{Bencher, black_box};
+use socketio::{Limits, Value, bench};
+
+fn main() {
+    divan::main();
+}
+
+const EVENT: &str = r#"212["echo","xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"]"#;
+const OBJECT: &str = r#"2["move",{"player":"Ada","at":[12.5,-3.25],"keys":["left","jump"],"held":{"left":true,"right":false}}]"#;
+
+#[divan::bench(args = [EVENT, OBJECT])]
+fn decode_packet(bencher: Bencher<'_, '_>, text: &str) {
+    let limits = Limits::default();
+    bencher.bench(|| bench::decode_packet(black_box(text), &limits));
+}
+
+#[divan::bench]
+fn encode_event() -> usize {
+    bench::encode_event(
+        black_box("echo"),
+        &black_box("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
+    )
+}
+
+#[divan::bench]
+fn decode_payload_of_16(bencher: Bencher<'_, '_>) {
+    let body = vec![format!("4{EVENT}"); 16].join("\x1e");
+    bencher.bench(|| bench::decode_payload(black_box(body.as_bytes())));
+}
+
+#[divan::bench]
+fn dispatch_a_string(bencher: Bencher<'_, '_>) {
+    let dispatch = bench::Dispatch::new(&EVENT[3..], |text: String| text);
+    bencher.bench(|| dispatch.run());
+}
+
+#[divan::bench]
+fn dispatch_a_value(bencher: Bencher<'_, '_>) {
+    let dispatch = bench::Dispatch::new(&OBJECT[1..], |data: Value| data);
+    bencher.bench(|| dispatch.run());
+}
+
+#[divan::bench(args = [100, 10_000])]
+fn find_one_among(bencher: Bencher<'_, '_>, clients: u32) {
+    let rooms = bench::RoomTable::new(clients, 10);
+    bencher.bench(|| rooms.select(black_box("7")));
+}
+
+#[divan::bench(args = [100, 10_000])]
+fn find_a_room_of_10_among(bencher: Bencher<'_, '_>, clients: u32) {
+    let rooms = bench::RoomTable::new(clients, 10);
+    bencher.bench(|| rooms.select(black_box("some")));
+}
+
+#[divan::bench(args = [100, 2_000])]
+fn broadcast_to_1000_outboxes(bencher: Bencher<'_, '_>, bytes: usize) {
+    let outboxes = bench::Outboxes::new(1_000);
+    let text = "x".repeat(bytes);
+    bencher.bench(|| outboxes.broadcast(black_box(&text)));
+}
+
+#[divan::bench]
+fn unmask_64_kb(bencher: Bencher<'_, '_>) {
+    let mut payload = vec![7; 64 << 10];
+    bencher.bench_local(|| bench::unmask(black_box(&mut payload)));
+}

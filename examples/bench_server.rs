@@ -1,0 +1,20 @@
+//! The benchmark's events: `bench_server PORT`.
+//!
+//! `echo` is acknowledged with its argument, `broadcast` emits `b` with its argument to every
+//! client.
+
+use socketio::{Server, Socket, Value};
+
+fn main() -> Result<(), socketio::Error> {
+    let port = std::env::args().nth(1).and_then(|port| port.parse().ok());
+    let Some(port) = port else {
+        eprintln!("usage: bench_server PORT");
+        std::process::exit(2);
+    };
+    let io = Server::builder().cors_allowed_origins("*").build();
+    io.on("echo", |data: Value| data);
+    io.on("broadcast", |socket: &Socket, data: Value| {
+        socket.server().emit("b", data)
+    });
+    io.run(("127.0.0.1", port))
+}

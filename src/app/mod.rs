@@ -1,0 +1,316 @@
+//! A port with all its applications.
+
+mod static_files;
+
+pub(crate) use static_files::StaticFiles;
+
+use crate::engineio::{self, Config, Fallback};
+use crate::error::Error;
+use crate::reactor::Executor;
+use crate::reactor::http::request::decode_percent;
+use crate::reactor::http::{Content, Request, Response};
+#[cfg(feature = "tls")]
+use crate::reactor::tls::Tls;
+use crate::server::{Gate, Server};
+use crate::workers::Workers;
+use crossbeam_channel::Receiver;
+use parking_lot::Mutex;
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// A port with all that is served on it: Socket.IO, static files, and the program's own HTTP.
+///
+/// A request goes to Socket.IO if its path begins with `/socket.io/`, else to the static file that
+/// is there, else to the program's own application, else it is not found.
+///
+/// ```no_run
+/// use socketio::{App, Server};
+/// use tiny_http::Response;
+///
+/// let io = Server::new();
+/// let app = App::new(&io)
+///     .static_files("/", "public")
+///     .http(|request| Response::from_string(format!("there is no {}", request.path())).with_status_code(404));
+/// app.run("127.0.0.1:5000")?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
+pub struct App {
+    endpoint: Endpoint,
+    path: String,
+    files: StaticFiles,
+    application: Option<Arc<Application>>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+}
+
+type Application = dyn Fn(&Request) -> tiny_http::ResponseBox + Send + Sync;
+
+/// Who the sessions are for.
+#[derive(Debug)]
+enum Endpoint {
+    SocketIo(Server),
+    EngineIo(engineio::Server),
+}
+
+impl App {
+    /// A port for a Socket.IO server, at `/socket.io/`.
+    #[must_use]
+    pub fn new(server: &Server) -> App {
+        App::with(Endpoint::SocketIo(server.clone()), "socket.io")
+    }
+
+    /// A port for an Engine.IO server, at `/engine.io/`.
+    #[must_use]
+    pub fn engineio(server: &engineio::Server) -> App {
+        App::with(Endpoint::EngineIo(server.clone()), "engine.io")
+    }
+
+    fn with(endpoint: Endpoint, path: &str) -> App {
+        App {
+            endpoint,
+            path: format!("/{path}/"),
+            files: StaticFiles::default(),
+            application: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// The path of the sessions: with or without slashes at its ends. `socket.io`, or `engine.io`.
+    #[must_use]
+    pub fn socketio_path(mut self, path: &str) -> App {
+        let path = path.trim_matches('/');
+        self.path = if path.is_empty() {
+            "/".into()
+        } else {
+            format!("/{path}/")
+        };
+        self
+    }
+
+    /// Serves a file, or the files of a directory, at a path; `/` for everything that has no other
+    /// place. The longest path that fits is taken.
+    #[must_use]
+    pub fn static_files(mut self, path: &str, target: impl Into<PathBuf>) -> App {
+        self.files.add(path, target.into(), None);
+        self
+    }
+
+    /// The same, with a content type for all of it.
+    #[must_use]
+    pub fn static_files_as(
+        mut self,
+        path: &str,
+        target: impl Into<PathBuf>,
+        content_type: &str,
+    ) -> App {
+        self.files
+            .add(path, target.into(), Some(content_type.to_owned()));
+        self
+    }
+
+    /// The file that stands for a directory. `index.html`.
+    #[must_use]
+    pub fn index(mut self, name: &str) -> App {
+        self.files.set_index(name);
+        self
+    }
+
+    /// Answers everything else. Runs on worker threads and may block; a body is read as the client
+    /// takes it. A panic is answered with status 500.
+    #[must_use]
+    pub fn http<R: Read + Send + 'static>(
+        mut self,
+        application: impl Fn(&Request) -> tiny_http::Response<R> + Send + Sync + 'static,
+    ) -> App {
+        self.application = Some(Arc::new(move |request| application(request).boxed()));
+        self
+    }
+
+    /// Speaks TLS: `https` and `wss`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> App {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Serves until Ctrl-C or SIGTERM, then shuts down in order. Blocks. It takes the process's
+    /// handler of these signals, the first time it is called.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the address cannot be listened on, or the program has a handler of its own
+    /// for these signals.
+    pub fn run(self, address: impl ToSocketAddrs) -> Result<(), Error> {
+        let signals = signals()?;
+        let serving = self.bind(address)?;
+        log::info!(target: "socketio", "listening on {}", serving.local_addr());
+        // The sender lives as long as the process.
+        let _ = signals.recv();
+        log::info!(target: "socketio", "shutting down");
+        serving.shutdown();
+        Ok(())
+    }
+
+    /// Serves in the background.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the address cannot be listened on.
+    pub fn bind(self, address: impl ToSocketAddrs) -> Result<Serving, Error> {
+        self.serve(TcpListener::bind(address)?)
+    }
+
+    /// Serves in the background, on a listener that the program has made.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system gives no threads, or not what else they need.
+    pub fn serve(self, listener: TcpListener) -> Result<Serving, Error> {
+        let (config, timeout) = match &self.endpoint {
+            Endpoint::SocketIo(server) => {
+                (server.inner.engine(), server.inner.config.shutdown_timeout)
+            }
+            Endpoint::EngineIo(server) => (server.config(), Duration::from_secs(10)),
+        };
+        let config = Config::clone(config);
+        let workers = Arc::new(Workers::start(config.limits.workers)?);
+        let application = match &self.endpoint {
+            Endpoint::SocketIo(server) => {
+                let gate = Gate {
+                    server: server.clone(),
+                    workers: Arc::clone(&workers),
+                };
+                Arc::new(gate) as Arc<dyn engineio::Application>
+            }
+            Endpoint::EngineIo(server) => server.application(&workers),
+        };
+        let fallback = (!self.files.is_empty() || self.application.is_some()).then(|| {
+            let (files, application) = (self.files, self.application);
+            let fallback = move |request: Request| answer(&files, application.as_deref(), &request);
+            Arc::new(fallback) as Arc<Fallback>
+        });
+        let engine = engineio::Serving::start(
+            listener,
+            config,
+            self.path,
+            application,
+            fallback,
+            Arc::clone(&workers) as Arc<dyn Executor>,
+            #[cfg(feature = "tls")]
+            self.tls,
+        )?;
+        Ok(Serving {
+            local_addr: engine.local_addr,
+            running: Mutex::new(Some(Running { engine, workers })),
+            timeout,
+        })
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("App")
+            .field("endpoint", &self.endpoint)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is served in the background. Dropping it shuts down, as [`shutdown`](Serving::shutdown)
+/// does.
+#[derive(Debug)]
+pub struct Serving {
+    local_addr: SocketAddr,
+    running: Mutex<Option<Running>>,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Running {
+    engine: engineio::Serving,
+    workers: Arc<Workers>,
+}
+
+impl Serving {
+    /// The address that is listened on, with the port that the system gave for port 0.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Shuts down: accepts nothing more, ends the clients' connections, lets handlers finish, and
+    /// joins the threads. Disconnect handlers see [`Reason::ServerDisconnect`](crate::Reason); the
+    /// clients see their transport close, and so come back by themselves once there is a server
+    /// again. It takes at most the server's `shutdown_timeout`; a handler that has not
+    /// returned by then is left behind, with its thread named in the log. Called in a handler, it
+    /// does not wait.
+    pub fn shutdown(&self) {
+        let Some(mut running) = self.running.lock().take() else {
+            return;
+        };
+        let by = Instant::now() + self.timeout;
+        if running.workers.is_own_thread() {
+            running.engine.begin_to_stop(by);
+        } else {
+            running.engine.stop(by);
+        }
+        running.workers.stop(by);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// Answers what is not Socket.IO.
+fn answer(files: &StaticFiles, application: Option<&Application>, request: &Request) -> Response {
+    let path = String::from_utf8(decode_percent(request.path()));
+    let reads = matches!(request.method(), "GET" | "HEAD");
+    if let (Ok(path), true) = (path, reads)
+        && let Some(response) = files.find(&path)
+    {
+        return response;
+    }
+    let Some(application) = application else {
+        return Response::text(404, "Not Found");
+    };
+    let answer = application(request);
+    let mut response = Response::new(answer.status_code().0);
+    for header in answer.headers() {
+        let (name, value) = (header.field.as_str().as_str(), header.value.as_str());
+        // The connection is ours, and so is the length.
+        if !["content-length", "connection", "transfer-encoding"]
+            .iter()
+            .any(|own| name.eq_ignore_ascii_case(own))
+        {
+            response = response.with_header(Cow::Owned(name.to_owned()), value);
+        }
+    }
+    let length = answer.data_length().map(|length| length as u64);
+    response.content = Content::Reader {
+        reader: answer.into_reader(),
+        length,
+    };
+    response
+}
+
+/// A channel that gets a message for each Ctrl-C or SIGTERM.
+fn signals() -> Result<Receiver<()>, Error> {
+    static SIGNALS: OnceLock<Receiver<()>> = OnceLock::new();
+    if let Some(signals) = SIGNALS.get() {
+        return Ok(signals.clone());
+    }
+    let (sender, signals) = crossbeam_channel::bounded(1);
+    let on_signal = move || {
+        // A second signal while the first is being acted on changes nothing.
+        let _ = sender.try_send(());
+    };
+    ctrlc::set_handler(on_signal).map_err(|error| Error::Io(std::io::Error::other(error)))?;
+    Ok(SIGNALS.get_or_init(|| signals).clone())
+}

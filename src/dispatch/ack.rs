@@ -1,0 +1,248 @@
+//! Acknowledgements that are awaited.
+
+use super::args::{Args, FromArgs, Mismatch, Nth, decode};
+use crate::error::Error;
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::fmt;
+use std::time::Instant;
+
+/// What a peer acknowledged with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// A JSON array, or nothing.
+    json: String,
+    attachments: Vec<Bytes>,
+}
+
+impl Answer {
+    pub(crate) fn new(json: &str, attachments: Vec<Bytes>) -> Answer {
+        Answer {
+            json: json.to_owned(),
+            attachments,
+        }
+    }
+
+    /// No value is null, one is itself, several are a tuple or a list.
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let fail = |Mismatch { why, .. }| Error::Decode(why);
+        let Count(count) = decode(&self.json, 0, &[]).map_err(fail)?;
+        if count > 1 {
+            let whole = format!("[{}]", self.json);
+            return decode::<Nth<T>>(&whole, 0, &self.attachments)
+                .map(|it| it.0)
+                .map_err(fail);
+        }
+        decode::<Nth<T>>(&self.json, 0, &self.attachments)
+            .map(|it| it.0)
+            .map_err(fail)
+    }
+
+    /// All values.
+    pub fn args(&self) -> Args {
+        decode(&self.json, 0, &self.attachments).unwrap_or_default()
+    }
+}
+
+/// How many items there are.
+struct Count(usize);
+
+impl FromArgs for Count {
+    fn from_args<'de, A: serde::de::SeqAccess<'de>>(
+        items: &mut A,
+        _: &mut usize,
+    ) -> Result<Self, A::Error> {
+        let mut count = 0;
+        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(Count(count))
+    }
+}
+
+/// Who waits for an acknowledgement.
+pub(crate) enum Waiting {
+    /// A thread, which minds the time itself.
+    Call(Sender<Result<Answer, Error>>),
+    /// A function that is called once, on a worker.
+    Callback { run: Callback, deadline: Instant },
+}
+
+pub(crate) type Callback = Box<dyn FnOnce(Result<Answer, Error>) + Send>;
+
+/// The acknowledgements that one client owes on one namespace.
+#[derive(Default)]
+pub(crate) struct Acks {
+    /// Boxed, since most clients owe none.
+    state: Mutex<Option<Box<State>>>,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    waiting: HashMap<u64, Waiting>,
+    /// The earliest deadline that the I/O thread knows of.
+    armed: Option<Instant>,
+}
+
+impl Acks {
+    /// Adds one; gives a deadline that the I/O thread must be told, if it knows of none as early.
+    pub(crate) fn insert(
+        &self,
+        id: u64,
+        waiting: Waiting,
+        limit: usize,
+    ) -> Result<Option<Instant>, Error> {
+        let mut state = self.state.lock();
+        let state = state.get_or_insert_default();
+        if state.closed {
+            return Err(Error::Disconnected);
+        }
+        if state.waiting.len() >= limit {
+            return Err(Error::TooMuch("acknowledgements are awaited of one client"));
+        }
+        let wake = match &waiting {
+            Waiting::Callback { deadline, .. } if state.armed.is_none_or(|at| *deadline < at) => {
+                state.armed = Some(*deadline);
+                Some(*deadline)
+            }
+            _ => None,
+        };
+        state.waiting.insert(id, waiting);
+        Ok(wake)
+    }
+
+    pub(crate) fn take(&self, id: u64) -> Option<Waiting> {
+        let mut state = self.state.lock();
+        let inner = state.as_mut()?;
+        let waiting = inner.waiting.remove(&id);
+        if inner.waiting.is_empty() && !inner.closed && inner.armed.is_none() {
+            *state = None;
+        }
+        waiting
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state
+            .lock()
+            .as_ref()
+            .is_none_or(|state| state.waiting.is_empty())
+    }
+
+    /// Takes out the callbacks whose time is over; gives when to look again.
+    pub(crate) fn expire(&self, now: Instant) -> (Vec<Callback>, Option<Instant>) {
+        let mut state = self.state.lock();
+        let Some(state) = state.as_mut() else {
+            return (Vec::new(), None);
+        };
+        let due = |waiting: &Waiting| matches!(waiting, Waiting::Callback { deadline, .. } if *deadline <= now);
+        let ids = state.waiting.iter().filter(|(_, waiting)| due(waiting));
+        let mut ids: Vec<_> = ids.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        let expired = ids
+            .into_iter()
+            .filter_map(|id| match state.waiting.remove(&id) {
+                Some(Waiting::Callback { run, .. }) => Some(run),
+                _ => None,
+            });
+        let expired = expired.collect();
+        let deadlines = state.waiting.values().filter_map(|waiting| match waiting {
+            Waiting::Callback { deadline, .. } => Some(*deadline),
+            Waiting::Call(_) => None,
+        });
+        state.armed = deadlines.min();
+        (expired, state.armed)
+    }
+
+    /// Takes everything out; nothing can be added any more.
+    pub(crate) fn close(&self) -> Vec<Waiting> {
+        let mut state = self.state.lock();
+        let state = state.get_or_insert_default();
+        state.closed = true;
+        drain(state)
+    }
+
+    /// Takes out the calls of threads.
+    pub(crate) fn take_calls(&self) -> Vec<Waiting> {
+        let mut state = self.state.lock();
+        let Some(state) = state.as_mut() else {
+            return Vec::new();
+        };
+        let calls = state
+            .waiting
+            .extract_if(|_, waiting| matches!(waiting, Waiting::Call(_)));
+        calls.map(|(_, waiting)| waiting).collect()
+    }
+}
+
+fn drain(state: &mut State) -> Vec<Waiting> {
+    let mut waiting: Vec<_> = std::mem::take(&mut state.waiting).into_iter().collect();
+    waiting.sort_unstable_by_key(|(id, _)| *id);
+    waiting.into_iter().map(|(_, waiting)| waiting).collect()
+}
+
+impl fmt::Debug for Acks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self
+            .state
+            .lock()
+            .as_ref()
+            .map_or(0, |state| state.waiting.len());
+        write!(formatter, "Acks({count})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn callback(deadline: Instant) -> Waiting {
+        Waiting::Callback {
+            run: Box::new(|_| ()),
+            deadline,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_nothing_one_value_or_several() {
+        let decode = |json: &str| Answer::new(json, Vec::new());
+        assert_eq!(decode("").decode::<Option<i32>>().unwrap(), None);
+        assert_eq!(decode("[]").decode::<Option<i32>>().unwrap(), None);
+        assert_eq!(decode("[7]").decode::<i32>().unwrap(), 7);
+        assert_eq!(decode("[[1,2]]").decode::<Vec<i32>>().unwrap(), [1, 2]);
+        assert_eq!(
+            decode("[1,\"a\"]").decode::<(i32, String)>().unwrap(),
+            (1, "a".into())
+        );
+        assert!(matches!(
+            decode("[7]").decode::<String>(),
+            Err(Error::Decode(_))
+        ));
+    }
+
+    #[test]
+    fn each_is_answered_or_expires_once() {
+        let (acks, now) = (Acks::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(acks.insert(1, callback(at(10)), 3).unwrap(), Some(at(10)));
+        assert_eq!(acks.insert(2, callback(at(20)), 3).unwrap(), None);
+        assert_eq!(acks.insert(3, callback(at(5)), 3).unwrap(), Some(at(5)));
+        assert!(matches!(
+            acks.insert(4, callback(at(5)), 3),
+            Err(Error::TooMuch(_))
+        ));
+        assert!(acks.take(2).is_some());
+        assert!(acks.take(2).is_none());
+        let (expired, next) = acks.expire(at(5));
+        assert_eq!((expired.len(), next), (1, Some(at(10))));
+        assert_eq!(acks.close().len(), 1);
+        assert!(matches!(
+            acks.insert(5, callback(at(9)), 3),
+            Err(Error::Disconnected)
+        ));
+    }
+}

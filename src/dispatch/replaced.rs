@@ -1,0 +1,83 @@
+//! Values that every message reads and that hardly ever change.
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Versions of all values of the process, so that equal versions mean the same value.
+static VERSION: AtomicU64 = AtomicU64::new(1);
+
+/// A value that is replaced whole. Who reads it often keeps a [`Reader`], and takes no lock.
+#[derive(Debug)]
+pub(crate) struct Replaced<T> {
+    version: AtomicU64,
+    current: Mutex<Arc<T>>,
+}
+
+/// The value as it was last seen.
+#[derive(Debug)]
+pub(crate) struct Reader<T> {
+    version: u64,
+    value: Option<Arc<T>>,
+}
+
+impl<T: Clone> Replaced<T> {
+    pub(crate) fn new(value: T) -> Replaced<T> {
+        Replaced {
+            version: AtomicU64::new(VERSION.fetch_add(1, Ordering::Relaxed)),
+            current: Mutex::new(Arc::new(value)),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Arc<T> {
+        Arc::clone(&self.current.lock())
+    }
+
+    /// Replaces the value by a changed copy.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut T)) {
+        let mut current = self.current.lock();
+        let mut value = T::clone(&current);
+        change(&mut value);
+        *current = Arc::new(value);
+        let version = VERSION.fetch_add(1, Ordering::Relaxed);
+        self.version.store(version, Ordering::Release);
+    }
+}
+
+impl<T: Clone> Reader<T> {
+    pub(crate) const fn new() -> Reader<T> {
+        Reader {
+            version: 0,
+            value: None,
+        }
+    }
+
+    pub(crate) fn read(&mut self, source: &Replaced<T>) -> Arc<T> {
+        let version = source.version.load(Ordering::Acquire);
+        match &self.value {
+            Some(value) if self.version == version => Arc::clone(value),
+            _ => {
+                let value = source.get();
+                self.version = version;
+                self.value = Some(Arc::clone(&value));
+                value
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_sees_every_change_of_any_source() {
+        let (one, other) = (Replaced::new(1), Replaced::new(10));
+        let mut reader = Reader::new();
+        assert_eq!(*reader.read(&one), 1);
+        assert_eq!(*reader.read(&other), 10);
+        one.change(|value| *value += 1);
+        assert_eq!(*reader.read(&one), 2);
+        assert_eq!(*reader.read(&one), 2);
+    }
+}

@@ -1,0 +1,136 @@
+//! What parked requests are answered with.
+
+use super::handshake::{Headers, Problem};
+use super::serving::Shared;
+use super::session::{Handle, Order};
+use crate::protocol::engineio::packet::encode_base64;
+use crate::protocol::engineio::payload;
+use crate::protocol::engineio::server::Answer;
+#[cfg(feature = "compression")]
+use crate::reactor::Command;
+use crate::reactor::http::{Request, Response};
+use crate::reactor::outbox::Outbox;
+use crate::reactor::{ConnectionId, Io};
+
+/// Answers larger than this are compressed on a worker.
+#[cfg(feature = "compression")]
+const COMPRESS_HERE: usize = 32 << 10;
+
+impl Shared {
+    /// Answers a parked request; gives whether nothing waits for the client any more.
+    pub(super) fn answer(
+        &self,
+        io: &mut Io<Order>,
+        id: ConnectionId,
+        request: &Request,
+        answer: Answer,
+        handle: &Handle,
+    ) -> bool {
+        let headers = self.config.cors.headers(request);
+        let mut empty = false;
+        let body = match answer {
+            Answer::Queued => {
+                let (body, left) = take_payload(handle.outbox());
+                empty = !left;
+                body
+            }
+            Answer::Noop => b"6".to_vec(),
+            Answer::Close => b"1".to_vec(),
+            Answer::Ok => {
+                let response = Response::new(200)
+                    .with_headers(headers)
+                    .with_header("Content-Type", "text/html")
+                    .with_header("Cache-Control", "no-store")
+                    .with_body(b"ok".to_vec());
+                io.respond(id, response);
+                return false;
+            }
+            Answer::Overlap => {
+                log::info!(target: "engineio", "{}: closed, it sent two requests at once", handle.label());
+                io.respond(id, Response::new(400).with_headers(headers));
+                return false;
+            }
+            Answer::Mismatch => {
+                let body = format!(
+                    "{{\"code\":3,\"message\":\"{}\"}}",
+                    Problem::BadRequest.message()
+                );
+                let response = Response::new(400)
+                    .with_headers(headers)
+                    .with_header("Content-Type", "application/json")
+                    .with_body(body.into_bytes());
+                io.respond(id, response);
+                return false;
+            }
+        };
+        self.respond_compressed(io, id, request, polling_answer(headers), body);
+        empty
+    }
+
+    #[cfg(feature = "compression")]
+    fn respond_compressed(
+        &self,
+        io: &mut Io<Order>,
+        id: ConnectionId,
+        request: &Request,
+        response: Response,
+        body: Vec<u8>,
+    ) {
+        use crate::reactor::http::compression::Encoding;
+        let wanted = self.config.compression && body.len() >= self.config.compression_threshold;
+        let accepted = request.header("accept-encoding").filter(|_| wanted);
+        let Some(encoding) = accepted.and_then(Encoding::negotiate) else {
+            return io.respond(id, response.with_body(body));
+        };
+        let length = body.len();
+        let compress = move || match encoding.encode(&body) {
+            Some(compressed) => response
+                .with_header("Content-Encoding", encoding.name())
+                .with_body(compressed),
+            None => response.with_body(body),
+        };
+        if length <= COMPRESS_HERE {
+            return io.respond(id, compress());
+        }
+        let mailbox = io.mailbox().clone();
+        io.execute(move || mailbox.send(Command::Respond(id, compress())));
+    }
+
+    #[cfg(not(feature = "compression"))]
+    fn respond_compressed(
+        &self,
+        io: &mut Io<Order>,
+        id: ConnectionId,
+        _: &Request,
+        response: Response,
+        body: Vec<u8>,
+    ) {
+        io.respond(id, response.with_body(body));
+    }
+}
+
+pub(super) fn polling_answer(headers: Headers) -> Response {
+    Response::new(200)
+        .with_headers(headers)
+        .with_header("Content-Type", "text/plain; charset=UTF-8")
+        .with_header("Cache-Control", "no-store")
+}
+
+/// Takes a payload's worth of packets; gives also whether any is left.
+fn take_payload(outbox: &Outbox) -> (Vec<u8>, bool) {
+    let (mut body, mut count) = (Vec::new(), 0);
+    let left = outbox.take_frames(|is_text, packet| {
+        if count == payload::MAX_PACKETS {
+            return false;
+        }
+        count += 1;
+        payload::separate(&mut body);
+        if is_text {
+            body.extend_from_slice(packet);
+        } else {
+            encode_base64(packet, &mut body);
+        }
+        true
+    });
+    (body, left)
+}

@@ -1,0 +1,383 @@
+//! Requests on their way to a session: which one they are for, and who gets a new one.
+
+use super::driver::{Driver, Session, find};
+use super::frames::Frames;
+use super::serving::Elsewhere;
+use super::session::{Handle, Order};
+use super::{Opening, Receiver, Refusal, Transport, answers};
+use crate::protocol::engineio::Packet;
+use crate::protocol::engineio::server::{Channel, Server};
+use crate::reactor::http::{Request, Response};
+use crate::reactor::outbox::Outbox;
+use crate::reactor::{Command, ConnectionId, Io, Mailbox};
+use crate::reason::Reason;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Tells sessions apart that have, or had, the same place.
+static SERIAL: AtomicU32 = AtomicU32::new(0);
+
+/// Why a request gets no session (engine.io-protocol; codes and texts are the reference
+/// implementation's).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    UnknownTransport,
+    UnknownSid,
+    BadMethod,
+    BadRequest,
+    UnsupportedProtocol,
+}
+
+impl Problem {
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Problem::UnknownTransport => 0,
+            Problem::UnknownSid => 1,
+            Problem::BadMethod => 2,
+            Problem::BadRequest => 3,
+            Problem::UnsupportedProtocol => 5,
+        }
+    }
+
+    pub(super) fn message(self) -> &'static str {
+        match self {
+            Problem::UnknownTransport => "Transport unknown",
+            Problem::UnknownSid => "Session ID unknown",
+            Problem::BadMethod => "Bad handshake method",
+            Problem::BadRequest => "Bad request",
+            Problem::UnsupportedProtocol => "Unsupported protocol version",
+        }
+    }
+}
+
+/// What the program has decided about a parked request.
+pub(crate) struct Decided {
+    id: ConnectionId,
+    what: Decision,
+}
+
+pub(super) enum Decision {
+    /// Whether its origin may connect.
+    Origin(bool, Request),
+    /// Whether it may open the session.
+    Open {
+        key: u64,
+        entry: Entry,
+        result: Result<Box<dyn Receiver>, Refusal>,
+    },
+}
+
+/// How a client comes in, once it may.
+pub(super) struct Entry {
+    /// The key of the handshake; none on polling.
+    websocket: Option<String>,
+    headers: Headers,
+}
+
+pub(super) type Headers = Vec<(Cow<'static, str>, String)>;
+
+impl std::fmt::Debug for Decided {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Decided({:?})", self.id)
+    }
+}
+
+impl Driver {
+    pub(super) fn fall_back(&self, io: &mut Io<Order>, id: ConnectionId, request: Request) {
+        let Some(Elsewhere(fallback)) = &self.shared.fallback else {
+            return io.respond(id, Response::text(404, "Not Found"));
+        };
+        let fallback = Arc::clone(fallback);
+        let mailbox = io.mailbox().clone();
+        io.execute(move || {
+            let response = catch_unwind(AssertUnwindSafe(|| fallback(request)));
+            let response = response.unwrap_or_else(|_| {
+                log::error!(target: "engineio", "the program's HTTP application panicked");
+                Response::text(500, "Internal Server Error")
+            });
+            mailbox.send(Command::Respond(id, response));
+        });
+    }
+
+    /// What a request wants, after its origin was found to be allowed.
+    pub(super) fn route(&mut self, io: &mut Io<Order>, id: ConnectionId, request: Request) {
+        if request.method() == "OPTIONS" {
+            let headers = self.shared.config.cors.preflight_headers(&request);
+            return io.respond(id, Response::new(204).with_headers(headers));
+        }
+        let is_upgrade = wants_websocket(&request);
+        let transport = request.param("transport");
+        let transport = transport.and_then(|name| Transport::parse(&name));
+        let transport = transport.filter(|it| self.shared.config.allows(*it));
+        let Some(transport) = transport else {
+            return self.refuse(io, id, &request, Problem::UnknownTransport);
+        };
+        if is_upgrade != (transport == Transport::WebSocket) {
+            let known = request
+                .param("sid")
+                .is_none_or(|sid| self.by_sid.contains_key(&*sid));
+            let problem = if known {
+                Problem::BadRequest
+            } else {
+                Problem::UnknownSid
+            };
+            return self.refuse(io, id, &request, problem);
+        }
+        let version = request.param("EIO");
+        let is_supported = version.as_deref() == Some("4");
+        match request.param("sid") {
+            Some(sid) => match self.by_sid.get(&*sid).copied() {
+                None => self.refuse(io, id, &request, Problem::UnknownSid),
+                Some(_) if !is_supported => self.refuse(io, id, &request, Problem::BadRequest),
+                Some(index) => {
+                    let key = self.sessions[index as usize].key;
+                    self.join(io, id, request, key, is_upgrade);
+                }
+            },
+            None if request.method() != "GET" => {
+                self.refuse(io, id, &request, Problem::BadMethod);
+            }
+            None if !is_supported => {
+                self.refuse(io, id, &request, Problem::UnsupportedProtocol);
+            }
+            None => self.open(io, id, request, transport),
+        }
+    }
+
+    /// Begins a session, or lets the program decide about it.
+    fn open(
+        &mut self,
+        io: &mut Io<Order>,
+        id: ConnectionId,
+        request: Request,
+        transport: Transport,
+    ) {
+        let websocket = match transport {
+            Transport::Polling => None,
+            Transport::WebSocket => match websocket_key(&request) {
+                Ok(key) => Some(key),
+                Err(()) => return self.refuse_websocket(io, id, &request),
+            },
+        };
+        let Some(sid) = new_sid(io.thread()) else {
+            log::error!(target: "engineio", "the system gives no random bytes");
+            return self.refuse(io, id, &request, Problem::BadRequest);
+        };
+        let config = &self.shared.config;
+        let mut headers = config.cors.headers(&request);
+        headers.extend(config.cookie.as_ref().map(|cookie| cookie.header(&sid)));
+        if websocket.is_some() {
+            headers.extend(subprotocol(&request));
+        }
+        let now = io.now();
+        let (machine, outbox) = match transport {
+            Transport::Polling => (
+                Server::polling(now, config.machine()),
+                Arc::new(Outbox::detached(config.limits.outbox_bytes)),
+            ),
+            Transport::WebSocket => {
+                let Some(outbox) = io.outbox(id) else {
+                    return;
+                };
+                let channel = Channel(id.to_u64());
+                (Server::websocket(now, config.machine(), channel), outbox)
+            }
+        };
+        let place = self.sessions.vacant_entry();
+        let index = place.key() as u32;
+        let key = u64::from(SERIAL.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(index);
+        let mailbox = io.mailbox().clone();
+        let handle = Arc::new(Handle::new(
+            sid.clone(),
+            key,
+            transport,
+            outbox,
+            mailbox,
+            request,
+        ));
+        place.insert(Session::new(key, machine, Arc::clone(&handle)));
+        io.set_owner(id, Some(key));
+        let entry = Entry { websocket, headers };
+        match self.shared.application.open(&handle) {
+            Opening::Accepted(receiver) => self.admit(io, id, key, entry, receiver),
+            Opening::Ask(ask) => {
+                let mailbox = io.mailbox().clone();
+                io.execute(move || {
+                    let result = catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
+                        log::error!(target: "engineio", "the connect handler panicked");
+                        Err(Refusal {
+                            body: "\"Unauthorized\"".into(),
+                        })
+                    });
+                    decide(&mailbox, id, Decision::Open { key, entry, result });
+                });
+            }
+        }
+    }
+
+    pub(super) fn on_decided(&mut self, io: &mut Io<Order>, decided: Decided) {
+        let id = decided.id;
+        match decided.what {
+            Decision::Origin(true, request) => self.route(io, id, request),
+            Decision::Origin(false, request) => self.refuse_origin(io, id, &request),
+            Decision::Open { key, entry, result } => match result {
+                Ok(receiver) => self.admit(io, id, key, entry, receiver),
+                Err(refusal) => {
+                    if let Some(session) = find(&mut self.sessions, key) {
+                        log::info!(target: "engineio", "{}: refused by the program", session.handle.label());
+                        self.sessions.remove(key as u32 as usize);
+                    }
+                    io.set_owner(id, None);
+                    let mut response = Response::new(401)
+                        .with_headers(entry.headers)
+                        .with_header("Content-Type", "application/json")
+                        .with_body(refusal.body.into_bytes());
+                    response.close = entry.websocket.is_some();
+                    io.respond(id, response);
+                }
+            },
+        }
+    }
+
+    /// Opens a session whose client may come in.
+    fn admit(
+        &mut self,
+        io: &mut Io<Order>,
+        id: ConnectionId,
+        key: u64,
+        entry: Entry,
+        mut receiver: Box<dyn Receiver>,
+    ) {
+        let Some(session) =
+            find(&mut self.sessions, key).filter(|it| it.machine.is_open() && !self.stopping)
+        else {
+            // The client has gone meanwhile, or everything is.
+            receiver.close(Reason::TransportClose);
+            if find(&mut self.sessions, key).is_some() {
+                self.sessions.remove(key as u32 as usize);
+            }
+            return io.close(id);
+        };
+        let handle = Arc::clone(&session.handle);
+        session.receiver = Some(receiver);
+        self.by_sid.insert(handle.sid().into(), key as u32);
+        let open = self
+            .shared
+            .config
+            .open(handle.sid(), handle.transport())
+            .to_json();
+        let packet = Packet::Open(&open);
+        log::debug!(target: "engineio", "{}: open over {}", handle.label(), handle.transport());
+        match entry.websocket {
+            Some(websocket) => {
+                let frames = Frames::control(&packet);
+                io.upgrade(id, key, &websocket, &entry.headers, &frames.0);
+            }
+            None => {
+                let mut body = Vec::new();
+                packet.encode(&mut body);
+                let response = answers::polling_answer(entry.headers).with_body(body);
+                io.respond(id, response);
+            }
+        }
+        session.schedule(io);
+    }
+
+    fn refuse(&self, io: &mut Io<Order>, id: ConnectionId, request: &Request, problem: Problem) {
+        let peer = request.peer_addr();
+        log::info!(target: "engineio", "{peer}: refused, {}", problem.message());
+        let headers = self.shared.config.cors.headers(request);
+        let response = Response::new(400).with_headers(headers);
+        let response = if wants_websocket(request) {
+            let body = problem.message().as_bytes().to_vec();
+            response
+                .with_header("Content-Type", "text/html")
+                .with_body(body)
+                .closing()
+        } else {
+            let body = format!(
+                "{{\"code\":{},\"message\":\"{}\"}}",
+                problem.code(),
+                problem.message()
+            );
+            response
+                .with_header("Content-Type", "application/json")
+                .with_body(body.into_bytes())
+        };
+        io.respond(id, response);
+    }
+
+    pub(super) fn refuse_origin(&self, io: &mut Io<Order>, id: ConnectionId, request: &Request) {
+        let origin = request.header("origin").unwrap_or("(not text)");
+        let peer = request.peer_addr();
+        log::warn!(target: "engineio", "{peer}: {origin} is not an accepted origin; cors_allowed_origins names those that are");
+        let body = format!(
+            "{{\"code\":3,\"message\":\"{}\"}}",
+            Problem::BadRequest.message()
+        );
+        let response = Response::new(400)
+            .with_header("Content-Type", "application/json")
+            .with_body(body.into_bytes());
+        io.respond(id, response);
+    }
+
+    /// The handshake is not one of WebSocket 13.
+    pub(super) fn refuse_websocket(&self, io: &mut Io<Order>, id: ConnectionId, request: &Request) {
+        log::info!(target: "engineio", "{}: not a WebSocket handshake", request.peer_addr());
+        let response = Response::text(400, "Bad Request")
+            .with_header("Sec-WebSocket-Version", "13")
+            .closing();
+        io.respond(id, response);
+    }
+}
+
+pub(super) fn decide(mailbox: &Mailbox<Command<Order>>, id: ConnectionId, what: Decision) {
+    let decided = Box::new(Decided { id, what });
+    mailbox.send(Command::Driver(Order::Decided(decided)));
+}
+
+/// 14 random bytes and the thread's number, as 20 characters of base64url: as long as the reference
+/// implementation's, not to be guessed, and telling every thread whose session it is.
+fn new_sid(thread: usize) -> Option<String> {
+    let mut bytes = [0; 15];
+    getrandom::fill(&mut bytes[..14]).ok()?;
+    bytes[14] = thread as u8;
+    Some(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+pub(super) fn thread_of(sid: &str) -> Option<usize> {
+    let mut bytes = [0; 15];
+    let length = URL_SAFE_NO_PAD.decode_slice(sid, &mut bytes).ok()?;
+    (length == 15).then(|| usize::from(bytes[14]))
+}
+
+fn wants_websocket(request: &Request) -> bool {
+    request.lists("connection", "upgrade") && request.lists("upgrade", "websocket")
+}
+
+/// The key of a WebSocket handshake (RFC 6455, 4.2.1): 16 bytes in base64.
+pub(super) fn websocket_key(request: &Request) -> Result<String, ()> {
+    let key = request.header("sec-websocket-key").ok_or(())?.trim();
+    let version = request.header("sec-websocket-version").map(str::trim);
+    let is_key = key.len() == 24 && key.ends_with("==");
+    if request.method() == "GET" && version == Some("13") && is_key {
+        Ok(key.to_owned())
+    } else {
+        Err(())
+    }
+}
+
+/// The first subprotocol that the client offers, as the reference implementation takes it: some
+/// clients give up without one.
+pub(super) fn subprotocol(request: &Request) -> Option<(Cow<'static, str>, String)> {
+    let offered = request.header("sec-websocket-protocol")?;
+    let first = offered.split(',').next()?.trim();
+    let is_token = !first.is_empty()
+        && first.len() <= 256
+        && first.bytes().all(|byte| byte.is_ascii_graphic());
+    is_token.then(|| ("Sec-WebSocket-Protocol".into(), first.to_owned()))
+}

@@ -1,0 +1,544 @@
+//! Engine.IO by itself, for programs that want nothing above it.
+
+use super::config::{Config, Cookie, Transport};
+use super::desk::Desk;
+use super::frames::Frames;
+use super::{Application, Flow, Handle, Opening, Receiver, Refusal};
+use crate::error::Error;
+use crate::protocol::engineio::Data;
+use crate::reactor::http::Request;
+use crate::reactor::http::cors::Origins;
+use crate::reason::Reason;
+use crate::workers::{Busy, Turn, Workers};
+use crate::{Limits, Value};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What one message carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Message::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Message::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Message::Binary(bytes.into())
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
+/// An Engine.IO server without Socket.IO. A cheap handle: clones are the same server.
+///
+/// Handlers of one session run in order, one at a time, on worker threads, and may block. It is
+/// served by [`App::engineio`](crate::App::engineio).
+#[derive(Clone)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    handlers: RwLock<Handlers>,
+    sessions: RwLock<HashMap<String, Session>>,
+}
+
+#[derive(Clone, Default)]
+struct Handlers {
+    connect: Option<Arc<OnConnect>>,
+    message: Option<Arc<OnMessage>>,
+    disconnect: Option<Arc<OnDisconnect>>,
+}
+
+type OnConnect = dyn Fn(&Session) -> Result<(), String> + Send + Sync;
+type OnMessage = dyn Fn(&Session, Message) + Send + Sync;
+type OnDisconnect = dyn Fn(&Session, Reason) + Send + Sync;
+
+impl Server {
+    /// A server with the default options.
+    #[must_use]
+    pub fn new() -> Server {
+        Server::builder().build()
+    }
+
+    /// Begins to choose options.
+    #[must_use]
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            config: Config::default(),
+        }
+    }
+
+    /// Calls a function for each client that connects, before the session is open. It may refuse:
+    /// by `false`, or by an `Err` with data; the client gets status 401 with it as JSON.
+    pub fn on_connect<R: Accept>(&self, handler: impl Fn(&Session) -> R + Send + Sync + 'static) {
+        let handler = move |session: &Session| handler(session).accept();
+        self.inner.handlers.write().connect = Some(Arc::new(handler));
+    }
+
+    /// Calls a function for each message.
+    pub fn on_message(&self, handler: impl Fn(&Session, Message) + Send + Sync + 'static) {
+        self.inner.handlers.write().message = Some(Arc::new(handler));
+    }
+
+    /// Calls a function once for each session that has ended, after its last message.
+    pub fn on_disconnect(&self, handler: impl Fn(&Session, Reason) + Send + Sync + 'static) {
+        self.inner.handlers.write().disconnect = Some(Arc::new(handler));
+    }
+
+    /// The session of this id, if it is open.
+    pub fn session(&self, sid: &str) -> Option<Session> {
+        self.inner.sessions.read().get(sid).cloned()
+    }
+
+    /// All open sessions.
+    pub fn sessions(&self) -> Vec<Session> {
+        self.inner.sessions.read().values().cloned().collect()
+    }
+
+    /// Sends a message. Does not block.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if there is no such session.
+    pub fn send(&self, sid: &str, message: impl Into<Message>) -> Result<(), Error> {
+        self.session(sid).ok_or(Error::Disconnected)?.send(message)
+    }
+
+    /// Ends a session; without such a session nothing happens.
+    pub fn disconnect(&self, sid: &str) {
+        if let Some(session) = self.session(sid) {
+            session.disconnect();
+        }
+    }
+
+    /// How a session's packets travel now; none if there is no such session.
+    pub fn transport(&self, sid: &str) -> Option<Transport> {
+        self.session(sid).map(|session| session.transport())
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    pub(crate) fn application(&self, workers: &Arc<Workers>) -> Arc<dyn Application> {
+        Arc::new(Gate {
+            inner: Arc::clone(&self.inner),
+            workers: Arc::clone(workers),
+        })
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server::new()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sessions = self.inner.sessions.read().len();
+        formatter
+            .debug_struct("engineio::Server")
+            .field("sessions", &sessions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a connect handler may return: `()`, `bool`, or `Result<(), E>` with data for the client.
+pub trait Accept {
+    #[doc(hidden)]
+    fn accept(self) -> Result<(), String>;
+}
+
+impl Accept for () {
+    fn accept(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Accept for bool {
+    fn accept(self) -> Result<(), String> {
+        if self {
+            Ok(())
+        } else {
+            Err("\"Unauthorized\"".into())
+        }
+    }
+}
+
+impl<E: Serialize> Accept for Result<(), E> {
+    fn accept(self) -> Result<(), String> {
+        self.map_err(|data| {
+            serde_json::to_string(&data).unwrap_or_else(|_| "\"Unauthorized\"".into())
+        })
+    }
+}
+
+/// One client's session. A cheap handle that may be kept, and used from any thread.
+#[derive(Clone)]
+pub struct Session {
+    connection: Arc<Connection>,
+}
+
+impl Session {
+    /// Its id. Whoever knows it can use the session, so it is a secret between client and server.
+    pub fn sid(&self) -> &str {
+        self.handle().sid()
+    }
+
+    /// The request that opened it.
+    pub fn request(&self) -> &Request {
+        self.handle().request()
+    }
+
+    /// How its packets travel now.
+    pub fn transport(&self) -> Transport {
+        self.handle().transport()
+    }
+
+    /// Sends a message. Does not block.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if the session has ended.
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
+        let mut buffer = Vec::new();
+        match message.into() {
+            Message::Text(text) => {
+                super::frames::append_text(&mut buffer, |out| {
+                    out.extend_from_slice(text.as_bytes())
+                });
+            }
+            Message::Binary(bytes) => super::frames::append_binaries(&mut buffer, &[bytes]),
+        }
+        if self.handle().send(&Frames(buffer.into())) {
+            Ok(())
+        } else {
+            Err(Error::Disconnected)
+        }
+    }
+
+    /// Ends it; what was sent before still leaves.
+    pub fn disconnect(&self) {
+        self.handle().close(Reason::ServerDisconnect);
+    }
+
+    /// Keeps something with the session, in the place of what was kept.
+    pub fn save(&self, value: Value) {
+        *self.connection.saved.lock() = value;
+    }
+
+    /// What was kept; null if nothing was.
+    pub fn saved(&self) -> Value {
+        self.connection.saved.lock().clone()
+    }
+
+    fn handle(&self) -> &Arc<Handle> {
+        self.connection.desk.handle()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handle().fmt(formatter)
+    }
+}
+
+/// Chooses the options of a [`Server`].
+#[derive(Clone, Debug)]
+pub struct ServerBuilder {
+    config: Config,
+}
+
+impl ServerBuilder {
+    /// Builds the server.
+    #[must_use]
+    pub fn build(self) -> Server {
+        Server {
+            inner: Arc::new(Inner {
+                config: self.config,
+                handlers: RwLock::default(),
+                sessions: RwLock::default(),
+            }),
+        }
+    }
+}
+
+/// The options that both builders have.
+macro_rules! engine_options {
+    ($builder:ident, $config:ident $(. $path:ident)*) => {
+        impl $builder {
+            /// How often clients are pinged. 25 s.
+            #[must_use]
+            pub fn ping_interval(mut self, interval: Duration) -> Self {
+                self.$config$(.$path)*.ping_interval = interval.max(Duration::from_millis(1));
+                self
+            }
+
+            /// Added to the interval that clients are told, so that they forgive a ping that is
+            /// late by as much. None.
+            #[must_use]
+            pub fn ping_interval_grace(mut self, grace: Duration) -> Self {
+                self.$config$(.$path)*.ping_grace = grace;
+                self
+            }
+
+            /// How long a client may take to answer a ping before it counts as gone. 20 s.
+            #[must_use]
+            pub fn ping_timeout(mut self, timeout: Duration) -> Self {
+                self.$config$(.$path)*.ping_timeout = timeout.max(Duration::from_millis(1));
+                self
+            }
+
+            /// Bytes of a request's body and of a WebSocket message, as clients are told. A larger
+            /// body is answered with 413, a larger message closes the session. 1,000,000.
+            #[must_use]
+            pub fn max_http_buffer_size(mut self, bytes: usize) -> Self {
+                self.$config$(.$path)*.max_payload = bytes.max(1);
+                self
+            }
+
+            /// Whether clients on polling are told that they may move to WebSocket. They are.
+            #[must_use]
+            pub fn allow_upgrades(mut self, allow: bool) -> Self {
+                self.$config$(.$path)*.allow_upgrades = allow;
+                self
+            }
+
+            /// Which transports there are. Both.
+            ///
+            /// # Panics
+            /// If there is none.
+            #[must_use]
+            pub fn transports(mut self, transports: &[Transport]) -> Self {
+                assert!(!transports.is_empty(), "a server needs a transport");
+                self.$config$(.$path)*.transports = transports.to_vec();
+                self
+            }
+
+            /// Whether answers to polls are compressed with gzip or deflate. They are, with the
+            /// feature `compression`.
+            #[must_use]
+            pub fn http_compression(mut self, compress: bool) -> Self {
+                self.$config$(.$path)*.compression = compress;
+                self
+            }
+
+            /// Bytes from which on an answer is compressed. 1024.
+            #[must_use]
+            pub fn compression_threshold(mut self, bytes: usize) -> Self {
+                self.$config$(.$path)*.compression_threshold = bytes;
+                self
+            }
+
+            /// The cookie that the answer to a handshake sets to the session's id. None.
+            #[must_use]
+            pub fn cookie(mut self, cookie: Cookie) -> Self {
+                self.$config$(.$path)*.cookie = Some(cookie);
+                self
+            }
+
+            /// The origins whose pages may connect. That of the request itself.
+            #[must_use]
+            pub fn cors_allowed_origins(mut self, origins: impl Into<Origins>) -> Self {
+                self.$config$(.$path)*.cors.origins = origins.into();
+                self
+            }
+
+            /// Whether pages of other origins may send credentials such as cookies. They may.
+            #[must_use]
+            pub fn cors_credentials(mut self, allow: bool) -> Self {
+                self.$config$(.$path)*.cors.credentials = allow;
+                self
+            }
+
+            /// What one peer may cost. See [`Limits`].
+            #[must_use]
+            pub fn limits(mut self, limits: Limits) -> Self {
+                self.$config$(.$path)*.limits = limits;
+                self
+            }
+
+            /// How many I/O threads serve a port. One for four cores, at most eight.
+            #[must_use]
+            pub fn io_threads(mut self, count: usize) -> Self {
+                self.$config$(.$path)*.io_threads = Some(count.clamp(1, 256));
+                self
+            }
+        }
+    };
+}
+
+pub(crate) use engine_options;
+
+engine_options!(ServerBuilder, config);
+
+/// Lets clients in.
+struct Gate {
+    inner: Arc<Inner>,
+    workers: Arc<Workers>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Gate")
+    }
+}
+
+impl Application for Gate {
+    fn open(&self, handle: &Arc<Handle>) -> Opening {
+        let limit = self.inner.config.limits.inbox_bytes;
+        let connection = Arc::new(Connection {
+            inner: Arc::clone(&self.inner),
+            workers: Arc::clone(&self.workers),
+            desk: Desk::new(Arc::clone(handle), limit),
+            saved: Mutex::default(),
+        });
+        let handler = self.inner.handlers.read().connect.clone();
+        let accept = move || {
+            let session = Session {
+                connection: Arc::clone(&connection),
+            };
+            if let Some(handler) = handler {
+                handler(&session).map_err(|body| Refusal { body })?;
+            }
+            let sessions = &connection.inner.sessions;
+            sessions.write().insert(session.sid().to_owned(), session);
+            let receiver: Box<dyn Receiver> = Box::new(Inlet {
+                connection,
+                batch: Vec::new(),
+            });
+            Ok(receiver)
+        };
+        Opening::Ask(Box::new(accept))
+    }
+}
+
+/// A session as its handlers see it.
+struct Connection {
+    inner: Arc<Inner>,
+    workers: Arc<Workers>,
+    desk: Desk<Item>,
+    saved: Mutex<Value>,
+}
+
+enum Item {
+    Message(Message),
+    Disconnect(Reason),
+}
+
+impl Connection {
+    fn process(self: &Arc<Self>, item: Item) {
+        let handlers = self.inner.handlers.read().clone();
+        let session = Session {
+            connection: Arc::clone(self),
+        };
+        let handled = catch_unwind(AssertUnwindSafe(|| match item {
+            Item::Message(message) => {
+                if let Some(handler) = handlers.message {
+                    handler(&session, message);
+                }
+            }
+            Item::Disconnect(reason) => {
+                if let Some(handler) = handlers.disconnect {
+                    handler(&session, reason);
+                }
+            }
+        }));
+        if handled.is_err() {
+            log::error!(target: "engineio", "{}: a handler panicked", self.desk.handle().label());
+        }
+    }
+}
+
+impl Turn for Connection {
+    fn run(self: Arc<Self>) {
+        if self.desk.work(|item| self.process(item)) {
+            let workers = Arc::clone(&self.workers);
+            workers.schedule(self);
+        }
+    }
+}
+
+/// The I/O thread's end of a session.
+struct Inlet {
+    connection: Arc<Connection>,
+    batch: Vec<(Item, usize)>,
+}
+
+impl Receiver for Inlet {
+    fn receive(&mut self, _: Instant, message: Data<'_>) -> Flow {
+        let (message, bytes) = match message {
+            Data::Text(text) => (Message::from(text), text.len()),
+            Data::Binary(bytes) => {
+                let length = bytes.len();
+                (Message::from(bytes.into_owned()), length)
+            }
+        };
+        self.batch.push((Item::Message(message), bytes));
+        Flow::Continue
+    }
+
+    fn pause(&mut self, _: Instant) -> Flow {
+        if self.batch.is_empty() {
+            return Flow::Continue;
+        }
+        let connection = &self.connection;
+        let placed = connection
+            .desk
+            .place(std::mem::take(&mut self.batch), || false);
+        if placed.schedule {
+            connection
+                .workers
+                .schedule(Arc::clone(connection) as Arc<dyn Turn>);
+        }
+        placed.flow
+    }
+
+    fn close(&mut self, reason: Reason) {
+        let connection = &self.connection;
+        connection
+            .inner
+            .sessions
+            .write()
+            .remove(connection.desk.handle().sid());
+        self.batch.push((Item::Disconnect(reason), 0));
+        self.pause(Instant::now());
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn timeout(&mut self, _: Instant) -> Flow {
+        Flow::Continue
+    }
+
+    fn busy(&self) -> Busy {
+        self.connection.desk.busy()
+    }
+}

@@ -1,0 +1,227 @@
+//! A session as other threads know it.
+
+use super::{Frames, Transport, frames};
+use crate::reactor::http::Request;
+use crate::reactor::outbox::{Accepted, Outbox, Refusal, When};
+use crate::reactor::{Command, Mailbox};
+use crate::reason::Reason;
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+thread_local! {
+    /// The session whose inbox this thread is draining: its key, and itself.
+    static DRAINED: Cell<u64> = const { Cell::new(u64::MAX) };
+    static DRAINED_HANDLE: RefCell<Option<Arc<Handle>>> = const { RefCell::new(None) };
+}
+
+/// Writes what the worker that runs this has held back, and holds nothing back until its turn ends:
+/// it is about to wait.
+pub(crate) fn before_waiting() {
+    let handle = DRAINED_HANDLE.with_borrow(Option::clone);
+    if let Some(handle) = handle {
+        handle.settle(handle.outbox.uncork());
+    }
+}
+
+/// What other threads ask of a session's I/O thread.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// A packet waits, and so does a poll.
+    Queued(u64),
+    /// End the session.
+    Close(u64, Reason),
+    /// Tell the client so on each of its namespaces, and end the session.
+    Dismiss(u64),
+    /// Read again.
+    Resume(u64),
+    /// Look at the receiver's timeout at this time, if it looks later now.
+    WakeAt(u64, Instant),
+    /// The program has decided about a request that was parked.
+    Decided(Box<super::handshake::Decided>),
+}
+
+/// A session: what others may do with it.
+pub(crate) struct Handle {
+    sid: Box<str>,
+    key: u64,
+    transport: AtomicU8,
+    /// Text only: bytes travel as base64 also over a WebSocket.
+    text_only: bool,
+    outbox: Arc<Outbox>,
+    mailbox: Mailbox<Command<Order>>,
+    request: Request,
+}
+
+impl Handle {
+    pub(super) fn new(
+        sid: String,
+        key: u64,
+        transport: Transport,
+        outbox: Arc<Outbox>,
+        mailbox: Mailbox<Command<Order>>,
+        request: Request,
+    ) -> Handle {
+        Handle {
+            sid: sid.into(),
+            key,
+            transport: AtomicU8::new(transport as u8),
+            text_only: request
+                .param("b64")
+                .is_some_and(|value| value != "0" && value != "false"),
+            outbox,
+            mailbox,
+            request,
+        }
+    }
+
+    pub(crate) fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    /// The request that opened it.
+    pub(crate) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        if self.transport.load(Ordering::Relaxed) == Transport::Polling as u8 {
+            Transport::Polling
+        } else {
+            Transport::WebSocket
+        }
+    }
+
+    pub(super) fn set_transport(&self, transport: Transport) {
+        self.transport.store(transport as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// Queues messages; whether they leave now depends on who calls. False if the session is over.
+    pub(crate) fn send(&self, frames: &Frames) -> bool {
+        let when = self.when();
+        let sent = match self.text_form(frames) {
+            Some(text) => self.outbox.append(&text, when),
+            None => self.outbox.append_shared(&frames.0, when),
+        };
+        self.settle(sent)
+    }
+
+    /// Queues messages that are for this session alone.
+    pub(crate) fn send_bytes(&self, frames: &[u8]) -> bool {
+        if self.text_only {
+            return self.send(&Frames(Bytes::copy_from_slice(frames)));
+        }
+        let when = self.when();
+        self.settle(self.outbox.append(frames, when))
+    }
+
+    /// Sends messages if they can leave at once, else drops them.
+    pub(crate) fn send_volatile(&self, frames: &Frames) {
+        let text = self.text_form(frames).map(Bytes::from);
+        let sent = self
+            .outbox
+            .append_volatile(text.as_ref().unwrap_or(&frames.0));
+        self.settle(sent);
+    }
+
+    /// Ends the session; what was sent before still leaves.
+    pub(crate) fn close(&self, reason: Reason) {
+        self.order(Order::Close(self.key, reason));
+    }
+
+    /// Ends the session, and the client is told not to come back.
+    pub(crate) fn dismiss(&self) {
+        self.order(Order::Dismiss(self.key));
+    }
+
+    /// Reads again after [`Flow::Stop`](super::Flow::Stop).
+    pub(crate) fn resume(&self) {
+        self.order(Order::Resume(self.key));
+    }
+
+    pub(crate) fn wake_at(&self, at: Instant) {
+        self.order(Order::WakeAt(self.key, at));
+    }
+
+    /// Runs something that drains this session's inbox: what it sends to the session leaves
+    /// together, at the end.
+    pub(crate) fn drain<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
+        struct Restore;
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                DRAINED.set(u64::MAX);
+                DRAINED_HANDLE.set(None);
+            }
+        }
+        DRAINED.set(self.key);
+        DRAINED_HANDLE.set(Some(Arc::clone(self)));
+        let restore = Restore;
+        let result = work();
+        drop(restore);
+        self.settle(self.outbox.flush());
+        result
+    }
+
+    fn when(&self) -> When {
+        if DRAINED.get() == self.key {
+            When::Corked
+        } else {
+            When::Now
+        }
+    }
+
+    pub(super) fn settle(&self, sent: Result<Accepted, Refusal>) -> bool {
+        match sent {
+            Ok(Accepted::Done) => return true,
+            Ok(Accepted::Awaited) => {
+                self.order(Order::Queued(self.key));
+                return true;
+            }
+            Err(Refusal::Closed) => {}
+            Err(Refusal::Full) => {
+                log::warn!(target: "engineio", "{}: closed, it reads too slowly", self.label());
+                self.order(Order::Close(self.key, Reason::TransportError));
+            }
+            Err(Refusal::Broken) => self.order(Order::Close(self.key, Reason::TransportClose)),
+        }
+        false
+    }
+
+    /// What the log may say of a session: its id opens it, so only its beginning is shown.
+    pub(crate) fn label(&self) -> impl fmt::Display + '_ {
+        struct Label<'a>(&'a Handle);
+        impl fmt::Display for Label<'_> {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let handle = self.0;
+                let shown = handle.sid.get(..6).unwrap_or_default();
+                write!(formatter, "{} ({shown}..)", handle.request.peer_addr())
+            }
+        }
+        Label(self)
+    }
+
+    /// Frames in which bytes are base64, if this client cannot take them otherwise.
+    fn text_form(&self, frames: &Frames) -> Option<Vec<u8>> {
+        if !self.text_only {
+            return None;
+        }
+        Some(frames::without_bytes(&frames.0))
+    }
+
+    fn order(&self, order: Order) {
+        self.mailbox.send(Command::Driver(order));
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Session({})", self.label())
+    }
+}

@@ -1,0 +1,130 @@
+//! Who is in which room, here and on other servers.
+//!
+//! A server sends through its manager, and the manager reaches the clients that are here through
+//! [`Local`]. [`MemoryManager`], the default, knows no others. One that speaks to a broker passes
+//! on what concerns the clients of other servers, and calls `Local` for what comes from them.
+
+mod memory;
+
+pub use memory::MemoryManager;
+
+pub(crate) use memory::Rooms;
+
+use crate::dispatch::{Answer, Encoded};
+use crate::error::Error;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Passes on what a server does to clients and rooms, to its own clients and to other servers.
+///
+/// None of these calls may wait for another server.
+pub trait Manager: Send + Sync + fmt::Debug + 'static {
+    /// The server is there; called once, when it is built.
+    fn start(&self, local: Weak<dyn Local>);
+
+    /// Whether it knows no other servers, so that who is not here is nowhere.
+    fn is_alone(&self) -> bool {
+        false
+    }
+
+    /// Sends an event to all recipients, wherever they are.
+    ///
+    /// # Errors
+    /// Those of [`Local::emit`].
+    fn emit(&self, emission: &Emission) -> Result<(), Error>;
+
+    /// Lets a client, wherever it is, enter a room.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if the client is known to be nowhere.
+    fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
+
+    /// Lets a client, wherever it is, leave a room.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the room is the client's own.
+    fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
+
+    /// Lets everybody leave a room.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the room is a client's own.
+    fn close_room(&self, namespace: &str, room: &str) -> Result<(), Error>;
+
+    /// Disconnects a client, wherever it is.
+    fn disconnect(&self, namespace: &str, sid: &str);
+}
+
+/// The clients of one server, as its manager reaches them.
+pub trait Local: Send + Sync {
+    /// Sends an event to those recipients that are here.
+    ///
+    /// # Errors
+    /// [`Error::TooMuch`] if a recipient owes too many acknowledgements.
+    fn emit(&self, emission: &Emission) -> Result<(), Error>;
+
+    /// Whether a client is here.
+    fn is_connected(&self, namespace: &str, sid: &str) -> bool;
+
+    /// Lets a client that is here enter a room.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if it is not here.
+    fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
+
+    /// Lets a client that is here leave a room.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the room is the client's own.
+    fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
+
+    /// Lets everybody who is here leave a room.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the room is a client's own.
+    fn close_room(&self, namespace: &str, room: &str) -> Result<(), Error>;
+
+    /// Disconnects a client that is here; gives whether it was.
+    fn disconnect(&self, namespace: &str, sid: &str) -> bool;
+}
+
+/// An event on its way to any number of clients.
+#[derive(Clone)]
+pub struct Emission {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) event: String,
+    pub(crate) data: Encoded,
+    pub(crate) recipients: Recipients,
+    pub(crate) volatile: bool,
+    pub(crate) ack: Option<AckRequest>,
+}
+
+/// Whom an event is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recipients {
+    /// Members of any of these rooms; none for everybody on the namespace.
+    pub(crate) rooms: Option<Vec<String>>,
+    /// But not these clients.
+    pub(crate) skip: Vec<String>,
+    /// And not the members of these rooms.
+    pub(crate) except: Vec<String>,
+}
+
+/// What is called with the answer of each recipient.
+#[derive(Clone)]
+pub(crate) struct AckRequest {
+    pub(crate) callback: Arc<dyn Fn(Result<Answer, Error>) + Send + Sync>,
+    pub(crate) timeout: Duration,
+}
+
+impl fmt::Debug for Emission {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Emission")
+            .field("namespace", &self.namespace)
+            .field("event", &self.event)
+            .field("recipients", &self.recipients)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! The options of a server.
+
+use super::Server;
+use crate::Limits;
+use crate::engineio::{self, Cookie, Transport, engine_options};
+use crate::manager::{Manager, MemoryManager};
+use crate::protocol::socketio::ROOT;
+use crate::reactor::http::cors::Origins;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that a server can be told.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) engine: engineio::Config,
+    pub(crate) async_handlers: bool,
+    pub(crate) always_connect: bool,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) shutdown_timeout: Duration,
+    /// The engine's limits, shared by all connections.
+    pub(crate) link_limits: Arc<Limits>,
+}
+
+/// The namespaces that clients may connect to, besides those with handlers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Namespaces {
+    /// These.
+    List(Vec<String>),
+    /// Any that a client names.
+    Any,
+}
+
+impl From<&str> for Namespaces {
+    /// One namespace, or `*` for any.
+    fn from(namespace: &str) -> Self {
+        Namespaces::from([namespace])
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for Namespaces {
+    fn from(namespaces: [&str; N]) -> Self {
+        Namespaces::from(namespaces.map(str::to_owned).to_vec())
+    }
+}
+
+impl From<Vec<String>> for Namespaces {
+    fn from(namespaces: Vec<String>) -> Self {
+        if namespaces.iter().any(|namespace| namespace == "*") {
+            return Namespaces::Any;
+        }
+        Namespaces::List(namespaces)
+    }
+}
+
+impl Namespaces {
+    pub(crate) fn include(&self, namespace: &str) -> bool {
+        match self {
+            Namespaces::List(list) => list.iter().any(|name| name == namespace),
+            Namespaces::Any => true,
+        }
+    }
+}
+
+/// Chooses the options of a [`Server`].
+///
+/// ```
+/// use socketio::Server;
+/// use std::time::Duration;
+///
+/// let io = Server::builder()
+///     .ping_interval(Duration::from_secs(10))
+///     .cors_allowed_origins("https://example.com")
+///     .build();
+/// ```
+#[derive(Debug)]
+pub struct ServerBuilder {
+    config: Config,
+    manager: Arc<dyn Manager>,
+}
+
+impl ServerBuilder {
+    pub(crate) fn new() -> ServerBuilder {
+        ServerBuilder {
+            config: Config {
+                engine: engineio::Config::default(),
+                async_handlers: false,
+                always_connect: false,
+                namespaces: Namespaces::List(vec![ROOT.to_owned()]),
+                shutdown_timeout: Duration::from_secs(10),
+                link_limits: Arc::default(),
+            },
+            manager: Arc::new(MemoryManager::new()),
+        }
+    }
+
+    /// Builds the server.
+    #[must_use]
+    pub fn build(mut self) -> Server {
+        self.config.link_limits = Arc::new(self.config.engine.limits.clone());
+        Server::with(self.config, self.manager)
+    }
+
+    /// What connects the server with others. [`MemoryManager`]: it is alone.
+    #[must_use]
+    pub fn manager(mut self, manager: impl Manager) -> Self {
+        self.manager = Arc::new(manager);
+        self
+    }
+
+    /// Lets the events of one client overlap, each in a worker of its own. They run in order, one
+    /// at a time.
+    #[must_use]
+    pub fn async_handlers(mut self, overlap: bool) -> Self {
+        self.config.async_handlers = overlap;
+        self
+    }
+
+    /// Tells clients that they are connected before the connect handler runs, so that it can call
+    /// them; a refusal then is a disconnection. Off.
+    #[must_use]
+    pub fn always_connect(mut self, always: bool) -> Self {
+        self.config.always_connect = always;
+        self
+    }
+
+    /// The namespaces that clients may connect to, besides those with handlers; `"*"` for any. `/`.
+    #[must_use]
+    pub fn namespaces(mut self, namespaces: impl Into<Namespaces>) -> Self {
+        self.config.namespaces = namespaces.into();
+        self
+    }
+
+    /// How long a client may stay without having joined a namespace. 45 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.engine.limits.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a shutdown waits for handlers that are running. 10 s.
+    #[must_use]
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.config.shutdown_timeout = timeout;
+        self
+    }
+}
+
+engine_options!(ServerBuilder, config.engine);

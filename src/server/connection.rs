@@ -1,0 +1,490 @@
+//! One client's connection: what its I/O thread does with its packets, and what a worker does with
+//! what is left of them.
+
+use super::handlers::Handlers;
+use super::socket::{Phase, Socket};
+use super::{Inner, Server};
+use crate::Limits;
+use crate::dispatch::ack::Callback;
+use crate::dispatch::replaced::Reader;
+use crate::dispatch::{Answer, Encoded, Event, Incoming, Refused, Waiting};
+use crate::engineio::{Application, Desk, Flow, Frames, Handle, Opening, Receiver};
+use crate::error::Error;
+use crate::protocol::engineio::Data;
+use crate::protocol::socketio::{Invalid, Kind, Link, Packet, Parser, Received, Text};
+use crate::reason::Reason;
+use crate::workers::{Busy, Inbox, Turn, Workers};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What an event costs in an inbox besides its text.
+const OVERHEAD: usize = 128;
+
+/// What a batch of events that is begun has room for.
+const BATCH: usize = 8;
+
+thread_local! {
+    static HANDLERS: RefCell<Reader<Handlers>> = const { RefCell::new(Reader::new()) };
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// What a handler answers is written here.
+    static ANSWER: Cell<Option<Encoded>> = const { Cell::new(None) };
+}
+
+/// How large the scratch buffer of a thread may stay.
+const SCRATCH_KEPT: usize = 64 << 10;
+
+/// Lets Engine.IO sessions become connections of a server.
+pub(crate) struct Gate {
+    pub(crate) server: Server,
+    pub(crate) workers: Arc<Workers>,
+}
+
+impl Application for Gate {
+    fn open(&self, handle: &Arc<Handle>) -> Opening {
+        let inner = Arc::clone(&self.server.inner);
+        let limits = Arc::clone(&inner.config.link_limits);
+        let max_bytes = inner.engine().max_payload;
+        let connection = Arc::new(Connection {
+            desk: Desk::new(Arc::clone(handle), limits.inbox_bytes),
+            callbacks: Inbox::new(),
+            workers: Arc::clone(&self.workers),
+            inner,
+        });
+        Opening::Accepted(Box::new(Inlet {
+            connect_by: Some(Instant::now() + limits.connect_timeout),
+            link: Link::new(limits, max_bytes),
+            connection,
+            sockets: Vec::new(),
+            has_joined: false,
+            acks_at: None,
+            batch: Vec::new(),
+        }))
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Gate")
+    }
+}
+
+/// A connection as workers and other threads know it.
+pub(crate) struct Connection {
+    inner: Arc<Inner>,
+    workers: Arc<Workers>,
+    desk: Desk<Item>,
+    /// Callbacks with their answers, beside the handlers.
+    callbacks: Inbox<(Callback, Result<Answer, Error>)>,
+}
+
+/// What waits for a worker.
+enum Item {
+    Connect(Socket, Box<str>),
+    Event(Incoming<Socket>),
+    Disconnect(Socket, Reason),
+}
+
+impl Connection {
+    pub(super) fn handle(&self) -> &Arc<Handle> {
+        self.desk.handle()
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    pub(super) fn server(&self) -> Server {
+        Server {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.inner.engine().limits
+    }
+
+    /// Sends frames that are written into a buffer of this thread.
+    pub(super) fn send_scratch(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        // Serializing has been done: nothing in here comes back to this function.
+        SCRATCH.with_borrow_mut(|buffer| {
+            buffer.clear();
+            write(buffer);
+            let sent = self.handle().send_bytes(buffer);
+            if buffer.capacity() > SCRATCH_KEPT {
+                *buffer = Vec::new();
+            }
+            sent
+        })
+    }
+
+    /// Gives an answer, or the lack of one, to who waits for it.
+    pub(super) fn settle(self: &Arc<Self>, waiting: Waiting, answer: Result<Answer, Error>) {
+        match waiting {
+            // The caller may have given up.
+            Waiting::Call(sender) => drop(sender.try_send(answer)),
+            Waiting::Callback { run, .. } => {
+                if self.callbacks.push(vec![((run, answer), 0)]).schedule {
+                    self.workers.schedule(Arc::new(Callbacks(Arc::clone(self))));
+                }
+            }
+        }
+    }
+
+    /// Lets the disconnect handler run, behind the events that wait.
+    pub(super) fn depart(self: &Arc<Self>, socket: &Socket, reason: Reason) {
+        if self.desk.add(Item::Disconnect(socket.clone(), reason)) {
+            self.workers.schedule(Arc::clone(self) as Arc<dyn Turn>);
+        }
+    }
+
+    fn process(self: &Arc<Self>, item: Item) {
+        match item {
+            Item::Connect(socket, auth) => self.connect(&socket, &auth),
+            Item::Event(incoming) if self.inner.config.async_handlers => {
+                use crate::reactor::Executor;
+                let connection = Arc::clone(self);
+                self.workers
+                    .execute(Box::new(move || connection.event(&incoming)));
+            }
+            Item::Event(incoming) => self.event(&incoming),
+            Item::Disconnect(socket, reason) => self.disconnect(&socket, reason),
+        }
+    }
+
+    fn connect(&self, socket: &Socket, auth: &str) {
+        if socket.phase() != Phase::Pending {
+            // It has gone before its turn came; its `Disconnect` follows.
+            return;
+        }
+        let first = self.inner.config.always_connect;
+        if first {
+            socket.open();
+        }
+        let handlers = self.handlers();
+        let decided = catch_unwind(AssertUnwindSafe(|| handlers.connect(socket, auth)));
+        let refused = match decided {
+            Ok(Ok(())) => {
+                log::debug!(target: "socketio", "{}: {} is on {}", self.handle().label(), socket.sid(), socket.namespace());
+                socket.accept();
+                return socket.open();
+            }
+            Ok(Err(refused)) => refused,
+            Err(_) => {
+                log::error!(target: "socketio", "{}: the connect handler of {} panicked", self.handle().label(), socket.namespace());
+                Refused::default()
+            }
+        };
+        log::info!(target: "socketio", "{}: refused on {}: {}", self.handle().label(), socket.namespace(), refused.note());
+        if first {
+            socket.send_packet(Kind::Disconnect, "");
+        } else {
+            socket.send_packet(Kind::ConnectError, &refused.to_json());
+        }
+        socket.refuse();
+    }
+
+    fn event(&self, incoming: &Incoming<Socket>) {
+        let event = &incoming.event;
+        if incoming.peer.phase() == Phase::Refused {
+            return;
+        }
+        let handlers = self.handlers();
+        let mut answer = ANSWER.take().unwrap_or_default();
+        answer.clear();
+        let handled = catch_unwind(AssertUnwindSafe(|| handlers.event(incoming, &mut answer)));
+        let name = event.name();
+        match handled {
+            Ok(Ok(true)) => match event.acknowledge(&answer) {
+                // It has gone meanwhile: nobody is left to be told.
+                Ok(()) | Err(Error::Disconnected) => {}
+                Err(error) => {
+                    log::warn!(target: "socketio", "{name} was not acknowledged: {error}")
+                }
+            },
+            Ok(Ok(false)) => {
+                log::debug!(target: "socketio", "{}: nobody handles {name} on {}", self.handle().label(), event.namespace())
+            }
+            Ok(Err(error)) => {
+                log::warn!(target: "socketio", "{}: {name} on {}: {error}", self.handle().label(), event.namespace())
+            }
+            Err(_) => {
+                log::error!(target: "socketio", "{}: the handler of {name} on {} panicked", self.handle().label(), event.namespace())
+            }
+        }
+        if answer.json.capacity() <= SCRATCH_KEPT {
+            ANSWER.set(Some(answer));
+        }
+    }
+
+    fn disconnect(&self, socket: &Socket, reason: Reason) {
+        if socket.was_accepted() {
+            log::debug!(target: "socketio", "{}: {} has left {}: {reason}", self.handle().label(), socket.sid(), socket.namespace());
+            let handlers = self.handlers();
+            let told = catch_unwind(AssertUnwindSafe(|| handlers.disconnect(socket, reason)));
+            if told.is_err() {
+                log::error!(target: "socketio", "{}: the disconnect handler of {} panicked", self.handle().label(), socket.namespace());
+            }
+        }
+        socket.forget();
+    }
+
+    fn handlers(&self) -> Arc<Handlers> {
+        HANDLERS.with_borrow_mut(|reader| reader.read(&self.inner.handlers))
+    }
+}
+
+impl Turn for Connection {
+    fn run(self: Arc<Self>) {
+        if self.desk.work(|item| self.process(item)) {
+            let workers = Arc::clone(&self.workers);
+            workers.schedule(self);
+        }
+    }
+}
+
+/// A worker's turn at a connection's callbacks.
+struct Callbacks(Arc<Connection>);
+
+impl Turn for Callbacks {
+    fn run(self: Arc<Self>) {
+        while let Some((run, answer)) = self.0.callbacks.next() {
+            if catch_unwind(AssertUnwindSafe(|| run(answer))).is_err() {
+                log::error!(target: "socketio", "{}: a callback panicked", self.0.handle().label());
+            }
+        }
+    }
+}
+
+/// The I/O thread's end of a connection.
+struct Inlet {
+    connection: Arc<Connection>,
+    link: Link,
+    /// One for each namespace that the client has joined, or wants to.
+    sockets: Vec<Socket>,
+    /// When it must have joined one.
+    connect_by: Option<Instant>,
+    has_joined: bool,
+    /// When the next acknowledgement may be overdue.
+    acks_at: Option<Instant>,
+    /// What one read has brought for the workers.
+    batch: Vec<(Item, usize)>,
+}
+
+impl Receiver for Inlet {
+    fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow {
+        let limits = self.connection.limits();
+        let (sockets, max_namespaces) = (&self.sockets, limits.namespaces);
+        let admits = |kind, namespace: &str| admits(sockets, max_namespaces, kind, namespace);
+        match self.link.receive(now, message, admits) {
+            Ok(Some(received)) => {
+                self.take(now, received);
+                Flow::Continue
+            }
+            Ok(None) => Flow::Continue,
+            Err(invalid) => self.close_for(invalid),
+        }
+    }
+
+    fn pause(&mut self, now: Instant) -> Flow {
+        if self.batch.is_empty() {
+            return Flow::Continue;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let sockets = &self.sockets;
+        let awaits = || sockets.iter().any(|socket| !socket.acks().is_empty());
+        let placed = self.connection.desk.place(batch, awaits);
+        if placed.schedule {
+            let turn = Arc::clone(&self.connection) as Arc<dyn Turn>;
+            self.connection.workers.schedule(turn);
+        }
+        if placed.overfull {
+            log::warn!(target: "socketio", "{}: its events come faster than they are handled", self.connection.handle().label());
+            for waiting in self
+                .sockets
+                .iter()
+                .flat_map(|socket| socket.acks().take_calls())
+            {
+                self.connection
+                    .settle(waiting, Err(Error::TooMuch("events of this client wait")));
+            }
+        }
+        let _ = now;
+        placed.flow
+    }
+
+    fn dismiss(&mut self) {
+        for socket in &self.sockets {
+            socket.leave();
+        }
+    }
+
+    fn close(&mut self, reason: Reason) {
+        self.pause(Instant::now());
+        for socket in self.sockets.drain(..) {
+            socket.lose(reason);
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let times = [self.link.next_timeout(), self.connect_by, self.acks_at];
+        times.into_iter().flatten().min()
+    }
+
+    fn timeout(&mut self, now: Instant) -> Flow {
+        if let Err(invalid) = self.link.on_timeout(now) {
+            return self.close_for(invalid);
+        }
+        if self.connect_by.is_some_and(|at| at <= now) {
+            self.connect_by = None;
+            let joined =
+                self.has_joined || self.sockets.iter().any(|it| it.phase() != Phase::Refused);
+            if !joined {
+                return self.close_for(Invalid::NeverConnected);
+            }
+        }
+        self.acks_at = None;
+        for socket in &self.sockets {
+            let (expired, next) = socket.acks().expire(now);
+            self.acks_at = [self.acks_at, next].into_iter().flatten().min();
+            for run in expired {
+                let waiting = Waiting::Callback { run, deadline: now };
+                self.connection.settle(waiting, Err(Error::Timeout));
+            }
+        }
+        Flow::Continue
+    }
+
+    fn busy(&self) -> Busy {
+        self.connection.desk.busy()
+    }
+}
+
+/// Whether a packet may come now.
+fn admits(
+    sockets: &[Socket],
+    max_namespaces: usize,
+    kind: Kind,
+    namespace: &str,
+) -> Result<(), Invalid> {
+    let phase = sockets
+        .iter()
+        .find(|socket| socket.namespace() == namespace)
+        .map(Socket::phase);
+    match (kind, phase) {
+        (Kind::ConnectError, _) => Err(Invalid::Direction),
+        (Kind::Connect, Some(Phase::Pending | Phase::Admitted | Phase::Connected)) => {
+            Err(Invalid::ConnectedTwice)
+        }
+        (Kind::Connect, None) if sockets.len() >= max_namespaces => Err(Invalid::TooManyNamespaces),
+        (Kind::Connect, _) => Ok(()),
+        (_, Some(Phase::Admitted | Phase::Connected)) => Ok(()),
+        // The server has disconnected it, and the client cannot know yet.
+        (_, Some(Phase::Gone)) => Ok(()),
+        (Kind::Disconnect, Some(Phase::Pending)) => Ok(()),
+        (_, Some(Phase::Pending | Phase::Refused) | None) => Err(Invalid::NotConnected),
+    }
+}
+
+impl Inlet {
+    fn close_for(&self, invalid: Invalid) -> Flow {
+        log::info!(target: "socketio", "{}: closed, {invalid}", self.connection.handle().label());
+        Flow::Close(Reason::ServerDisconnect)
+    }
+
+    fn take(&mut self, now: Instant, received: Received<'_>) {
+        let at = self
+            .sockets
+            .iter()
+            .position(|socket| socket.namespace() == received.namespace);
+        match (received.kind, at) {
+            (Kind::Connect, _) => self.join(&received),
+            (Kind::Event, Some(at)) => self.take_event(at, received),
+            (Kind::Ack, Some(at)) => {
+                let socket = &self.sockets[at];
+                let Some(waiting) = received.id.and_then(|id| socket.acks().take(id)) else {
+                    log::debug!(target: "socketio", "{}: an acknowledgement that nobody waits for", self.connection.handle().label());
+                    return;
+                };
+                let answer = Answer::new(&received.data, received.attachments);
+                self.connection.settle(waiting, Ok(answer));
+            }
+            (Kind::Disconnect, Some(at)) => {
+                // What came before it goes before it.
+                let _ = self.pause(now);
+                let socket = self.sockets.swap_remove(at);
+                self.has_joined |= socket.phase() != Phase::Pending;
+                socket.lose(Reason::ClientDisconnect);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_event(&mut self, at: usize, received: Received<'_>) {
+        let socket = &self.sockets[at];
+        // `42` names no event, and there is nobody left to hear one.
+        let (Some(name), true) = (received.name, socket.is_connected()) else {
+            return;
+        };
+        let attached: usize = received.attachments.iter().map(|bytes| bytes.len()).sum();
+        let bytes = received.data.len() + attached + OVERHEAD;
+        let event = Event::new(
+            socket.as_peer(),
+            &name,
+            &received.data,
+            received.attachments,
+            received.id,
+        );
+        let peer = socket.clone();
+        if self.batch.capacity() == 0 {
+            // A read has several events, as a rule.
+            self.batch.reserve(BATCH);
+        }
+        self.batch
+            .push((Item::Event(Incoming { event, peer }), bytes));
+    }
+
+    fn join(&mut self, received: &Received<'_>) {
+        let namespace = &*received.namespace;
+        let inner = &self.connection.inner;
+        let known =
+            inner.handlers.get().know(namespace) || inner.config.namespaces.include(namespace);
+        let sid = if known { new_sid() } else { None };
+        let Some(sid) = sid else {
+            log::info!(target: "socketio", "{}: there is no namespace {namespace:?} for clients", self.connection.handle().label());
+            let packet = Packet {
+                kind: Kind::ConnectError,
+                namespace,
+                id: None,
+                attachments: 0,
+                data: "{\"message\":\"Invalid namespace\"}",
+            };
+            self.connection
+                .handle()
+                .send(&Frames::build(|out| Text.encode(&packet, out), &[]));
+            return;
+        };
+        // One that has left, or was refused, makes room for its successor.
+        self.sockets
+            .retain(|socket| socket.namespace() != namespace);
+        let connection = Arc::clone(&self.connection);
+        let socket = inner.spaces.insert(namespace, &sid, |space| {
+            Socket::new(Arc::clone(&sid), space, connection)
+        });
+        self.sockets.push(socket.clone());
+        let auth: Box<str> = (&*received.data).into();
+        let bytes = auth.len() + OVERHEAD;
+        self.batch.push((Item::Connect(socket, auth), bytes));
+    }
+}
+
+/// 15 random bytes as 20 characters of base64url, as long as the reference implementation's.
+fn new_sid() -> Option<Arc<str>> {
+    let mut bytes = [0; 15];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(bytes).into())
+}

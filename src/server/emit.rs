@@ -1,0 +1,274 @@
+//! Whom an event is for, and how it gets there.
+
+use super::namespace::Namespace;
+use super::socket::Socket;
+use super::{Inner, Rooms, Server, encode};
+use crate::dispatch::{Answer, Encoded};
+use crate::engineio::Frames;
+use crate::error::Error;
+use crate::manager::{AckRequest, Emission, Local as _, Recipients};
+use crate::protocol::socketio::{Kind, Packet, Parser, Text};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Whom something is for: rooms, clients, and those who are left out.
+///
+/// ```no_run
+/// # use socketio::Server;
+/// # let (io, sid) = (Server::new(), String::new());
+/// io.to(["blue", "green"]).skip(&sid).emit("news", ("one", 2))?;
+/// io.except("muted").emit("song", "la la la")?;
+/// let names: Vec<_> = io.to("blue").sockets();
+/// # Ok::<(), socketio::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is sent before `emit`, `send` or `call`"]
+pub struct To {
+    server: Server,
+    namespace: Arc<str>,
+    recipients: Recipients,
+    volatile: bool,
+    local: bool,
+}
+
+impl To {
+    pub(crate) fn new(server: &Server, namespace: &Arc<str>) -> To {
+        To {
+            server: server.clone(),
+            namespace: Arc::clone(namespace),
+            recipients: Recipients::default(),
+            volatile: false,
+            local: false,
+        }
+    }
+
+    /// Adds the members of rooms, or clients by their sids. Who is in several gets it once.
+    pub fn to(mut self, rooms: impl Rooms) -> To {
+        let names = self.recipients.rooms.get_or_insert_default();
+        names.extend(rooms.into_names());
+        self
+    }
+
+    /// Leaves clients out, by their sids.
+    pub fn skip(mut self, sids: impl Rooms) -> To {
+        self.recipients.skip.extend(sids.into_names());
+        self
+    }
+
+    /// Leaves the members of rooms out.
+    pub fn except(mut self, rooms: impl Rooms) -> To {
+        self.recipients.except.extend(rooms.into_names());
+        self
+    }
+
+    /// Sends only to those that can take it at once, and drops it for the others: for what is out
+    /// of date a moment later.
+    pub fn volatile(mut self) -> To {
+        self.volatile = true;
+        self
+    }
+
+    /// Addresses only clients of this server, not those of others that share a manager.
+    pub fn local(mut self) -> To {
+        self.local = true;
+        self
+    }
+
+    /// Sends an event. A tuple is several arguments, `()` none, anything else one. Does not block;
+    /// who is not there gets nothing.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if the data cannot be JSON, [`Error::Invalid`] if the name is reserved or
+    /// there are too many attachments.
+    pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
+        let data = encode(&self.server.inner, event, data)?;
+        self.send_out(&self.emission(event, data, None))
+    }
+
+    /// Sends the event `message`.
+    ///
+    /// # Errors
+    /// Those of [`emit`](To::emit).
+    pub fn send(&self, data: impl Serialize) -> Result<(), Error> {
+        self.emit("message", data)
+    }
+
+    /// Sends an event and calls a function with the answer of each recipient: once each, on a
+    /// worker, with an error when the time is over or the client has gone.
+    ///
+    /// # Errors
+    /// Those of [`emit`](To::emit), and [`Error::TooMuch`] if a recipient owes too many answers.
+    pub fn emit_with_ack<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+        callback: impl Fn(Result<T, Error>) + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        let data = encode(&self.server.inner, event, data)?;
+        let ack = AckRequest {
+            callback: Arc::new(move |answer: Result<Answer, Error>| {
+                callback(answer.and_then(|it| it.decode()))
+            }),
+            timeout,
+        };
+        self.send_out(&self.emission(event, data, Some(ack)))
+    }
+
+    /// Sends an event to one client and waits for its answer: no value is null, several are a
+    /// tuple. Blocks, for at most `timeout`; in a handler it occupies a worker.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::Disconnected`] at once when the client goes or is not there,
+    /// [`Error::Decode`] if the answer is of another type, [`Error::Invalid`] if this addresses
+    /// more than one client, and those of [`emit`](To::emit).
+    pub fn call<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, Error> {
+        let several =
+            || Error::Invalid("call waits for one answer: address one client, by its sid".into());
+        if self
+            .recipients
+            .rooms
+            .as_ref()
+            .is_none_or(|rooms| rooms.len() != 1)
+        {
+            return Err(several());
+        }
+        let data = encode(&self.server.inner, event, data)?;
+        match self.sockets_with_pending().as_slice() {
+            [socket] => socket.call_encoded(event, &data, timeout)?.decode(),
+            [] if self.local || self.server.inner.manager.is_alone() => Err(Error::Disconnected),
+            [] => {
+                let (sender, answers) = crossbeam_channel::bounded(1);
+                let ack = AckRequest {
+                    callback: Arc::new(move |answer| drop(sender.try_send(answer))),
+                    timeout,
+                };
+                self.send_out(&self.emission(event, data, Some(ack)))?;
+                crate::engineio::before_waiting();
+                answers
+                    .recv_timeout(timeout)
+                    .map_err(|_| Error::Timeout)??
+                    .decode()
+            }
+            _ => Err(several()),
+        }
+    }
+
+    /// The clients of this server that this addresses.
+    pub fn sockets(&self) -> Vec<Socket> {
+        Namespace::select(&self.server, &self.namespace, &self.recipients)
+    }
+
+    /// Disconnects the clients of this server that this addresses from the namespace.
+    pub fn disconnect(&self) {
+        for socket in self.sockets() {
+            socket.disconnect();
+        }
+    }
+
+    fn sockets_with_pending(&self) -> Vec<Socket> {
+        let space = self.server.inner.spaces.get(&self.namespace);
+        space
+            .map(|space| space.rooms.select(&self.recipients))
+            .unwrap_or_default()
+    }
+
+    fn emission(&self, event: &str, data: Encoded, ack: Option<AckRequest>) -> Emission {
+        Emission {
+            namespace: Arc::clone(&self.namespace),
+            event: event.to_owned(),
+            data,
+            recipients: self.recipients.clone(),
+            volatile: self.volatile,
+            ack,
+        }
+    }
+
+    fn send_out(&self, emission: &Emission) -> Result<(), Error> {
+        if self.local {
+            self.server.inner.emit(emission)
+        } else {
+            self.server.inner.manager.emit(emission)
+        }
+    }
+}
+
+/// Sends an event to its recipients on this server. It is encoded once for all.
+pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
+    let Some(space) = inner.spaces.get(&emission.namespace) else {
+        return Ok(());
+    };
+    let sockets = space.rooms.select(&emission.recipients);
+    if sockets.is_empty() {
+        return Ok(());
+    }
+    let Some(ack) = &emission.ack else {
+        let frames = event_frames(&emission.namespace, &emission.event, None, &emission.data);
+        for socket in sockets {
+            socket.deliver(&frames, emission.volatile);
+        }
+        return Ok(());
+    };
+    let id = inner.next_ack.fetch_add(1, Ordering::Relaxed);
+    let frames = event_frames(
+        &emission.namespace,
+        &emission.event,
+        Some(id),
+        &emission.data,
+    );
+    let mut result = Ok(());
+    for socket in sockets {
+        let callback = Arc::clone(&ack.callback);
+        let expected = socket.expect_ack(id, ack.timeout, Box::new(move |answer| callback(answer)));
+        match expected {
+            Ok(()) => socket.deliver(&frames, emission.volatile),
+            // It has gone a moment ago.
+            Err(Error::Disconnected) => {}
+            Err(error) => result = Err(error),
+        }
+    }
+    result
+}
+
+/// An event as every client of the namespace gets it.
+pub(super) fn event_frames(
+    namespace: &str,
+    event: &str,
+    id: Option<u64>,
+    data: &Encoded,
+) -> Frames {
+    let kinds = (Kind::Event, Kind::BinaryEvent);
+    Frames::build(
+        |out| write_packet(kinds, namespace, id, Some(event), data, out),
+        &data.attachments,
+    )
+}
+
+/// Writes a packet with arguments; of the two kinds the second is that with attachments.
+pub(super) fn write_packet(
+    kinds: (Kind, Kind),
+    namespace: &str,
+    id: Option<u64>,
+    event: Option<&str>,
+    data: &Encoded,
+    out: &mut Vec<u8>,
+) {
+    let attachments = data.attachments.len();
+    let packet = Packet {
+        kind: if attachments == 0 { kinds.0 } else { kinds.1 },
+        namespace,
+        id,
+        attachments,
+        data: "",
+    };
+    Text.encode(&packet, out);
+    data.write_array(event, out);
+}

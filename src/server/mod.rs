@@ -1,0 +1,419 @@
+//! Socket.IO servers, as programs use them.
+
+mod builder;
+mod connection;
+mod emit;
+mod handlers;
+mod namespace;
+mod service;
+mod socket;
+mod space;
+
+pub use builder::{Namespaces, ServerBuilder};
+pub use emit::To;
+pub use namespace::Namespace;
+pub use service::{Next, Service};
+pub use socket::Socket;
+
+pub(crate) use connection::Gate;
+
+use crate::app::{App, Serving};
+use crate::dispatch::replaced::Replaced;
+use crate::dispatch::{ConnectHandler, Encoded, Handler, IntoAck};
+use crate::engineio::{self, Transport};
+use crate::error::Error;
+use crate::manager::{Emission, Local, Manager};
+use crate::protocol::socketio::ROOT;
+use crate::reason::Reason;
+use builder::Config;
+use handlers::Handlers;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use space::Spaces;
+use std::any::Any;
+use std::fmt;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A Socket.IO server. A cheap handle: clones are the same server, in any thread.
+///
+/// ```no_run
+/// use socketio::{Server, Socket};
+///
+/// let io = Server::new();
+/// io.on("chat message", |socket: &Socket, text: String| {
+///     socket.broadcast().emit("chat message", &text)
+/// });
+/// io.on("sum", |a: i64, b: i64| a + b);
+/// io.run("127.0.0.1:5000")?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
+///
+/// Its own methods concern the namespace `/`; [`of`](Server::of) gives the others. Handlers run on
+/// worker threads and may block; those of one client run in order, one at a time.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all handles of a server share.
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) handlers: Replaced<Handlers>,
+    pub(crate) spaces: Spaces,
+    pub(crate) manager: Arc<dyn Manager>,
+    /// The next acknowledgement's id, of all clients, so that a broadcast is encoded once.
+    pub(crate) next_ack: AtomicU64,
+}
+
+impl Server {
+    /// A server with the default options.
+    #[must_use]
+    pub fn new() -> Server {
+        Server::builder().build()
+    }
+
+    /// Begins to choose options.
+    #[must_use]
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new()
+    }
+
+    pub(crate) fn with(config: Config, manager: Arc<dyn Manager>) -> Server {
+        let inner = Arc::new(Inner {
+            config,
+            handlers: Replaced::new(Handlers::default()),
+            spaces: Spaces::default(),
+            manager,
+            next_ack: AtomicU64::new(1),
+        });
+        let local: Weak<dyn Local> = Arc::downgrade(&inner) as Weak<dyn Local>;
+        inner.manager.start(local);
+        Server { inner }
+    }
+
+    /// A namespace: `/admin`, or `*` for the handlers of all that have none of their own.
+    pub fn of(&self, namespace: &str) -> Namespace {
+        Namespace::new(self, namespace)
+    }
+
+    /// Serves until Ctrl-C or SIGTERM, then shuts down in order. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the address cannot be listened on.
+    pub fn run(&self, address: impl ToSocketAddrs) -> Result<(), Error> {
+        App::new(self).run(address)
+    }
+
+    /// Serves an address in the background; what it returns ends that when it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the address cannot be listened on.
+    pub fn bind(&self, address: impl ToSocketAddrs) -> Result<Serving, Error> {
+        App::new(self).bind(address)
+    }
+
+    /// Serves in the background, on a listener that the program has made.
+    ///
+    /// # Errors
+    /// Those of [`App::serve`].
+    pub fn serve(&self, listener: TcpListener) -> Result<Serving, Error> {
+        App::new(self).serve(listener)
+    }
+
+    /// Starts a thread of its own for a long task.
+    ///
+    /// # Panics
+    /// If the system gives no more threads.
+    pub fn start_background_task<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        std::thread::spawn(task)
+    }
+
+    /// Sleeps, as every thread can; here because python-socketio has it.
+    pub fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
+    /// Every namespace that clients are on.
+    pub fn namespaces(&self) -> Vec<String> {
+        self.inner.spaces.names()
+    }
+
+    fn root(&self) -> Namespace {
+        self.of(ROOT)
+    }
+}
+
+/// The same as on [`Namespace`], for the namespace `/`.
+impl Server {
+    /// Handles an event. See [`Namespace::on`].
+    pub fn on<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
+        self.root().on(event, handler);
+    }
+
+    /// Decides about clients that connect. See [`Namespace::on_connect`].
+    pub fn on_connect<S>(&self, handler: impl ConnectHandler<Socket, S>) {
+        self.root().on_connect(handler);
+    }
+
+    /// Handles clients that have gone. See [`Namespace::on_disconnect`].
+    pub fn on_disconnect(&self, handler: impl Fn(&Socket, Reason) + Send + Sync + 'static) {
+        self.root().on_disconnect(handler);
+    }
+
+    /// Handles events without a handler. See [`Namespace::on_any`].
+    pub fn on_any<S>(&self, handler: impl Handler<Socket, S, Output: IntoAck>) {
+        self.root().on_any(handler);
+    }
+
+    /// Lets a type handle the namespace. See [`Namespace::register`].
+    pub fn register(&self, service: impl Service) {
+        self.root().register(service);
+    }
+
+    /// Begins to address rooms, or clients by their sids. See [`Namespace::to`].
+    pub fn to(&self, rooms: impl Rooms) -> To {
+        self.root().to(rooms)
+    }
+
+    /// Begins to address everybody but some. See [`Namespace::skip`].
+    pub fn skip(&self, sids: impl Rooms) -> To {
+        self.root().skip(sids)
+    }
+
+    /// Begins to address everybody but the members of some rooms. See [`Namespace::except`].
+    pub fn except(&self, rooms: impl Rooms) -> To {
+        self.root().except(rooms)
+    }
+
+    /// Begins to send something that may get lost. See [`Namespace::volatile`].
+    pub fn volatile(&self) -> To {
+        self.root().volatile()
+    }
+
+    /// Begins to address only clients of this server. See [`Namespace::local`].
+    pub fn local(&self) -> To {
+        self.root().local()
+    }
+
+    /// Sends an event to everybody. See [`To::emit`].
+    ///
+    /// # Errors
+    /// Those of [`To::emit`].
+    pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
+        self.root().emit(event, data)
+    }
+
+    /// Sends the event `message` to everybody.
+    ///
+    /// # Errors
+    /// Those of [`To::emit`].
+    pub fn send(&self, data: impl Serialize) -> Result<(), Error> {
+        self.root().emit("message", data)
+    }
+
+    /// The client of this sid. See [`Namespace::socket`].
+    pub fn socket(&self, sid: &str) -> Option<Socket> {
+        self.root().socket(sid)
+    }
+
+    /// All clients that are connected to this server. See [`Namespace::sockets`].
+    pub fn sockets(&self) -> Vec<Socket> {
+        self.root().sockets()
+    }
+
+    /// Lets a client enter a room. See [`Namespace::enter_room`].
+    ///
+    /// # Errors
+    /// Those of [`Namespace::enter_room`].
+    pub fn enter_room(&self, sid: &str, room: &str) -> Result<(), Error> {
+        self.root().enter_room(sid, room)
+    }
+
+    /// Lets a client leave a room. See [`Namespace::leave_room`].
+    ///
+    /// # Errors
+    /// Those of [`Namespace::leave_room`].
+    pub fn leave_room(&self, sid: &str, room: &str) -> Result<(), Error> {
+        self.root().leave_room(sid, room)
+    }
+
+    /// Lets everybody leave a room. See [`Namespace::close_room`].
+    ///
+    /// # Errors
+    /// Those of [`Namespace::close_room`].
+    pub fn close_room(&self, room: &str) -> Result<(), Error> {
+        self.root().close_room(room)
+    }
+
+    /// The rooms of a client. See [`Namespace::rooms`].
+    pub fn rooms(&self, sid: &str) -> Vec<String> {
+        self.root().rooms(sid)
+    }
+
+    /// The user session of a client. See [`Namespace::session`].
+    pub fn session<T: Any + Send + Sync>(&self, sid: &str) -> Option<Arc<T>> {
+        self.root().session(sid)
+    }
+
+    /// Keeps a user session with a client. See [`Namespace::save_session`].
+    ///
+    /// # Errors
+    /// Those of [`Namespace::save_session`].
+    pub fn save_session<T: Any + Send + Sync>(&self, sid: &str, session: T) -> Result<(), Error> {
+        self.root().save_session(sid, session)
+    }
+
+    /// Disconnects a client. See [`Namespace::disconnect`].
+    pub fn disconnect(&self, sid: &str) {
+        self.root().disconnect(sid);
+    }
+
+    /// How a client's packets travel. See [`Namespace::transport`].
+    pub fn transport(&self, sid: &str) -> Option<Transport> {
+        self.root().transport(sid)
+    }
+
+    /// Calls a client and waits for its answer. See [`To::call`].
+    ///
+    /// # Errors
+    /// Those of [`To::call`].
+    pub fn call<T: DeserializeOwned>(
+        &self,
+        sid: &str,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, Error> {
+        self.to(sid).call(event, data, timeout)
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server::new()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Server")
+            .field("namespaces", &self.namespaces())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One name or several: of rooms, or sids.
+pub trait Rooms {
+    #[doc(hidden)]
+    fn into_names(self) -> Vec<String>;
+}
+
+impl Rooms for &str {
+    fn into_names(self) -> Vec<String> {
+        vec![self.to_owned()]
+    }
+}
+
+impl Rooms for String {
+    fn into_names(self) -> Vec<String> {
+        vec![self]
+    }
+}
+
+impl Rooms for &String {
+    fn into_names(self) -> Vec<String> {
+        vec![self.clone()]
+    }
+}
+
+impl<T: AsRef<str>> Rooms for Vec<T> {
+    fn into_names(self) -> Vec<String> {
+        self.iter().map(|name| name.as_ref().to_owned()).collect()
+    }
+}
+
+impl<T: AsRef<str>> Rooms for &[T] {
+    fn into_names(self) -> Vec<String> {
+        self.iter().map(|name| name.as_ref().to_owned()).collect()
+    }
+}
+
+impl<T: AsRef<str>> Rooms for &Vec<T> {
+    fn into_names(self) -> Vec<String> {
+        self.as_slice().into_names()
+    }
+}
+
+impl<T: AsRef<str>, const N: usize> Rooms for [T; N] {
+    fn into_names(self) -> Vec<String> {
+        self.as_slice().into_names()
+    }
+}
+
+impl Inner {
+    pub(crate) fn engine(&self) -> &engineio::Config {
+        &self.config.engine
+    }
+}
+
+impl Local for Inner {
+    fn emit(&self, emission: &Emission) -> Result<(), Error> {
+        emit::deliver(self, emission)
+    }
+
+    fn is_connected(&self, namespace: &str, sid: &str) -> bool {
+        self.spaces
+            .socket(namespace, sid)
+            .is_some_and(|socket| socket.is_connected())
+    }
+
+    fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {
+        let space = self.spaces.get(namespace).ok_or(Error::Disconnected)?;
+        space.rooms.enter(sid, room)
+    }
+
+    fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {
+        match self.spaces.get(namespace) {
+            Some(space) => space.rooms.leave(sid, room),
+            None => Ok(()),
+        }
+    }
+
+    fn close_room(&self, namespace: &str, room: &str) -> Result<(), Error> {
+        match self.spaces.get(namespace) {
+            Some(space) => space.rooms.close(room),
+            None => Ok(()),
+        }
+    }
+
+    fn disconnect(&self, namespace: &str, sid: &str) -> bool {
+        let socket = self.spaces.socket(namespace, sid);
+        socket.is_some_and(|socket| socket.leave())
+    }
+}
+
+/// Data as it is sent, after a look at the event's name and the number of attachments.
+pub(crate) fn encode(inner: &Inner, event: &str, data: impl Serialize) -> Result<Encoded, Error> {
+    if crate::protocol::socketio::is_reserved(event) {
+        return Err(Error::Invalid(format!(
+            "{event:?} is a name that the protocol keeps for itself"
+        )));
+    }
+    let data = Encoded::new(&data)?;
+    let limit = inner.engine().limits.outgoing_attachments;
+    if data.attachments.len() > limit {
+        let count = data.attachments.len();
+        return Err(Error::Invalid(format!(
+            "{count} attachments in one packet: JavaScript clients take {limit}; Limits::outgoing_attachments raises that"
+        )));
+    }
+    Ok(data)
+}

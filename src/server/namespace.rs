@@ -1,0 +1,257 @@
+//! A namespace of a server.
+
+use super::emit::To;
+use super::handlers::ANY;
+use super::service::{Registered, Service};
+use super::socket::Socket;
+use super::{Rooms, Server};
+use crate::dispatch::handler::store;
+use crate::dispatch::service::refuse_reserved;
+use crate::dispatch::{ConnectHandler, Handler, IntoAck};
+use crate::engineio::Transport;
+use crate::error::Error;
+use crate::manager::Recipients;
+use crate::reason::Reason;
+use serde::Serialize;
+use std::any::Any;
+use std::sync::Arc;
+
+/// A namespace: clients connect to each that they use, over one connection. A cheap handle, from
+/// [`Server::of`].
+///
+/// The handlers of `*` serve the namespaces, and the events, that have none of their own.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    server: Server,
+    name: Arc<str>,
+}
+
+impl Namespace {
+    pub(crate) fn new(server: &Server, name: &str) -> Namespace {
+        let slash = name.starts_with('/') || name == ANY;
+        Namespace {
+            server: server.clone(),
+            // Every client adds the slash that was forgotten; so does the server.
+            name: if slash {
+                name.into()
+            } else {
+                format!("/{name}").into()
+            },
+        }
+    }
+
+    /// Its name, with the slash.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The server that it belongs to.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Handles an event, in the place of what did: see [`Handler`] for what a handler may be.
+    ///
+    /// ```
+    /// # use socketio::{Binary, Event, HandlerError, Server, Socket};
+    /// # let io = Server::new();
+    /// io.on("sum", |a: i64, b: i64| a + b);                              // acknowledges with a number
+    /// io.on("say", |socket: &Socket, text: String| socket.broadcast().emit("said", &text));
+    /// io.on("upload", |name: String, Binary(bytes): Binary| (name, bytes.len()));  // with two values
+    /// io.on("raw", |event: &Event| event.args().len());
+    /// io.on("parse", |number: String| -> Result<i64, HandlerError> { Ok(number.parse()?) });
+    /// ```
+    ///
+    /// These do not compile: a parameter without a type, a socket that is not borrowed, and an
+    /// answer that cannot be sent.
+    ///
+    /// ```compile_fail,E0283
+    /// # let io = socketio::Server::new();
+    /// io.on("say", |text| ());
+    /// ```
+    /// ```compile_fail,E0277
+    /// # let io = socketio::Server::new();
+    /// io.on("say", |socket: socketio::Socket, text: String| ());
+    /// ```
+    /// ```compile_fail,E0277
+    /// # let io = socketio::Server::new();
+    /// struct Plain;
+    /// io.on("say", |text: String| Plain);
+    /// ```
+    ///
+    /// # Panics
+    /// If the event's name is one that the protocol keeps for itself: `connect`, `disconnect`,
+    /// `connect_error` and others.
+    pub fn on<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
+        refuse_reserved(event);
+        let handler = store(handler);
+        self.change(|set| set.events.insert(event.to_owned(), handler));
+    }
+
+    /// Handles the events that have no handler; what it returns acknowledges them.
+    pub fn on_any<S>(&self, handler: impl Handler<Socket, S, Output: IntoAck>) {
+        let handler = store(handler);
+        self.change(|set| set.any = Some(handler));
+    }
+
+    /// Decides about each client that connects, before it is told so: see [`ConnectHandler`].
+    ///
+    /// What is sent to the client here is held back until it is accepted. A panic, and `auth` that
+    /// does not decode, are refusals.
+    ///
+    /// ```
+    /// # use socketio::{Refused, Server, Socket, Value};
+    /// # let io = Server::new();
+    /// #[derive(serde::Deserialize)]
+    /// struct Login { name: String }
+    ///
+    /// io.on_connect(|socket: &Socket, login: Option<Login>| {
+    ///     let login = login.ok_or(Refused::new("who are you?"))?;
+    ///     socket.save_session(login.name);
+    ///     Ok::<_, Refused>(())
+    /// });
+    /// ```
+    pub fn on_connect<S>(&self, handler: impl ConnectHandler<Socket, S>) {
+        let handler = Arc::new(move |socket: &Socket, auth: &str| handler.call(socket, auth));
+        self.change(|set| set.connect = Some(handler));
+    }
+
+    /// Is called once for each client that was accepted and has gone, after its last event. Its
+    /// rooms and its session are still there.
+    pub fn on_disconnect(&self, handler: impl Fn(&Socket, Reason) + Send + Sync + 'static) {
+        self.change(|set| set.disconnect = Some(Arc::new(handler)));
+    }
+
+    /// Lets a type handle the namespace, in the place of one that did: see [`Service`].
+    pub fn register(&self, service: impl Service) {
+        let service = Arc::new(Registered::new(service));
+        self.change(|set| set.service = Some(service));
+    }
+
+    /// Begins to address the members of a room, or of any of several, or a client by its sid.
+    /// `to([])` is nobody.
+    pub fn to(&self, rooms: impl Rooms) -> To {
+        To::new(&self.server, &self.name).to(rooms)
+    }
+
+    /// Begins to address everybody but these sids.
+    pub fn skip(&self, sids: impl Rooms) -> To {
+        To::new(&self.server, &self.name).skip(sids)
+    }
+
+    /// Begins to address everybody but the members of these rooms.
+    pub fn except(&self, rooms: impl Rooms) -> To {
+        To::new(&self.server, &self.name).except(rooms)
+    }
+
+    /// Begins to send something that a client gets only if it can take it at once.
+    pub fn volatile(&self) -> To {
+        To::new(&self.server, &self.name).volatile()
+    }
+
+    /// Begins to address only clients of this server, not those of others that share a manager.
+    pub fn local(&self) -> To {
+        To::new(&self.server, &self.name).local()
+    }
+
+    /// Sends an event to everybody on the namespace. See [`To::emit`].
+    ///
+    /// # Errors
+    /// Those of [`To::emit`].
+    pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
+        To::new(&self.server, &self.name).emit(event, data)
+    }
+
+    /// Sends the event `message` to everybody on the namespace.
+    ///
+    /// # Errors
+    /// Those of [`To::emit`].
+    pub fn send(&self, data: impl Serialize) -> Result<(), Error> {
+        self.emit("message", data)
+    }
+
+    /// The client of this sid, if it is connected to this server.
+    pub fn socket(&self, sid: &str) -> Option<Socket> {
+        self.server.inner.spaces.socket(&self.name, sid)
+    }
+
+    /// All clients that are connected to this server.
+    pub fn sockets(&self) -> Vec<Socket> {
+        To::new(&self.server, &self.name).sockets()
+    }
+
+    /// Lets a client enter a room, which is there from its first member on.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if there is no such client, [`Error::Invalid`] if the room is another
+    /// client's own.
+    pub fn enter_room(&self, sid: &str, room: &str) -> Result<(), Error> {
+        self.server.inner.manager.enter_room(&self.name, sid, room)
+    }
+
+    /// Lets a client leave a room; without such a client, or room, nothing happens.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the room is the client's own.
+    pub fn leave_room(&self, sid: &str, room: &str) -> Result<(), Error> {
+        self.server.inner.manager.leave_room(&self.name, sid, room)
+    }
+
+    /// Lets everybody leave a room; without such a room nothing happens.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the room is a client's own.
+    pub fn close_room(&self, room: &str) -> Result<(), Error> {
+        self.server.inner.manager.close_room(&self.name, room)
+    }
+
+    /// The rooms of a client of this server, its own, which is named like its sid, first; none
+    /// without such a client.
+    pub fn rooms(&self, sid: &str) -> Vec<String> {
+        let space = self.server.inner.spaces.get(&self.name);
+        space.map(|space| space.rooms.of(sid)).unwrap_or_default()
+    }
+
+    /// The user session of a client, if one of this type was saved.
+    pub fn session<T: Any + Send + Sync>(&self, sid: &str) -> Option<Arc<T>> {
+        self.socket(sid)?.session()
+    }
+
+    /// Keeps a value with a client until it has gone, in the place of what was kept.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if there is no such client here.
+    pub fn save_session<T: Any + Send + Sync>(&self, sid: &str, session: T) -> Result<(), Error> {
+        self.socket(sid)
+            .ok_or(Error::Disconnected)?
+            .save_session(session);
+        Ok(())
+    }
+
+    /// Disconnects a client from the namespace, wherever it is; without such a client nothing
+    /// happens. Its connection, and its other namespaces, stay.
+    pub fn disconnect(&self, sid: &str) {
+        self.server.inner.manager.disconnect(&self.name, sid);
+    }
+
+    /// How a client's packets travel now; none without such a client.
+    pub fn transport(&self, sid: &str) -> Option<Transport> {
+        self.socket(sid).map(|socket| socket.transport())
+    }
+
+    /// Everybody in these rooms that is connected to this server; of everybody's, if none is given.
+    pub(crate) fn select(server: &Server, namespace: &str, recipients: &Recipients) -> Vec<Socket> {
+        let Some(space) = server.inner.spaces.get(namespace) else {
+            return Vec::new();
+        };
+        let mut sockets = space.rooms.select(recipients);
+        sockets.retain(Socket::is_connected);
+        sockets
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut super::handlers::Set) -> T) {
+        self.server.inner.handlers.change(|handlers| {
+            change(handlers.set(&self.name));
+        });
+    }
+}

@@ -1,0 +1,140 @@
+//! Namespaces that are types.
+
+use super::socket::Socket;
+use crate::Value;
+use crate::dispatch::{Encoded, Event, Events, HandlerError, Incoming, Outcome, Refused};
+use crate::reason::Reason;
+
+/// A namespace as a type: its methods are the handlers.
+///
+/// ```
+/// use socketio::{Events, HandlerError, Reason, Refused, Server, Service, Socket, Value};
+///
+/// struct Chat {
+///     password: String,
+/// }
+///
+/// impl Service for Chat {
+///     fn events(on: &mut Events<Self>) {
+///         on.on("say", Self::say).on("shout", Self::shout);
+///     }
+///
+///     fn on_connect(&self, _: &Socket, auth: Value) -> Result<(), Refused> {
+///         if auth["password"].as_str() == Some(&self.password) { Ok(()) } else { Err("wrong".into()) }
+///     }
+///
+///     fn on_disconnect(&self, socket: &Socket, reason: Reason) {
+///         println!("{} has gone: {reason}", socket.sid());
+///     }
+/// }
+///
+/// impl Chat {
+///     fn say(&self, socket: &Socket, text: String) -> Result<usize, HandlerError> {
+///         socket.broadcast().emit("said", &text)?;
+///         Ok(text.len())
+///     }
+///
+///     fn shout(&self, text: String) -> String {
+///         text.to_uppercase()
+///     }
+/// }
+///
+/// let io = Server::new();
+/// io.of("/chat").register(Chat { password: "secret".into() });
+/// ```
+///
+/// A function that handles the same event, or any event, goes before it.
+pub trait Service: Send + Sync + Sized + 'static {
+    /// Says which method handles which event.
+    fn events(on: &mut Events<Self>);
+
+    /// Decides about a client that connects. All may by default.
+    ///
+    /// # Errors
+    /// A refusal that the client gets.
+    fn on_connect(&self, socket: &Socket, auth: Value) -> Result<(), Refused> {
+        let _ = (socket, auth);
+        Ok(())
+    }
+
+    /// Is told that a client has gone.
+    fn on_disconnect(&self, socket: &Socket, reason: Reason) {
+        let _ = (socket, reason);
+    }
+
+    /// Every event of the namespace passes here on its way to its method, which `next` calls; an
+    /// event without a method is acknowledged with nothing. Override it to look at, change or
+    /// refuse what comes.
+    ///
+    /// # Errors
+    /// What the method's handler failed with: it is logged, and nothing is acknowledged.
+    fn event(
+        &self,
+        socket: &Socket,
+        event: &Event,
+        next: Next<'_>,
+    ) -> Result<Outcome, HandlerError> {
+        let _ = (socket, event);
+        next.call()
+    }
+}
+
+/// The way on to the method that handles an event.
+pub struct Next<'a>(&'a dyn Fn() -> Result<Outcome, HandlerError>);
+
+impl Next<'_> {
+    /// Calls the method, and gives what is to be acknowledged.
+    ///
+    /// # Errors
+    /// What it failed with, arguments of other types included.
+    pub fn call(self) -> Result<Outcome, HandlerError> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Next<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Next")
+    }
+}
+
+/// A service of any type.
+pub(crate) trait ErasedService: Send + Sync {
+    fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused>;
+    fn disconnect(&self, socket: &Socket, reason: Reason);
+    fn event(&self, incoming: &Incoming<Socket>, answer: &mut Encoded) -> Result<(), HandlerError>;
+}
+
+/// A service and its methods.
+pub(crate) struct Registered<S> {
+    service: S,
+    events: Events<S>,
+}
+
+impl<S: Service> Registered<S> {
+    pub(crate) fn new(service: S) -> Registered<S> {
+        let mut events = Events::new();
+        S::events(&mut events);
+        Registered { service, events }
+    }
+}
+
+impl<S: Service> ErasedService for Registered<S> {
+    fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused> {
+        let auth = serde_json::from_str(auth).unwrap_or_default();
+        self.service.on_connect(socket, auth)
+    }
+
+    fn disconnect(&self, socket: &Socket, reason: Reason) {
+        self.service.on_disconnect(socket, reason);
+    }
+
+    fn event(&self, incoming: &Incoming<Socket>, answer: &mut Encoded) -> Result<(), HandlerError> {
+        let call = || self.events.call(&self.service, incoming);
+        let outcome = self
+            .service
+            .event(&incoming.peer, &incoming.event, Next(&call))?;
+        *answer = outcome.0;
+        Ok(())
+    }
+}

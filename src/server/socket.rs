@@ -1,0 +1,518 @@
+//! A connected client on one namespace.
+
+use super::connection::Connection;
+use super::emit::{To, event_frames, write_packet};
+use super::space::Space;
+use super::{Rooms, Server, encode};
+use crate::dispatch::ack::Callback;
+use crate::dispatch::{Acks, Answer, Context, Encoded, Incoming, Peer, Waiting};
+use crate::engineio::{self, Frames, Transport, frames};
+use crate::error::Error;
+use crate::protocol::socketio::{Kind, Packet, Parser, Text};
+use crate::reactor::http::Request;
+use crate::reason::Reason;
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+/// A connected client on one namespace, as the server sees it. A cheap handle that may be kept, and
+/// used from any thread.
+#[derive(Clone)]
+pub struct Socket {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    sid: Arc<str>,
+    space: Arc<Space>,
+    connection: Arc<Connection>,
+    phase: AtomicU8,
+    state: Mutex<State>,
+    acks: Acks,
+}
+
+#[derive(Default)]
+struct State {
+    /// What was sent before the client was accepted.
+    held: Vec<Frames>,
+    held_bytes: usize,
+    /// The connect handler has accepted.
+    accepted: bool,
+    /// Disconnect as soon as it is connected.
+    leaves: bool,
+    session: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// How far a client has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// The connect handler has not accepted.
+    Pending,
+    /// It has, and the client is being told so, before what was held for it.
+    Admitted,
+    Connected,
+    /// It was connected.
+    Gone,
+    /// It was refused, or went away before.
+    Refused,
+}
+
+impl Phase {
+    fn from(number: u8) -> Phase {
+        match number {
+            0 => Phase::Pending,
+            1 => Phase::Admitted,
+            2 => Phase::Connected,
+            3 => Phase::Gone,
+            _ => Phase::Refused,
+        }
+    }
+}
+
+impl Socket {
+    pub(super) fn new(sid: Arc<str>, space: Arc<Space>, connection: Arc<Connection>) -> Socket {
+        Socket {
+            inner: Arc::new(Inner {
+                sid,
+                space,
+                connection,
+                phase: AtomicU8::new(Phase::Pending as u8),
+                state: Mutex::default(),
+                acks: Acks::default(),
+            }),
+        }
+    }
+
+    /// Its id on this namespace. Others may know it: it is not what opens the connection.
+    pub fn sid(&self) -> &str {
+        &self.inner.sid
+    }
+
+    /// The name of its namespace.
+    pub fn namespace(&self) -> &str {
+        &self.inner.space.name
+    }
+
+    /// The server that it is connected to.
+    pub fn server(&self) -> Server {
+        self.connection().server()
+    }
+
+    /// The request that opened its connection.
+    pub fn request(&self) -> &Request {
+        self.connection().handle().request()
+    }
+
+    /// How its packets travel now.
+    pub fn transport(&self) -> Transport {
+        self.connection().handle().transport()
+    }
+
+    /// Whether it was accepted and has not gone.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.phase(), Phase::Admitted | Phase::Connected)
+    }
+
+    /// Sends it an event. A tuple is several arguments, `()` none, anything else one. Does not
+    /// block: what the client does not read yet is kept, up to
+    /// [`Limits::outbox_bytes`](crate::Limits::outbox_bytes).
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if it has gone, [`Error::Encode`] if the data cannot be JSON,
+    /// [`Error::Invalid`] if the name is reserved or there are too many attachments.
+    pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
+        let data = encode(self.connection().inner(), event, data)?;
+        self.emit_encoded(event, None, &data)
+    }
+
+    /// Sends it the event `message`.
+    ///
+    /// # Errors
+    /// Those of [`emit`](Socket::emit).
+    pub fn send(&self, data: impl Serialize) -> Result<(), Error> {
+        self.emit("message", data)
+    }
+
+    /// Sends it an event and calls a function with the answer: once, on a worker, beside the
+    /// client's handlers, with an error when the time is over or the client has gone. A handler
+    /// that waits for it occupies a worker which callbacks need too: to wait, use
+    /// [`call`](Socket::call).
+    ///
+    /// # Errors
+    /// Those of [`emit`](Socket::emit), and [`Error::TooMuch`] if it owes too many answers.
+    pub fn emit_with_ack<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+        callback: impl FnOnce(Result<T, Error>) + Send + 'static,
+    ) -> Result<(), Error> {
+        let data = encode(self.connection().inner(), event, data)?;
+        let id = self.next_ack();
+        let callback = |answer: Result<Answer, Error>| callback(answer.and_then(|it| it.decode()));
+        self.expect_ack(id, timeout, Box::new(callback))?;
+        self.emit_encoded(event, Some(id), &data)
+    }
+
+    /// Sends it an event and waits for the answer: no value is null, several are a tuple. Blocks,
+    /// for at most `timeout`; in a handler it occupies a worker.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::Disconnected`] at once when it goes or is not connected,
+    /// [`Error::Decode`] if the answer is of another type, and those of [`emit`](Socket::emit).
+    pub fn call<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, Error> {
+        let data = encode(self.connection().inner(), event, data)?;
+        self.call_encoded(event, &data, timeout)?.decode()
+    }
+
+    /// Begins to address everybody on the namespace but this client.
+    pub fn broadcast(&self) -> To {
+        To::new(&self.server(), &self.inner.space.name).skip(self.sid())
+    }
+
+    /// Begins to address the members of rooms, without this client.
+    pub fn to(&self, rooms: impl Rooms) -> To {
+        self.broadcast().to(rooms)
+    }
+
+    /// Enters a room.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if it has gone, [`Error::Invalid`] if the room is another client's.
+    pub fn enter_room(&self, room: &str) -> Result<(), Error> {
+        self.inner.space.rooms.enter(self.sid(), room)
+    }
+
+    /// Leaves a room.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the room is its own.
+    pub fn leave_room(&self, room: &str) -> Result<(), Error> {
+        self.inner.space.rooms.leave(self.sid(), room)
+    }
+
+    /// Its rooms, its own, which is named like its sid, first.
+    pub fn rooms(&self) -> Vec<String> {
+        self.inner.space.rooms.of(self.sid())
+    }
+
+    /// The user session, if one of this type was saved.
+    pub fn session<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let session = self.inner.state.lock().session.clone()?;
+        session.downcast().ok()
+    }
+
+    /// Keeps a value of any type until the client has gone, in the place of what was kept.
+    pub fn save_session<T: Any + Send + Sync>(&self, session: T) {
+        let session: Arc<dyn Any + Send + Sync> = Arc::new(session);
+        let before = self.inner.state.lock().session.replace(session);
+        // A user's type may do anything when it is dropped.
+        drop(before);
+    }
+
+    /// Disconnects it from the namespace: what was sent before still arrives, and the disconnect
+    /// handler runs. In its connect handler, this happens once it is accepted.
+    pub fn disconnect(&self) {
+        self.leave();
+    }
+
+    /// Disconnects it from all its namespaces and ends its connection. The official client does
+    /// not come back by itself after that, nor after [`disconnect`](Socket::disconnect).
+    pub fn disconnect_all(&self) {
+        self.connection().handle().dismiss();
+    }
+
+    pub(super) fn connection(&self) -> &Arc<Connection> {
+        &self.inner.connection
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        Phase::from(self.inner.phase.load(Ordering::Acquire))
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.inner.phase.store(phase as u8, Ordering::Release);
+    }
+
+    fn next_ack(&self) -> u64 {
+        self.connection()
+            .inner()
+            .next_ack
+            .fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn call_encoded(
+        &self,
+        event: &str,
+        data: &Encoded,
+        timeout: Duration,
+    ) -> Result<Answer, Error> {
+        if self.phase() == Phase::Pending {
+            return Err(Error::Disconnected);
+        }
+        let (sender, answer) = crossbeam_channel::bounded(1);
+        let id = self.next_ack();
+        let limit = self.connection().limits().pending_acks;
+        self.inner.acks.insert(id, Waiting::Call(sender), limit)?;
+        self.emit_encoded(event, Some(id), data)?;
+        engineio::before_waiting();
+        answer.recv_timeout(timeout).unwrap_or_else(|_| {
+            self.inner.acks.take(id);
+            Err(Error::Timeout)
+        })
+    }
+
+    pub(super) fn expect_ack(
+        &self,
+        id: u64,
+        timeout: Duration,
+        run: Callback,
+    ) -> Result<(), Error> {
+        let waiting = Waiting::Callback {
+            run,
+            deadline: Instant::now() + timeout,
+        };
+        let limit = self.connection().limits().pending_acks;
+        if let Some(deadline) = self.inner.acks.insert(id, waiting, limit)? {
+            self.connection().handle().wake_at(deadline);
+        }
+        Ok(())
+    }
+
+    fn emit_encoded(&self, event: &str, id: Option<u64>, data: &Encoded) -> Result<(), Error> {
+        let sent = match self.phase() {
+            Phase::Connected if data.attachments.is_empty() => {
+                self.connection().send_scratch(|buffer| {
+                    let kinds = (Kind::Event, Kind::BinaryEvent);
+                    frames::append_text(buffer, |out| {
+                        write_packet(kinds, self.namespace(), id, Some(event), data, out);
+                    });
+                })
+            }
+            _ => self.deliver_or_hold(&event_frames(self.namespace(), event, id, data)),
+        };
+        if sent {
+            Ok(())
+        } else {
+            Err(Error::Disconnected)
+        }
+    }
+
+    /// Sends frames that others may get too.
+    pub(super) fn deliver(&self, frames: &Frames, volatile: bool) {
+        match self.phase() {
+            Phase::Connected if volatile => self.connection().handle().send_volatile(frames),
+            Phase::Connected => {
+                self.connection().handle().send(frames);
+            }
+            Phase::Pending if volatile => {}
+            _ => {
+                self.deliver_or_hold(frames);
+            }
+        }
+    }
+
+    fn deliver_or_hold(&self, frames: &Frames) -> bool {
+        let mut state = self.inner.state.lock();
+        match self.phase() {
+            Phase::Pending => {
+                state.held_bytes += frames.0.len();
+                if state.held_bytes > self.connection().limits().outbox_bytes {
+                    return false;
+                }
+                state.held.push(frames.clone());
+                true
+            }
+            Phase::Admitted | Phase::Connected => self.connection().handle().send(frames),
+            Phase::Gone | Phase::Refused => false,
+        }
+    }
+
+    /// Sends a packet without arguments.
+    pub(super) fn send_packet(&self, kind: Kind, data: &str) -> bool {
+        let packet = Packet {
+            kind,
+            namespace: self.namespace(),
+            id: None,
+            attachments: 0,
+            data,
+        };
+        let frames = Frames::build(|out| Text.encode(&packet, out), &[]);
+        self.connection().handle().send(&frames)
+    }
+
+    /// Tells the client that it is connected, and sends what was held for it.
+    pub(super) fn open(&self) {
+        let mut state = self.inner.state.lock();
+        if self.phase() != Phase::Pending {
+            return;
+        }
+        // Its events are welcome as soon as it can know; sending from others waits for the lock.
+        self.set_phase(Phase::Admitted);
+        self.send_packet(Kind::Connect, &format!("{{\"sid\":\"{}\"}}", self.sid()));
+        for frames in std::mem::take(&mut state.held) {
+            self.connection().handle().send(&frames);
+        }
+        self.set_phase(Phase::Connected);
+        let leaves = state.leaves;
+        drop(state);
+        if leaves {
+            self.leave();
+        }
+    }
+
+    /// The connect handler has accepted: broadcasts include the client, and its disconnect handler
+    /// will run.
+    pub(super) fn accept(&self) {
+        self.inner.state.lock().accepted = true;
+        self.inner.space.rooms.admit(self.sid());
+    }
+
+    /// Forgets a client that was not accepted.
+    pub(super) fn refuse(&self) {
+        let mut state = self.inner.state.lock();
+        self.set_phase(Phase::Refused);
+        state.held = Vec::new();
+        drop(state);
+        self.fail_acks();
+        self.forget();
+    }
+
+    /// The server disconnects it; gives whether it was connected, or about to be.
+    pub(super) fn leave(&self) -> bool {
+        let mut state = self.inner.state.lock();
+        match self.phase() {
+            Phase::Pending => {
+                state.leaves = true;
+                true
+            }
+            Phase::Admitted | Phase::Connected => {
+                self.send_packet(Kind::Disconnect, "");
+                self.set_phase(Phase::Gone);
+                drop(state);
+                self.on_gone(Reason::ServerDisconnect);
+                true
+            }
+            Phase::Gone | Phase::Refused => false,
+        }
+    }
+
+    /// The client has gone, or its connection has. Called on the I/O thread.
+    pub(super) fn lose(&self, reason: Reason) {
+        let before = {
+            let _state = self.inner.state.lock();
+            let before = self.phase();
+            if before <= Phase::Connected {
+                self.set_phase(if before == Phase::Pending {
+                    Phase::Refused
+                } else {
+                    Phase::Gone
+                });
+            }
+            before
+        };
+        if before <= Phase::Connected {
+            self.on_gone(reason);
+        }
+    }
+
+    fn on_gone(&self, reason: Reason) {
+        self.fail_acks();
+        self.connection().depart(self, reason);
+    }
+
+    fn fail_acks(&self) {
+        for waiting in self.inner.acks.close() {
+            self.connection().settle(waiting, Err(Error::Disconnected));
+        }
+    }
+
+    /// Whether the disconnect handler is to be called.
+    pub(super) fn was_accepted(&self) -> bool {
+        self.inner.state.lock().accepted
+    }
+
+    /// Takes it out of everything, last of all.
+    pub(super) fn forget(&self) {
+        self.connection()
+            .inner()
+            .spaces
+            .remove(&self.inner.space, self.sid());
+        let session = self.inner.state.lock().session.take();
+        drop(session);
+    }
+
+    pub(super) fn acks(&self) -> &Acks {
+        &self.inner.acks
+    }
+
+    pub(super) fn as_peer(&self) -> Arc<dyn Peer> {
+        Arc::clone(&self.inner) as Arc<dyn Peer>
+    }
+}
+
+impl Context<Socket> for Socket {
+    fn of(incoming: &Incoming<Socket>) -> &Socket {
+        &incoming.peer
+    }
+}
+
+impl Peer for Inner {
+    fn namespace(&self) -> &str {
+        &self.space.name
+    }
+
+    fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    fn acknowledge(&self, id: u64, answer: &Encoded) -> Result<(), Error> {
+        let phase = Phase::from(self.phase.load(Ordering::Acquire));
+        if !matches!(phase, Phase::Admitted | Phase::Connected) {
+            return Err(Error::Disconnected);
+        }
+        let sent = self.connection.send_scratch(|buffer| {
+            let kinds = (Kind::Ack, Kind::BinaryAck);
+            frames::append_text(buffer, |out| {
+                write_packet(kinds, &self.space.name, Some(id), None, answer, out);
+            });
+            frames::append_binaries(buffer, &answer.attachments);
+        });
+        if sent {
+            Ok(())
+        } else {
+            Err(Error::Disconnected)
+        }
+    }
+}
+
+impl PartialEq for Socket {
+    /// Whether it is the same client.
+    fn eq(&self, other: &Socket) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl Eq for Socket {}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Socket")
+            .field("sid", &self.sid())
+            .field("namespace", &self.namespace())
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
+    }
+}
