@@ -38,9 +38,12 @@ impl<T: Clone> Replaced<T> {
         let mut current = self.current.lock();
         let mut value = T::clone(&current);
         change(&mut value);
-        *current = Arc::new(value);
+        let before = std::mem::replace(&mut *current, Arc::new(value));
         let version = VERSION.fetch_add(1, Ordering::Relaxed);
         self.version.store(version, Ordering::Release);
+        drop(current);
+        // What a handler has captured may do anything when it is dropped, also come back here.
+        drop(before);
     }
 }
 
@@ -69,6 +72,27 @@ impl<T: Clone> Reader<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_replaced_is_dropped_without_the_lock() {
+        #[derive(Clone)]
+        struct Nosy(
+            Option<Arc<Mutex<Vec<bool>>>>,
+            std::sync::Weak<Replaced<Nosy>>,
+        );
+        impl Drop for Nosy {
+            fn drop(&mut self) {
+                if let (Some(seen), Some(source)) = (self.0.take(), self.1.upgrade()) {
+                    seen.lock().push(source.current.try_lock().is_some());
+                }
+            }
+        }
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let source =
+            Arc::new_cyclic(|own| Replaced::new(Nosy(Some(Arc::clone(&seen)), own.clone())));
+        source.change(|value| drop(value.0.take()));
+        assert_eq!(*seen.lock(), [true]);
+    }
 
     #[test]
     fn a_reader_sees_every_change_of_any_source() {

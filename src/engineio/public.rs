@@ -98,17 +98,23 @@ impl Server {
     /// by `false`, or by an `Err` with data; the client gets status 401 with it as JSON.
     pub fn on_connect<R: Accept>(&self, handler: impl Fn(&Session) -> R + Send + Sync + 'static) {
         let handler = move |session: &Session| handler(session).accept();
-        self.inner.handlers.write().connect = Some(Arc::new(handler));
+        let handler: Arc<OnConnect> = Arc::new(handler);
+        let before = self.inner.handlers.write().connect.replace(handler);
+        drop(before);
     }
 
     /// Calls a function for each message.
     pub fn on_message(&self, handler: impl Fn(&Session, Message) + Send + Sync + 'static) {
-        self.inner.handlers.write().message = Some(Arc::new(handler));
+        let handler: Arc<OnMessage> = Arc::new(handler);
+        let before = self.inner.handlers.write().message.replace(handler);
+        drop(before);
     }
 
     /// Calls a function once for each session that has ended, after its last message.
     pub fn on_disconnect(&self, handler: impl Fn(&Session, Reason) + Send + Sync + 'static) {
-        self.inner.handlers.write().disconnect = Some(Arc::new(handler));
+        let handler: Arc<OnDisconnect> = Arc::new(handler);
+        let before = self.inner.handlers.write().disconnect.replace(handler);
+        drop(before);
     }
 
     /// The session of this id, if it is open.
