@@ -8,23 +8,23 @@ use std::sync::Arc;
 
 /// One namespace's clients.
 #[derive(Debug)]
-pub(crate) struct Space {
+pub(crate) struct Space<M = Socket> {
     pub(crate) name: Arc<str>,
-    pub(crate) rooms: Rooms<Socket>,
+    pub(crate) rooms: Rooms<M>,
 }
 
 /// All namespaces that have clients.
-#[derive(Debug, Default)]
-pub(crate) struct Spaces {
-    spaces: RwLock<HashMap<Arc<str>, Arc<Space>>>,
+#[derive(Debug)]
+pub(crate) struct Spaces<M = Socket> {
+    spaces: RwLock<HashMap<Arc<str>, Arc<Space<M>>>>,
 }
 
-impl Spaces {
-    pub(crate) fn get(&self, namespace: &str) -> Option<Arc<Space>> {
+impl<M: Clone> Spaces<M> {
+    pub(crate) fn get(&self, namespace: &str) -> Option<Arc<Space<M>>> {
         self.spaces.read().get(namespace).cloned()
     }
 
-    pub(crate) fn socket(&self, namespace: &str, sid: &str) -> Option<Socket> {
+    pub(crate) fn socket(&self, namespace: &str, sid: &str) -> Option<M> {
         self.get(namespace)?.rooms.find(sid)
     }
 
@@ -41,8 +41,8 @@ impl Spaces {
         &self,
         namespace: &str,
         sid: &Arc<str>,
-        make: impl FnOnce(Arc<Space>) -> Socket,
-    ) -> Socket {
+        make: impl FnOnce(Arc<Space<M>>) -> M,
+    ) -> M {
         if let Some(space) = self.spaces.read().get(namespace) {
             // Under the lock, so that the namespace is not forgotten meanwhile.
             let socket = make(Arc::clone(space));
@@ -64,13 +64,50 @@ impl Spaces {
 
     /// Forgets a client, and with the last one its namespace: clients may name any, and what they
     /// name must not stay.
-    pub(crate) fn remove(&self, space: &Space, sid: &str) {
+    pub(crate) fn remove(&self, space: &Space<M>, sid: &str) {
         space.rooms.remove(sid);
         if space.rooms.is_empty() {
             let mut spaces = self.spaces.write();
-            if space.rooms.is_empty() {
+            // Another of that name may have taken its place since.
+            let is_there = spaces
+                .get(&space.name)
+                .is_some_and(|there| std::ptr::eq(&raw const **there, space));
+            if is_there && space.rooms.is_empty() {
                 spaces.remove(&space.name);
             }
         }
+    }
+}
+
+impl<M> Default for Spaces<M> {
+    fn default() -> Self {
+        Spaces {
+            spaces: RwLock::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_forgotten_with_its_last_client_and_never_with_another_s() {
+        let spaces = Spaces::<u8>::default();
+        let join = |sid: &str| {
+            let mut joined = None;
+            spaces.insert("/n", &sid.into(), |space| {
+                joined = Some(space);
+                0
+            });
+            joined.expect("a namespace")
+        };
+        let first = join("1");
+        spaces.remove(&first, "1");
+        assert!(spaces.names().is_empty());
+        // A client that was refused and has gone is removed twice; meanwhile another has come.
+        join("2");
+        spaces.remove(&first, "1");
+        assert!(spaces.socket("/n", "2").is_some());
     }
 }
