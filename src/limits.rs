@@ -60,6 +60,30 @@ pub struct Limits {
     pub workers: usize,
 }
 
+/// The longest time that means anything here; later ones would be past the end of the clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A time that can be added to any other.
+pub(crate) fn bounded(duration: Duration) -> Duration {
+    duration.min(LONGEST)
+}
+
+impl Limits {
+    /// The same, with times that can be added to any other.
+    pub(crate) fn bounded(self) -> Limits {
+        Limits {
+            head_timeout: bounded(self.head_timeout),
+            body_timeout: bounded(self.body_timeout),
+            idle_timeout: bounded(self.idle_timeout),
+            write_timeout: bounded(self.write_timeout),
+            attachments_timeout: bounded(self.attachments_timeout),
+            connect_timeout: bounded(self.connect_timeout),
+            upgrade_timeout: bounded(self.upgrade_timeout),
+            ..self
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {

@@ -4,8 +4,8 @@ mod common;
 
 use common::{PATIENCE, Ws, eventually, serve, sid_of};
 use socketio::{
-    Args, Binary, Error, Event, Events, HandlerError, Json, Next, Outcome, Reason, Refused, Reply,
-    Server, Service, Serving, Socket, Value,
+    Args, Binary, Error, Event, Events, HandlerError, Json, Limits, Next, Outcome, Reason, Refused,
+    Reply, Server, Service, Serving, Socket, Value,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -333,6 +333,27 @@ fn a_client_can_be_disconnected_from_everything() {
     io.socket(&sid).unwrap().disconnect_all();
     assert_eq!(ws.until_closed().0, ["41", "41/other,", "1"]);
     eventually("its end", || io.namespaces().is_empty());
+}
+
+#[test]
+fn times_without_end_are_no_panic() {
+    let limits = Limits {
+        connect_timeout: Duration::MAX,
+        head_timeout: Duration::MAX,
+        ..Limits::default()
+    };
+    let io = Server::builder()
+        .limits(limits)
+        .ping_interval(Duration::MAX)
+        .build();
+    let serving = serve(&io);
+    let (mut ws, sid) = join(&io, &serving, 1).remove(0);
+    let socket = io.socket(&sid).unwrap();
+    let nothing = |_: Result<Value, Error>| ();
+    socket
+        .emit_with_ack("q", (), Duration::MAX, nothing)
+        .unwrap();
+    assert!(ws.text().ends_with("[\"q\"]"));
 }
 
 #[test]

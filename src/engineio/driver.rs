@@ -344,7 +344,7 @@ impl Driver {
             }
         }
         let flow = match &mut session.receiver {
-            Some(receiver) if session.machine.is_open() => receiver.pause(now),
+            Some(receiver) if session.machine.is_open() => receiver.pause(),
             _ => Flow::Continue,
         };
         if hold || flow == Flow::Stop {
@@ -398,14 +398,13 @@ impl Driver {
     }
 
     fn pause(&mut self, io: &mut Io<Order>, key: u64) {
-        let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
         };
         let Some(receiver) = &mut session.receiver else {
             return;
         };
-        let flow = receiver.pause(now);
+        let flow = receiver.pause();
         session.schedule(io);
         let _ = self.act(io, key, flow);
     }

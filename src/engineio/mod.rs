@@ -69,7 +69,7 @@ pub(crate) trait Receiver: Send {
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow;
 
     /// All messages of one read have come.
-    fn pause(&mut self, now: Instant) -> Flow;
+    fn pause(&mut self) -> Flow;
 
     /// The server ends the session: the last chance to tell the client why.
     fn dismiss(&mut self) {}

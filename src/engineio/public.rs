@@ -301,7 +301,7 @@ macro_rules! engine_options {
             /// How often clients are pinged. 25 s.
             #[must_use]
             pub fn ping_interval(mut self, interval: Duration) -> Self {
-                self.$config$(.$path)*.ping_interval = interval.max(Duration::from_millis(1));
+                self.$config$(.$path)*.ping_interval = crate::limits::bounded(interval).max(Duration::from_millis(1));
                 self
             }
 
@@ -309,14 +309,14 @@ macro_rules! engine_options {
             /// late by as much. None.
             #[must_use]
             pub fn ping_interval_grace(mut self, grace: Duration) -> Self {
-                self.$config$(.$path)*.ping_grace = grace;
+                self.$config$(.$path)*.ping_grace = crate::limits::bounded(grace);
                 self
             }
 
             /// How long a client may take to answer a ping before it counts as gone. 20 s.
             #[must_use]
             pub fn ping_timeout(mut self, timeout: Duration) -> Self {
-                self.$config$(.$path)*.ping_timeout = timeout.max(Duration::from_millis(1));
+                self.$config$(.$path)*.ping_timeout = crate::limits::bounded(timeout).max(Duration::from_millis(1));
                 self
             }
 
@@ -385,7 +385,7 @@ macro_rules! engine_options {
             /// What one peer may cost. See [`Limits`].
             #[must_use]
             pub fn limits(mut self, limits: Limits) -> Self {
-                self.$config$(.$path)*.limits = limits;
+                self.$config$(.$path)*.limits = limits.bounded();
                 self
             }
 
@@ -509,7 +509,7 @@ impl Receiver for Inlet {
         Flow::Continue
     }
 
-    fn pause(&mut self, _: Instant) -> Flow {
+    fn pause(&mut self) -> Flow {
         if self.batch.is_empty() {
             return Flow::Continue;
         }
@@ -533,7 +533,7 @@ impl Receiver for Inlet {
             .write()
             .remove(connection.desk.handle().sid());
         self.batch.push((Item::Disconnect(reason), 0));
-        self.pause(Instant::now());
+        self.pause();
     }
 
     fn next_timeout(&self) -> Option<Instant> {

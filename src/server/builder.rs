@@ -3,6 +3,7 @@
 use super::Server;
 use crate::Limits;
 use crate::engineio::{self, Cookie, Transport, engine_options};
+use crate::limits::bounded;
 use crate::manager::{Manager, MemoryManager};
 use crate::protocol::socketio::ROOT;
 use crate::reactor::http::cors::Origins;
@@ -134,14 +135,14 @@ impl ServerBuilder {
     /// How long a client may stay without having joined a namespace. 45 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.config.engine.limits.connect_timeout = timeout;
+        self.config.engine.limits.connect_timeout = bounded(timeout);
         self
     }
 
     /// How long a shutdown waits for handlers that are running. 10 s.
     #[must_use]
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
-        self.config.shutdown_timeout = timeout;
+        self.config.shutdown_timeout = bounded(timeout);
         self
     }
 }

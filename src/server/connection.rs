@@ -282,7 +282,7 @@ impl Receiver for Inlet {
         let admits = |kind, namespace: &str| admits(sockets, max_namespaces, kind, namespace);
         match self.link.receive(now, message, admits) {
             Ok(Some(received)) => {
-                self.take(now, received);
+                self.take(received);
                 Flow::Continue
             }
             Ok(None) => Flow::Continue,
@@ -290,7 +290,7 @@ impl Receiver for Inlet {
         }
     }
 
-    fn pause(&mut self, now: Instant) -> Flow {
+    fn pause(&mut self) -> Flow {
         if self.batch.is_empty() {
             return Flow::Continue;
         }
@@ -313,7 +313,6 @@ impl Receiver for Inlet {
                     .settle(waiting, Err(Error::TooMuch("events of this client wait")));
             }
         }
-        let _ = now;
         placed.flow
     }
 
@@ -324,7 +323,7 @@ impl Receiver for Inlet {
     }
 
     fn close(&mut self, reason: Reason) {
-        self.pause(Instant::now());
+        self.pause();
         for socket in self.sockets.drain(..) {
             socket.lose(reason);
         }
@@ -396,7 +395,7 @@ impl Inlet {
         Flow::Close(Reason::ServerDisconnect)
     }
 
-    fn take(&mut self, now: Instant, received: Received<'_>) {
+    fn take(&mut self, received: Received<'_>) {
         let at = self
             .sockets
             .iter()
@@ -415,7 +414,7 @@ impl Inlet {
             }
             (Kind::Disconnect, Some(at)) => {
                 // What came before it goes before it.
-                let _ = self.pause(now);
+                let _ = self.pause();
                 let socket = self.sockets.swap_remove(at);
                 self.has_joined |= socket.phase() != Phase::Pending;
                 socket.lose(Reason::ClientDisconnect);

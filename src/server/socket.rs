@@ -8,6 +8,7 @@ use crate::dispatch::ack::Callback;
 use crate::dispatch::{Acks, Answer, Context, Encoded, Incoming, Peer, Waiting};
 use crate::engineio::{self, Frames, Transport, frames};
 use crate::error::Error;
+use crate::limits::bounded;
 use crate::protocol::socketio::{Kind, Packet, Parser, Text};
 use crate::reactor::http::Request;
 use crate::reason::Reason;
@@ -281,7 +282,7 @@ impl Socket {
     ) -> Result<(), Error> {
         let waiting = Waiting::Callback {
             run,
-            deadline: Instant::now() + timeout,
+            deadline: Instant::now() + bounded(timeout),
         };
         let limit = self.connection().limits().pending_acks;
         if let Some(deadline) = self.inner.acks.insert(id, waiting, limit)? {
