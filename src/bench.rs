@@ -12,7 +12,7 @@ use crate::manager::{Recipients, Rooms};
 use crate::protocol::engineio::{Data, payload};
 use crate::protocol::socketio::{Kind, Packet, Parser, Text};
 use crate::reactor::outbox::{Outbox, When};
-use crate::reactor::websocket;
+use crate::reactor::websocket::{self, Role};
 use serde::Serialize;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -141,7 +141,7 @@ pub struct Outboxes(Vec<Outbox>);
 
 impl Outboxes {
     pub fn new(count: usize) -> Outboxes {
-        Outboxes((0..count).map(|_| Outbox::detached(usize::MAX)).collect())
+        Outboxes((0..count).map(|_| Outbox::detached(Role::Server, usize::MAX)).collect())
     }
 
     /// Encodes an event once and puts it into every outbox, then empties them.

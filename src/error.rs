@@ -1,5 +1,6 @@
 //! What can go wrong in calls of this library.
 
+use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io;
 
@@ -11,13 +12,18 @@ pub enum Error {
     Timeout,
     /// The peer is not connected, or its connection ended before it answered.
     Disconnected,
+    /// The client could not connect: the server was not reached, did not answer as it should, or
+    /// refused.
+    Connection(ConnectError),
+    /// The client is connected, but not to this namespace.
+    BadNamespace(String),
     /// The data could not be turned into JSON; the caller's own fault.
     Encode(String),
     /// What the peer answered is not what was asked for.
     Decode(String),
     /// The call does not allow this argument; the text says which and why.
     Invalid(String),
-    /// More waits for this client than [`Limits`](crate::Limits) allow.
+    /// More waits, in this direction or the other, than the limits of this side allow.
     TooMuch(&'static str),
     /// The certificate or its key cannot be used.
     Tls(String),
@@ -30,6 +36,10 @@ impl fmt::Display for Error {
         match self {
             Error::Timeout => formatter.write_str("the answer did not come in time"),
             Error::Disconnected => formatter.write_str("not connected"),
+            Error::Connection(error) => error.fmt(formatter),
+            Error::BadNamespace(namespace) => {
+                write!(formatter, "{namespace} is not a connected namespace")
+            }
             Error::Encode(why) => write!(formatter, "data cannot be sent: {why}"),
             Error::Decode(why) => write!(formatter, "the answer is not of the wanted type: {why}"),
             Error::Invalid(why) => formatter.write_str(why),
@@ -44,8 +54,67 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io(error) => Some(error),
+            Error::Connection(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+/// Why a client could not connect.
+///
+/// ```no_run
+/// use socketio::{Error, SimpleClient, Value};
+///
+/// match SimpleClient::connect("http://localhost:5000") {
+///     Err(Error::Connection(why)) => println!("{why}, {:?}", why.data::<Value>()),
+///     other => println!("{other:?}"),
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectError {
+    message: String,
+    /// JSON text.
+    data: Option<String>,
+}
+
+impl ConnectError {
+    pub(crate) fn new(message: impl Into<String>) -> ConnectError {
+        ConnectError {
+            message: message.into(),
+            data: None,
+        }
+    }
+
+    pub(crate) fn with_data(self, data: impl Into<String>) -> ConnectError {
+        ConnectError {
+            data: Some(data.into()),
+            ..self
+        }
+    }
+
+    /// What went wrong, or the message of the server's refusal.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The data of the server's refusal, or the JSON with which it answered the request; none if
+    /// there is none, or it is not of this type.
+    pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_str(self.data.as_deref()?).ok()
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        Error::Connection(error)
     }
 }
 

@@ -37,7 +37,10 @@ pub use dispatch::{
     Ack, Answer, Args, Binary, ConnectHandler, Context, Event, Events, Handler, HandlerError,
     IntoAck, Json, Method, Outcome, Refused, Reply, Value,
 };
-pub use error::Error;
+pub use engineio::Proxy;
+#[cfg(feature = "tls")]
+pub use engineio::ClientTls;
+pub use error::{ConnectError, Error};
 pub use limits::Limits;
 pub use reactor::http::cors::Origins;
 pub use reactor::http::request::Request;

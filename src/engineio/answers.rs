@@ -2,7 +2,8 @@
 
 use super::handshake::{Headers, Problem};
 use super::serving::Shared;
-use super::session::{Handle, Order};
+use super::driver::Order;
+use super::session::Handle;
 use crate::protocol::engineio::packet::encode_base64;
 use crate::protocol::engineio::payload;
 use crate::protocol::engineio::server::Answer;
@@ -30,7 +31,7 @@ impl Shared {
         let mut empty = false;
         let body = match answer {
             Answer::Queued => {
-                let (body, left) = take_payload(handle.outbox());
+                let (body, left) = take_payload(handle.outbox(), usize::MAX);
                 empty = !left;
                 body
             }
@@ -116,21 +117,23 @@ pub(super) fn polling_answer(headers: Headers) -> Response {
         .with_header("Cache-Control", "no-store")
 }
 
-/// Takes a payload's worth of packets; gives also whether any is left.
-fn take_payload(outbox: &Outbox) -> (Vec<u8>, bool) {
+/// Takes a payload's worth of packets, in at most so many bytes; gives also whether any is left.
+pub(super) fn take_payload(outbox: &Outbox, max_bytes: usize) -> (Vec<u8>, bool) {
     let (mut body, mut count) = (Vec::new(), 0);
     let left = outbox.take_frames(|is_text, packet| {
-        if count == payload::MAX_PACKETS {
-            return false;
-        }
-        count += 1;
+        let before = body.len();
         payload::separate(&mut body);
         if is_text {
             body.extend_from_slice(packet);
         } else {
             encode_base64(packet, &mut body);
         }
-        true
+        count += 1;
+        let fits = count <= payload::MAX_PACKETS && body.len() <= max_bytes;
+        if !fits {
+            body.truncate(before);
+        }
+        fits
     });
     (body, left)
 }

@@ -1,10 +1,11 @@
 //! The sessions of one I/O thread: requests and frames in, state machines and receivers between,
 //! answers and frames out.
 
+use super::corks::Corks;
 use super::frames::Frames;
-use super::handshake::{Decision, decide, subprotocol, thread_of, websocket_key};
+use super::handshake::{Decided, Decision, decide, subprotocol, thread_of, websocket_key};
 use super::serving::Shared;
-use super::session::{Handle, Order};
+use super::session::{self, Handle, Orders};
 use super::{Flow, Receiver, Transport};
 use crate::protocol::engineio::server::{Channel, Input, Output, Server};
 use crate::protocol::engineio::{Data, Packet, payload};
@@ -15,35 +16,35 @@ use crate::reactor::{self, Alarm, ConnectionId, Io, Key};
 use crate::reason::Reason;
 use crate::workers::Busy;
 use slab::Slab;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a worker may hold its answers back.
-const LINGER: Duration = Duration::from_millis(1);
-/// How many times that a handler that sends nothing is waited for.
-const PATIENCE: u32 = 8;
-
-/// The sessions of one I/O thread.
+/// What other threads ask of an I/O thread.
 #[derive(Debug)]
-pub(super) struct Driver {
-    pub(super) shared: Arc<Shared>,
-    pub(super) sessions: Slab<Session>,
-    pub(super) by_sid: HashMap<Box<str>, u32>,
-    /// Sessions whose workers may hold answers back, in the order in which they are looked at.
-    draining: VecDeque<Draining>,
-    pub(super) stopping: bool,
+pub(super) enum Order {
+    Session(session::Order),
+    /// The program has decided about a request that was parked.
+    Decided(Box<Decided>),
 }
 
-/// A session whose worker may hold answers back.
-#[derive(Debug)]
-struct Draining {
-    key: u64,
-    look_at: Instant,
-    /// How often the worker was seen to have nothing to hold back yet.
-    looks: u32,
+impl From<session::Order> for Order {
+    fn from(order: session::Order) -> Self {
+        Order::Session(order)
+    }
+}
+
+/// The sessions of one I/O thread.
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    /// The way back to this thread, for all its sessions.
+    pub(super) orders: Option<Arc<dyn Orders>>,
+    pub(super) sessions: Slab<Session>,
+    pub(super) by_sid: HashMap<Box<str>, u32>,
+    corks: Corks,
+    pub(super) stopping: bool,
 }
 
 pub(super) struct Session {
@@ -155,19 +156,24 @@ impl reactor::Driver for Driver {
     }
 
     fn on_command(&mut self, io: &mut Io<Order>, order: Order) {
+        use session::Order::{Close, Dismiss, Queued, Resume, WakeAt};
         let now = io.now();
+        let order = match order {
+            Order::Session(order) => order,
+            Order::Decided(decided) => return self.on_decided(io, *decided),
+        };
         let (key, input) = match order {
-            Order::Queued(key) => (key, Input::Queued),
-            Order::Close(key, reason) => (key, Input::Close(reason)),
-            Order::Dismiss(key) => {
+            Queued(key) => (key, Input::Queued),
+            Close(key, reason) => (key, Input::Close(reason)),
+            Dismiss(key) => {
                 let session = find(&mut self.sessions, key);
                 if let Some(receiver) = session.and_then(|it| it.receiver.as_mut()) {
                     receiver.dismiss();
                 }
                 (key, Input::Close(Reason::ServerDisconnect))
             }
-            Order::Resume(key) => return self.resume(io, key),
-            Order::WakeAt(key, at) => {
+            Resume(key) => return self.resume(io, key),
+            WakeAt(key, at) => {
                 if let Some(session) = find(&mut self.sessions, key) {
                     let earlier = session.wake_at.is_none_or(|wake_at| at < wake_at);
                     session.wake_at = if earlier { Some(at) } else { session.wake_at };
@@ -175,7 +181,6 @@ impl reactor::Driver for Driver {
                 }
                 return;
             }
-            Order::Decided(decided) => return self.on_decided(io, *decided),
         };
         if let Some(session) = find(&mut self.sessions, key) {
             session.machine.handle(now, input);
@@ -207,30 +212,18 @@ impl reactor::Driver for Driver {
 
     fn on_turn(&mut self, io: &mut Io<Order>) -> Option<Duration> {
         let now = io.now();
-        while self.draining.front().is_some_and(|it| it.look_at <= now) {
-            let Some(mut draining) = self.draining.pop_front() else {
-                break;
-            };
-            let Some(session) = find(&mut self.sessions, draining.key) else {
-                continue;
-            };
-            let outbox = session.handle.outbox();
-            let busy = session
-                .receiver
-                .as_ref()
-                .map_or(Busy::Nobody, |it| it.busy());
-            draining.looks += u32::from(busy == Busy::Working);
-            if busy != Busy::Nobody && !outbox.holds() && draining.looks < PATIENCE {
-                draining.look_at = now + LINGER;
-                self.draining.push_back(draining);
-                continue;
+        while let Some(cork) = self.corks.due(now) {
+            let session = find(&mut self.sessions, cork.key);
+            let receiver = session.and_then(|session| session.receiver.as_ref());
+            let busy = receiver.map_or(Busy::Nobody, |receiver| receiver.busy());
+            let key = cork.key;
+            if self.corks.look(now, cork, busy)
+                && let Some(session) = find(&mut self.sessions, key)
+            {
+                session.is_draining = false;
             }
-            // What the handler sends from here on leaves at once, until more events come.
-            session.is_draining = false;
-            let flushed = outbox.uncork();
-            session.handle.settle(flushed);
         }
-        (!self.draining.is_empty()).then_some(LINGER)
+        self.corks.patience()
     }
 
     fn on_stop(&mut self, io: &mut Io<Order>) {
@@ -253,9 +246,10 @@ impl Driver {
     pub(super) fn new(shared: &Arc<Shared>) -> Driver {
         Driver {
             shared: Arc::clone(shared),
+            orders: None,
             sessions: Slab::new(),
             by_sid: HashMap::new(),
-            draining: VecDeque::new(),
+            corks: Corks::default(),
             stopping: false,
         }
     }
@@ -371,12 +365,7 @@ impl Driver {
             Flow::Draining => {
                 if !session.is_draining {
                     session.is_draining = true;
-                    session.handle.outbox().cork();
-                    self.draining.push_back(Draining {
-                        key,
-                        look_at: now + LINGER,
-                        looks: 0,
-                    });
+                    self.corks.push(now, key, &session.handle);
                 }
                 return ControlFlow::Continue(());
             }

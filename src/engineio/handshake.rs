@@ -3,12 +3,14 @@
 use super::driver::{Driver, Session, find};
 use super::frames::Frames;
 use super::serving::Elsewhere;
-use super::session::{Handle, Order};
+use super::driver::Order;
+use super::session::{Handle, PeerName};
 use super::{Opening, Receiver, Refusal, Transport, answers};
 use crate::protocol::engineio::Packet;
 use crate::protocol::engineio::server::{Channel, Server};
 use crate::reactor::http::{Request, Response};
 use crate::reactor::outbox::Outbox;
+use crate::reactor::websocket::Role;
 use crate::reactor::{Command, ConnectionId, Io, Mailbox};
 use crate::reason::Reason;
 use base64::Engine as _;
@@ -177,7 +179,7 @@ impl Driver {
         let (machine, outbox) = match transport {
             Transport::Polling => (
                 Server::polling(now, config.machine()),
-                Arc::new(Outbox::detached(config.limits.outbox_bytes)),
+                Arc::new(Outbox::detached(Role::Server, config.limits.outbox_bytes)),
             ),
             Transport::WebSocket => {
                 let Some(outbox) = io.outbox(id) else {
@@ -190,19 +192,18 @@ impl Driver {
         let place = self.sessions.vacant_entry();
         let index = place.key() as u32;
         let key = u64::from(SERIAL.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(index);
-        let mailbox = io.mailbox().clone();
-        let handle = Arc::new(Handle::new(
-            sid.clone(),
-            key,
-            transport,
-            outbox,
-            mailbox,
-            request,
-        ));
+        let orders = Arc::clone(self.orders.get_or_insert_with(|| Arc::new(io.mailbox().clone())));
+        let peer = PeerName::Address(request.peer_addr());
+        let text_only = request
+            .param("b64")
+            .is_some_and(|value| value != "0" && value != "false");
+        let handle = Handle::new(key, transport, outbox, orders, peer).text_only(text_only);
+        handle.set_sid(&sid);
+        let handle = Arc::new(handle);
         place.insert(Session::new(key, machine, Arc::clone(&handle)));
         io.set_owner(id, Some(key));
         let entry = Entry { websocket, headers };
-        match self.shared.application.open(&handle) {
+        match self.shared.application.open(&handle, request) {
             Opening::Accepted(receiver) => self.admit(io, id, key, entry, receiver),
             Opening::Ask(ask) => {
                 let mailbox = io.mailbox().clone();

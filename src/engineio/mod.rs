@@ -17,7 +17,9 @@
 //! ```
 
 mod answers;
+mod client;
 mod config;
+mod corks;
 mod desk;
 mod driver;
 pub(crate) mod frames;
@@ -26,6 +28,9 @@ mod public;
 mod serving;
 mod session;
 
+#[cfg(feature = "tls")]
+pub use client::ClientTls;
+pub use client::{Client, ClientBuilder, Proxy};
 pub use config::{Cookie, Transport};
 pub(crate) use public::engine_options;
 pub use public::{Accept, Message, Server, ServerBuilder, Session};
@@ -47,7 +52,7 @@ use std::time::Instant;
 /// What uses Engine.IO sessions: Socket.IO, or the program itself. Called on an I/O thread.
 pub(crate) trait Application: Send + Sync + Debug + 'static {
     /// A client wants to open a session.
-    fn open(&self, session: &Arc<Handle>) -> Opening;
+    fn open(&self, session: &Arc<Handle>, request: Request) -> Opening;
 }
 
 /// Whether a client may open a session.

@@ -219,7 +219,7 @@ impl Session {
 
     /// The request that opened it.
     pub fn request(&self) -> &Request {
-        self.handle().request()
+        &self.connection.request
     }
 
     /// How its packets travel now.
@@ -416,12 +416,13 @@ impl fmt::Debug for Gate {
 }
 
 impl Application for Gate {
-    fn open(&self, handle: &Arc<Handle>) -> Opening {
+    fn open(&self, handle: &Arc<Handle>, request: Request) -> Opening {
         let limit = self.inner.config.limits.inbox_bytes;
         let connection = Arc::new(Connection {
             inner: Arc::clone(&self.inner),
             workers: Arc::clone(&self.workers),
             desk: Desk::new(Arc::clone(handle), limit),
+            request,
             saved: Mutex::default(),
         });
         let handler = self.inner.handlers.read().connect.clone();
@@ -449,6 +450,7 @@ struct Connection {
     inner: Arc<Inner>,
     workers: Arc<Workers>,
     desk: Desk<Item>,
+    request: Request,
     saved: Mutex<Value>,
 }
 

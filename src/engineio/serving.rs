@@ -1,7 +1,6 @@
 //! A port on which sessions are served.
 
-use super::driver::Driver;
-use super::session::Order;
+use super::driver::{Driver, Order};
 use super::{Application, Config, Fallback};
 #[cfg(feature = "tls")]
 use crate::reactor::tls::Tls;
@@ -65,7 +64,7 @@ impl Serving {
             application,
             fallback: fallback.map(Elsewhere),
         });
-        let threads = Threads::start(listener, count, options, || Driver::new(&shared))?;
+        let threads = Threads::start("io", Some(listener), count, options, || Driver::new(&shared))?;
         log::info!(target: "engineio", "serving on {local_addr}");
         Ok(Serving {
             local_addr,

@@ -1,15 +1,15 @@
 //! A session as other threads know it.
 
 use super::{Frames, Transport, frames};
-use crate::reactor::http::Request;
 use crate::reactor::outbox::{Accepted, Outbox, Refusal, When};
 use crate::reactor::{Command, Mailbox};
 use crate::reason::Reason;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 thread_local! {
@@ -40,51 +40,82 @@ pub(crate) enum Order {
     Resume(u64),
     /// Look at the receiver's timeout at this time, if it looks later now.
     WakeAt(u64, Instant),
-    /// The program has decided about a request that was parked.
-    Decided(Box<super::handshake::Decided>),
+}
+
+/// An I/O thread, as its sessions tell it something.
+pub(crate) trait Orders: Send + Sync {
+    fn give(&self, order: Order);
+}
+
+impl<C: From<Order> + Send> Orders for Mailbox<Command<C>> {
+    fn give(&self, order: Order) {
+        self.send(Command::Driver(order.into()));
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+pub(crate) enum PeerName {
+    Address(SocketAddr),
+    /// A server, as the program calls it.
+    Host(Arc<str>),
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerName::Address(address) => address.fmt(formatter),
+            PeerName::Host(host) => formatter.write_str(host),
+        }
+    }
 }
 
 /// A session: what others may do with it.
 pub(crate) struct Handle {
-    sid: Box<str>,
+    /// A client learns it from the server.
+    sid: OnceLock<Box<str>>,
     key: u64,
     transport: AtomicU8,
     /// Text only: bytes travel as base64 also over a WebSocket.
     text_only: bool,
     outbox: Arc<Outbox>,
-    mailbox: Mailbox<Command<Order>>,
-    request: Request,
+    orders: Arc<dyn Orders>,
+    peer: PeerName,
 }
 
 impl Handle {
     pub(super) fn new(
-        sid: String,
         key: u64,
         transport: Transport,
         outbox: Arc<Outbox>,
-        mailbox: Mailbox<Command<Order>>,
-        request: Request,
+        orders: Arc<dyn Orders>,
+        peer: PeerName,
     ) -> Handle {
         Handle {
-            sid: sid.into(),
+            sid: OnceLock::new(),
             key,
             transport: AtomicU8::new(transport as u8),
-            text_only: request
-                .param("b64")
-                .is_some_and(|value| value != "0" && value != "false"),
+            text_only: false,
             outbox,
-            mailbox,
-            request,
+            orders,
+            peer,
         }
     }
 
-    pub(crate) fn sid(&self) -> &str {
-        &self.sid
+    /// The same, for a client that takes no bytes.
+    pub(super) fn text_only(self, text_only: bool) -> Handle {
+        Handle { text_only, ..self }
     }
 
-    /// The request that opened it.
-    pub(crate) fn request(&self) -> &Request {
-        &self.request
+    /// Its id, empty until it is known.
+    pub(crate) fn sid(&self) -> &str {
+        self.sid.get().map_or("", |sid| sid)
+    }
+
+    /// Comes once.
+    pub(super) fn set_sid(&self, sid: &str) {
+        let set = self.sid.set(sid.into());
+        debug_assert!(set.is_ok(), "a session keeps its id");
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -200,8 +231,8 @@ impl Handle {
         impl fmt::Display for Label<'_> {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let handle = self.0;
-                let shown = handle.sid.get(..6).unwrap_or_default();
-                write!(formatter, "{} ({shown}..)", handle.request.peer_addr())
+                let shown = handle.sid().get(..6).unwrap_or_default();
+                write!(formatter, "{} ({shown}..)", handle.peer)
             }
         }
         Label(self)
@@ -216,7 +247,7 @@ impl Handle {
     }
 
     fn order(&self, order: Order) {
-        self.mailbox.send(Command::Driver(order));
+        self.orders.give(order);
     }
 }
 

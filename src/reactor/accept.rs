@@ -5,6 +5,7 @@ use super::io::Key;
 use super::socket::Socket;
 use super::thread::{ACCEPT_PAUSE, MAX_EVENTS, Thread};
 use super::threads::{Command, Handed, Options};
+use super::websocket::Role;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -76,7 +77,8 @@ impl<D: Driver> Thread<D> {
             self.io.options.connections.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        let Some(id) = self.io.insert(handed.socket, handed.peer, handed.unread) else {
+        let Some(id) = self.io
+            .insert(Role::Server, handed.socket, handed.peer, handed.unread) else {
             return;
         };
         let head_timeout = self.io.options.limits.head_timeout;

@@ -29,6 +29,15 @@ pub(crate) enum Key {
     Accept,
 }
 
+/// A WebSocket to a server, its handshake done, on its way to an I/O thread.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    pub(crate) socket: Socket,
+    pub(crate) peer: SocketAddr,
+    /// What came behind the handshake.
+    pub(crate) unread: Vec<u8>,
+}
+
 /// An I/O thread's connections, its timers and the time.
 #[derive(Debug)]
 pub(crate) struct Io<C> {
@@ -270,9 +279,30 @@ impl<C: Send + 'static> Io<C> {
         self.mailboxes[thread].send(Command::Adopt(Box::new(handed)));
     }
 
+    /// Takes in a WebSocket that was connected elsewhere.
+    pub(crate) fn adopt(
+        &mut self,
+        dialled: Dialled,
+        owner: u64,
+        max_message: usize,
+    ) -> Option<ConnectionId> {
+        self.options.connections.fetch_add(1, Ordering::Relaxed);
+        let socket = Arc::new(dialled.socket);
+        let id = self.insert(Role::Client, socket, dialled.peer, dialled.unread)?;
+        if let Some(connection) = self.get_mut(id) {
+            connection.protocol = Protocol::WebSocket(Decoder::new(Role::Client, max_message));
+            connection.owner = Some(owner);
+            // TLS may have read more than the handshake.
+            connection.readable = true;
+        }
+        self.again.push(id);
+        Some(id)
+    }
+
     /// Takes a connection in; gives its id.
     pub(super) fn insert(
         &mut self,
+        role: Role,
         mut socket: Arc<Socket>,
         peer: SocketAddr,
         unread: Vec<u8>,
@@ -294,7 +324,7 @@ impl<C: Send + 'static> Io<C> {
             self.options.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let outbox = Outbox::attached(Arc::clone(&socket), self.options.limits.outbox_bytes);
+        let outbox = Outbox::attached(role, Arc::clone(&socket), self.options.limits.outbox_bytes);
         entry.insert(Connection {
             id,
             socket,

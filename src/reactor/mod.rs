@@ -9,6 +9,7 @@ mod connection;
 pub(crate) mod http;
 mod io;
 mod mailbox;
+mod masking;
 pub(crate) mod outbox;
 mod pump;
 mod requests;
@@ -21,7 +22,7 @@ pub(crate) mod tls;
 pub(crate) mod websocket;
 
 pub(crate) use connection::ConnectionId;
-pub(crate) use io::{Io, Key};
+pub(crate) use io::{Dialled, Io, Key};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use threads::{Command, Options, Threads};
 pub(crate) use timers::Alarm;

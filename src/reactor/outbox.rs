@@ -7,8 +7,9 @@
 //! The lock is held across the non-blocking write. That keeps the order of the calls without a
 //! second queue, and lets most writes happen in the thread that has something to say.
 
+use super::masking;
 use super::socket::Socket;
-use super::websocket;
+use super::websocket::{self, Role};
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -73,20 +74,22 @@ struct State {
     /// Bytes in both.
     waiting: usize,
     limit: usize,
+    /// Frames are masked as they are written: this side is the client.
+    masks: bool,
 }
 
 impl Outbox {
     /// An outbox that collects.
-    pub(crate) fn detached(limit: usize) -> Outbox {
-        Outbox::new(None, limit)
+    pub(crate) fn detached(role: Role, limit: usize) -> Outbox {
+        Outbox::new(role, None, limit)
     }
 
     /// An outbox that writes.
-    pub(crate) fn attached(socket: Arc<Socket>, limit: usize) -> Outbox {
-        Outbox::new(Some(socket), limit)
+    pub(crate) fn attached(role: Role, socket: Arc<Socket>, limit: usize) -> Outbox {
+        Outbox::new(role, Some(socket), limit)
     }
 
-    fn new(socket: Option<Arc<Socket>>, limit: usize) -> Outbox {
+    fn new(role: Role, socket: Option<Arc<Socket>>, limit: usize) -> Outbox {
         Outbox {
             state: Mutex::new(State {
                 socket,
@@ -97,15 +100,31 @@ impl Outbox {
                 open: Vec::new(),
                 waiting: 0,
                 limit,
+                masks: role == Role::Client,
             }),
             corked: AtomicBool::new(false),
             holds: AtomicBool::new(false),
         }
     }
 
-    /// Appends bytes that are for this peer alone.
+    /// Appends bytes that are for this peer alone: whole frames, unless it speaks no WebSocket.
     pub(crate) fn append(&self, bytes: &[u8], when: When) -> Result<Accepted, Refusal> {
         let mut state = self.state.lock();
+        if !state.is_masking() {
+            return self.append_locked(&mut state, bytes, when);
+        }
+        masking::with_masked(bytes, |masked| {
+            self.append_locked(&mut state, masked, when)
+        })
+        .unwrap_or_else(|_| Err(state.break_off()))
+    }
+
+    fn append_locked(
+        &self,
+        state: &mut State,
+        bytes: &[u8],
+        when: When,
+    ) -> Result<Accepted, Refusal> {
         state.admit(bytes.len())?;
         let now = when == When::Now || !self.corked.load(Ordering::Relaxed);
         if now && state.is_idle() {
@@ -126,6 +145,10 @@ impl Outbox {
             return self.append(frames, when);
         }
         let mut state = self.state.lock();
+        if state.is_masking() {
+            drop(state);
+            return self.append(frames, when);
+        }
         state.admit(frames.len())?;
         let now = when == When::Now || !self.corked.load(Ordering::Relaxed);
         let written = if now && state.is_idle() {
@@ -241,6 +264,9 @@ impl Outbox {
     /// From now on everything goes to this socket, after `first`.
     pub(crate) fn attach(&self, socket: Arc<Socket>, first: Bytes) -> Result<Accepted, Refusal> {
         let mut state = self.state.lock();
+        if state.masks {
+            state.mask_waiting()?;
+        }
         state.socket = Some(socket);
         state.awaited = false;
         state.waiting += first.len();
@@ -287,6 +313,24 @@ impl State {
             self.release();
             return Err(Refusal::Full);
         }
+        Ok(())
+    }
+
+    /// Whether frames are masked as they come. Those that only collect are masked when they leave.
+    fn is_masking(&self) -> bool {
+        self.masks && self.socket.is_some()
+    }
+
+    fn mask_waiting(&mut self) -> Result<(), Refusal> {
+        self.seal();
+        let mut masked = Vec::new();
+        for frames in std::mem::take(&mut self.sealed) {
+            if masking::mask(&frames, &mut masked).is_err() {
+                return Err(self.break_off());
+            }
+        }
+        self.waiting = masked.len();
+        self.sealed.push_back(masked.into());
         Ok(())
     }
 
@@ -447,7 +491,7 @@ mod tests {
 
     #[test]
     fn frames_are_taken_out_in_order_as_they_went_in() {
-        let outbox = Outbox::detached(1_000_000);
+        let outbox = Outbox::detached(Role::Server, 1_000_000);
         let shared = Bytes::from(frames(&["a", &"b".repeat(2_000)]));
         outbox.append(&frames(&["1", "2"]), When::Now).unwrap();
         outbox.append_shared(&shared, When::Now).unwrap();
@@ -460,7 +504,7 @@ mod tests {
 
     #[test]
     fn a_waiting_poll_is_told_once() {
-        let outbox = Outbox::detached(1_000);
+        let outbox = Outbox::detached(Role::Server, 1_000);
         assert!(outbox.wait());
         assert_eq!(
             outbox.append(&frames(&["1"]), When::Now),
@@ -475,7 +519,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_too_slow_is_told_apart_once() {
-        let outbox = Outbox::detached(10);
+        let outbox = Outbox::detached(Role::Server, 10);
         assert_eq!(outbox.append(&[0; 20], When::Now), Ok(Accepted::Done));
         assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Full));
         assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Closed));
@@ -484,7 +528,7 @@ mod tests {
 
     #[test]
     fn volatile_frames_need_somebody_who_waits() {
-        let outbox = Outbox::detached(1_000);
+        let outbox = Outbox::detached(Role::Server, 1_000);
         let frame = Bytes::from(frames(&["v"]));
         assert_eq!(outbox.append_volatile(&frame), Ok(Accepted::Done));
         assert_eq!(outbox.waiting(), 0);

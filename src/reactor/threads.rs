@@ -1,4 +1,4 @@
-//! The I/O threads of one port, from outside.
+//! The I/O threads of one port, or of all clients, from outside.
 
 use super::connection::{ConnectionId, Exchange};
 use super::http::{Request, Response};
@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-/// What all I/O threads of one server share.
+/// What all I/O threads of one port share.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) limits: Limits,
@@ -57,7 +57,7 @@ pub(crate) struct Handed {
     pub(super) request: Option<(Exchange, Request)>,
 }
 
-/// The I/O threads of one port.
+/// The I/O threads of one port, or of all clients of the process.
 #[derive(Debug)]
 pub(crate) struct Threads<C> {
     pub(crate) mailboxes: Arc<[Mailbox<Command<C>>]>,
@@ -65,15 +65,21 @@ pub(crate) struct Threads<C> {
 }
 
 impl<C: Send + std::fmt::Debug + 'static> Threads<C> {
-    /// Starts `count` threads that serve a listener, each with a driver of its own.
+    /// Starts `count` threads, each with a driver of its own, that serve a listener if there is one.
     pub(crate) fn start<D: Driver<Command = C>>(
-        listener: std::net::TcpListener,
+        name: &str,
+        listener: Option<std::net::TcpListener>,
         count: usize,
         options: Options,
         mut driver: impl FnMut() -> D,
     ) -> io::Result<Threads<C>> {
-        listener.set_nonblocking(true)?;
-        let mut listener = Some(TcpListener::from_std(listener));
+        let mut listener = match listener {
+            Some(listener) => {
+                listener.set_nonblocking(true)?;
+                Some(TcpListener::from_std(listener))
+            }
+            None => None,
+        };
         let options = Arc::new(options);
         let mut polls = Vec::new();
         let mut mailboxes = Vec::new();
@@ -102,7 +108,7 @@ impl<C: Send + std::fmt::Debug + 'static> Threads<C> {
                 Arc::clone(&options),
             );
             let thread = Thread::new(poll, letters, listener, io, driver());
-            let name = format!("socketio-io-{index}");
+            let name = format!("socketio-{name}-{index}");
             let spawned = std::thread::Builder::new()
                 .name(name)
                 .spawn(move || thread.run());

@@ -1,11 +1,11 @@
-//! TLS on the server: rustls as a state machine behind a lock of its own.
+//! TLS: rustls as a state machine behind a lock of its own, for both sides.
 
 use crate::error::Error;
 use mio::net::TcpStream;
 use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{ClientConnection, ServerConfig, ServerConnection};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl Tls {
         let connection =
             ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
         Ok(Connection {
-            state: Mutex::new(connection),
+            state: Mutex::new(connection.into()),
         })
     }
 }
@@ -71,7 +71,15 @@ impl Tls {
 /// The TLS state of one connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    state: Mutex<ServerConnection>,
+    state: Mutex<rustls::Connection>,
+}
+
+impl From<ClientConnection> for Connection {
+    fn from(connection: ClientConnection) -> Self {
+        Connection {
+            state: Mutex::new(connection.into()),
+        }
+    }
 }
 
 impl Connection {
@@ -127,7 +135,7 @@ impl Connection {
 }
 
 /// Writes what is encrypted, as far as the connection takes it.
-fn push(state: &mut ServerConnection, mut tcp: &TcpStream) -> io::Result<()> {
+fn push(state: &mut rustls::Connection, mut tcp: &TcpStream) -> io::Result<()> {
     while state.wants_write() {
         match state.write_tls(&mut tcp) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),

@@ -52,6 +52,8 @@ impl Violation {
 pub(crate) enum Role {
     /// Frames come masked.
     Server,
+    /// They do not.
+    Client,
 }
 
 /// Turns bytes into messages.
@@ -341,11 +343,44 @@ fn format_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
 /// Splits the first of some whole, unmasked frames off: whether it is text, where its payload
 /// starts, and where it ends.
 pub(crate) fn split_frame(bytes: &[u8]) -> Option<(bool, usize, usize)> {
-    let mut cursor = Cursor::new(bytes);
-    let (header, length) = FrameHeader::parse(&mut cursor).ok()??;
-    let start = cursor.position() as usize;
-    let end = start + length as usize;
-    (end <= bytes.len()).then_some((header.opcode == OpCode::Data(Data::Text), start, end))
+    let header = Header::read(bytes)?;
+    let is_text = header.opcode == OpCode::Data(Data::Text);
+    Some((is_text, header.start, header.end))
+}
+
+/// The header of a whole, unmasked frame.
+pub(super) struct Header {
+    opcode: OpCode,
+    /// Where its payload starts.
+    pub(super) start: usize,
+    /// Where it ends.
+    pub(super) end: usize,
+}
+
+impl Header {
+    /// Reads the header of the first of some whole frames.
+    pub(super) fn read(bytes: &[u8]) -> Option<Header> {
+        let mut cursor = Cursor::new(bytes);
+        let (header, length) = FrameHeader::parse(&mut cursor).ok()??;
+        let start = cursor.position() as usize;
+        let end = start + length as usize;
+        (end <= bytes.len()).then_some(Header {
+            opcode: header.opcode,
+            start,
+            end,
+        })
+    }
+
+    /// Writes the same header, with a mask or without one.
+    pub(super) fn write(&self, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
+        let header = FrameHeader {
+            opcode: self.opcode,
+            mask,
+            ..FrameHeader::default()
+        };
+        let written = header.format((self.end - self.start) as u64, out);
+        debug_assert!(written.is_ok(), "writing to a Vec does not fail");
+    }
 }
 
 #[cfg(test)]

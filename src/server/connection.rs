@@ -12,6 +12,7 @@ use crate::engineio::{Application, Desk, Flow, Frames, Handle, Opening, Receiver
 use crate::error::Error;
 use crate::protocol::engineio::Data;
 use crate::protocol::socketio::{Invalid, Kind, Link, Packet, Parser, Received, Text};
+use crate::reactor::http::Request;
 use crate::reason::Reason;
 use crate::workers::{Busy, Inbox, Turn, Workers};
 use base64::Engine as _;
@@ -45,7 +46,7 @@ pub(crate) struct Gate {
 }
 
 impl Application for Gate {
-    fn open(&self, handle: &Arc<Handle>) -> Opening {
+    fn open(&self, handle: &Arc<Handle>, request: Request) -> Opening {
         let inner = Arc::clone(&self.server.inner);
         let limits = Arc::clone(&inner.config.link_limits);
         let max_bytes = inner.engine().max_payload;
@@ -54,6 +55,7 @@ impl Application for Gate {
             callbacks: Inbox::new(),
             workers: Arc::clone(&self.workers),
             inner,
+            request,
         });
         Opening::Accepted(Box::new(Inlet {
             connect_by: Some(Instant::now() + limits.connect_timeout),
@@ -80,6 +82,7 @@ pub(crate) struct Connection {
     desk: Desk<Item>,
     /// Callbacks with their answers, beside the handlers.
     callbacks: Inbox<(Callback, Result<Answer, Error>)>,
+    request: Request,
 }
 
 /// What waits for a worker.
@@ -92,6 +95,11 @@ enum Item {
 impl Connection {
     pub(super) fn handle(&self) -> &Arc<Handle> {
         self.desk.handle()
+    }
+
+    /// The request that opened it.
+    pub(super) fn request(&self) -> &Request {
+        &self.request
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {

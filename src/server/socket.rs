@@ -107,7 +107,7 @@ impl Socket {
 
     /// The request that opened its connection.
     pub fn request(&self) -> &Request {
-        self.connection().handle().request()
+        self.connection().request()
     }
 
     /// How its packets travel now.

@@ -34,6 +34,11 @@ thread_local! {
     static DEFERRED: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
+/// Whether this is called on an I/O thread, which must not wait.
+pub(crate) fn is_io_thread() -> bool {
+    DEFERRED.get().is_some()
+}
+
 /// Something with a queue of its own, such as a connection's inbox, that wants a worker.
 pub(crate) trait Turn: Send + Sync {
     fn run(self: Arc<Self>);

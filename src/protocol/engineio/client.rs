@@ -1,4 +1,5 @@
-//! A session as the client sees it: the counterpart of [`super::server`], with the same contract.
+//! A session as the client sees it: the counterpart of [`super::server`](mod@super::server), with the
+//! same contract.
 
 use super::open::Open;
 use super::packet::{Data, Packet};
@@ -12,9 +13,13 @@ pub(crate) struct Config {
     pub(crate) polling: bool,
     /// Whether to upgrade from polling to WebSocket where the server offers it.
     pub(crate) upgrade: bool,
-    /// How long the probe of an upgrade may take.
-    pub(crate) upgrade_timeout: Duration,
+    /// How long the open packet, and the probe of an upgrade, may take.
+    pub(crate) timeout: Duration,
 }
+
+/// How long the server may take to close a WebSocket after it was told that the session ends. An
+/// end of the connection before it has read that might destroy what was sent before.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Over what something came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub(crate) enum Input {
     Connected,
     /// A packet waits for the server.
     Queued,
+    /// The server sent what is no packet.
+    Invalid,
     /// A request failed, or the WebSocket is gone.
     Lost(Via, Reason),
     /// The session is to end.
@@ -65,12 +72,22 @@ pub(crate) enum Output {
 #[derive(Debug)]
 enum State {
     /// The open packet has not come.
-    Opening,
+    Opening {
+        deadline: Instant,
+    },
     Polling(Polling),
     WebSocket,
-    /// A POST is under way, and another one has to take the close packet.
-    Closing,
+    /// The server is being told that the session ends.
+    Closing(Closing),
     Closed,
+}
+
+#[derive(Debug)]
+enum Closing {
+    /// A POST is under way; whether packets wait for another one.
+    Polling { queued: bool },
+    /// The server is to close the WebSocket.
+    WebSocket { deadline: Instant },
 }
 
 #[derive(Debug, Default)]
@@ -104,10 +121,12 @@ pub(crate) struct Client {
 
 impl Client {
     /// A session whose first request is under way: a poll, or a WebSocket.
-    pub(crate) fn new(config: Config) -> Client {
+    pub(crate) fn new(now: Instant, config: Config) -> Client {
         Client {
             config,
-            state: State::Opening,
+            state: State::Opening {
+                deadline: now + config.timeout,
+            },
             patience: Duration::ZERO,
             silence: None,
             outputs: VecDeque::new(),
@@ -125,9 +144,12 @@ impl Client {
             Input::Posted => {
                 match &mut self.state {
                     State::Polling(polling) => polling.posts = false,
-                    State::Closing => {
-                        self.state = State::Closed;
-                        self.outputs.push_back(Output::Post);
+                    State::Closing(Closing::Polling { queued }) => {
+                        if std::mem::take(queued) {
+                            self.outputs.push_back(Output::Post);
+                        } else {
+                            self.close(Reason::ClientDisconnect);
+                        }
                     }
                     _ => {}
                 }
@@ -139,13 +161,16 @@ impl Client {
                 }
             }
             Input::Queued => {
-                if let State::Polling(polling) = &mut self.state {
-                    polling.queued = true;
+                match &mut self.state {
+                    State::Polling(polling) => polling.queued = true,
+                    State::Closing(Closing::Polling { queued }) => *queued = true,
+                    _ => {}
                 }
                 self.turn();
             }
+            Input::Invalid => self.close(Reason::TransportError),
             Input::Lost(via, reason) => self.on_lost(via, reason),
-            Input::Close => self.on_close(),
+            Input::Close => self.on_close(now),
             Input::Timeout => self.on_timeout(now),
         }
     }
@@ -157,7 +182,7 @@ impl Client {
         via: Via,
         packet: Packet<'a>,
     ) -> Option<Data<'a>> {
-        if matches!(self.state, State::Opening) {
+        if matches!(self.state, State::Opening { .. }) {
             self.on_open(now, packet);
             return None;
         }
@@ -173,11 +198,11 @@ impl Client {
         }
         match packet {
             Packet::Message(data) if self.is_open() => return Some(data),
-            Packet::Ping(_) => {
+            Packet::Ping(_) if self.is_open() => {
                 self.silence = Some(now + self.patience);
                 self.outputs.push_back(Output::Send(Packet::Pong("")));
             }
-            Packet::Close => self.close(Reason::ServerDisconnect),
+            Packet::Close if self.is_open() => self.close(Reason::ServerDisconnect),
             _ => {}
         }
         None
@@ -192,17 +217,21 @@ impl Client {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let probe = match &self.state {
-            State::Polling(Polling {
+        let step = match &self.state {
+            State::Opening { deadline }
+            | State::Closing(Closing::WebSocket { deadline })
+            | State::Polling(Polling {
                 upgrade: Upgrade::Probing { deadline },
                 ..
             }) => Some(*deadline),
             _ => None,
         };
-        match (self.silence, probe) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        [self.silence, step].into_iter().flatten().min()
+    }
+
+    /// Whether an upgrade is under way.
+    pub(crate) fn is_upgrading(&self) -> bool {
+        matches!(&self.state, State::Polling(polling) if polling.upgrade != Upgrade::None)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -214,7 +243,7 @@ impl Client {
             Packet::Open(text) => serde_json::from_str::<Open>(text).ok(),
             _ => None,
         };
-        let Some(open) = open.filter(|it| it.ping_interval > 0 && it.ping_timeout > 0) else {
+        let Some(open) = open.filter(Open::is_sound) else {
             return self.close(Reason::TransportError);
         };
         let patience = open.ping_interval.saturating_add(open.ping_timeout);
@@ -235,7 +264,7 @@ impl Client {
         };
         if offered && self.config.upgrade {
             polling.upgrade = Upgrade::Probing {
-                deadline: now + self.config.upgrade_timeout,
+                deadline: now + self.config.timeout,
             };
             self.outputs.push_back(Output::Connect);
         }
@@ -267,6 +296,7 @@ impl Client {
 
     fn on_lost(&mut self, via: Via, reason: Reason) {
         match (&mut self.state, via) {
+            (State::Closing(_), _) => self.close(Reason::ClientDisconnect),
             // A failed upgrade leaves the session where it was.
             (State::Polling(polling), Via::WebSocket) => {
                 if polling.upgrade != Upgrade::None {
@@ -280,39 +310,57 @@ impl Client {
         }
     }
 
-    fn on_close(&mut self) {
-        let mut waits = false;
-        if self.is_open() {
-            self.outputs.push_back(Output::Send(Packet::Close));
-            if let State::Polling(polling) = &self.state {
-                waits = polling.posts;
+    fn on_close(&mut self, now: Instant) {
+        let next = match &self.state {
+            State::Polling(polling) => {
+                if polling.upgrade != Upgrade::None {
+                    self.outputs.push_back(Output::HangUp);
+                }
+                self.outputs.push_back(Output::Send(Packet::Close));
                 if !polling.posts {
                     self.outputs.push_back(Output::Post);
                 }
+                // Else it goes with the next one.
+                Closing::Polling {
+                    queued: polling.posts,
+                }
             }
-        }
-        self.close(Reason::ClientDisconnect);
-        if waits {
-            self.state = State::Closing;
-        }
+            State::WebSocket => {
+                self.outputs.push_back(Output::Send(Packet::Close));
+                Closing::WebSocket {
+                    deadline: now + FAREWELL,
+                }
+            }
+            State::Opening { .. } => return self.close(Reason::ClientDisconnect),
+            State::Closing(_) | State::Closed => return,
+        };
+        self.silence = None;
+        self.state = State::Closing(next);
     }
 
     fn on_timeout(&mut self, now: Instant) {
         if self.silence.is_some_and(|at| at <= now) {
             return self.close(Reason::PingTimeout);
         }
-        if let State::Polling(polling) = &self.state
-            && matches!(polling.upgrade, Upgrade::Probing { deadline } if deadline <= now)
-        {
-            self.on_lost(Via::WebSocket, Reason::TransportError);
+        match &self.state {
+            State::Polling(Polling {
+                upgrade: Upgrade::Probing { deadline },
+                ..
+            }) if *deadline <= now => self.on_lost(Via::WebSocket, Reason::TransportError),
+            State::Opening { deadline } if *deadline <= now => self.close(Reason::TransportError),
+            State::Closing(Closing::WebSocket { deadline }) if *deadline <= now => {
+                self.close(Reason::ClientDisconnect);
+            }
+            _ => {}
         }
     }
 
     fn close(&mut self, reason: Reason) {
         let hang_up = match &self.state {
-            State::Closing | State::Closed => return,
-            State::WebSocket => true,
-            State::Opening => !self.config.polling,
+            State::Closed => return,
+            State::WebSocket | State::Closing(Closing::WebSocket { .. }) => true,
+            State::Closing(Closing::Polling { .. }) => false,
+            State::Opening { .. } => !self.config.polling,
             State::Polling(polling) => polling.upgrade != Upgrade::None,
         };
         if hang_up {

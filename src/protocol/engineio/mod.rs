@@ -1,7 +1,5 @@
 //! Engine.IO 4: packets, polling payloads, the handshake, and the session of each side.
 
-/// What the server's session is tested against.
-#[cfg(test)]
 pub(crate) mod client;
 pub(crate) mod open;
 pub(crate) mod packet;

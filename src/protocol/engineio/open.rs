@@ -1,6 +1,6 @@
 //! The handshake: the content of the open packet (engine.io-protocol, "Handshake").
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::time::Duration;
 
 /// What the server tells a client about the session it has opened. Times are in milliseconds.
@@ -8,13 +8,44 @@ use std::time::Duration;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Open {
     pub(crate) sid: String,
+    #[serde(default)]
     pub(crate) upgrades: Vec<String>,
+    #[serde(deserialize_with = "number")]
     pub(crate) ping_interval: u64,
+    #[serde(deserialize_with = "number")]
     pub(crate) ping_timeout: u64,
+    /// Older servers say nothing about it.
+    #[serde(default = "unlimited", deserialize_with = "number")]
     pub(crate) max_payload: u64,
 }
 
+fn unlimited() -> u64 {
+    u64::MAX
+}
+
+/// python-engineio takes text for a number here, and so there are servers that send it.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Whole(u64),
+        Float(f64),
+        Text(String),
+    }
+    match Number::deserialize(deserializer)? {
+        Number::Whole(number) => Ok(number),
+        // Below zero becomes zero, which is not sound either.
+        Number::Float(number) => Ok(number as u64),
+        Number::Text(text) => text.parse().map_err(serde::de::Error::custom),
+    }
+}
+
 impl Open {
+    /// Whether a client can work with it.
+    pub(crate) fn is_sound(&self) -> bool {
+        !self.sid.is_empty() && self.ping_interval > 0 && self.ping_timeout > 0
+    }
+
     /// The packet's text without its type.
     pub(crate) fn to_json(&self) -> String {
         // Strings and integers always serialize.
@@ -49,5 +80,29 @@ mod tests {
     #[test]
     fn fractions_of_a_second_are_kept() {
         assert_eq!(milliseconds(Duration::from_millis(500)), 500);
+    }
+
+    #[test]
+    fn what_other_servers_leave_out_or_write_as_text_is_understood() {
+        let text = r#"{"sid":"x","pingInterval":"25000","pingTimeout":2e4}"#;
+        let open: Open = serde_json::from_str(text).unwrap();
+        assert!(open.is_sound() && open.upgrades.is_empty());
+        assert_eq!((open.ping_interval, open.ping_timeout), (25_000, 20_000));
+        assert_eq!(open.max_payload, u64::MAX);
+        for wrong in [
+            r#"{"pingInterval":1,"pingTimeout":1}"#,
+            r#"{"sid":"x"}"#,
+            r#"{"sid":"x","pingInterval":"a","pingTimeout":1}"#,
+        ] {
+            assert!(serde_json::from_str::<Open>(wrong).is_err(), "{wrong}");
+        }
+        for unsound in [
+            r#"{"sid":"","pingInterval":1,"pingTimeout":1}"#,
+            r#"{"sid":"x","pingInterval":0,"pingTimeout":1}"#,
+            r#"{"sid":"x","pingInterval":1,"pingTimeout":-1}"#,
+        ] {
+            let open: Open = serde_json::from_str(unsound).unwrap();
+            assert!(!open.is_sound(), "{unsound}");
+        }
     }
 }

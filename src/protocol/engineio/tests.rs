@@ -49,11 +49,14 @@ impl Pair {
         let mut pair = Pair {
             now,
             server: Server::polling(now, CONFIG),
-            client: Client::new(client::Config {
-                polling: true,
-                upgrade,
-                upgrade_timeout: Duration::from_secs(10),
-            }),
+            client: Client::new(
+                now,
+                client::Config {
+                    polling: true,
+                    upgrade,
+                    timeout: Duration::from_secs(10),
+                },
+            ),
             server_queue: VecDeque::new(),
             client_queue: VecDeque::new(),
             answer: None,
@@ -734,11 +737,12 @@ fn a_handshake_that_makes_no_sense_is_refused() {
         r#"{"sid":"x","upgrades":[],"pingInterval":0,"pingTimeout":20000,"maxPayload":1}"#,
         r#"{"sid":"x","upgrades":[],"pingInterval":-5,"pingTimeout":20000,"maxPayload":1}"#,
     ] {
-        let mut client = Client::new(client::Config {
+        let config = client::Config {
             polling: true,
             upgrade: true,
-            upgrade_timeout: Duration::from_secs(10),
-        });
+            timeout: Duration::from_secs(10),
+        };
+        let mut client = Client::new(Instant::now(), config);
         client.receive(Instant::now(), Via::Polling, Packet::Open(open));
         assert_eq!(
             client.poll(),

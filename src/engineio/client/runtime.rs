@@ -1,0 +1,123 @@
+//! The threads that all clients of the process share.
+
+use super::driver::{Driver, Order};
+use super::errands::Errands;
+use super::{Caller, Prepare};
+use crate::limits::Limits;
+use crate::reactor::{Command, Executor, Mailbox, Options, Threads};
+use crate::workers::Workers;
+use parking_lot::Mutex;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// The threads that are running, if there is a client.
+static CURRENT: Mutex<Weak<Runtime>> = Mutex::new(Weak::new());
+
+/// Numbers of clients.
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// The I/O threads, workers and errands of all clients.
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    threads: Threads<Order>,
+    workers: Arc<Workers>,
+}
+
+impl Runtime {
+    /// The threads that run, or new ones.
+    pub(crate) fn get() -> io::Result<Arc<Runtime>> {
+        let mut current = CURRENT.lock();
+        if let Some(runtime) = current.upgrade() {
+            return Ok(runtime);
+        }
+        let runtime = Arc::new(Runtime::start()?);
+        *current = Arc::downgrade(&runtime);
+        Ok(runtime)
+    }
+
+    fn start() -> io::Result<Runtime> {
+        let limits = Limits::default();
+        let workers = Arc::new(Workers::start(limits.workers)?);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let options = Options {
+            limits,
+            // Each connection has a limit of its own.
+            max_message: usize::MAX,
+            #[cfg(feature = "tls")]
+            tls: None,
+            executor: Arc::clone(&workers) as Arc<dyn Executor>,
+            connections: AtomicUsize::new(0),
+        };
+        let errands = Arc::new(Errands::new());
+        let driver = || Driver::new(&errands);
+        let threads = Threads::start("client", None, cores.div_ceil(4).min(8), options, driver)?;
+        Ok(Runtime { threads, workers })
+    }
+
+    pub(crate) fn workers(&self) -> &Arc<Workers> {
+        &self.workers
+    }
+
+    /// Gives a client to an I/O thread, where it stays until [`Line::remove`].
+    pub(crate) fn add(&self, build: impl FnOnce(&Line) -> Box<dyn Caller>) -> Line {
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let mailboxes = &self.threads.mailboxes;
+        let line = Line {
+            mailbox: mailboxes[id as usize % mailboxes.len()].clone(),
+            id,
+        };
+        line.order(Order::Add(id, build(&line)));
+        line
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // Called by whoever held the last client, perhaps one of these threads: nothing is waited
+        // for. The workers end when they are dropped.
+        self.threads.stop(Instant::now());
+    }
+}
+
+/// The way to a client's I/O thread.
+#[derive(Clone)]
+pub(crate) struct Line {
+    mailbox: Mailbox<Command<Order>>,
+    id: u32,
+}
+
+impl Line {
+    /// Begins to open a session, in the place of one that there is or that is being opened. No two
+    /// attempts of a client have the same number.
+    pub(crate) fn dial(&self, attempt: u32, prepare: Prepare) {
+        self.order(Order::Dial(self.id, attempt, prepare));
+    }
+
+    /// Gives an attempt up, and its session if there is one already.
+    pub(crate) fn abandon(&self) {
+        self.order(Order::Abandon(self.id));
+    }
+
+    /// Looks at the client's timeout at this time, if it looks later now.
+    pub(crate) fn wake_at(&self, at: Instant) {
+        self.order(Order::WakeAt(self.id, at));
+    }
+
+    /// Forgets the client once its session has ended.
+    pub(crate) fn remove(&self) {
+        self.order(Order::Remove(self.id));
+    }
+
+    fn order(&self, order: Order) {
+        self.mailbox.send(Command::Driver(order));
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Line({})", self.id)
+    }
+}

@@ -1,0 +1,219 @@
+//! TLS on the client: one choice for both transports, ureq's polling and the WebSocket.
+
+use crate::error::Error;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+
+/// How a client checks a server's certificate, and what it shows itself.
+///
+/// By default the server must have a certificate for its name from one of the public authorities.
+///
+/// ```no_run
+/// use socketio::{Client, ClientTls};
+///
+/// let tls = ClientTls::new().ca_file("ca.pem")?;
+/// let client = Client::builder().tls(tls).build();
+/// # Ok::<(), socketio::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ClientTls {
+    /// The authorities to trust in the place of the public ones.
+    roots: Option<Vec<CertificateDer<'static>>>,
+    identity: Option<Arc<Identity>>,
+    insecure: bool,
+    /// Built once for all connections.
+    config: OnceLock<Arc<ClientConfig>>,
+}
+
+/// The client's own certificate.
+#[derive(Debug)]
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    /// The same key, as ureq takes it.
+    shared_key: PrivateKey<'static>,
+}
+
+impl ClientTls {
+    /// The public authorities, and no certificate of the client.
+    #[must_use]
+    pub fn new() -> ClientTls {
+        ClientTls::default()
+    }
+
+    /// Trusts these authorities in the place of the public ones: certificates as PEM text.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if there is no certificate in the text, or one that cannot be read.
+    pub fn ca_pem(mut self, certificates: &[u8]) -> Result<ClientTls, Error> {
+        self.roots = Some(read_certificates(certificates)?);
+        self.config = OnceLock::new();
+        Ok(self)
+    }
+
+    /// The same from a PEM file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, and those of [`ca_pem`](ClientTls::ca_pem).
+    pub fn ca_file(self, path: impl AsRef<Path>) -> Result<ClientTls, Error> {
+        self.ca_pem(&std::fs::read(path)?)
+    }
+
+    /// Shows a certificate to servers that ask for one: the certificate, with the chain behind it,
+    /// and its private key, as PEM text.
+    ///
+    /// # Errors
+    /// [`Error::Tls`] if either cannot be read.
+    pub fn certificate_pem(mut self, certificate: &[u8], key: &[u8]) -> Result<ClientTls, Error> {
+        let chain = read_certificates(certificate)?;
+        let wrong = |why: &dyn std::fmt::Display| Error::Tls(format!("key: {why}"));
+        let shared_key = PrivateKey::from_pem(key).map_err(|error| wrong(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| wrong(&error))?;
+        self.identity = Some(Arc::new(Identity {
+            chain,
+            key,
+            shared_key,
+        }));
+        self.config = OnceLock::new();
+        Ok(self)
+    }
+
+    /// The same from PEM files.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a file cannot be read, and those of
+    /// [`certificate_pem`](ClientTls::certificate_pem).
+    pub fn certificate_files(
+        self,
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<ClientTls, Error> {
+        self.certificate_pem(&std::fs::read(certificate)?, &std::fs::read(key)?)
+    }
+
+    /// Accepts any certificate: whoever stands between client and server can read and change
+    /// everything. For experiments.
+    #[must_use]
+    pub fn danger_accept_any_certificate(mut self) -> ClientTls {
+        self.insecure = true;
+        self.config = OnceLock::new();
+        self
+    }
+
+    /// For the WebSocket.
+    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, String> {
+        if let Some(config) = self.config.get() {
+            return Ok(Arc::clone(config));
+        }
+        let config = Arc::new(self.build()?);
+        Ok(Arc::clone(self.config.get_or_init(|| config)))
+    }
+
+    fn build(&self) -> Result<ClientConfig, String> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let builder = if self.insecure {
+            let verifier = Arc::new(AnyCertificate(provider));
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+        } else {
+            let mut store = RootCertStore::empty();
+            match &self.roots {
+                Some(roots) => {
+                    for root in roots {
+                        let added = store.add(root.clone());
+                        added.map_err(|error| format!("an authority's certificate: {error}"))?;
+                    }
+                }
+                None => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+            }
+            builder.with_root_certificates(store)
+        };
+        let mut config = match &self.identity {
+            Some(identity) => builder
+                .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
+                .map_err(|error| format!("the client's certificate: {error}"))?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    /// For polling.
+    pub(super) fn for_ureq(&self) -> TlsConfig {
+        let mut builder = TlsConfig::builder().disable_verification(self.insecure);
+        if let Some(roots) = &self.roots {
+            let roots = roots.iter().map(|it| Certificate::from_der(it).to_owned());
+            builder = builder.root_certs(RootCerts::Specific(Arc::new(roots.collect())));
+        }
+        if let Some(identity) = &self.identity {
+            let chain = identity.chain.iter();
+            let chain: Vec<_> = chain.map(|it| Certificate::from_der(it).to_owned()).collect();
+            let key = identity.shared_key.to_owned();
+            builder = builder.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
+        }
+        let provider = rustls::crypto::ring::default_provider();
+        builder
+            .unversioned_rustls_crypto_provider(Arc::new(provider))
+            .build()
+    }
+}
+
+fn read_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|error| Error::Tls(format!("certificate: {error}")))?;
+    if certificates.is_empty() {
+        return Err(Error::Tls("no certificate in the PEM text".into()));
+    }
+    Ok(certificates)
+}
+
+/// Looks at nothing but the handshake's own signatures.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

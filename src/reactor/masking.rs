@@ -1,0 +1,99 @@
+//! What the frames of a client are covered with (RFC 6455, 5.3).
+
+use super::websocket::{Header, MAX_HEADER, apply_mask};
+use std::cell::RefCell;
+
+/// Random bytes are asked for in portions: a system call for each frame would cost more than the
+/// frame.
+const PORTION: usize = 1024;
+/// How large the buffer of a thread may stay.
+const KEPT: usize = 64 << 10;
+
+thread_local! {
+    static MASKS: RefCell<Masks> = const { RefCell::new(Masks { bytes: [0; PORTION], used: PORTION }) };
+    static MASKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Masks {
+    bytes: [u8; PORTION],
+    used: usize,
+}
+
+/// The system gives no random bytes, and what can be foreseen is no mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoMask;
+
+/// Lends the masked form of some whole frames.
+pub(super) fn with_masked<T>(frames: &[u8], work: impl FnOnce(&[u8]) -> T) -> Result<T, NoMask> {
+    MASKED.with_borrow_mut(|buffer| {
+        buffer.clear();
+        mask(frames, buffer)?;
+        let result = work(buffer);
+        if buffer.capacity() > KEPT {
+            *buffer = Vec::new();
+        }
+        Ok(result)
+    })
+}
+
+/// Appends the masked form of some whole frames.
+pub(super) fn mask(mut frames: &[u8], out: &mut Vec<u8>) -> Result<(), NoMask> {
+    out.reserve(frames.len() + MAX_HEADER);
+    while let Some(header) = Header::read(frames) {
+        let mask = next().ok_or(NoMask)?;
+        header.write(Some(mask), out);
+        let start = out.len();
+        out.extend_from_slice(&frames[header.start..header.end]);
+        apply_mask(&mut out[start..], mask);
+        frames = &frames[header.end..];
+    }
+    debug_assert!(frames.is_empty(), "only whole frames are masked");
+    Ok(())
+}
+
+fn next() -> Option<[u8; 4]> {
+    MASKS.with_borrow_mut(|masks| {
+        if masks.used + 4 > PORTION {
+            getrandom::fill(&mut masks.bytes).ok()?;
+            masks.used = 0;
+        }
+        let mask = masks.bytes[masks.used..].first_chunk().copied();
+        masks.used += 4;
+        mask
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::websocket::{self, Decoder, Incoming, Role};
+    use super::*;
+    use std::ops::ControlFlow;
+
+    #[test]
+    fn a_server_reads_what_was_masked() {
+        let mut frames = Vec::new();
+        websocket::write_frame(true, b"one", &mut frames);
+        websocket::write_frame(false, &[7; 70_000], &mut frames);
+        websocket::write_frame(true, &[b'x'; 300], &mut frames);
+        websocket::write_close(Some(1000), &mut frames);
+        let mut masked = Vec::new();
+        mask(&frames, &mut masked).unwrap();
+        let mut got = Vec::new();
+        let decoded = Decoder::new(Role::Server, 100_000).decode(&mut masked, &mut |incoming| {
+            got.push(match incoming {
+                Incoming::Text(text) => text.len(),
+                Incoming::Binary(bytes) => bytes.len(),
+                _ => 0,
+            });
+            ControlFlow::Continue(())
+        });
+        assert_eq!(decoded, Ok(()));
+        assert_eq!(got, [3, 70_000, 300, 0]);
+    }
+
+    #[test]
+    fn no_two_frames_have_the_same_mask() {
+        let masks: std::collections::HashSet<_> = (0..1000).map(|_| next().unwrap()).collect();
+        assert!(masks.len() > 990);
+    }
+}
