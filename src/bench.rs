@@ -74,7 +74,7 @@ impl Dispatch {
     /// The event is a JSON array with the name first.
     pub fn new<S>(json: &str, handler: impl Handler<(), S, Output: IntoAck>) -> Dispatch {
         Dispatch {
-            peer: Arc::new(Nobody),
+            peer: Arc::new(Nobody("/".into())),
             handler: Stored(store(handler)),
             json: json.to_owned(),
         }
@@ -92,11 +92,11 @@ impl Dispatch {
 
 /// A peer that takes everything and does nothing.
 #[derive(Debug)]
-struct Nobody;
+struct Nobody(Arc<str>);
 
 impl Peer for Nobody {
-    fn namespace(&self) -> &str {
-        "/"
+    fn namespace(&self) -> &Arc<str> {
+        &self.0
     }
 
     fn sid(&self) -> &str {
@@ -141,7 +141,11 @@ pub struct Outboxes(Vec<Outbox>);
 
 impl Outboxes {
     pub fn new(count: usize) -> Outboxes {
-        Outboxes((0..count).map(|_| Outbox::detached(Role::Server, usize::MAX)).collect())
+        Outboxes(
+            (0..count)
+                .map(|_| Outbox::detached(Role::Server, usize::MAX))
+                .collect(),
+        )
     }
 
     /// Encodes an event once and puts it into every outbox, then empties them.

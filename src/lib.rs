@@ -18,6 +18,7 @@
 mod app;
 #[doc(hidden)]
 pub mod bench;
+mod client;
 mod dispatch;
 pub mod engineio;
 mod error;
@@ -27,19 +28,22 @@ mod protocol;
 mod reactor;
 mod reason;
 mod server;
+mod signals;
+mod simple_client;
 mod workers;
 
 pub use app::{App, Serving};
+pub use client::{Client, ClientBuilder, ClientService, ConnectOptions};
 /// The bytes in [`Binary`].
 pub use bytes::Bytes;
 pub use dispatch::handler::Decision;
 pub use dispatch::{
     Ack, Answer, Args, Binary, ConnectHandler, Context, Event, Events, Handler, HandlerError,
-    IntoAck, Json, Method, Outcome, Refused, Reply, Value,
+    IntoAck, Json, Method, Next, Outcome, Refused, Reply, Value,
 };
-pub use engineio::Proxy;
 #[cfg(feature = "tls")]
 pub use engineio::ClientTls;
+pub use engineio::Proxy;
 pub use error::{ConnectError, Error};
 pub use limits::Limits;
 pub use reactor::http::cors::Origins;
@@ -50,7 +54,9 @@ pub use reason::Reason;
 /// What [`App::http`] answers with.
 pub use tiny_http;
 
-pub use server::{Namespace, Namespaces, Next, Rooms, Server, ServerBuilder, Service, Socket, To};
+pub use server::{Namespace, Namespaces, Rooms, Server, ServerBuilder, Service, Socket, To};
+
+pub use simple_client::{SimpleClient, SimpleClientBuilder};
 
 /// The README's examples, compiled.
 #[cfg(doctest)]

@@ -12,15 +12,15 @@ use crate::reactor::http::{Content, Request, Response};
 #[cfg(feature = "tls")]
 use crate::reactor::tls::Tls;
 use crate::server::{Gate, Server};
+use crate::signals;
 use crate::workers::Workers;
-use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A port with all that is served on it: Socket.IO, static files, and the program's own HTTP.
@@ -147,11 +147,11 @@ impl App {
     /// [`Error::Io`] if the address cannot be listened on, or the program has a handler of its own
     /// for these signals.
     pub fn run(self, address: impl ToSocketAddrs) -> Result<(), Error> {
-        let signals = signals()?;
+        let signal = signals::wait()?;
         let serving = self.bind(address)?;
         log::info!(target: "socketio", "listening on {}", serving.local_addr());
-        // The sender lives as long as the process.
-        let _ = signals.recv();
+        // The sender is kept until there is a signal.
+        let _ = signal.recv();
         log::info!(target: "socketio", "shutting down");
         serving.shutdown();
         Ok(())
@@ -298,19 +298,4 @@ fn answer(files: &StaticFiles, application: Option<&Application>, request: &Requ
         length,
     };
     response
-}
-
-/// A channel that gets a message for each Ctrl-C or SIGTERM.
-fn signals() -> Result<Receiver<()>, Error> {
-    static SIGNALS: OnceLock<Receiver<()>> = OnceLock::new();
-    if let Some(signals) = SIGNALS.get() {
-        return Ok(signals.clone());
-    }
-    let (sender, signals) = crossbeam_channel::bounded(1);
-    let on_signal = move || {
-        // A second signal while the first is being acted on changes nothing.
-        let _ = sender.try_send(());
-    };
-    ctrlc::set_handler(on_signal).map_err(|error| Error::Io(std::io::Error::other(error)))?;
-    Ok(SIGNALS.get_or_init(|| signals).clone())
 }

@@ -2,12 +2,15 @@
 
 use super::args::{Args, FromArgs, Mismatch, Nth, decode};
 use crate::error::Error;
+use crate::workers::{Inbox, Turn};
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What a peer acknowledged with.
@@ -73,7 +76,48 @@ pub(crate) enum Waiting {
 
 pub(crate) type Callback = Box<dyn FnOnce(Result<Answer, Error>) + Send>;
 
-/// The acknowledgements that one client owes on one namespace.
+/// What has callbacks: a connection.
+pub(crate) trait HasCallbacks: Send + Sync + 'static {
+    /// Callbacks with their answers, beside the handlers.
+    fn callbacks(&self) -> &Inbox<Answered>;
+
+    fn schedule(&self, turn: Arc<dyn Turn>);
+}
+
+/// A callback, and what it is to be called with.
+pub(crate) type Answered = (Callback, Result<Answer, Error>);
+
+/// Gives an answer, or the lack of one, to who waits for it.
+pub(crate) fn settle<T: HasCallbacks>(
+    owner: &Arc<T>,
+    waiting: Waiting,
+    answer: Result<Answer, Error>,
+) {
+    match waiting {
+        // The caller may have given up.
+        Waiting::Call(sender) => drop(sender.try_send(answer)),
+        Waiting::Callback { run, .. } => {
+            if owner.callbacks().push(vec![((run, answer), 0)]).schedule {
+                owner.schedule(Arc::new(Callbacks(Arc::clone(owner))));
+            }
+        }
+    }
+}
+
+/// A worker's turn at a connection's callbacks.
+struct Callbacks<T>(Arc<T>);
+
+impl<T: HasCallbacks> Turn for Callbacks<T> {
+    fn run(self: Arc<Self>) {
+        while let Some((run, answer)) = self.0.callbacks().next() {
+            if catch_unwind(AssertUnwindSafe(|| run(answer))).is_err() {
+                log::error!(target: "socketio", "a callback panicked");
+            }
+        }
+    }
+}
+
+/// The acknowledgements that one peer owes on one namespace.
 #[derive(Default)]
 pub(crate) struct Acks {
     /// Boxed, since most clients owe none.

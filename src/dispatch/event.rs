@@ -31,7 +31,7 @@ pub struct Event {
 
 /// Where an event comes from.
 pub(crate) trait Peer: Send + Sync {
-    fn namespace(&self) -> &str;
+    fn namespace(&self) -> &Arc<str>;
 
     fn sid(&self) -> &str;
 
@@ -119,6 +119,10 @@ impl Event {
             peer: Arc::clone(&self.peer),
             id,
         })
+    }
+
+    pub(crate) fn namespace_shared(&self) -> &Arc<str> {
+        self.peer.namespace()
     }
 
     pub(crate) fn json(&self) -> &str {

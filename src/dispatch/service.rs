@@ -152,6 +152,29 @@ impl Outcome {
     }
 }
 
+/// The way on to the method that handles an event.
+pub struct Next<'a>(&'a dyn Fn() -> Result<Outcome, HandlerError>);
+
+impl<'a> Next<'a> {
+    pub(crate) fn new(method: &'a dyn Fn() -> Result<Outcome, HandlerError>) -> Next<'a> {
+        Next(method)
+    }
+
+    /// Calls the method, and gives what is to be acknowledged.
+    ///
+    /// # Errors
+    /// What it failed with, arguments of other types included.
+    pub fn call(self) -> Result<Outcome, HandlerError> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Next<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Next")
+    }
+}
+
 /// Names that the protocol keeps for itself are a mistake in the program.
 pub(crate) fn refuse_reserved(event: &str) {
     let instead = match event {

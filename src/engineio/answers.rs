@@ -1,8 +1,8 @@
 //! What parked requests are answered with.
 
+use super::driver::Order;
 use super::handshake::{Headers, Problem};
 use super::serving::Shared;
-use super::driver::Order;
 use super::session::Handle;
 use crate::protocol::engineio::packet::encode_base64;
 use crate::protocol::engineio::payload;

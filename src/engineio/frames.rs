@@ -30,8 +30,8 @@ impl Frames {
     }
 }
 
-/// Appends a text message, the type of its packet included.
-pub(crate) fn append_text(buffer: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+/// Appends a text message, the type of its packet included; gives its length.
+pub(crate) fn append_text(buffer: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
     // The header's length depends on the payload's: the payload is moved back to where it ends.
     let start = buffer.len();
     buffer.extend_from_slice(&[0; HEADROOM]);
@@ -43,6 +43,7 @@ pub(crate) fn append_text(buffer: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)
     buffer[start..start + header.len()].copy_from_slice(header);
     buffer.copy_within(start + HEADROOM..end, start + header.len());
     buffer.truncate(end - HEADROOM + header.len());
+    end - start - HEADROOM
 }
 
 pub(crate) fn append_binaries(buffer: &mut Vec<u8>, attachments: &[Bytes]) {

@@ -1,9 +1,9 @@
 //! Requests on their way to a session: which one they are for, and who gets a new one.
 
+use super::driver::Order;
 use super::driver::{Driver, Session, find};
 use super::frames::Frames;
 use super::serving::Elsewhere;
-use super::driver::Order;
 use super::session::{Handle, PeerName};
 use super::{Opening, Receiver, Refusal, Transport, answers};
 use crate::protocol::engineio::Packet;
@@ -192,7 +192,10 @@ impl Driver {
         let place = self.sessions.vacant_entry();
         let index = place.key() as u32;
         let key = u64::from(SERIAL.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(index);
-        let orders = Arc::clone(self.orders.get_or_insert_with(|| Arc::new(io.mailbox().clone())));
+        let orders = Arc::clone(
+            self.orders
+                .get_or_insert_with(|| Arc::new(io.mailbox().clone())),
+        );
         let peer = PeerName::Address(request.peer_addr());
         let text_only = request
             .param("b64")

@@ -17,7 +17,7 @@
 //! ```
 
 mod answers;
-mod client;
+pub(crate) mod client;
 mod config;
 mod corks;
 mod desk;

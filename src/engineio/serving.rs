@@ -64,7 +64,9 @@ impl Serving {
             application,
             fallback: fallback.map(Elsewhere),
         });
-        let threads = Threads::start("io", Some(listener), count, options, || Driver::new(&shared))?;
+        let threads = Threads::start("io", Some(listener), count, options, || {
+            Driver::new(&shared)
+        })?;
         log::info!(target: "engineio", "serving on {local_addr}");
         Ok(Serving {
             local_addr,

@@ -1,6 +1,7 @@
 //! A session as other threads know it.
 
 use super::{Frames, Transport, frames};
+use crate::error::Error;
 use crate::reactor::outbox::{Accepted, Outbox, Refusal, When};
 use crate::reactor::{Command, Mailbox};
 use crate::reason::Reason;
@@ -16,7 +17,14 @@ thread_local! {
     /// The session whose inbox this thread is draining: its key, and itself.
     static DRAINED: Cell<u64> = const { Cell::new(u64::MAX) };
     static DRAINED_HANDLE: RefCell<Option<Arc<Handle>>> = const { RefCell::new(None) };
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+/// In the place of a [`Transport`]: polling, and a WebSocket is being tried.
+const UPGRADING: u8 = u8::MAX;
+
+/// How large the scratch buffer of a thread may stay.
+const SCRATCH_KEPT: usize = 64 << 10;
 
 /// Writes what the worker that runs this has held back, and holds nothing back until its turn ends:
 /// it is about to wait.
@@ -119,11 +127,20 @@ impl Handle {
     }
 
     pub(crate) fn transport(&self) -> Transport {
-        if self.transport.load(Ordering::Relaxed) == Transport::Polling as u8 {
-            Transport::Polling
-        } else {
+        if self.transport.load(Ordering::Relaxed) == Transport::WebSocket as u8 {
             Transport::WebSocket
+        } else {
+            Transport::Polling
         }
+    }
+
+    /// Whether a client on polling may be on WebSocket in a moment.
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.transport.load(Ordering::Relaxed) == UPGRADING
+    }
+
+    pub(super) fn set_upgrading(&self) {
+        self.transport.store(UPGRADING, Ordering::Relaxed);
     }
 
     pub(super) fn set_transport(&self, transport: Transport) {
@@ -151,6 +168,32 @@ impl Handle {
         }
         let when = self.when();
         self.settle(self.outbox.append(frames, when))
+    }
+
+    /// Queues messages that are written into a buffer of this thread.
+    ///
+    /// # Errors
+    /// That of `write`; [`Error::Disconnected`] if the session is over.
+    pub(crate) fn send_written(
+        &self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // Data is serialized before: nothing in `write` comes back to this function.
+        SCRATCH.with_borrow_mut(|buffer| {
+            buffer.clear();
+            let sent = write(buffer).and_then(|()| {
+                let sent = self.send_bytes(buffer);
+                if sent {
+                    Ok(())
+                } else {
+                    Err(Error::Disconnected)
+                }
+            });
+            if buffer.capacity() > SCRATCH_KEPT {
+                *buffer = Vec::new();
+            }
+            sent
+        })
     }
 
     /// Sends messages if they can leave at once, else drops them.

@@ -77,8 +77,10 @@ impl<D: Driver> Thread<D> {
             self.io.options.connections.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        let Some(id) = self.io
-            .insert(Role::Server, handed.socket, handed.peer, handed.unread) else {
+        let Some(id) = self
+            .io
+            .insert(Role::Server, handed.socket, handed.peer, handed.unread)
+        else {
             return;
         };
         let head_timeout = self.io.options.limits.head_timeout;

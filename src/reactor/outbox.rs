@@ -113,10 +113,8 @@ impl Outbox {
         if !state.is_masking() {
             return self.append_locked(&mut state, bytes, when);
         }
-        masking::with_masked(bytes, |masked| {
-            self.append_locked(&mut state, masked, when)
-        })
-        .unwrap_or_else(|_| Err(state.break_off()))
+        masking::with_masked(bytes, |masked| self.append_locked(&mut state, masked, when))
+            .unwrap_or_else(|_| Err(state.break_off()))
     }
 
     fn append_locked(

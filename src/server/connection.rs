@@ -5,19 +5,20 @@ use super::handlers::Handlers;
 use super::socket::{Phase, Socket};
 use super::{Inner, Server};
 use crate::Limits;
-use crate::dispatch::ack::Callback;
+use crate::dispatch::ack::{self, Answered, HasCallbacks};
 use crate::dispatch::replaced::Reader;
-use crate::dispatch::{Answer, Encoded, Event, Incoming, Refused, Waiting};
-use crate::engineio::{Application, Desk, Flow, Frames, Handle, Opening, Receiver};
+use crate::dispatch::running::{self, Unhandled};
+use crate::dispatch::{Answer, Encoded, Event, Incoming, Refused, Waiting, outgoing};
+use crate::engineio::{Application, Desk, Flow, Handle, Opening, Receiver};
 use crate::error::Error;
 use crate::protocol::engineio::Data;
-use crate::protocol::socketio::{Invalid, Kind, Link, Packet, Parser, Received, Text};
+use crate::protocol::socketio::{Invalid, Kind, Link, Received};
 use crate::reactor::http::Request;
 use crate::reason::Reason;
 use crate::workers::{Busy, Inbox, Turn, Workers};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -31,13 +32,7 @@ const BATCH: usize = 8;
 
 thread_local! {
     static HANDLERS: RefCell<Reader<Handlers>> = const { RefCell::new(Reader::new()) };
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-    /// What a handler answers is written here.
-    static ANSWER: Cell<Option<Encoded>> = const { Cell::new(None) };
 }
-
-/// How large the scratch buffer of a thread may stay.
-const SCRATCH_KEPT: usize = 64 << 10;
 
 /// Lets Engine.IO sessions become connections of a server.
 pub(crate) struct Gate {
@@ -81,7 +76,7 @@ pub(crate) struct Connection {
     workers: Arc<Workers>,
     desk: Desk<Item>,
     /// Callbacks with their answers, beside the handlers.
-    callbacks: Inbox<(Callback, Result<Answer, Error>)>,
+    callbacks: Inbox<Answered>,
     request: Request,
 }
 
@@ -114,33 +109,6 @@ impl Connection {
 
     pub(super) fn limits(&self) -> &Limits {
         &self.inner.engine().limits
-    }
-
-    /// Sends frames that are written into a buffer of this thread.
-    pub(super) fn send_scratch(&self, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-        // Serializing has been done: nothing in here comes back to this function.
-        SCRATCH.with_borrow_mut(|buffer| {
-            buffer.clear();
-            write(buffer);
-            let sent = self.handle().send_bytes(buffer);
-            if buffer.capacity() > SCRATCH_KEPT {
-                *buffer = Vec::new();
-            }
-            sent
-        })
-    }
-
-    /// Gives an answer, or the lack of one, to who waits for it.
-    pub(super) fn settle(self: &Arc<Self>, waiting: Waiting, answer: Result<Answer, Error>) {
-        match waiting {
-            // The caller may have given up.
-            Waiting::Call(sender) => drop(sender.try_send(answer)),
-            Waiting::Callback { run, .. } => {
-                if self.callbacks.push(vec![((run, answer), 0)]).schedule {
-                    self.workers.schedule(Arc::new(Callbacks(Arc::clone(self))));
-                }
-            }
-        }
     }
 
     /// Lets the disconnect handler run, behind the events that wait.
@@ -197,36 +165,17 @@ impl Connection {
     }
 
     fn event(&self, incoming: &Incoming<Socket>) {
-        let event = &incoming.event;
         if incoming.peer.phase() == Phase::Refused {
             return;
         }
         let handlers = self.handlers();
-        let mut answer = ANSWER.take().unwrap_or_default();
-        answer.clear();
-        let handled = catch_unwind(AssertUnwindSafe(|| handlers.event(incoming, &mut answer)));
-        let name = event.name();
-        match handled {
-            Ok(Ok(true)) => match event.acknowledge(&answer) {
-                // It has gone meanwhile: nobody is left to be told.
-                Ok(()) | Err(Error::Disconnected) => {}
-                Err(error) => {
-                    log::warn!(target: "socketio", "{name} was not acknowledged: {error}")
-                }
-            },
-            Ok(Ok(false)) => {
-                log::debug!(target: "socketio", "{}: nobody handles {name} on {}", self.handle().label(), event.namespace())
-            }
-            Ok(Err(error)) => {
-                log::warn!(target: "socketio", "{}: {name} on {}: {error}", self.handle().label(), event.namespace())
-            }
-            Err(_) => {
-                log::error!(target: "socketio", "{}: the handler of {name} on {} panicked", self.handle().label(), event.namespace())
-            }
-        }
-        if answer.json.capacity() <= SCRATCH_KEPT {
-            ANSWER.set(Some(answer));
-        }
+        let call = |answer: &mut Encoded| handlers.event(incoming, answer);
+        running::run(
+            &incoming.event,
+            self.handle().label(),
+            Unhandled::Ignore,
+            call,
+        );
     }
 
     fn disconnect(&self, socket: &Socket, reason: Reason) {
@@ -255,16 +204,13 @@ impl Turn for Connection {
     }
 }
 
-/// A worker's turn at a connection's callbacks.
-struct Callbacks(Arc<Connection>);
+impl HasCallbacks for Connection {
+    fn callbacks(&self) -> &Inbox<Answered> {
+        &self.callbacks
+    }
 
-impl Turn for Callbacks {
-    fn run(self: Arc<Self>) {
-        while let Some((run, answer)) = self.0.callbacks.next() {
-            if catch_unwind(AssertUnwindSafe(|| run(answer))).is_err() {
-                log::error!(target: "socketio", "{}: a callback panicked", self.0.handle().label());
-            }
-        }
+    fn schedule(&self, turn: Arc<dyn Turn>) {
+        self.workers.schedule(turn);
     }
 }
 
@@ -317,8 +263,8 @@ impl Receiver for Inlet {
                 .iter()
                 .flat_map(|socket| socket.acks().take_calls())
             {
-                self.connection
-                    .settle(waiting, Err(Error::TooMuch("events of this client wait")));
+                let error = Error::TooMuch("events of this client wait");
+                ack::settle(&self.connection, waiting, Err(error));
             }
         }
         placed.flow
@@ -360,7 +306,7 @@ impl Receiver for Inlet {
             self.acks_at = [self.acks_at, next].into_iter().flatten().min();
             for run in expired {
                 let waiting = Waiting::Callback { run, deadline: now };
-                self.connection.settle(waiting, Err(Error::Timeout));
+                ack::settle(&self.connection, waiting, Err(Error::Timeout));
             }
         }
         Flow::Continue
@@ -418,7 +364,7 @@ impl Inlet {
                     return;
                 };
                 let answer = Answer::new(&received.data, received.attachments);
-                self.connection.settle(waiting, Ok(answer));
+                ack::settle(&self.connection, waiting, Ok(answer));
             }
             (Kind::Disconnect, Some(at)) => {
                 // What came before it goes before it.
@@ -463,16 +409,9 @@ impl Inlet {
         let sid = if known { new_sid() } else { None };
         let Some(sid) = sid else {
             log::info!(target: "socketio", "{}: there is no namespace {namespace:?} for clients", self.connection.handle().label());
-            let packet = Packet {
-                kind: Kind::ConnectError,
-                namespace,
-                id: None,
-                attachments: 0,
-                data: "{\"message\":\"Invalid namespace\"}",
-            };
-            self.connection
-                .handle()
-                .send(&Frames::build(|out| Text.encode(&packet, out), &[]));
+            let data = "{\"message\":\"Invalid namespace\"}";
+            let refusal = outgoing::packet_frames(Kind::ConnectError, namespace, data);
+            self.connection.handle().send(&refusal);
             return;
         };
         // One that has left, or was refused, makes room for its successor.

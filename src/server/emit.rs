@@ -3,11 +3,10 @@
 use super::namespace::Namespace;
 use super::socket::Socket;
 use super::{Inner, Rooms, Server, encode};
+use crate::dispatch::outgoing;
 use crate::dispatch::{Answer, Encoded};
-use crate::engineio::Frames;
 use crate::error::Error;
 use crate::manager::{AckRequest, Emission, Local as _, Recipients};
-use crate::protocol::socketio::{Kind, Packet, Parser, Text};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -211,14 +210,15 @@ pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
         return Ok(());
     }
     let Some(ack) = &emission.ack else {
-        let frames = event_frames(&emission.namespace, &emission.event, None, &emission.data);
+        let frames =
+            outgoing::event_frames(&emission.namespace, &emission.event, None, &emission.data);
         for socket in sockets {
             socket.deliver(&frames, emission.volatile);
         }
         return Ok(());
     };
     let id = inner.next_ack.fetch_add(1, Ordering::Relaxed);
-    let frames = event_frames(
+    let frames = outgoing::event_frames(
         &emission.namespace,
         &emission.event,
         Some(id),
@@ -236,39 +236,4 @@ pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
         }
     }
     result
-}
-
-/// An event as every client of the namespace gets it.
-pub(super) fn event_frames(
-    namespace: &str,
-    event: &str,
-    id: Option<u64>,
-    data: &Encoded,
-) -> Frames {
-    let kinds = (Kind::Event, Kind::BinaryEvent);
-    Frames::build(
-        |out| write_packet(kinds, namespace, id, Some(event), data, out),
-        &data.attachments,
-    )
-}
-
-/// Writes a packet with arguments; of the two kinds the second is that with attachments.
-pub(super) fn write_packet(
-    kinds: (Kind, Kind),
-    namespace: &str,
-    id: Option<u64>,
-    event: Option<&str>,
-    data: &Encoded,
-    out: &mut Vec<u8>,
-) {
-    let attachments = data.attachments.len();
-    let packet = Packet {
-        kind: if attachments == 0 { kinds.0 } else { kinds.1 },
-        namespace,
-        id,
-        attachments,
-        data: "",
-    };
-    Text.encode(&packet, out);
-    data.write_array(event, out);
 }

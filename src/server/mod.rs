@@ -12,12 +12,13 @@ mod space;
 pub use builder::{Namespaces, ServerBuilder};
 pub use emit::To;
 pub use namespace::Namespace;
-pub use service::{Next, Service};
+pub use service::Service;
 pub use socket::Socket;
 
 pub(crate) use connection::Gate;
 
 use crate::app::{App, Serving};
+use crate::dispatch::outgoing;
 use crate::dispatch::replaced::Replaced;
 use crate::dispatch::{ConnectHandler, Encoded, Handler, IntoAck};
 use crate::engineio::{self, Transport};
@@ -400,20 +401,7 @@ impl Local for Inner {
     }
 }
 
-/// Data as it is sent, after a look at the event's name and the number of attachments.
+/// Data as it is sent by this server.
 pub(crate) fn encode(inner: &Inner, event: &str, data: impl Serialize) -> Result<Encoded, Error> {
-    if crate::protocol::socketio::is_reserved(event) {
-        return Err(Error::Invalid(format!(
-            "{event:?} is a name that the protocol keeps for itself"
-        )));
-    }
-    let data = Encoded::new(&data)?;
-    let limit = inner.engine().limits.outgoing_attachments;
-    if data.attachments.len() > limit {
-        let count = data.attachments.len();
-        return Err(Error::Invalid(format!(
-            "{count} attachments in one packet: JavaScript clients take {limit}; Limits::outgoing_attachments raises that"
-        )));
-    }
-    Ok(data)
+    outgoing::encode(event, data, inner.engine().limits.outgoing_attachments)
 }

@@ -113,13 +113,13 @@ impl Namespace {
     /// ```
     pub fn on_connect<S>(&self, handler: impl ConnectHandler<Socket, S>) {
         let handler = Arc::new(move |socket: &Socket, auth: &str| handler.call(socket, auth));
-        self.change(|set| set.connect = Some(handler));
+        self.change(|set| set.more.connect = Some(handler));
     }
 
     /// Is called once for each client that was accepted and has gone, after its last event. Its
     /// rooms and its session are still there.
     pub fn on_disconnect(&self, handler: impl Fn(&Socket, Reason) + Send + Sync + 'static) {
-        self.change(|set| set.disconnect = Some(Arc::new(handler)));
+        self.change(|set| set.more.disconnect = Some(Arc::new(handler)));
     }
 
     /// Lets a type handle the namespace, in the place of one that did: see [`Service`].

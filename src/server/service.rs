@@ -2,7 +2,8 @@
 
 use super::socket::Socket;
 use crate::Value;
-use crate::dispatch::{Encoded, Event, Events, HandlerError, Incoming, Outcome, Refused};
+use crate::dispatch::handlers::HandlesEvents;
+use crate::dispatch::{Encoded, Event, Events, HandlerError, Incoming, Next, Outcome, Refused};
 use crate::reason::Reason;
 
 /// A namespace as a type: its methods are the handlers.
@@ -79,30 +80,10 @@ pub trait Service: Send + Sync + Sized + 'static {
     }
 }
 
-/// The way on to the method that handles an event.
-pub struct Next<'a>(&'a dyn Fn() -> Result<Outcome, HandlerError>);
-
-impl Next<'_> {
-    /// Calls the method, and gives what is to be acknowledged.
-    ///
-    /// # Errors
-    /// What it failed with, arguments of other types included.
-    pub fn call(self) -> Result<Outcome, HandlerError> {
-        (self.0)()
-    }
-}
-
-impl std::fmt::Debug for Next<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Next")
-    }
-}
-
 /// A service of any type.
-pub(crate) trait ErasedService: Send + Sync {
+pub(crate) trait ErasedService: HandlesEvents<Socket> + Send + Sync {
     fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused>;
     fn disconnect(&self, socket: &Socket, reason: Reason);
-    fn event(&self, incoming: &Incoming<Socket>, answer: &mut Encoded) -> Result<(), HandlerError>;
 }
 
 /// A service and its methods.
@@ -128,12 +109,14 @@ impl<S: Service> ErasedService for Registered<S> {
     fn disconnect(&self, socket: &Socket, reason: Reason) {
         self.service.on_disconnect(socket, reason);
     }
+}
 
+impl<S: Service> HandlesEvents<Socket> for Registered<S> {
     fn event(&self, incoming: &Incoming<Socket>, answer: &mut Encoded) -> Result<(), HandlerError> {
         let call = || self.events.call(&self.service, incoming);
         let outcome = self
             .service
-            .event(&incoming.peer, &incoming.event, Next(&call))?;
+            .event(&incoming.peer, &incoming.event, Next::new(&call))?;
         *answer = outcome.0;
         Ok(())
     }

@@ -1,15 +1,16 @@
 //! A connected client on one namespace.
 
 use super::connection::Connection;
-use super::emit::{To, event_frames, write_packet};
+use super::emit::To;
 use super::space::Space;
 use super::{Rooms, Server, encode};
-use crate::dispatch::ack::Callback;
+use crate::dispatch::ack::{self, Callback};
+use crate::dispatch::outgoing;
 use crate::dispatch::{Acks, Answer, Context, Encoded, Incoming, Peer, Waiting};
-use crate::engineio::{self, Frames, Transport, frames};
+use crate::engineio::{self, Frames, Transport};
 use crate::error::Error;
 use crate::limits::bounded;
-use crate::protocol::socketio::{Kind, Packet, Parser, Text};
+use crate::protocol::socketio::Kind;
 use crate::reactor::http::Request;
 use crate::reason::Reason;
 use parking_lot::Mutex;
@@ -292,18 +293,14 @@ impl Socket {
     }
 
     fn emit_encoded(&self, event: &str, id: Option<u64>, data: &Encoded) -> Result<(), Error> {
-        let sent = match self.phase() {
-            Phase::Connected if data.attachments.is_empty() => {
-                self.connection().send_scratch(|buffer| {
-                    let kinds = (Kind::Event, Kind::BinaryEvent);
-                    frames::append_text(buffer, |out| {
-                        write_packet(kinds, self.namespace(), id, Some(event), data, out);
-                    });
-                })
-            }
-            _ => self.deliver_or_hold(&event_frames(self.namespace(), event, id, data)),
-        };
-        if sent {
+        if self.phase() == Phase::Connected && data.attachments.is_empty() {
+            return self.connection().handle().send_written(|buffer| {
+                outgoing::write_event(self.namespace(), event, id, data, buffer);
+                Ok(())
+            });
+        }
+        let frames = outgoing::event_frames(self.namespace(), event, id, data);
+        if self.deliver_or_hold(&frames) {
             Ok(())
         } else {
             Err(Error::Disconnected)
@@ -342,14 +339,7 @@ impl Socket {
 
     /// Sends a packet without arguments.
     pub(super) fn send_packet(&self, kind: Kind, data: &str) -> bool {
-        let packet = Packet {
-            kind,
-            namespace: self.namespace(),
-            id: None,
-            attachments: 0,
-            data,
-        };
-        let frames = Frames::build(|out| Text.encode(&packet, out), &[]);
+        let frames = outgoing::packet_frames(kind, self.namespace(), data);
         self.connection().handle().send(&frames)
     }
 
@@ -435,7 +425,7 @@ impl Socket {
 
     fn fail_acks(&self) {
         for waiting in self.inner.acks.close() {
-            self.connection().settle(waiting, Err(Error::Disconnected));
+            ack::settle(self.connection(), waiting, Err(Error::Disconnected));
         }
     }
 
@@ -470,7 +460,7 @@ impl Context<Socket> for Socket {
 }
 
 impl Peer for Inner {
-    fn namespace(&self) -> &str {
+    fn namespace(&self) -> &Arc<str> {
         &self.space.name
     }
 
@@ -483,18 +473,10 @@ impl Peer for Inner {
         if !matches!(phase, Phase::Admitted | Phase::Connected) {
             return Err(Error::Disconnected);
         }
-        let sent = self.connection.send_scratch(|buffer| {
-            let kinds = (Kind::Ack, Kind::BinaryAck);
-            frames::append_text(buffer, |out| {
-                write_packet(kinds, &self.space.name, Some(id), None, answer, out);
-            });
-            frames::append_binaries(buffer, &answer.attachments);
-        });
-        if sent {
+        self.connection.handle().send_written(|buffer| {
+            outgoing::write_ack(&self.space.name, id, answer, buffer);
             Ok(())
-        } else {
-            Err(Error::Disconnected)
-        }
+        })
     }
 }
 

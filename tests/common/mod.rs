@@ -19,6 +19,11 @@ pub(crate) fn serve(io: &Server) -> Serving {
     io.bind("127.0.0.1:0").expect("a port")
 }
 
+/// The address of a server, for clients.
+pub(crate) fn url(serving: &Serving) -> String {
+    format!("http://{}", serving.local_addr())
+}
+
 /// Waits until something is so.
 pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();

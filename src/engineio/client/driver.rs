@@ -177,7 +177,9 @@ impl reactor::Driver for Driver {
         };
         if session.connection == Some(id) {
             session.connection = None;
-            session.failure.get_or_insert_with(|| ConnectError::new("the server closed the connection"));
+            session
+                .failure
+                .get_or_insert_with(|| ConnectError::new("the server closed the connection"));
             self.handle(io, owner, Input::Lost(Via::WebSocket, reason));
         }
     }
@@ -327,7 +329,9 @@ impl Driver {
         let job = move || {
             let first = catch_unwind(AssertUnwindSafe(|| begin(prepare)));
             let first = first.unwrap_or_else(|_| {
-                Err(ConnectError::new("the function that gives the URL, headers or auth panicked"))
+                Err(ConnectError::new(
+                    "the function that gives the URL, headers or auth panicked",
+                ))
             });
             letter.send(Brought::First(first));
         };
@@ -340,12 +344,20 @@ impl Driver {
     fn on_first(&mut self, io: &mut Io<Order>, key: u64, first: Result<First, ConnectError>) {
         let now = io.now();
         let id = id_of(key);
-        let Some(client) = self.clients.get_mut(&id).filter(|it| it.attempt == Some(key)) else {
+        let Some(client) = self
+            .clients
+            .get_mut(&id)
+            .filter(|it| it.attempt == Some(key))
+        else {
             // It was given up; dropping what it has brought closes its connection.
             return;
         };
         client.attempt = None;
-        let First { route, way, upgrade } = match first {
+        let First {
+            route,
+            way,
+            upgrade,
+        } = match first {
             Ok(first) => first,
             Err(error) => {
                 client.caller.fail(now, attempt_of(key), error);
@@ -358,9 +370,15 @@ impl Driver {
             upgrade,
             timeout: route.network.request_timeout,
         };
-        let transport = if polling { Transport::Polling } else { Transport::WebSocket };
+        let transport = if polling {
+            Transport::Polling
+        } else {
+            Transport::WebSocket
+        };
         let outbox = Arc::new(Outbox::detached(Role::Client, route.network.outbox_bytes));
-        let orders = self.orders.get_or_insert_with(|| Arc::new(io.mailbox().clone()));
+        let orders = self
+            .orders
+            .get_or_insert_with(|| Arc::new(io.mailbox().clone()));
         let peer = PeerName::Host(route.target.authority().into());
         let handle = Handle::new(key, transport, outbox, Arc::clone(orders), peer);
         let max_message = route.network.max_message;
@@ -441,7 +459,10 @@ impl Driver {
         let Some(session) = self.session(key) else {
             return;
         };
-        let (upgrading, max_message) = (session.machine.is_upgrading(), session.route.network.max_message);
+        let (upgrading, max_message) = (
+            session.machine.is_upgrading(),
+            session.route.network.max_message,
+        );
         match dialled {
             // It comes too late.
             Ok(_) if !upgrading => {}
@@ -578,6 +599,9 @@ impl Driver {
                     }
                 }
                 Output::HangUp => {
+                    if session.handle.is_upgrading() {
+                        session.handle.set_transport(Transport::Polling);
+                    }
                     if let Some(connection) = session.connection.take() {
                         io.hang_up(connection, None);
                     }
@@ -591,7 +615,11 @@ impl Driver {
     fn poll(&mut self, io: &mut Io<Order>, key: u64) {
         let letter = Letter::new(io, key);
         self.request(io, key, move |polling, route, sid| {
-            letter.send(Brought::Polled(polling.poll(&route.target, &route.network, sid)));
+            letter.send(Brought::Polled(polling.poll(
+                &route.target,
+                &route.network,
+                sid,
+            )));
         });
     }
 
@@ -606,7 +634,9 @@ impl Driver {
             let stuck = session.handle.outbox().waiting() > 0;
             if stuck && !upgrading {
                 let max = session.max_payload;
-                let error = format!("what was sent is larger as base64 than the {max} bytes that the server takes");
+                let error = format!(
+                    "what was sent is larger as base64 than the {max} bytes that the server takes"
+                );
                 return self.on_failed_request(io, key, ConnectError::new(error));
             }
             session.handle.outbox().wait();
@@ -643,6 +673,7 @@ impl Driver {
         let Some(session) = self.session(key) else {
             return;
         };
+        session.handle.set_upgrading();
         let (route, handle) = (session.route.clone(), Arc::clone(&session.handle));
         let letter = Letter::new(io, key);
         let job = move || {
@@ -687,7 +718,10 @@ impl Driver {
     /// Tells the timers when to look again.
     fn schedule(&mut self, io: &mut Io<Order>, id: u32) {
         if let Some(client) = self.clients.get_mut(&id) {
-            let machine = client.session.as_ref().and_then(|it| it.machine.next_timeout());
+            let machine = client
+                .session
+                .as_ref()
+                .and_then(|it| it.machine.next_timeout());
             let times = [machine, client.caller.next_timeout(), client.wake_at];
             let next = times.into_iter().flatten().min();
             let key = Key::Driver(u64::from(client.id));

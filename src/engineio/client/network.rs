@@ -1,8 +1,8 @@
 //! How a client reaches its server: time-outs, proxies, TLS.
 
+use super::target::Target;
 #[cfg(feature = "tls")]
 use super::tls::ClientTls;
-use super::target::Target;
 use crate::error::ConnectError;
 use std::time::Duration;
 use ureq::http::Uri;
@@ -71,7 +71,11 @@ impl Network {
             Proxy::None => return Ok(None),
             Proxy::Url(url) => url.clone(),
             Proxy::Environment => {
-                let scheme = if target.is_secure() { "https_proxy" } else { "http_proxy" };
+                let scheme = if target.is_secure() {
+                    "https_proxy"
+                } else {
+                    "http_proxy"
+                };
                 match variable(scheme).or_else(|| variable("all_proxy")) {
                     Some(url) if !is_exempt(target) => url,
                     _ => return Ok(None),

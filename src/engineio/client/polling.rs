@@ -94,7 +94,10 @@ impl Polling {
     }
 }
 
-fn with_headers<B>(mut request: ureq::RequestBuilder<B>, target: &Target) -> ureq::RequestBuilder<B> {
+fn with_headers<B>(
+    mut request: ureq::RequestBuilder<B>,
+    target: &Target,
+) -> ureq::RequestBuilder<B> {
     for (name, value) in target.headers() {
         request = request.header(name, value);
     }

@@ -40,7 +40,7 @@ const TURN: usize = 64;
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
-    life: Option<Arc<Life>>,
+    _life: Option<Arc<Life>>,
 }
 
 /// Ends the client with the last of its handles.
@@ -292,14 +292,16 @@ impl ClientBuilder {
         *shared.life.lock() = Arc::downgrade(&life);
         Client {
             shared,
-            life: Some(life),
+            _life: Some(life),
         }
     }
 
     /// Adds a header to every request. None.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.config.headers.push((name.to_owned(), value.to_owned()));
+        self.config
+            .headers
+            .push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -374,7 +376,7 @@ impl Shared {
     fn client(self: &Arc<Self>) -> Client {
         Client {
             shared: Arc::clone(self),
-            life: self.life.lock().upgrade(),
+            _life: self.life.lock().upgrade(),
         }
     }
 
@@ -403,7 +405,9 @@ impl Shared {
                     handler(client, message);
                 }
             }
-            Item::Disconnect(reason) => handlers.disconnect.iter().for_each(|it| it(client, reason)),
+            Item::Disconnect(reason) => {
+                handlers.disconnect.iter().for_each(|it| it(client, reason))
+            }
         }));
         if handled.is_err() {
             log::error!(target: "engineio", "a handler panicked");
@@ -411,7 +415,12 @@ impl Shared {
     }
 
     fn schedule(self: &Arc<Self>) {
-        let workers = self.state.lock().running.as_ref().map(|it| Arc::clone(it.0.workers()));
+        let workers = self
+            .state
+            .lock()
+            .running
+            .as_ref()
+            .map(|it| Arc::clone(it.0.workers()));
         if let Some(workers) = workers {
             workers.schedule(Arc::clone(self) as Arc<dyn Turn>);
         }

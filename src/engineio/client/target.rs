@@ -49,7 +49,9 @@ impl Target {
         if host.is_empty() {
             return Err(wrong("it has no host"));
         }
-        let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let port = authority
+            .port_u16()
+            .unwrap_or(if secure { 443 } else { 80 });
         let mut target = Target {
             secure,
             host: host.trim_matches(['[', ']']).to_owned(),
@@ -123,7 +125,8 @@ impl Target {
 
     fn check_headers(&self) -> Result<(), ConnectError> {
         for (name, value) in &self.headers {
-            let is_valid = name.parse::<HeaderName>().is_ok() && HeaderValue::from_str(value).is_ok();
+            let is_valid =
+                name.parse::<HeaderName>().is_ok() && HeaderValue::from_str(value).is_ok();
             if !is_valid {
                 // The value may be a secret.
                 let message = format!("{name:?} is no header, or its value cannot be sent");
@@ -157,16 +160,25 @@ mod tests {
     #[test]
     fn urls_give_host_port_and_query() {
         let plain = target("http://localhost:5000/ignored?room=a%20b");
-        assert_eq!((plain.host(), plain.port(), plain.is_secure()), ("localhost", 5000, false));
+        assert_eq!(
+            (plain.host(), plain.port(), plain.is_secure()),
+            ("localhost", 5000, false)
+        );
         assert_eq!(
             plain.url(Some("a/b&c"), false),
             "http://localhost:5000/socket.io/?room=a%20b&transport=polling&EIO=4&sid=a%2Fb%26c"
         );
         let secure = target("wss://[::1]");
-        assert_eq!((secure.host(), secure.port(), secure.is_secure()), ("::1", 443, true));
+        assert_eq!(
+            (secure.host(), secure.port(), secure.is_secure()),
+            ("::1", 443, true)
+        );
         assert_eq!(target("example.com").port(), 80);
         let at = Target::new("http://x", "/my/path/", Vec::new()).unwrap();
-        assert_eq!(at.resource("websocket", None, false), "/my/path/?transport=websocket&EIO=4");
+        assert_eq!(
+            at.resource("websocket", None, false),
+            "/my/path/?transport=websocket&EIO=4"
+        );
         assert!(at.resource("websocket", None, true).contains("&t=1"));
     }
 
@@ -181,7 +193,10 @@ mod tests {
     #[test]
     fn what_is_no_server_is_an_error() {
         for url in ["", "ftp://localhost", "http://", "http:// x", "http://a b/"] {
-            assert!(Target::new(url, "socket.io", Vec::new()).is_err(), "{url:?}");
+            assert!(
+                Target::new(url, "socket.io", Vec::new()).is_err(),
+                "{url:?}"
+            );
         }
         let split = vec![("X-A".to_owned(), "1\r\nX-B: 2".to_owned())];
         assert!(Target::new("http://localhost", "socket.io", split).is_err());

@@ -157,7 +157,9 @@ impl ClientTls {
         }
         if let Some(identity) = &self.identity {
             let chain = identity.chain.iter();
-            let chain: Vec<_> = chain.map(|it| Certificate::from_der(it).to_owned()).collect();
+            let chain: Vec<_> = chain
+                .map(|it| Certificate::from_der(it).to_owned())
+                .collect();
             let key = identity.shared_key.to_owned();
             builder = builder.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
         }

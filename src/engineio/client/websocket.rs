@@ -37,7 +37,8 @@ pub(super) fn dial(
         .write_all(request.as_bytes())
         .and_then(|()| read_head(&mut stream));
     let (head, mut rest) = answer.map_err(describe)?;
-    let head = parse_head(&head).ok_or_else(|| ConnectError::new("the server's answer is no HTTP"))?;
+    let head =
+        parse_head(&head).ok_or_else(|| ConnectError::new("the server's answer is no HTTP"))?;
     if head.status != 101 {
         let wanted = head.length.unwrap_or(0).min(MAX_REFUSAL);
         // What there is of it is better than nothing.
@@ -45,7 +46,9 @@ pub(super) fn dial(
         return Err(refusal(head.status, &rest));
     }
     if head.accept.as_deref() != Some(&derive_accept_key(key.as_bytes())) {
-        return Err(ConnectError::new("the server's answer is no WebSocket handshake"));
+        return Err(ConnectError::new(
+            "the server's answer is no WebSocket handshake",
+        ));
     }
     stream.finish(rest).map_err(describe)
 }
@@ -155,16 +158,29 @@ fn request(
     let mut field = |name: &str, value: &str| {
         request.push_str(&format!("{name}: {value}\r\n"));
     };
-    let given = |name: &str| target.headers().iter().any(|it| it.0.eq_ignore_ascii_case(name));
+    let given = |name: &str| {
+        target
+            .headers()
+            .iter()
+            .any(|it| it.0.eq_ignore_ascii_case(name))
+    };
     if !given("host") {
         field("Host", target.authority());
     }
     if !given("user-agent") {
-        field("User-Agent", concat!("socketio-rust/", env!("CARGO_PKG_VERSION")));
+        field(
+            "User-Agent",
+            concat!("socketio-rust/", env!("CARGO_PKG_VERSION")),
+        );
     }
     let mut cookies = cookies;
     for (name, value) in target.headers() {
-        let own = ["upgrade", "connection", "sec-websocket-key", "sec-websocket-version"];
+        let own = [
+            "upgrade",
+            "connection",
+            "sec-websocket-key",
+            "sec-websocket-version",
+        ];
         if own.iter().any(|own| name.eq_ignore_ascii_case(own)) {
             continue;
         }
@@ -197,7 +213,9 @@ fn read_head(stream: &mut impl Read) -> io::Result<(Vec<u8>, Vec<u8>)> {
             return Ok((bytes, rest));
         }
         if bytes.len() > MAX_HEAD {
-            return Err(io::Error::other("the head of the server's answer does not end"));
+            return Err(io::Error::other(
+                "the head of the server's answer does not end",
+            ));
         }
     }
 }
@@ -230,7 +248,10 @@ fn parse_head(bytes: &[u8]) -> Option<Head> {
         return None;
     }
     let field = |name: &str| {
-        let field = response.headers.iter().find(|it| it.name.eq_ignore_ascii_case(name))?;
+        let field = response
+            .headers
+            .iter()
+            .find(|it| it.name.eq_ignore_ascii_case(name))?;
         std::str::from_utf8(field.value).ok().map(str::trim)
     };
     Some(Head {

@@ -1,0 +1,153 @@
+//! The options of a client.
+
+use super::{Client, Sink};
+use super::reconnect::Reconnection;
+use crate::engineio::client::{Network, network_options};
+use crate::limits::bounded;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything that a client can be told for all its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) network: Arc<Network>,
+    pub(super) reconnection: Reconnection,
+    pub(super) offline_buffer: usize,
+    pub(super) backlog: usize,
+    pub(super) pending_acks: usize,
+    pub(super) outgoing_attachments: usize,
+    pub(super) handle_sigint: bool,
+}
+
+/// Chooses the options of a [`Client`].
+///
+/// ```
+/// use socketio::Client;
+/// use std::time::Duration;
+///
+/// let client = Client::builder()
+///     .reconnection_delay(Duration::from_millis(200))
+///     .offline_buffer(1_000_000)
+///     .build();
+/// ```
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    network: Network,
+    config: Config,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new() -> ClientBuilder {
+        ClientBuilder {
+            network: Network::default(),
+            config: Config {
+                network: Arc::default(),
+                reconnection: Reconnection::default(),
+                offline_buffer: 0,
+                backlog: 16_000_000,
+                pending_acks: 10_000,
+                outgoing_attachments: 10,
+                handle_sigint: false,
+            },
+        }
+    }
+
+    /// Builds the client.
+    #[must_use]
+    pub fn build(self) -> Client {
+        self.build_with(None)
+    }
+
+    pub(crate) fn build_with(self, sink: Option<Arc<dyn Sink>>) -> Client {
+        let config = Config {
+            network: Arc::new(self.network),
+            ..self.config
+        };
+        Client::with(config, sink)
+    }
+
+    /// Whether to reconnect when the connection is lost. It does.
+    #[must_use]
+    pub fn reconnection(mut self, reconnect: bool) -> Self {
+        self.config.reconnection.enabled = reconnect;
+        self
+    }
+
+    /// How many times to try before giving up; 0 for as many as it takes. 0.
+    #[must_use]
+    pub fn reconnection_attempts(mut self, attempts: u32) -> Self {
+        self.config.reconnection.attempts = (attempts > 0).then_some(attempts);
+        self
+    }
+
+    /// The delay before the first attempt. It doubles with each that fails. 1 s.
+    #[must_use]
+    pub fn reconnection_delay(mut self, delay: Duration) -> Self {
+        self.config.reconnection.delay = bounded(delay);
+        self
+    }
+
+    /// The longest delay, before it is made shorter or longer by chance. 5 s.
+    #[must_use]
+    pub fn reconnection_delay_max(mut self, delay: Duration) -> Self {
+        self.config.reconnection.delay_max = bounded(delay);
+        self
+    }
+
+    /// By which part of itself a delay is made shorter or longer by chance, from 0 to 1, so that
+    /// the clients of a server that comes back do not all come at once. 0.5.
+    #[must_use]
+    pub fn randomization_factor(mut self, factor: f64) -> Self {
+        self.config.reconnection.randomization = factor.clamp(0.0, 1.0);
+        self
+    }
+
+    /// Bytes of events that are kept while there is no connection, and sent in order as soon as
+    /// there is one; more is an error at the call. 0: emitting without a connection is an error.
+    #[must_use]
+    pub fn offline_buffer(mut self, bytes: usize) -> Self {
+        self.config.offline_buffer = bytes;
+        self
+    }
+
+    /// Bytes of events that may wait for their handlers. At twice as much the client disconnects
+    /// with an error in the log, and reconnects: a client does not stop reading, since the server
+    /// would take it for gone. 16 MB.
+    #[must_use]
+    pub fn max_backlog(mut self, bytes: usize) -> Self {
+        self.config.backlog = bytes;
+        self
+    }
+
+    /// Acknowledgements that the server may owe on a namespace. 10,000.
+    #[must_use]
+    pub fn max_pending_acks(mut self, count: usize) -> Self {
+        self.config.pending_acks = count;
+        self
+    }
+
+    /// Attachments of one outgoing packet: more is an error at the call, since JavaScript servers
+    /// close the connection on it. 10.
+    #[must_use]
+    pub fn max_outgoing_attachments(mut self, count: usize) -> Self {
+        self.config.outgoing_attachments = count;
+        self
+    }
+
+    /// Whether Ctrl-C, and SIGTERM, disconnect this client before they end the process. Takes the
+    /// process's handler of these signals, unless [`Server::run`](crate::Server::run) has it, with
+    /// which it goes together. Off.
+    #[must_use]
+    pub fn handle_sigint(mut self, handle: bool) -> Self {
+        self.config.handle_sigint = handle;
+        self
+    }
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        ClientBuilder::new()
+    }
+}
+
+network_options!(ClientBuilder, network);

@@ -1,0 +1,464 @@
+//! The I/O thread's end of a client: what becomes of its connections and packets.
+
+use super::joined::Joined;
+use super::shared::{Item, Shared};
+use super::state::{Phase, State, Step};
+use crate::Limits;
+use crate::dispatch::ack;
+use crate::dispatch::{Answer, Event, Peer, Waiting, outgoing};
+use crate::engineio::client::{Caller, Line};
+use crate::engineio::{Flow, Handle};
+use crate::error::{ConnectError, Error};
+use crate::protocol::engineio::{Data, Open};
+use crate::protocol::socketio::{Kind, Link, Received};
+use crate::reason::Reason;
+use crate::workers::Busy;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What an event costs in an inbox besides its text.
+const OVERHEAD: usize = 128;
+
+pub(super) struct Inlet {
+    shared: Arc<Shared>,
+    line: Line,
+    link: Link,
+    /// The namespaces that are connected.
+    joined: Vec<Arc<Joined>>,
+    /// When to try again.
+    retry_at: Option<Instant>,
+    /// When the server must have answered for another namespace.
+    join_by: Option<Instant>,
+    /// When the next acknowledgement may be overdue.
+    acks_at: Option<Instant>,
+    /// What one read has brought for the workers.
+    batch: Vec<(Item, usize)>,
+}
+
+impl Inlet {
+    pub(super) fn build(shared: &Arc<Shared>, line: &Line) -> Box<dyn Caller> {
+        Box::new(Inlet {
+            shared: Arc::clone(shared),
+            line: line.clone(),
+            link: new_link(shared),
+            joined: Vec::new(),
+            retry_at: None,
+            join_by: None,
+            acks_at: None,
+            batch: Vec::new(),
+        })
+    }
+
+    fn push(&mut self, item: Item) {
+        self.batch.push((item, OVERHEAD));
+    }
+
+    /// An attempt has failed: the next one comes after a delay, or none.
+    fn try_again(&mut self, now: Instant, state: &mut State, error: ConnectError) {
+        log::info!(target: "socketio", "not connected: {error}");
+        state.session = None;
+        state.failure = Some(error);
+        let delay = if state.persists { state.backoff.next(random()) } else { None };
+        match delay {
+            Some(delay) => {
+                log::debug!(target: "socketio", "trying again in {delay:?}");
+                state.phase = Phase::Connecting;
+                self.retry_at = Some(now + delay);
+            }
+            None => {
+                if state.persists {
+                    self.give_up(state);
+                }
+                state.phase = Phase::Idle;
+            }
+        }
+        self.shared.changed.notify_all();
+    }
+
+    fn give_up(&mut self, state: &mut State) {
+        log::warn!(target: "socketio", "the attempts to reconnect are used up");
+        for space in &state.spaces {
+            let item = Item::ReconnectFailed(Arc::clone(&space.name));
+            self.batch.push((item, OVERHEAD));
+        }
+        for waiting in state.held.clear() {
+            ack::settle(&self.shared, waiting, Err(Error::Disconnected));
+        }
+    }
+
+    /// Takes a namespace out of those that are connected.
+    fn leave(&mut self, at: usize, reason: Reason) {
+        let joined = self.joined.swap_remove(at);
+        joined.leave();
+        for waiting in joined.acks.close() {
+            ack::settle(&self.shared, waiting, Err(Error::Disconnected));
+        }
+        self.push(Item::Disconnect(Arc::clone(&joined.namespace), reason));
+    }
+
+    /// The server has answered for a namespace, or has been waited for long enough.
+    fn check_joined(&mut self, now: Instant, state: &mut State) {
+        if state.phase != Phase::Joining {
+            // Without `wait`, a connection that leads nowhere ends here.
+            let is_in_use = |step: &Step| matches!(step, Step::Pending | Step::Connected(_));
+            if state.phase == Phase::Open && !state.spaces.iter().any(|it| is_in_use(&it.step)) {
+                self.shared.end(state);
+            }
+            return;
+        }
+        if !state.is_resolved() {
+            self.join_by = Some(now + self.wait_timeout(state));
+            return;
+        }
+        self.join_by = None;
+        match state.refusal() {
+            Some(error) => {
+                // All or nothing; `close` decides what comes next.
+                state.failure = Some(error);
+                if let Some(session) = &state.session {
+                    session.close(Reason::ClientDisconnect);
+                }
+            }
+            None => {
+                state.backoff.reset();
+                state.phase = Phase::Open;
+                state.failure = None;
+                state.persists = self.shared.config.reconnection.enabled;
+                self.shared.changed.notify_all();
+                let connected = |step: &Step| matches!(step, Step::Connected(_));
+                if !state.spaces.iter().any(|it| connected(&it.step)) {
+                    self.shared.end(state);
+                }
+            }
+        }
+    }
+
+    fn wait_timeout(&self, state: &State) -> std::time::Duration {
+        let wanted = state.options.as_ref().map(|it| it.wait_timeout);
+        let wanted = wanted.unwrap_or_default();
+        if state.persists {
+            // Nobody waits for it, and a server that comes back is slow.
+            return wanted.max(self.shared.config.network.request_timeout);
+        }
+        wanted
+    }
+
+    fn take(&mut self, now: Instant, received: Received<'_>) {
+        let at = self
+            .joined
+            .iter()
+            .position(|joined| *joined.namespace == *received.namespace);
+        match (received.kind, at) {
+            (Kind::Event, Some(at)) => self.take_event(at, received),
+            (Kind::Ack, Some(at)) => {
+                let acks = &self.joined[at].acks;
+                let Some(waiting) = received.id.and_then(|id| acks.take(id)) else {
+                    log::debug!(target: "socketio", "an acknowledgement that nobody waits for");
+                    return;
+                };
+                let answer = Answer::new(&received.data, received.attachments);
+                ack::settle(&self.shared, waiting, Ok(answer));
+            }
+            (Kind::Connect, None) => self.connected(now, &received),
+            (Kind::ConnectError, None) => self.refused(now, &received),
+            (Kind::Disconnect, Some(at)) => {
+                self.leave(at, Reason::ServerDisconnect);
+                let shared = Arc::clone(&self.shared);
+                let mut state = shared.state.lock();
+                if let Some(space) = state.space(&received.namespace) {
+                    space.step = Step::Left;
+                }
+                self.check_joined(now, &mut state);
+                if state.phase == Phase::Open && self.joined.is_empty() {
+                    self.shared.end(&mut state);
+                }
+            }
+            _ => {
+                log::debug!(target: "socketio", "a packet for {:?}, which is not connected", received.namespace);
+            }
+        }
+    }
+
+    fn take_event(&mut self, at: usize, received: Received<'_>) {
+        // `42` names no event.
+        let Some(name) = received.name else {
+            return;
+        };
+        let attached: usize = received.attachments.iter().map(|bytes| bytes.len()).sum();
+        let bytes = received.data.len() + attached + OVERHEAD;
+        let peer = Arc::clone(&self.joined[at]) as Arc<dyn Peer>;
+        let (data, attachments) = (&received.data, received.attachments);
+        let event = Event::new(peer, &name, data, attachments, received.id);
+        self.batch.push((Item::Event(event), bytes));
+    }
+
+    /// The server has let a namespace in.
+    fn connected(&mut self, now: Instant, received: &Received<'_>) {
+        #[derive(serde::Deserialize)]
+        struct Content {
+            sid: String,
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state.lock();
+        let Some(session) = state.session.clone() else {
+            return;
+        };
+        let Some(space) = state.space(&received.namespace) else {
+            log::debug!(target: "socketio", "the server connects {:?}, which nobody asked for", received.namespace);
+            return;
+        };
+        if !matches!(space.step, Step::Pending) {
+            return;
+        }
+        let content = serde_json::from_str::<Content>(&received.data);
+        let sid = content.map_or_else(|_| session.sid().to_owned(), |content| content.sid);
+        let joined = Arc::new(Joined::new(Arc::clone(&space.name), &sid, session));
+        space.step = Step::Connected(Arc::clone(&joined));
+        // The handlers of an attempt that was ended meanwhile still see both ends of it.
+        self.push(Item::Connect(Arc::clone(&joined.namespace)));
+        self.joined.push(Arc::clone(&joined));
+        self.send_held(&mut state, &joined);
+        self.check_joined(now, &mut state);
+    }
+
+    /// Sends what was emitted without a connection, in its order.
+    fn send_held(&self, state: &mut State, joined: &Arc<Joined>) {
+        for event in state.held.take(&joined.namespace) {
+            if let Some(id) = event.id {
+                // One that nobody waits for any more is not sent either.
+                let Some(waiting) = state.held.acks.take(id) else {
+                    continue;
+                };
+                if event.largest > state.max_payload {
+                    let why = format!(
+                        "a message of {} bytes: the server takes {}",
+                        event.largest, state.max_payload
+                    );
+                    ack::settle(&self.shared, waiting, Err(Error::Invalid(why)));
+                    continue;
+                }
+                let limit = self.shared.config.pending_acks;
+                match joined.acks.insert(id, waiting, limit) {
+                    Ok(Some(deadline)) => self.line.wake_at(deadline),
+                    Ok(None) => {}
+                    Err(error) => log::warn!(target: "socketio", "an event was not sent: {error}"),
+                }
+            } else if event.largest > state.max_payload {
+                log::error!(target: "socketio", "an event of {} bytes was not sent: the server takes {}", event.largest, state.max_payload);
+                continue;
+            }
+            joined.session.send(&event.frames);
+        }
+    }
+
+    /// The server has refused a namespace.
+    fn refused(&mut self, now: Instant, received: &Received<'_>) {
+        let error = read_refusal(&received.data);
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state.lock();
+        let Some(space) = state.space(&received.namespace) else {
+            return;
+        };
+        if !matches!(space.step, Step::Pending) {
+            return;
+        }
+        space.step = Step::Refused(error.clone());
+        let name = Arc::clone(&space.name);
+        self.push(Item::ConnectError(name, error));
+        self.check_joined(now, &mut state);
+    }
+}
+
+impl Caller for Inlet {
+    fn fail(&mut self, now: Instant, attempt: u32, error: ConnectError) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state.lock();
+        if state.attempt != attempt || state.phase != Phase::Connecting {
+            return;
+        }
+        for space in &state.spaces {
+            if !matches!(space.step, Step::Left) {
+                let item = Item::ConnectError(Arc::clone(&space.name), error.clone());
+                self.batch.push((item, OVERHEAD));
+            }
+        }
+        self.try_again(now, &mut state, error);
+        drop(state);
+        self.pause();
+    }
+
+    fn open(&mut self, now: Instant, attempt: u32, session: &Arc<Handle>, open: &Open) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state.lock();
+        if state.attempt != attempt || state.phase != Phase::Connecting {
+            // It was given up a moment ago, and its end is on the way.
+            return;
+        }
+        self.link = new_link(&shared);
+        state.session = Some(Arc::clone(session));
+        state.max_payload = usize::try_from(open.max_payload).unwrap_or(usize::MAX);
+        let auth = std::mem::take(&mut state.auth);
+        for space in &mut state.spaces {
+            if !matches!(space.step, Step::Left) {
+                space.step = Step::Pending;
+                let connect = outgoing::packet_frames(Kind::Connect, &space.name, &auth);
+                session.send(&connect);
+            }
+        }
+        let waits = state.persists || state.options.as_ref().is_none_or(|it| it.wait);
+        if waits {
+            state.phase = Phase::Joining;
+            self.join_by = Some(now + self.wait_timeout(&state));
+        } else {
+            state.phase = Phase::Open;
+            state.failure = None;
+            state.persists = shared.config.reconnection.enabled;
+            state.backoff.reset();
+        }
+        shared.changed.notify_all();
+    }
+
+    fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow {
+        // What comes for a namespace that is not connected is dropped, but as a whole.
+        match self.link.receive(now, message, |_, _| Ok(())) {
+            Ok(Some(received)) => {
+                self.take(now, received);
+                Flow::Continue
+            }
+            Ok(None) => Flow::Continue,
+            Err(invalid) => {
+                log::warn!(target: "socketio", "disconnected, the server sent: {invalid}");
+                Flow::Close(Reason::TransportError)
+            }
+        }
+    }
+
+    fn pause(&mut self) -> Flow {
+        if self.batch.is_empty() {
+            return Flow::Continue;
+        }
+        self.shared.place(std::mem::take(&mut self.batch))
+    }
+
+    fn close(&mut self, now: Instant, attempt: u32, reason: Reason) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state.lock();
+        if state.attempt != attempt {
+            return;
+        }
+        self.join_by = None;
+        while let Some(at) = self.joined.len().checked_sub(1) {
+            self.leave(at, reason);
+        }
+        let pending = state.pending();
+        state.leave_all();
+        state.session = None;
+        match state.phase {
+            Phase::Joining => {
+                let lost = || ConnectError::new("the connection was lost before it was complete");
+                let error = state.failure.take().unwrap_or_else(lost);
+                for name in pending {
+                    self.push(Item::ConnectError(name, error.clone()));
+                }
+                self.try_again(now, &mut state, error);
+            }
+            Phase::Open if state.persists && is_loss(reason) => {
+                log::info!(target: "socketio", "the connection is lost: {reason}");
+                let lost = ConnectError::new(reason.as_str());
+                self.try_again(now, &mut state, lost);
+            }
+            _ => {
+                state.phase = Phase::Idle;
+                shared.changed.notify_all();
+            }
+        }
+        drop(state);
+        self.pause();
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let times = [
+            self.retry_at,
+            self.join_by,
+            self.acks_at,
+            self.link.next_timeout(),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    fn timeout(&mut self, now: Instant) -> Flow {
+        if let Err(invalid) = self.link.on_timeout(now) {
+            log::warn!(target: "socketio", "disconnected: {invalid}");
+            self.link = new_link(&self.shared);
+            return Flow::Close(Reason::TransportError);
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state.lock();
+        if self.retry_at.take_if(|at| *at <= now).is_some() && state.phase == Phase::Connecting {
+            shared.dial(&mut state, &self.line);
+        }
+        if self.join_by.take_if(|at| *at <= now).is_some() && state.phase == Phase::Joining {
+            let names = state.pending().join(", ");
+            let message = format!("the server did not answer in time for the namespaces {names}");
+            state.failure = Some(ConnectError::new(message));
+            if let Some(session) = &state.session {
+                session.close(Reason::ClientDisconnect);
+            }
+        }
+        let (mut expired, mut next) = state.held.acks.expire(now);
+        drop(state);
+        for joined in &self.joined {
+            let (late, at) = joined.acks.expire(now);
+            expired.extend(late);
+            next = [next, at].into_iter().flatten().min();
+        }
+        self.acks_at = next;
+        for run in expired {
+            let waiting = Waiting::Callback { run, deadline: now };
+            ack::settle(&self.shared, waiting, Err(Error::Timeout));
+        }
+        Flow::Continue
+    }
+
+    fn busy(&self) -> Busy {
+        self.shared.inbox.busy()
+    }
+}
+
+fn new_link(shared: &Shared) -> Link {
+    Link::new(Arc::new(Limits::default()), shared.config.network.max_message)
+}
+
+/// Whether a connection that ended so is worth another one.
+fn is_loss(reason: Reason) -> bool {
+    !matches!(reason, Reason::ClientDisconnect | Reason::ServerDisconnect)
+}
+
+/// The content of a CONNECT_ERROR: an object with a message and data, or only a message.
+fn read_refusal(json: &str) -> ConnectError {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        message: String,
+        data: Option<serde_json::Value>,
+    }
+    if let Ok(content) = serde_json::from_str::<Content>(json) {
+        let error = ConnectError::new(content.message);
+        return match content.data {
+            Some(data) => error.with_data(data.to_string()),
+            None => error,
+        };
+    }
+    match serde_json::from_str::<String>(json) {
+        Ok(message) => ConnectError::new(message),
+        Err(_) => ConnectError::new("the server refused the connection").with_data(json),
+    }
+}
+
+/// A number from 0 to below 1.
+fn random() -> f64 {
+    let mut bytes = [0; 4];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
+        Err(_) => 0.5,
+    }
+}

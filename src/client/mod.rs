@@ -1,0 +1,427 @@
+//! Socket.IO clients, as programs use them.
+
+mod builder;
+mod handlers;
+mod inlet;
+mod joined;
+mod options;
+mod reconnect;
+mod service;
+mod shared;
+mod state;
+
+pub use builder::ClientBuilder;
+pub use options::ConnectOptions;
+pub use service::ClientService;
+
+pub(crate) use shared::{Flood, Item, Sink};
+
+use crate::dispatch::handler::store;
+use crate::dispatch::handlers::ANY;
+use crate::dispatch::service::refuse_reserved;
+use crate::dispatch::{Context, Encoded, Handler, Incoming, IntoAck, Waiting, outgoing};
+use crate::engineio::{Transport, before_waiting};
+use crate::error::{ConnectError, Error};
+use crate::limits::bounded;
+use crate::protocol::socketio::ROOT;
+use crate::reason::Reason;
+use crate::signals::{self, Ending};
+use builder::Config;
+use handlers::{Handlers, Set};
+use options::with_slash;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use service::Registered;
+use shared::{Life, Shared};
+use state::{Phase, Space, Step};
+use std::fmt;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A Socket.IO client, seen from one namespace. A cheap handle: clones are the same client, in any
+/// thread; when the last one is dropped, it disconnects.
+///
+/// ```no_run
+/// use socketio::{Client, Reason};
+/// use std::time::Duration;
+///
+/// let client = Client::new();
+/// client.on("news", |text: String| println!("{text}"));
+/// client.on("add", |a: i64, b: i64| a + b);             // the returned value is the acknowledgement
+/// client.on_connect(|client: &Client| println!("connected as {:?}", client.sid()));
+/// client.on_disconnect(|_: &Client, reason: Reason| println!("disconnected: {reason}"));
+///
+/// client.connect("http://localhost:5000")?;
+/// client.emit("chat message", "hello")?;
+/// let sum: i64 = client.call("sum", (1, 2), Duration::from_secs(5))?;
+/// client.wait();
+/// # Ok::<(), socketio::Error>(())
+/// ```
+///
+/// Its methods concern the namespace `/`, or the one that it was made for by [`of`](Client::of);
+/// those about the connection, such as [`connect`](Client::connect) and
+/// [`wait`](Client::wait), concern all namespaces together.
+///
+/// Handlers run in order, one at a time, on worker threads that all clients of the process share,
+/// and may block. They get the client as their first parameter if they want it; one that captures
+/// a clone instead keeps the client until [`shutdown`](Client::shutdown).
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    namespace: Arc<str>,
+    /// None in the handlers of a client that is being dropped.
+    life: Option<Arc<Life>>,
+}
+
+impl Client {
+    /// A client with the default options.
+    #[must_use]
+    pub fn new() -> Client {
+        Client::builder().build()
+    }
+
+    /// Begins to choose options.
+    #[must_use]
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
+
+    fn with(config: Config, sink: Option<Arc<dyn Sink>>) -> Client {
+        let handle_sigint = config.handle_sigint;
+        let shared = Arc::new(Shared::new(config, sink));
+        let life = Arc::new(Life(Arc::clone(&shared)));
+        *shared.life.lock() = Arc::downgrade(&life);
+        if handle_sigint {
+            let ending = Arc::downgrade(&shared) as std::sync::Weak<dyn Ending>;
+            if let Err(error) = signals::end_before(ending) {
+                log::error!(target: "socketio", "Ctrl-C will not disconnect the client: {error}");
+            }
+        }
+        Client {
+            shared,
+            namespace: ROOT.into(),
+            life: Some(life),
+        }
+    }
+
+    /// The same client on another namespace: `/admin`, or `*` for the handlers of all that have none
+    /// of their own.
+    #[must_use]
+    pub fn of(&self, namespace: &str) -> Client {
+        let namespace = if namespace == ANY {
+            ANY.into()
+        } else {
+            with_slash(namespace).into()
+        };
+        Client {
+            shared: Arc::clone(&self.shared),
+            namespace,
+            life: self.life.clone(),
+        }
+    }
+
+    /// The namespace that its methods concern.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Handles an event, in the place of what did: see [`Handler`] for what a handler may be.
+    ///
+    /// ```
+    /// # use socketio::{Binary, Client, Event};
+    /// # let client = Client::new();
+    /// client.on("news", |text: String| println!("{text}"));
+    /// client.on("ping", |client: &Client| client.emit("pong", ()));
+    /// client.on("file", |name: String, Binary(bytes): Binary| (name, bytes.len()));
+    /// client.on("raw", |event: &Event| event.args().len());
+    /// ```
+    ///
+    /// A handler of a server does not compile here:
+    ///
+    /// ```compile_fail,E0277
+    /// # let client = socketio::Client::new();
+    /// client.on("news", |socket: &socketio::Socket, text: String| ());
+    /// ```
+    ///
+    /// # Panics
+    /// If the event's name is one that the protocol keeps for itself: `connect`, `disconnect`,
+    /// `connect_error` and others.
+    pub fn on<S>(&self, event: &str, handler: impl Handler<Client, S, Output: IntoAck>) {
+        refuse_reserved(event);
+        let handler = store(handler);
+        self.change(|set| drop(set.events.insert(event.to_owned(), handler)));
+    }
+
+    /// Handles the events that have no handler; what it returns acknowledges them. Without it they
+    /// are acknowledged with nothing.
+    pub fn on_any<S>(&self, handler: impl Handler<Client, S, Output: IntoAck>) {
+        let handler = store(handler);
+        self.change(|set| set.any = Some(handler));
+    }
+
+    /// Is called each time the namespace is connected, also again after a loss.
+    pub fn on_connect(&self, handler: impl Fn(&Client) + Send + Sync + 'static) {
+        self.change(|set| set.more.connect = Some(Arc::new(handler)));
+    }
+
+    /// Is called for each attempt that failed: the server was not reached, or refused.
+    pub fn on_connect_error(
+        &self,
+        handler: impl Fn(&Client, &ConnectError) + Send + Sync + 'static,
+    ) {
+        self.change(|set| set.more.connect_error = Some(Arc::new(handler)));
+    }
+
+    /// Is called once for each time the namespace was connected and is no more, after its last
+    /// event. Unless one side has ended the connection on purpose, reconnecting has begun.
+    pub fn on_disconnect(&self, handler: impl Fn(&Client, Reason) + Send + Sync + 'static) {
+        self.change(|set| set.more.disconnect = Some(Arc::new(handler)));
+    }
+
+    /// Is called when [`reconnection_attempts`](ClientBuilder::reconnection_attempts) are used up.
+    pub fn on_reconnect_failed(&self, handler: impl Fn(&Client) + Send + Sync + 'static) {
+        self.change(|set| set.more.reconnect_failed = Some(Arc::new(handler)));
+    }
+
+    /// Lets a type handle the namespace, in the place of one that did: see [`ClientService`].
+    pub fn register(&self, service: impl ClientService) {
+        let service = Arc::new(Registered::new(service));
+        self.change(|set| set.service = Some(service));
+    }
+
+    /// Connects to a server: a URL, or [`ConnectOptions`]. Blocks until all namespaces are
+    /// connected, or one of them is not; the options may say otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] if the server is not reached or refuses, [`Error::Invalid`] if the
+    /// client is connected, or trying to be, [`Error::Disconnected`] if
+    /// [`disconnect`](Client::disconnect) was called meanwhile, [`Error::Io`] if the system gives no
+    /// threads.
+    pub fn connect(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
+        let options = options.into();
+        let line = self.shared.line()?.clone();
+        let mut state = self.shared.state.lock();
+        // What is ending ends in a moment.
+        while state.phase == Phase::Closing {
+            self.shared.changed.wait(&mut state);
+        }
+        if state.phase != Phase::Idle {
+            return Err(Error::Invalid("the client is connected already".into()));
+        }
+        let names = options.namespaces.clone();
+        let names = names.unwrap_or_else(|| self.default_namespaces());
+        state.spaces = names.iter().map(|name| Space::new(name)).collect();
+        state.persists = options.retry;
+        state.failure = None;
+        state.backoff.reset();
+        state.cancelled = false;
+        state.options = Some(Arc::new(options));
+        state.phase = Phase::Connecting;
+        self.shared.dial(&mut state, &line);
+        drop(state);
+        self.shared.wait_for_connection()
+    }
+
+    /// Those with handlers, or `/`.
+    fn default_namespaces(&self) -> Vec<String> {
+        let handlers = self.shared.handlers.get();
+        let mut names: Vec<_> = handlers.names().map(str::to_owned).collect();
+        names.sort_unstable();
+        if names.is_empty() {
+            names.push(ROOT.to_owned());
+        }
+        names
+    }
+
+    /// Sends an event: a tuple is several arguments, `()` none. Does not block.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] without a connection, and [`Error::BadNamespace`] if the connection is
+    /// not to this namespace, unless an [`offline_buffer`](ClientBuilder::offline_buffer) takes it;
+    /// [`Error::TooMuch`] if that is full; [`Error::Invalid`] if it is larger than the server takes,
+    /// has too many attachments, or a name that the protocol keeps for itself; [`Error::Encode`] if
+    /// the data cannot be JSON.
+    pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
+        let data = self.encode(event, data)?;
+        self.shared.emit(&self.namespace, event, &data, None)?;
+        Ok(())
+    }
+
+    /// Sends the event `message`.
+    ///
+    /// # Errors
+    /// Those of [`emit`](Client::emit).
+    pub fn send(&self, data: impl Serialize) -> Result<(), Error> {
+        self.emit("message", data)
+    }
+
+    /// Sends an event if it can leave at once; else it is lost, which is no error.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] and [`Error::Encode`], as [`emit`](Client::emit).
+    pub fn emit_volatile(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
+        let data = self.encode(event, data)?;
+        self.shared.emit_volatile(&self.namespace, event, &data);
+        Ok(())
+    }
+
+    /// Sends an event and calls a function with the server's answer: no value is null, several are
+    /// a tuple. It is called once, on a worker, with an [`Error`] if the time is over, the connection
+    /// has ended, or the answer is of another type. Does not block.
+    ///
+    /// ```no_run
+    /// # use socketio::{Client, Error};
+    /// # use std::time::Duration;
+    /// # let client = Client::new();
+    /// client.emit_with_ack("sum", (1, 2), Duration::from_secs(5), |sum: Result<i64, Error>| {
+    ///     println!("{sum:?}");
+    /// })?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`emit`](Client::emit), and [`Error::TooMuch`] if too many answers are awaited; the
+    /// function is not called then.
+    pub fn emit_with_ack<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+        callback: impl FnOnce(Result<T, Error>) + Send + 'static,
+    ) -> Result<(), Error> {
+        let data = self.encode(event, data)?;
+        let waiting = Waiting::Callback {
+            run: Box::new(move |answer| callback(answer.and_then(|it| it.decode()))),
+            deadline: Instant::now() + bounded(timeout),
+        };
+        self.shared
+            .emit(&self.namespace, event, &data, Some(waiting))?;
+        Ok(())
+    }
+
+    /// Sends an event and waits for the server's answer: no value is null, several are a tuple.
+    /// Blocks, for at most `timeout`; in a handler it occupies a worker.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], [`Error::Disconnected`] at once when the connection ends,
+    /// [`Error::Decode`] if the answer is of another type, and those of [`emit`](Client::emit).
+    pub fn call<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, Error> {
+        let data = self.encode(event, data)?;
+        let deadline = Instant::now() + bounded(timeout);
+        let (sender, answer) = crossbeam_channel::bounded(1);
+        let waiting = Waiting::Call(sender);
+        let id = self
+            .shared
+            .emit(&self.namespace, event, &data, Some(waiting))?;
+        before_waiting();
+        let answer = answer.recv_deadline(deadline).unwrap_or_else(|_| {
+            self.shared.forget_ack(&self.namespace, id);
+            Err(Error::Timeout)
+        });
+        answer?.decode()
+    }
+
+    /// Ends the connection, with all its namespaces, or the attempts to get one. Blocks until what
+    /// was sent before has left, for a few seconds at most; in a handler it does not wait.
+    pub fn disconnect(&self) {
+        self.shared.disconnect();
+    }
+
+    /// Ends the connection for good: disconnects, and forgets the handlers, with what they have
+    /// captured.
+    pub fn shutdown(&self) {
+        self.disconnect();
+        self.shared
+            .handlers
+            .change(|handlers| *handlers = Handlers::default());
+    }
+
+    /// Waits until the client is neither connected nor trying to be, and its last handler has
+    /// returned. In a handler, it returns as soon as the connection has ended.
+    pub fn wait(&self) {
+        self.shared.wait();
+    }
+
+    /// The id that the server has given to this namespace of the connection, if it is connected. A
+    /// new one with each connection.
+    pub fn sid(&self) -> Option<String> {
+        let state = self.shared.state.lock();
+        let joined = state.joined(&self.namespace);
+        joined.map(|joined| joined.sid.to_string())
+    }
+
+    /// How packets travel now, if the server is reached.
+    pub fn transport(&self) -> Option<Transport> {
+        let state = self.shared.state.lock();
+        state.session.as_ref().map(|session| session.transport())
+    }
+
+    /// Whether the namespace is connected.
+    pub fn connected(&self) -> bool {
+        let state = self.shared.state.lock();
+        matches!(state.phase, Phase::Joining | Phase::Open)
+            && state.joined(&self.namespace).is_some()
+    }
+
+    /// The namespaces that are connected.
+    pub fn namespaces(&self) -> Vec<String> {
+        let state = self.shared.state.lock();
+        let spaces = state.spaces.iter();
+        let connected = spaces.filter(|space| matches!(space.step, Step::Connected(_)));
+        connected.map(|space| space.name.to_string()).collect()
+    }
+
+    /// Starts a thread of its own for a long task.
+    ///
+    /// # Panics
+    /// If the system gives no more threads.
+    pub fn start_background_task<T: Send + 'static>(
+        &self,
+        task: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        std::thread::spawn(task)
+    }
+
+    /// Sleeps, as every thread can; here because python-socketio has it.
+    pub fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
+    fn encode(&self, event: &str, data: impl Serialize) -> Result<Encoded, Error> {
+        outgoing::encode(event, data, self.shared.config.outgoing_attachments)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Set)) {
+        self.shared
+            .handlers
+            .change(|handlers| change(handlers.set(&self.namespace)));
+    }
+}
+
+impl Context<Client> for Client {
+    fn of(incoming: &Incoming<Client>) -> &Client {
+        &incoming.peer
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Client::new()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("namespace", &self.namespace)
+            .field("phase", &self.shared.state.lock().phase)
+            .finish_non_exhaustive()
+    }
+}

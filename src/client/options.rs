@@ -1,0 +1,245 @@
+//! Where and how a client connects.
+
+use crate::engineio::Transport;
+use crate::error::Error;
+use crate::limits::bounded;
+use crate::protocol::socketio::ROOT;
+use serde::Serialize;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where and how a client connects: a URL, and what goes with it.
+///
+/// ```no_run
+/// use socketio::{Client, ConnectOptions, Value};
+/// use std::collections::BTreeMap;
+///
+/// let client = Client::new();
+/// let options = ConnectOptions::new("https://example.com")
+///     .auth(BTreeMap::from([("token", "secret")]))
+///     .header("X-Region", "eu")
+///     .namespaces(&["/", "/chat"])
+///     .retry(true);
+/// client.connect(options)?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
+///
+/// A URL alone does as well: `client.connect("http://localhost:5000")`. Its path is ignored, its
+/// query goes with every request.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    url: Source<String>,
+    headers: Source<Vec<(String, String)>>,
+    auth: Source<Result<String, String>>,
+    pub(super) transports: Vec<Transport>,
+    pub(super) namespaces: Option<Vec<String>>,
+    pub(super) path: String,
+    pub(super) wait: bool,
+    pub(super) wait_timeout: Duration,
+    pub(super) retry: bool,
+}
+
+/// A value, or a function that is asked for it at every attempt.
+#[derive(Clone)]
+enum Source<T> {
+    Value(T),
+    Function(Arc<dyn Fn() -> T + Send + Sync>),
+}
+
+impl<T: Clone> Source<T> {
+    fn get(&self) -> T {
+        match self {
+            Source::Value(value) => value.clone(),
+            Source::Function(function) => function(),
+        }
+    }
+}
+
+impl ConnectOptions {
+    /// A server at a URL of the scheme `http`, `https`, `ws` or `wss`.
+    pub fn new(url: impl Into<String>) -> ConnectOptions {
+        ConnectOptions::with(Source::Value(url.into()))
+    }
+
+    /// A server whose URL a function gives, anew at every attempt. It may block; no handler waits
+    /// for it.
+    pub fn with_url(url: impl Fn() -> String + Send + Sync + 'static) -> ConnectOptions {
+        ConnectOptions::with(Source::Function(Arc::new(url)))
+    }
+
+    fn with(url: Source<String>) -> ConnectOptions {
+        ConnectOptions {
+            url,
+            headers: Source::Value(Vec::new()),
+            auth: Source::Value(Ok(String::new())),
+            transports: vec![Transport::Polling, Transport::WebSocket],
+            namespaces: None,
+            path: "socket.io".into(),
+            wait: true,
+            wait_timeout: Duration::from_secs(1),
+            retry: false,
+        }
+    }
+
+    /// Adds a header to every request. None.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let mut headers = match self.headers {
+            Source::Value(headers) => headers,
+            Source::Function(_) => Vec::new(),
+        };
+        headers.push((name.to_owned(), value.to_owned()));
+        self.headers = Source::Value(headers);
+        self
+    }
+
+    /// Lets a function give all headers, anew at every attempt, in the place of those that were
+    /// added.
+    #[must_use]
+    pub fn headers_with(
+        mut self,
+        headers: impl Fn() -> Vec<(String, String)> + Send + Sync + 'static,
+    ) -> Self {
+        self.headers = Source::Function(Arc::new(headers));
+        self
+    }
+
+    /// What the server's connect handlers get as `auth`: as a rule something that is an object in
+    /// JSON, since the JavaScript server takes nothing else. Nothing.
+    #[must_use]
+    pub fn auth(mut self, auth: impl Serialize) -> Self {
+        self.auth = Source::Value(encode(&auth));
+        self
+    }
+
+    /// Lets a function give `auth`, anew at every attempt.
+    #[must_use]
+    pub fn auth_with<T: Serialize>(
+        mut self,
+        auth: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Self {
+        self.auth = Source::Function(Arc::new(move || encode(&auth())));
+        self
+    }
+
+    /// Which transports to use: the first opens the connection, and polling is upgraded if WebSocket
+    /// is among them. Polling and WebSocket.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn transports(mut self, transports: &[Transport]) -> Self {
+        assert!(!transports.is_empty(), "a client needs a transport");
+        self.transports = transports.to_vec();
+        self
+    }
+
+    /// The namespaces to connect to. Those with handlers, or `/` if there are none.
+    #[must_use]
+    pub fn namespaces(mut self, namespaces: &[&str]) -> Self {
+        self.namespaces = Some(namespaces.iter().map(|name| with_slash(name)).collect());
+        self
+    }
+
+    /// The path of the server's endpoint. `socket.io`.
+    #[must_use]
+    pub fn socketio_path(mut self, path: &str) -> Self {
+        self.path = path.to_owned();
+        self
+    }
+
+    /// Whether to wait until the namespaces are connected, all of them: one that is not ends the
+    /// connection. Else `connect` returns as soon as the server is reached. It waits.
+    #[must_use]
+    pub fn wait(mut self, wait: bool) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// How long the server may take to answer for a namespace, after it was reached or has answered
+    /// for another one. 1 s.
+    #[must_use]
+    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
+        self.wait_timeout = bounded(timeout);
+        self
+    }
+
+    /// Whether a first attempt that fails is followed by others, with the delays of a reconnection.
+    /// It is not.
+    #[must_use]
+    pub fn retry(mut self, retry: bool) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// The namespace for a client that has only one.
+    pub(crate) fn single_namespace(&self) -> Result<String, Error> {
+        match self.namespaces.as_deref() {
+            None => Ok(ROOT.to_owned()),
+            Some([namespace]) => Ok(namespace.clone()),
+            Some(_) => Err(Error::Invalid("a SimpleClient has one namespace".into())),
+        }
+    }
+
+    pub(super) fn get_url(&self) -> String {
+        self.url.get()
+    }
+
+    pub(super) fn get_headers(&self) -> Vec<(String, String)> {
+        self.headers.get()
+    }
+
+    /// JSON text, or nothing.
+    pub(super) fn get_auth(&self) -> Result<String, String> {
+        self.auth.get()
+    }
+}
+
+fn encode(auth: &impl Serialize) -> Result<String, String> {
+    match serde_json::to_string(auth) {
+        Ok(null) if null == "null" => Ok(String::new()),
+        Ok(json) => Ok(json),
+        Err(error) => Err(format!("auth cannot be sent: {error}")),
+    }
+}
+
+/// A namespace's name with the slash that was forgotten.
+pub(super) fn with_slash(name: &str) -> String {
+    if name.starts_with('/') {
+        name.to_owned()
+    } else if name.is_empty() {
+        ROOT.to_owned()
+    } else {
+        format!("/{name}")
+    }
+}
+
+impl From<&str> for ConnectOptions {
+    fn from(url: &str) -> Self {
+        ConnectOptions::new(url)
+    }
+}
+
+impl From<String> for ConnectOptions {
+    fn from(url: String) -> Self {
+        ConnectOptions::new(url)
+    }
+}
+
+impl From<&String> for ConnectOptions {
+    fn from(url: &String) -> Self {
+        ConnectOptions::new(url)
+    }
+}
+
+impl fmt::Debug for ConnectOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What else there is may be a secret.
+        formatter
+            .debug_struct("ConnectOptions")
+            .field("transports", &self.transports)
+            .field("namespaces", &self.namespaces)
+            .finish_non_exhaustive()
+    }
+}

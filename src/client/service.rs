@@ -1,0 +1,116 @@
+//! Namespaces that are types.
+
+use super::Client;
+use crate::dispatch::handlers::HandlesEvents;
+use crate::dispatch::{Encoded, Event, Events, HandlerError, Incoming, Outcome};
+use crate::error::ConnectError;
+use crate::reason::Reason;
+
+/// A client's namespace as a type: its methods are the handlers.
+///
+/// ```
+/// use socketio::{Client, ClientService, Events, Reason};
+///
+/// struct Chat;
+///
+/// impl ClientService for Chat {
+///     fn events(on: &mut Events<Self, Client>) {
+///         on.on("said", Self::said);
+///     }
+///
+///     fn on_connect(&self, client: &Client) {
+///         let _ = client.emit("say", "hello");
+///     }
+/// }
+///
+/// impl Chat {
+///     fn said(&self, text: String) {
+///         println!("{text}");
+///     }
+/// }
+///
+/// let client = Client::new();
+/// client.of("/chat").register(Chat);
+/// ```
+///
+/// A function that handles the same event, or any event, goes before it.
+pub trait ClientService: Send + Sync + Sized + 'static {
+    /// Says which method handles which event.
+    fn events(on: &mut Events<Self, Client>);
+
+    /// Is told that the namespace is connected.
+    fn on_connect(&self, client: &Client) {
+        let _ = client;
+    }
+
+    /// Is told that the namespace could not be connected.
+    fn on_connect_error(&self, client: &Client, error: &ConnectError) {
+        let _ = (client, error);
+    }
+
+    /// Is told that the namespace is connected no more.
+    fn on_disconnect(&self, client: &Client, reason: Reason) {
+        let _ = (client, reason);
+    }
+
+    /// Every event of the namespace passes here on its way to its method, which `next` calls; an
+    /// event without a method is acknowledged with nothing. Override it to look at, change or
+    /// refuse what comes.
+    ///
+    /// # Errors
+    /// What the method's handler failed with: it is logged, and nothing is acknowledged.
+    fn event(
+        &self,
+        client: &Client,
+        event: &Event,
+        next: crate::Next<'_>,
+    ) -> Result<Outcome, HandlerError> {
+        let _ = (client, event);
+        next.call()
+    }
+}
+
+/// A service of any type.
+pub(super) trait ErasedService: HandlesEvents<Client> + Send + Sync {
+    fn connect(&self, client: &Client);
+    fn connect_error(&self, client: &Client, error: &ConnectError);
+    fn disconnect(&self, client: &Client, reason: Reason);
+}
+
+/// A service and its methods.
+pub(super) struct Registered<S> {
+    service: S,
+    events: Events<S, Client>,
+}
+
+impl<S: ClientService> Registered<S> {
+    pub(super) fn new(service: S) -> Registered<S> {
+        let mut events = Events::new();
+        S::events(&mut events);
+        Registered { service, events }
+    }
+}
+
+impl<S: ClientService> ErasedService for Registered<S> {
+    fn connect(&self, client: &Client) {
+        self.service.on_connect(client);
+    }
+
+    fn connect_error(&self, client: &Client, error: &ConnectError) {
+        self.service.on_connect_error(client, error);
+    }
+
+    fn disconnect(&self, client: &Client, reason: Reason) {
+        self.service.on_disconnect(client, reason);
+    }
+}
+
+impl<S: ClientService> HandlesEvents<Client> for Registered<S> {
+    fn event(&self, incoming: &Incoming<Client>, answer: &mut Encoded) -> Result<(), HandlerError> {
+        let call = || self.events.call(&self.service, incoming);
+        let next = crate::Next::new(&call);
+        let outcome = self.service.event(&incoming.peer, &incoming.event, next)?;
+        *answer = outcome.0;
+        Ok(())
+    }
+}

@@ -1,0 +1,469 @@
+//! A client as its handles, its workers and its I/O thread know it.
+
+use super::Client;
+use super::builder::Config;
+use super::handlers::Handlers;
+use super::joined::Joined;
+use super::state::{HeldEvent, Phase, Route, State};
+use crate::dispatch::ack::{self, Answered, HasCallbacks};
+use crate::dispatch::replaced::{Reader, Replaced};
+use crate::dispatch::running::{self, Unhandled};
+use crate::dispatch::{Encoded, Event, Incoming, Peer as _, Waiting, outgoing};
+use crate::engineio::client::{Attempt, Line, Prepare, Runtime, Target};
+use crate::engineio::{Flow, Frames, Transport, before_waiting};
+use crate::error::{ConnectError, Error};
+use crate::protocol::socketio::Kind;
+use crate::reason::Reason;
+use crate::signals::Ending;
+use crate::workers::{self, Busy, Inbox, Turn};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
+
+/// How many items a worker takes before others get their turn.
+const TURN: usize = 64;
+
+thread_local! {
+    static HANDLERS: RefCell<Reader<Handlers>> = const { RefCell::new(Reader::new()) };
+}
+
+/// What all handles of a client share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) handlers: Replaced<Handlers>,
+    pub(super) state: Mutex<State>,
+    /// The state has changed.
+    pub(super) changed: Condvar,
+    pub(super) inbox: Inbox<Item>,
+    sink: Option<Arc<dyn Sink>>,
+    callbacks: Inbox<Answered>,
+    next_ack: AtomicU64,
+    /// From the first connection on.
+    running: OnceLock<Running>,
+    /// What the program's handles keep alive.
+    pub(super) life: Mutex<Weak<Life>>,
+}
+
+/// Who takes what happens, in the place of handlers. Called on the I/O thread.
+pub(crate) trait Sink: Send + Sync {
+    fn take(&self, items: Vec<(Item, usize)>) -> Flood;
+}
+
+/// Whether a sink can bear what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flood {
+    Bearable,
+    /// The client is to disconnect.
+    TooMuch,
+}
+
+/// The threads that a client uses.
+struct Running {
+    runtime: Arc<Runtime>,
+    line: Line,
+}
+
+/// Ends the client with the last of its handles.
+pub(super) struct Life(pub(super) Arc<Shared>);
+
+/// What happens to a client, for its handlers, on workers, or for a sink.
+pub(crate) enum Item {
+    Connect(Arc<str>),
+    ConnectError(Arc<str>, ConnectError),
+    Event(Event),
+    Disconnect(Arc<str>, Reason),
+    /// The attempts to reconnect are used up.
+    ReconnectFailed(Arc<str>),
+}
+
+impl Shared {
+    pub(super) fn new(config: Config, sink: Option<Arc<dyn Sink>>) -> Shared {
+        Shared {
+            state: Mutex::new(State::new(config.reconnection)),
+            config,
+            handlers: Replaced::new(Handlers::default()),
+            changed: Condvar::new(),
+            inbox: Inbox::new(),
+            sink,
+            callbacks: Inbox::new(),
+            next_ack: AtomicU64::new(1),
+            running: OnceLock::new(),
+            life: Mutex::default(),
+        }
+    }
+
+    /// The way to the client's I/O thread, which is started if it does not run.
+    pub(super) fn line(self: &Arc<Self>) -> Result<&Line, Error> {
+        if let Some(running) = self.running.get() {
+            return Ok(&running.line);
+        }
+        let runtime = Runtime::get()?;
+        let running = self.running.get_or_init(|| {
+            let line = runtime.add(|line| super::inlet::Inlet::build(self, line));
+            Running { runtime, line }
+        });
+        Ok(&running.line)
+    }
+
+    fn is_own_thread(&self) -> bool {
+        let running = self.running.get();
+        running.is_some_and(|running| running.runtime.workers().is_own_thread())
+    }
+
+    /// Begins an attempt.
+    pub(super) fn dial(self: &Arc<Self>, state: &mut State, line: &Line) {
+        if let Some(options) = &state.options {
+            state.attempt = state.attempt.wrapping_add(1);
+            let (attempt, options, shared) = (state.attempt, Arc::clone(options), Arc::clone(self));
+            let prepare: Prepare = Box::new(move || {
+                let auth = options.get_auth().map_err(ConnectError::new)?;
+                let target =
+                    Target::new(&options.get_url(), &options.path, options.get_headers())?;
+                let mut state = shared.state.lock();
+                if state.attempt == attempt {
+                    state.auth = auth;
+                }
+                Ok(Attempt {
+                    target,
+                    network: Arc::clone(&shared.config.network),
+                    transports: options.transports.clone(),
+                })
+            });
+            line.dial(attempt, prepare);
+        }
+    }
+
+    /// Waits until the client is connected as was asked for.
+    pub(super) fn wait_for_connection(&self) -> Result<(), Error> {
+        before_waiting();
+        let mut state = self.state.lock();
+        while matches!(state.phase, Phase::Connecting | Phase::Joining) {
+            self.changed.wait(&mut state);
+        }
+        if state.cancelled {
+            return Err(Error::Disconnected);
+        }
+        match state.failure.take() {
+            Some(error) => Err(error.into()),
+            // The server may have ended it already.
+            None => Ok(()),
+        }
+    }
+
+    /// Sends an event, or keeps it until there is a connection.
+    pub(super) fn emit(
+        self: &Arc<Self>,
+        namespace: &Arc<str>,
+        event: &str,
+        data: &Encoded,
+        waiting: Option<Waiting>,
+    ) -> Result<u64, Error> {
+        let id = self.next_ack.fetch_add(1, Ordering::Relaxed);
+        let sent_id = waiting.as_ref().map(|_| id);
+        let mut state = self.state.lock();
+        let joined = match state.route(namespace, self.config.offline_buffer)? {
+            Route::Now(joined) => joined,
+            Route::Later => {
+                self.hold(&mut state, namespace, event, data, waiting.map(|it| (id, it)))?;
+                return Ok(id);
+            }
+        };
+        let max_payload = state.max_payload;
+        drop(state);
+        if let Some(waiting) = waiting {
+            let deadline = joined.acks.insert(id, waiting, self.config.pending_acks)?;
+            if let Some(deadline) = deadline {
+                joined.session.wake_at(deadline);
+            }
+        }
+        let sent = joined.session.send_written(|buffer| {
+            let largest = outgoing::write_event(namespace, event, sent_id, data, buffer);
+            check_size(&joined, largest, data, max_payload)
+        });
+        match sent {
+            // Who waits has been told so, by the end of the connection.
+            Err(Error::Disconnected) if sent_id.is_some() && joined.acks.take(id).is_none() => Ok(id),
+            Err(error) => {
+                joined.acks.take(id);
+                Err(error)
+            }
+            Ok(()) => Ok(id),
+        }
+    }
+
+    fn hold(
+        self: &Arc<Self>,
+        state: &mut MutexGuard<'_, State>,
+        namespace: &Arc<str>,
+        event: &str,
+        data: &Encoded,
+        waiting: Option<(u64, Waiting)>,
+    ) -> Result<(), Error> {
+        let id = waiting.as_ref().map(|(id, _)| *id);
+        let mut buffer = Vec::new();
+        let largest = outgoing::write_event(namespace, event, id, data, &mut buffer);
+        let held = HeldEvent {
+            namespace: Arc::clone(namespace),
+            frames: Frames(buffer.into()),
+            id,
+            largest,
+        };
+        // Its acknowledgement may expire before there is a connection.
+        let line = if id.is_some() { Some(self.line()?) } else { None };
+        if let Some((id, waiting)) = waiting {
+            let deadline = state.held.acks.insert(id, waiting, self.config.pending_acks)?;
+            if let (Some(deadline), Some(line)) = (deadline, line) {
+                line.wake_at(deadline);
+            }
+        }
+        let pushed = state.held.push(held, self.config.offline_buffer);
+        if let (Err(_), Some(id)) = (&pushed, id) {
+            state.held.acks.take(id);
+        }
+        pushed
+    }
+
+    /// Sends an event if it can leave at once; else it is lost.
+    pub(super) fn emit_volatile(&self, namespace: &str, event: &str, data: &Encoded) {
+        let state = self.state.lock();
+        let joined = state.joined(namespace).cloned();
+        let max_payload = state.max_payload;
+        drop(state);
+        if let Some(joined) = joined {
+            let mut buffer = Vec::new();
+            let largest = outgoing::write_event(namespace, event, None, data, &mut buffer);
+            if check_size(&joined, largest, data, max_payload).is_ok() {
+                joined.session.send_volatile(&Frames(buffer.into()));
+            }
+        }
+    }
+
+    /// Nobody waits for this acknowledgement any more.
+    pub(super) fn forget_ack(&self, namespace: &str, id: u64) {
+        let state = self.state.lock();
+        let forgotten = state.joined(namespace).and_then(|joined| joined.acks.take(id));
+        let held = state.held.acks.take(id);
+        drop(state);
+        drop((forgotten, held));
+    }
+
+    /// Ends the connection, or the attempts to get one, and waits until that is done.
+    pub(super) fn disconnect(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        let unsent = state.held.clear();
+        match state.phase {
+            Phase::Idle => {}
+            Phase::Connecting => {
+                if let Some(running) = self.running.get() {
+                    running.line.abandon();
+                }
+                // Its answer, if it still comes, is of an attempt that does not count.
+                state.attempt = state.attempt.wrapping_add(1);
+                state.phase = Phase::Idle;
+                state.cancelled = true;
+                self.changed.notify_all();
+            }
+            Phase::Joining | Phase::Open => {
+                state.cancelled = state.phase == Phase::Joining;
+                state.phase = Phase::Closing;
+                for joined in state.leave_all() {
+                    let packet = outgoing::packet_frames(Kind::Disconnect, &joined.namespace, "");
+                    joined.session.send(&packet);
+                    joined.leave();
+                }
+                if let Some(session) = &state.session {
+                    session.close(Reason::ClientDisconnect);
+                }
+            }
+            Phase::Closing => {}
+        }
+        drop(state);
+        for waiting in unsent {
+            ack::settle(self, waiting, Err(Error::Disconnected));
+        }
+        if !self.is_own_thread() && !workers::is_io_thread() {
+            let by = Instant::now() + self.config.network.request_timeout * 2;
+            let mut state = self.state.lock();
+            while state.phase == Phase::Closing {
+                if self.changed.wait_until(&mut state, by).timed_out() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Waits until there is neither a connection nor an attempt, and the last handler has returned.
+    pub(super) fn wait(&self) {
+        before_waiting();
+        let on_worker = self.is_own_thread();
+        let mut state = self.state.lock();
+        while state.phase != Phase::Idle || !on_worker && self.inbox.busy() != Busy::Nobody {
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Lets handlers run, or gives what has happened to the sink.
+    pub(super) fn place(self: &Arc<Self>, items: Vec<(Item, usize)>) -> Flow {
+        if let Some(sink) = &self.sink {
+            if sink.take(items) == Flood::TooMuch {
+                self.end(&mut self.state.lock());
+            }
+            return Flow::Continue;
+        }
+        let own: usize = items.iter().map(|(_, bytes)| bytes).sum();
+        let pushed = self.inbox.push(items);
+        if pushed.schedule {
+            self.schedule(Arc::clone(self) as Arc<dyn Turn>);
+        }
+        // One read may bring as much as it likes: it is what nobody handles that must not grow.
+        let (waiting, limit) = (pushed.bytes - own, self.config.backlog.saturating_mul(2));
+        if waiting > limit {
+            log::error!(target: "socketio", "disconnected: {waiting} bytes of events wait for their handlers, {limit} are the limit");
+            return Flow::Close(Reason::TransportError);
+        }
+        Flow::Draining
+    }
+
+    /// Ends a connection for good.
+    pub(super) fn end(&self, state: &mut State) {
+        if let Some(session) = &state.session {
+            state.phase = Phase::Closing;
+            session.close(Reason::ClientDisconnect);
+        }
+    }
+
+    fn work(self: &Arc<Self>) -> bool {
+        let mut left = TURN;
+        while left > 0 {
+            let items = self.inbox.take(left);
+            if items.is_empty() {
+                return false;
+            }
+            left -= items.len();
+            let life = self.life.lock().upgrade();
+            let handlers = HANDLERS.with_borrow_mut(|reader| reader.read(&self.handlers));
+            for (item, _) in items {
+                self.process(&handlers, item, &life);
+            }
+        }
+        true
+    }
+
+    fn process(self: &Arc<Self>, handlers: &Handlers, item: Item, life: &Option<Arc<Life>>) {
+        let client = |namespace: &Arc<str>| Client {
+            shared: Arc::clone(self),
+            namespace: Arc::clone(namespace),
+            life: life.clone(),
+        };
+        let (what, handled) = match item {
+            Item::Event(event) => {
+                let peer = client(event.namespace_shared());
+                let incoming = Incoming { event, peer };
+                let call = |answer: &mut Encoded| handlers.event(&incoming, answer);
+                return running::run(&incoming.event, "client", Unhandled::Acknowledge, call);
+            }
+            Item::Connect(namespace) => {
+                let client = client(&namespace);
+                let call = || handlers.connect(&client);
+                ("connect", catch_unwind(AssertUnwindSafe(call)))
+            }
+            Item::ConnectError(namespace, error) => {
+                let client = client(&namespace);
+                let call = || handlers.connect_error(&client, &error);
+                ("connect_error", catch_unwind(AssertUnwindSafe(call)))
+            }
+            Item::Disconnect(namespace, reason) => {
+                let client = client(&namespace);
+                let call = || handlers.disconnect(&client, reason);
+                ("disconnect", catch_unwind(AssertUnwindSafe(call)))
+            }
+            Item::ReconnectFailed(namespace) => {
+                let client = client(&namespace);
+                let call = || handlers.reconnect_failed(&client);
+                ("reconnect_failed", catch_unwind(AssertUnwindSafe(call)))
+            }
+        };
+        if handled.is_err() {
+            log::error!(target: "socketio", "a client's handler of {what} panicked");
+        }
+    }
+}
+
+/// What is larger than the server takes would cost the connection.
+fn check_size(
+    joined: &Joined,
+    largest: usize,
+    data: &Encoded,
+    max_payload: usize,
+) -> Result<(), Error> {
+    let too_large = |size: usize, what: &str| {
+        let namespace = joined.namespace();
+        let why = format!(
+            "a message of {size} bytes{what}, for {namespace}: the server takes {max_payload}"
+        );
+        Err(Error::Invalid(why))
+    };
+    if largest > max_payload {
+        return too_large(largest, "");
+    }
+    if joined.session.transport() == Transport::Polling && !joined.session.is_upgrading() {
+        let attachments = data.attachments.iter().map(|bytes| bytes.len());
+        // As base64, behind the letter b.
+        let base64 = attachments.max().map_or(0, |length| length.div_ceil(3) * 4 + 1);
+        if base64 > max_payload {
+            return too_large(base64, " as base64");
+        }
+    }
+    Ok(())
+}
+
+impl Turn for Shared {
+    fn run(self: Arc<Self>) {
+        let session = self.state.lock().session.clone();
+        let again = match session {
+            Some(session) => session.drain(|| self.work()),
+            None => self.work(),
+        };
+        if again {
+            let turn = Arc::clone(&self) as Arc<dyn Turn>;
+            return self.schedule(turn);
+        }
+        if self.state.lock().phase == Phase::Idle {
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl HasCallbacks for Shared {
+    fn callbacks(&self) -> &Inbox<Answered> {
+        &self.callbacks
+    }
+
+    fn schedule(&self, turn: Arc<dyn Turn>) {
+        // What is scheduled comes from a connection, or from an event that waits for one: the
+        // threads run.
+        if let Some(running) = self.running.get() {
+            running.runtime.workers().schedule(turn);
+        }
+    }
+}
+
+impl Ending for Shared {
+    fn end(&self) {
+        if let Some(life) = self.life.lock().upgrade() {
+            life.0.disconnect();
+        }
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.0.disconnect();
+        if let Some(running) = self.0.running.get() {
+            running.line.remove();
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What a client is doing, and what waits for a connection.
+
+use super::joined::Joined;
+use super::options::ConnectOptions;
+use super::reconnect::{Backoff, Reconnection};
+use crate::dispatch::{Acks, Waiting};
+use crate::engineio::{Frames, Handle};
+use crate::error::{ConnectError, Error};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The one thing that the program's threads and the I/O thread share of a client.
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// The number of the last attempt.
+    pub(super) attempt: u32,
+    pub(super) options: Option<Arc<ConnectOptions>>,
+    /// What the attempt sends as `auth`: JSON text, or nothing.
+    pub(super) auth: String,
+    pub(super) session: Option<Arc<Handle>>,
+    /// Bytes of one message that the server takes.
+    pub(super) max_payload: usize,
+    pub(super) spaces: Vec<Space>,
+    /// Whether an attempt that fails is followed by another one.
+    pub(super) persists: bool,
+    pub(super) backoff: Backoff,
+    /// Why the last attempt failed.
+    pub(super) failure: Option<ConnectError>,
+    /// The program has ended it before it was connected.
+    pub(super) cancelled: bool,
+    pub(super) held: Held,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Neither connected nor trying.
+    Idle,
+    /// An attempt is under way, or the next one is waited for.
+    Connecting,
+    /// The server is reached, and the namespaces are being connected.
+    Joining,
+    /// As connected as was asked for.
+    Open,
+    /// The program has ended it, and the server is being told.
+    Closing,
+}
+
+/// A namespace that was asked for.
+#[derive(Debug)]
+pub(super) struct Space {
+    pub(super) name: Arc<str>,
+    pub(super) step: Step,
+}
+
+impl Space {
+    pub(super) fn new(name: &str) -> Space {
+        Space {
+            name: name.into(),
+            step: Step::Pending,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The server has not answered.
+    Pending,
+    Connected(Arc<Joined>),
+    Refused(ConnectError),
+    /// The server has disconnected it: it is not connected again.
+    Left,
+}
+
+/// Where an event goes.
+pub(super) enum Route {
+    Now(Arc<Joined>),
+    /// To be kept until the namespace is connected.
+    Later,
+}
+
+impl State {
+    pub(super) fn new(reconnection: Reconnection) -> State {
+        State {
+            phase: Phase::Idle,
+            attempt: 0,
+            options: None,
+            auth: String::new(),
+            session: None,
+            max_payload: 0,
+            spaces: Vec::new(),
+            persists: false,
+            backoff: Backoff::new(reconnection),
+            failure: None,
+            cancelled: false,
+            held: Held::default(),
+        }
+    }
+
+    pub(super) fn space(&mut self, namespace: &str) -> Option<&mut Space> {
+        self.spaces.iter_mut().find(|space| &*space.name == namespace)
+    }
+
+    pub(super) fn joined(&self, namespace: &str) -> Option<&Arc<Joined>> {
+        let space = self.spaces.iter().find(|space| &*space.name == namespace)?;
+        match &space.step {
+            Step::Connected(joined) => Some(joined),
+            _ => None,
+        }
+    }
+
+    pub(super) fn route(&self, namespace: &str, offline_buffer: usize) -> Result<Route, Error> {
+        let space = self.spaces.iter().find(|space| &*space.name == namespace);
+        let is_up = matches!(self.phase, Phase::Joining | Phase::Open);
+        match space.map(|space| &space.step) {
+            Some(Step::Connected(joined)) if is_up => Ok(Route::Now(Arc::clone(joined))),
+            Some(Step::Refused(_) | Step::Left) | None if is_up => {
+                Err(Error::BadNamespace(namespace.to_owned()))
+            }
+            _ if self.phase == Phase::Closing => Err(Error::Disconnected),
+            _ if offline_buffer > 0 => Ok(Route::Later),
+            _ if is_up => Err(Error::BadNamespace(namespace.to_owned())),
+            _ => Err(Error::Disconnected),
+        }
+    }
+
+    /// Whether the server has answered for all namespaces.
+    pub(super) fn is_resolved(&self) -> bool {
+        !self.spaces.iter().any(|space| matches!(space.step, Step::Pending))
+    }
+
+    /// Why the attempt has failed, if a namespace could not be connected.
+    pub(super) fn refusal(&self) -> Option<ConnectError> {
+        let refused = self.spaces.iter().filter_map(|space| match &space.step {
+            Step::Refused(error) => Some((&space.name, error)),
+            _ => None,
+        });
+        let refused: Vec<_> = refused.collect();
+        match refused.as_slice() {
+            [] => None,
+            [(_, error)] if self.spaces.len() == 1 => Some(ConnectError::clone(error)),
+            several => {
+                let each: Vec<_> = several
+                    .iter()
+                    .map(|(name, error)| format!("{name} ({error})"))
+                    .collect();
+                let names = each.join(", ");
+                let message = format!("one or more namespaces failed to connect: {names}");
+                Some(ConnectError::new(message))
+            }
+        }
+    }
+
+    /// The connection ends: gives the namespaces that were connected.
+    pub(super) fn leave_all(&mut self) -> Vec<Arc<Joined>> {
+        let leave = |space: &mut Space| match std::mem::replace(&mut space.step, Step::Pending) {
+            Step::Connected(joined) => Some(joined),
+            Step::Pending => None,
+            other => {
+                space.step = other;
+                None
+            }
+        };
+        self.spaces.iter_mut().filter_map(leave).collect()
+    }
+
+    /// The namespaces that the server has not answered for.
+    pub(super) fn pending(&self) -> Vec<Arc<str>> {
+        let pending = self.spaces.iter();
+        let pending = pending.filter(|space| matches!(space.step, Step::Pending));
+        pending.map(|space| Arc::clone(&space.name)).collect()
+    }
+}
+
+/// Events that wait for a connection.
+#[derive(Default)]
+pub(super) struct Held {
+    events: VecDeque<HeldEvent>,
+    bytes: usize,
+    pub(super) acks: Acks,
+}
+
+pub(super) struct HeldEvent {
+    pub(super) namespace: Arc<str>,
+    pub(super) frames: Frames,
+    /// Of the acknowledgement.
+    pub(super) id: Option<u64>,
+    /// The length of the largest message.
+    pub(super) largest: usize,
+}
+
+impl Held {
+    pub(super) fn push(&mut self, event: HeldEvent, limit: usize) -> Result<(), Error> {
+        if self.bytes + event.frames.0.len() > limit {
+            return Err(Error::TooMuch("events wait for a connection"));
+        }
+        self.bytes += event.frames.0.len();
+        self.events.push_back(event);
+        Ok(())
+    }
+
+    /// Takes out what waits for a namespace.
+    pub(super) fn take(&mut self, namespace: &str) -> Vec<HeldEvent> {
+        let events = std::mem::take(&mut self.events);
+        let (taken, left): (Vec<_>, _) = events
+            .into_iter()
+            .partition(|event| &*event.namespace == namespace);
+        self.events = left.into();
+        self.bytes = self.events.iter().map(|event| event.frames.0.len()).sum();
+        taken
+    }
+
+    /// Forgets everything; gives who waits for answers.
+    pub(super) fn clear(&mut self) -> Vec<Waiting> {
+        self.events = VecDeque::new();
+        self.bytes = 0;
+        std::mem::take(&mut self.acks).close()
+    }
+}

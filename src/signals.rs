@@ -1,0 +1,77 @@
+//! Ctrl-C and SIGTERM, for whoever in the process wants to end in order.
+
+use crate::error::Error;
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+use std::sync::Weak;
+
+/// What the shell expects of a process that was ended by SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// Who is told of a signal.
+struct Told {
+    installed: bool,
+    /// Servers, which end, and then let the program go on.
+    waiting: Vec<Sender<()>>,
+    /// Clients, which end before the process does.
+    ending: Vec<Weak<dyn Ending>>,
+}
+
+static TOLD: Mutex<Told> = Mutex::new(Told {
+    installed: false,
+    waiting: Vec::new(),
+    ending: Vec::new(),
+});
+
+/// Something that wants to end in order.
+pub(crate) trait Ending: Send + Sync {
+    /// May block for a moment.
+    fn end(&self);
+}
+
+/// A channel that gets a message with the next signal; the process goes on.
+pub(crate) fn wait() -> Result<Receiver<()>, Error> {
+    let (sender, signal) = crossbeam_channel::bounded(1);
+    let mut told = TOLD.lock();
+    told.install()?;
+    told.waiting.push(sender);
+    Ok(signal)
+}
+
+/// Ends something before a signal ends the process.
+pub(crate) fn end_before(ending: Weak<dyn Ending>) -> Result<(), Error> {
+    let mut told = TOLD.lock();
+    told.install()?;
+    told.ending.retain(|known| known.strong_count() > 0);
+    told.ending.push(ending);
+    Ok(())
+}
+
+impl Told {
+    fn install(&mut self) -> Result<(), Error> {
+        if !self.installed {
+            ctrlc::set_handler(on_signal)
+                .map_err(|error| Error::Io(std::io::Error::other(error)))?;
+            self.installed = true;
+        }
+        Ok(())
+    }
+}
+
+/// Runs on a thread of its own.
+fn on_signal() {
+    let (waiting, ending) = {
+        let mut told = TOLD.lock();
+        let ending: Vec<_> = told.ending.iter().filter_map(Weak::upgrade).collect();
+        (std::mem::take(&mut told.waiting), ending)
+    };
+    ending.iter().for_each(|ending| ending.end());
+    // One whose server has ended by itself has nobody who listens.
+    let told = waiting
+        .iter()
+        .filter(|waiting| waiting.try_send(()).is_ok())
+        .count();
+    if told == 0 {
+        std::process::exit(INTERRUPTED);
+    }
+}
