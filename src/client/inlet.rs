@@ -347,6 +347,11 @@ impl Caller for Inlet {
             return;
         }
         self.join_by = None;
+        // The server may be quicker in ending what the program has ended.
+        let reason = match state.phase {
+            Phase::Closing => Reason::ClientDisconnect,
+            _ => reason,
+        };
         while let Some(at) = self.joined.len().checked_sub(1) {
             self.leave(at, reason);
         }

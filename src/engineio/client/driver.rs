@@ -602,8 +602,14 @@ impl Driver {
                     if session.handle.is_upgrading() {
                         session.handle.set_transport(Transport::Polling);
                     }
-                    if let Some(connection) = session.connection.take() {
+                    let waits = session.machine.is_closing();
+                    if let Some(connection) = session.connection {
                         io.hang_up(connection, None);
+                        if waits {
+                            io.set_owner(connection, Some(key));
+                        } else {
+                            session.connection = None;
+                        }
                     }
                 }
                 Output::Closed(reason) => self.on_closed(io, key, reason),

@@ -17,8 +17,8 @@ pub(crate) struct Config {
     pub(crate) timeout: Duration,
 }
 
-/// How long the server may take to close a WebSocket after it was told that the session ends. An
-/// end of the connection before it has read that might destroy what was sent before.
+/// How long the server may take to close its side of a WebSocket after ours. A process that ended
+/// before the server has read everything might destroy what was sent.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Over what something came.
@@ -63,7 +63,8 @@ pub(crate) enum Output {
     Send(Packet<'static>),
     /// The queue goes out over the WebSocket from now on.
     Attach,
-    /// Close the WebSocket once what was written to it has left.
+    /// Close the WebSocket once what was written to it has left. If the session [is
+    /// closing](Client::is_closing), its end is waited for.
     HangUp,
     /// The session has ended. Comes once.
     Closed(Reason),
@@ -86,7 +87,7 @@ enum State {
 enum Closing {
     /// A POST is under way; whether packets wait for another one.
     Polling { queued: bool },
-    /// The server is to close the WebSocket.
+    /// The server is to close its side of the WebSocket.
     WebSocket { deadline: Instant },
 }
 
@@ -229,6 +230,11 @@ impl Client {
         [self.silence, step].into_iter().flatten().min()
     }
 
+    /// Whether the server is being told that the session ends.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.state, State::Closing(_))
+    }
+
     /// Whether an upgrade is under way.
     pub(crate) fn is_upgrading(&self) -> bool {
         matches!(&self.state, State::Polling(polling) if polling.upgrade != Upgrade::None)
@@ -296,7 +302,11 @@ impl Client {
 
     fn on_lost(&mut self, via: Via, reason: Reason) {
         match (&mut self.state, via) {
-            (State::Closing(_), _) => self.close(Reason::ClientDisconnect),
+            (State::Closing(Closing::Polling { .. }), Via::Polling)
+            | (State::Closing(Closing::WebSocket { .. }), Via::WebSocket) => {
+                self.close(Reason::ClientDisconnect);
+            }
+            (State::Closing(_), _) => {}
             // A failed upgrade leaves the session where it was.
             (State::Polling(polling), Via::WebSocket) => {
                 if polling.upgrade != Upgrade::None {
@@ -327,6 +337,7 @@ impl Client {
             }
             State::WebSocket => {
                 self.outputs.push_back(Output::Send(Packet::Close));
+                self.outputs.push_back(Output::HangUp);
                 Closing::WebSocket {
                     deadline: now + FAREWELL,
                 }
@@ -358,8 +369,8 @@ impl Client {
     fn close(&mut self, reason: Reason) {
         let hang_up = match &self.state {
             State::Closed => return,
-            State::WebSocket | State::Closing(Closing::WebSocket { .. }) => true,
-            State::Closing(Closing::Polling { .. }) => false,
+            State::WebSocket => true,
+            State::Closing(_) => false,
             State::Opening { .. } => !self.config.polling,
             State::Polling(polling) => polling.upgrade != Upgrade::None,
         };

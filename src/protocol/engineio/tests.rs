@@ -633,6 +633,36 @@ fn the_client_can_close_on_both_transports() {
 }
 
 #[test]
+fn a_server_that_does_not_close_its_side_is_not_waited_for_long() {
+    let mut pair = Pair::new(true);
+    pair.settle();
+    pair.client.handle(pair.now, client::Input::Close);
+    pair.drive_client();
+    assert!(pair.client.is_closing() && pair.client_closed.is_empty());
+    let due = pair.client.next_timeout().expect("a deadline");
+    assert_eq!(due, pair.now + Duration::from_secs(2));
+    pair.client.handle(due, client::Input::Timeout);
+    pair.drive_client();
+    assert_eq!(pair.client_closed, [Reason::ClientDisconnect]);
+}
+
+#[test]
+fn a_server_that_does_not_open_the_session_is_not_waited_for_long() {
+    let now = Instant::now();
+    let config = client::Config {
+        polling: false,
+        upgrade: false,
+        timeout: Duration::from_secs(10),
+    };
+    let mut client = Client::new(now, config);
+    assert_eq!(client.next_timeout(), Some(now + Duration::from_secs(10)));
+    client.handle(now + Duration::from_secs(10), client::Input::Timeout);
+    assert_eq!(client.poll(), Some(client::Output::HangUp));
+    let closed = client::Output::Closed(Reason::TransportError);
+    assert_eq!(client.poll(), Some(closed));
+}
+
+#[test]
 fn the_server_can_close_on_both_transports() {
     for upgrade in [false, true] {
         let mut pair = Pair::new(upgrade);
