@@ -33,9 +33,9 @@ mod simple_client;
 mod workers;
 
 pub use app::{App, Serving};
-pub use client::{Client, ClientBuilder, ClientService, ConnectOptions};
 /// The bytes in [`Binary`].
 pub use bytes::Bytes;
+pub use client::{Client, ClientBuilder, ClientService, ConnectOptions};
 pub use dispatch::handler::Decision;
 pub use dispatch::{
     Ack, Answer, Args, Binary, ConnectHandler, Context, Event, Events, Handler, HandlerError,

@@ -139,7 +139,9 @@ impl SimpleClient {
     /// [`Error::Timeout`]; [`Error::Disconnected`] once everything was received and there will be no
     /// other connection; [`Error::TooMuch`] if that is so because too much waited to be received.
     pub fn receive(&self, timeout: impl Into<Option<Duration>>) -> Result<Event, Error> {
-        let by = timeout.into().map(|timeout| Instant::now() + bounded(timeout));
+        let by = timeout
+            .into()
+            .map(|timeout| Instant::now() + bounded(timeout));
         before_waiting();
         let mut state = self.inner.state.lock();
         loop {

@@ -33,7 +33,9 @@ fn quick() -> Client {
 /// What happens, as text, in order.
 fn record() -> (Sender<String>, impl Fn() -> String) {
     let (sender, receiver): (_, Receiver<String>) = unbounded();
-    (sender, move || receiver.recv_timeout(SOON).expect("something happens"))
+    (sender, move || {
+        receiver.recv_timeout(SOON).expect("something happens")
+    })
 }
 
 /// An address that nobody listens on, though somebody may in a moment.
@@ -70,7 +72,10 @@ fn events_and_acknowledgements_go_both_ways_over_each_transport() {
         let bytes = || Binary(Bytes::from_static(b"\0\x01"));
         let echoed: (String, Binary) = client.call("echo", ("x", bytes()), SOON).unwrap();
         assert_eq!(echoed, ("x".into(), bytes()));
-        let deep = BTreeMap::from([("a", vec![(bytes(), 1)]), ("b", vec![(Binary::default(), 2)])]);
+        let deep = BTreeMap::from([
+            ("a", vec![(bytes(), 1)]),
+            ("b", vec![(Binary::default(), 2)]),
+        ]);
         let echoed: BTreeMap<String, Vec<(Binary, i32)>> =
             client.call("echo", (&deep,), SOON).unwrap();
         assert_eq!(echoed["a"], deep["a"]);
@@ -126,17 +131,24 @@ fn what_is_large_and_what_is_many_arrives_whole_and_in_order() {
 #[test]
 fn a_refusal_reaches_the_caller_and_the_handler_with_its_data() {
     let io = Server::new();
-    io.on_connect(|_: &Socket, token: Option<BTreeMap<String, String>>| match token {
-        Some(token) if token["token"] == "good" => Ok(()),
-        _ => Err(Refused::new("bad token").with_data(BTreeMap::from([("code", 42)]))),
-    });
+    io.on_connect(
+        |_: &Socket, token: Option<BTreeMap<String, String>>| match token {
+            Some(token) if token["token"] == "good" => Ok(()),
+            _ => Err(Refused::new("bad token").with_data(BTreeMap::from([("code", 42)]))),
+        },
+    );
     io.of("/open").on("nothing", || ());
     let serving = serve(&io);
     for transports in TRANSPORTS {
         let client = Client::new();
         let (sender, next) = record();
         client.on_connect_error(move |_: &Client, error: &ConnectError| {
-            sender.send(format!("{error} {:?}", error.data::<BTreeMap<String, i32>>())).unwrap();
+            sender
+                .send(format!(
+                    "{error} {:?}",
+                    error.data::<BTreeMap<String, i32>>()
+                ))
+                .unwrap();
         });
         let options = ConnectOptions::new(url(&serving)).transports(transports);
         let Err(Error::Connection(error)) = client.connect(options.clone()) else {
@@ -162,15 +174,20 @@ fn all_namespaces_are_connected_or_none() {
     let (sender, next) = record();
     let sent = sender.clone();
     client.of("/good").on_connect(move |client: &Client| {
-        sent.send(format!("connected {}", client.namespace())).unwrap();
+        sent.send(format!("connected {}", client.namespace()))
+            .unwrap();
     });
     let sent = sender.clone();
     client.of("/good").on_disconnect(move |_: &Client, reason| {
         sent.send(format!("disconnected: {reason}")).unwrap();
     });
-    client.of("*").on_connect_error(move |client: &Client, error: &ConnectError| {
-        sender.send(format!("{}: {error}", client.namespace())).unwrap();
-    });
+    client
+        .of("*")
+        .on_connect_error(move |client: &Client, error: &ConnectError| {
+            sender
+                .send(format!("{}: {error}", client.namespace()))
+                .unwrap();
+        });
     let options = ConnectOptions::new(url(&serving)).namespaces(&["/good", "bad", "/none"]);
     let Err(Error::Connection(error)) = client.connect(options) else {
         panic!("two namespaces are refused");
@@ -181,14 +198,23 @@ fn all_namespaces_are_connected_or_none() {
     happened.sort();
     assert_eq!(
         happened,
-        ["/bad: Connection rejected by server", "/none: Invalid namespace", "connected /good"]
+        [
+            "/bad: Connection rejected by server",
+            "/none: Invalid namespace",
+            "connected /good"
+        ]
     );
     assert_eq!(next(), "disconnected: client disconnect");
     assert_eq!(client.namespaces(), [""; 0]);
 
-    client.connect(ConnectOptions::new(url(&serving)).namespaces(&["/good"])).unwrap();
+    client
+        .connect(ConnectOptions::new(url(&serving)).namespaces(&["/good"]))
+        .unwrap();
     assert_eq!(client.namespaces(), ["/good"]);
-    assert_eq!(client.of("good").call::<String>("echo", "x", SOON).unwrap(), "x");
+    assert_eq!(
+        client.of("good").call::<String>("echo", "x", SOON).unwrap(),
+        "x"
+    );
     assert!(matches!(client.emit("echo", "x"), Err(Error::BadNamespace(name)) if name == "/"));
 }
 
@@ -214,9 +240,13 @@ fn a_connect_handler_finds_the_client_connected_and_may_call() {
         let (sender, next) = record();
         client.on_connect(move |client: &Client| {
             let answer: i64 = client.call("double", 21, SOON).unwrap();
-            sender.send(format!("{} {answer}", client.connected())).unwrap();
+            sender
+                .send(format!("{} {answer}", client.connected()))
+                .unwrap();
         });
-        client.connect(ConnectOptions::new(url(&serving)).transports(transports)).unwrap();
+        client
+            .connect(ConnectOptions::new(url(&serving)).transports(transports))
+            .unwrap();
         assert_eq!(next(), "true 42");
     }
 }
@@ -225,7 +255,8 @@ fn a_connect_handler_finds_the_client_connected_and_may_call() {
 fn a_disconnect_by_the_server_is_final_and_never_lost() {
     let io = Server::new();
     io.on_connect(|socket: &Socket| socket.disconnect());
-    io.of("/stays").on("leave", |socket: &Socket| socket.disconnect());
+    io.of("/stays")
+        .on("leave", |socket: &Socket| socket.disconnect());
     let serving = serve(&io);
     for transports in TRANSPORTS {
         let client = quick();
@@ -237,7 +268,9 @@ fn a_disconnect_by_the_server_is_final_and_never_lost() {
         client.wait();
         assert!(!client.connected());
         // Another namespace keeps the connection.
-        client.connect(options.namespaces(&["/", "/stays"])).unwrap();
+        client
+            .connect(options.namespaces(&["/", "/stays"]))
+            .unwrap();
         assert_eq!(next(), "server disconnect");
         eventually("one namespace", || client.namespaces() == ["/stays"]);
         client.of("/stays").emit("leave", ()).unwrap();
@@ -251,7 +284,9 @@ fn a_disconnect_by_the_client_flushes_and_both_sides_know_it() {
     let io = Server::new();
     let (sender, next) = record();
     let sent = sender.clone();
-    io.on("number", move |number: i64| sent.send(number.to_string()).unwrap());
+    io.on("number", move |number: i64| {
+        sent.send(number.to_string()).unwrap()
+    });
     let sent = sender.clone();
     io.on_disconnect(move |_: &Socket, reason| sent.send(format!("server: {reason}")).unwrap());
     let serving = serve(&io);
@@ -261,7 +296,9 @@ fn a_disconnect_by_the_client_flushes_and_both_sides_know_it() {
         let (own, at_client) = record();
         drop(sent);
         client.on_disconnect(move |_: &Client, reason| own.send(reason.to_string()).unwrap());
-        client.connect(ConnectOptions::new(url(&serving)).transports(transports)).unwrap();
+        client
+            .connect(ConnectOptions::new(url(&serving)).transports(transports))
+            .unwrap();
         for number in 0..50 {
             client.emit("number", number).unwrap();
         }
@@ -304,7 +341,9 @@ fn a_client_comes_back_after_its_server_has() {
         client.on_connect(move |_: &Client| sent.send("connect".into()).unwrap());
         let sent = sender.clone();
         client.on_disconnect(move |_: &Client, reason| sent.send(reason.to_string()).unwrap());
-        client.on_connect_error(move |_: &Client, _: &ConnectError| sender.send("error".into()).unwrap());
+        client.on_connect_error(move |_: &Client, _: &ConnectError| {
+            sender.send("error".into()).unwrap()
+        });
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let options = ConnectOptions::new(format!("http://{address}"))
@@ -318,7 +357,10 @@ fn a_client_comes_back_after_its_server_has() {
         let first = client.sid();
         drop(serving);
         let lost = next();
-        assert!(lost == "transport close" || lost == "transport error", "{lost}");
+        assert!(
+            lost == "transport close" || lost == "transport error",
+            "{lost}"
+        );
         assert!(matches!(client.emit("echo", "x"), Err(Error::Disconnected)));
         assert_eq!(next(), "error");
         let serving = io.bind(&*address).unwrap();
@@ -358,11 +400,20 @@ fn attempts_are_used_up_and_that_is_told() {
     client.on_connect_error(move |_: &Client, _: &ConnectError| sent.send("error".into()).unwrap());
     client.on_reconnect_failed(move |_: &Client| sender.send("failed".into()).unwrap());
     let options = ConnectOptions::new(format!("http://{address}"));
-    assert!(matches!(client.connect(options.clone()), Err(Error::Connection(_))));
+    assert!(matches!(
+        client.connect(options.clone()),
+        Err(Error::Connection(_))
+    ));
     assert_eq!(next(), "error");
     // With `retry` the first attempt is followed by as many more.
-    assert!(matches!(client.connect(options.retry(true)), Err(Error::Connection(_))));
-    assert_eq!([next(), next(), next(), next()], ["error", "error", "error", "failed"]);
+    assert!(matches!(
+        client.connect(options.retry(true)),
+        Err(Error::Connection(_))
+    ));
+    assert_eq!(
+        [next(), next(), next(), next()],
+        ["error", "error", "error", "failed"]
+    );
 }
 
 #[test]
@@ -370,7 +421,8 @@ fn a_first_attempt_is_repeated_if_asked_for() {
     let address = free_address();
     let client = quick();
     let (sender, next) = record();
-    client.on_connect_error(move |_: &Client, _: &ConnectError| sender.send("error".into()).unwrap());
+    client
+        .on_connect_error(move |_: &Client, _: &ConnectError| sender.send("error".into()).unwrap());
     let trying = client.clone();
     let options = ConnectOptions::new(format!("http://{address}")).retry(true);
     let connecting = std::thread::spawn(move || trying.connect(options));
@@ -379,7 +431,10 @@ fn a_first_attempt_is_repeated_if_asked_for() {
     let _serving = io.bind(&*address).unwrap();
     connecting.join().unwrap().unwrap();
     assert!(client.connected());
-    assert!(matches!(client.connect("http://localhost"), Err(Error::Invalid(_))));
+    assert!(matches!(
+        client.connect("http://localhost"),
+        Err(Error::Invalid(_))
+    ));
 }
 
 #[test]
@@ -394,7 +449,10 @@ fn connecting_ends_when_the_client_disconnects() {
         let connecting = std::thread::spawn(move || trying.connect(options));
         let _stream = silent.accept().unwrap();
         client.disconnect();
-        assert!(matches!(connecting.join().unwrap(), Err(Error::Disconnected)));
+        assert!(matches!(
+            connecting.join().unwrap(),
+            Err(Error::Disconnected)
+        ));
     }
 }
 
@@ -405,7 +463,9 @@ fn what_is_larger_than_the_server_takes_is_an_error_at_the_call() {
     let serving = serve(&io);
     for transports in TRANSPORTS {
         let client = Client::new();
-        client.connect(ConnectOptions::new(url(&serving)).transports(transports)).unwrap();
+        client
+            .connect(ConnectOptions::new(url(&serving)).transports(transports))
+            .unwrap();
         let last = *transports.last().unwrap();
         eventually("the last transport", || client.transport() == Some(last));
         let Err(Error::Invalid(why)) = client.emit("echo", "x".repeat(1_000)) else {
@@ -438,9 +498,14 @@ fn an_offline_buffer_is_sent_in_order_once_there_is_a_connection() {
         client.emit("number", number).unwrap();
     }
     client
-        .emit_with_ack("late", (), Duration::from_millis(1), move |answer: Result<i64, Error>| {
-            expired.send(format!("expired {answer:?}")).unwrap();
-        })
+        .emit_with_ack(
+            "late",
+            (),
+            Duration::from_millis(1),
+            move |answer: Result<i64, Error>| {
+                expired.send(format!("expired {answer:?}")).unwrap();
+            },
+        )
         .unwrap();
     assert_eq!(next(), "expired Err(Timeout)");
     client
@@ -448,7 +513,10 @@ fn an_offline_buffer_is_sent_in_order_once_there_is_a_connection() {
             answered.send(format!("answered {answer:?}")).unwrap();
         })
         .unwrap();
-    assert!(matches!(client.emit("number", "x".repeat(10_000)), Err(Error::TooMuch(_))));
+    assert!(matches!(
+        client.emit("number", "x".repeat(10_000)),
+        Err(Error::TooMuch(_))
+    ));
     let io = Server::new();
     let sent = sender.clone();
     io.on("number", move |number: i64| {
@@ -489,20 +557,33 @@ fn every_callback_is_called_once() {
     let callback = |what: &'static str| {
         let sender = sender.clone();
         move |answer: Result<i64, Error>| {
-            sender.send(format!("{what} {}", answer.map_or_else(|it| it.to_string(), |it| it.to_string()))).unwrap();
+            sender
+                .send(format!(
+                    "{what} {}",
+                    answer.map_or_else(|it| it.to_string(), |it| it.to_string())
+                ))
+                .unwrap();
         }
     };
     for number in 0..10 {
-        client.emit_with_ack("echo", number, SOON, callback("echo")).unwrap();
+        client
+            .emit_with_ack("echo", number, SOON, callback("echo"))
+            .unwrap();
     }
     for number in 0..10 {
         assert_eq!(next(), format!("echo {number}"));
     }
-    client.emit_with_ack("echo", "text", SOON, callback("echo")).unwrap();
+    client
+        .emit_with_ack("echo", "text", SOON, callback("echo"))
+        .unwrap();
     assert!(next().starts_with("echo the answer is not of the wanted type"));
-    client.emit_with_ack("never", (), Duration::from_millis(10), callback("never")).unwrap();
+    client
+        .emit_with_ack("never", (), Duration::from_millis(10), callback("never"))
+        .unwrap();
     assert_eq!(next(), "never the answer did not come in time");
-    client.emit_with_ack("never", (), SOON, callback("never")).unwrap();
+    client
+        .emit_with_ack("never", (), SOON, callback("never"))
+        .unwrap();
     let calling = client.clone();
     let call = std::thread::spawn(move || calling.call::<i64>("never", (), SOON));
     // Both are on their way.
@@ -525,7 +606,9 @@ fn events_find_their_handlers_as_on_a_server() {
         }
 
         fn on_connect(&self, client: &Client) {
-            self.0.send(format!("connected {}", client.namespace())).unwrap();
+            self.0
+                .send(format!("connected {}", client.namespace()))
+                .unwrap();
         }
 
         fn on_disconnect(&self, _: &Client, reason: Reason) {
@@ -544,9 +627,13 @@ fn events_find_their_handlers_as_on_a_server() {
     let client = Client::new();
     let (sender, next) = record();
     client.of("/chat").register(Chat(sender));
-    client.of("/chat").on("both", |text: String| format!("function {text}"));
+    client
+        .of("/chat")
+        .on("both", |text: String| format!("function {text}"));
     client.on("known", || "known");
-    client.on("raw", |event: &Event| format!("{} {}", event.name(), event.namespace()));
+    client.on("raw", |event: &Event| {
+        format!("{} {}", event.name(), event.namespace())
+    });
     client.of("*").on("known", || "any namespace");
     let options = ConnectOptions::new(url(&serving)).namespaces(&["/", "/chat", "/other"]);
     client.connect(options).unwrap();

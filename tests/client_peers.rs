@@ -49,7 +49,11 @@ impl Peer {
                 node("socketio_server.js", &args)?
             }
             Kind::Threading | Kind::Asgi => {
-                let mode = if kind == Kind::Asgi { "asgi" } else { "threading" };
+                let mode = if kind == Kind::Asgi {
+                    "asgi"
+                } else {
+                    "threading"
+                };
                 let (interval, timeout) = (seconds(ping.0), seconds(ping.1));
                 python("socketio_server.py", &[mode, &port, &interval, &timeout])?
             }
@@ -62,7 +66,11 @@ impl Peer {
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("a line");
-        let port = line.trim().rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = line
+            .trim()
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
         Some(Peer {
             child,
             port: port.expect("a port"),
@@ -137,7 +145,9 @@ fn everything_goes_both_ways() {
         }
         let token: BTreeMap<String, String> = client.call("auth", (), SOON).unwrap();
         assert_eq!(token["token"], "x");
-        client.emit("back", ("one", Binary(vec![1, 2, 3].into()))).unwrap();
+        client
+            .emit("back", ("one", Binary(vec![1, 2, 3].into())))
+            .unwrap();
         let args = got.recv_timeout(SOON).unwrap();
         assert_eq!(args[0].as_str(), Some("one"));
         assert_eq!(args[1].as_bytes().map(|bytes| bytes.len()), Some(3));
@@ -178,9 +188,11 @@ fn a_refusal_comes_with_its_data_and_one_of_several_refuses_all() {
     each(|_, server, transports| {
         let client = Client::new();
         let (sender, refusals) = crossbeam_channel::unbounded();
-        client.of("/refused").on_connect_error(move |_: &Client, error: &ConnectError| {
-            sender.send(error.clone()).unwrap();
-        });
+        client
+            .of("/refused")
+            .on_connect_error(move |_: &Client, error: &ConnectError| {
+                sender.send(error.clone()).unwrap();
+            });
         let options = ConnectOptions::new(server.url()).transports(transports);
         let options = options.wait_timeout(SOON);
         let Err(Error::Connection(error)) = client.connect(options.clone()) else {
@@ -207,7 +219,9 @@ fn both_sides_may_end_a_connection() {
     each(|_, server, transports| {
         let client = quick();
         let (sender, reasons) = crossbeam_channel::unbounded();
-        client.on_disconnect(move |_: &Client, reason| { let _ = sender.send(reason); });
+        client.on_disconnect(move |_: &Client, reason| {
+            let _ = sender.send(reason);
+        });
         let options = ConnectOptions::new(server.url()).transports(transports);
         let options = options.wait_timeout(SOON);
         client.connect(options.clone()).unwrap();
@@ -222,7 +236,10 @@ fn both_sides_may_end_a_connection() {
         eventually("the reason at the server", || {
             let reason: Option<String> = other.call("reason", (), SOON).unwrap();
             // The words of JavaScript, and of python.
-            matches!(reason.as_deref(), Some("client namespace disconnect" | "client disconnect"))
+            matches!(
+                reason.as_deref(),
+                Some("client namespace disconnect" | "client disconnect")
+            )
         });
     });
 }
@@ -238,7 +255,9 @@ fn a_client_survives_what_happens_to_its_server() {
             let port = server.port;
             let client = quick();
             let (sender, reasons) = crossbeam_channel::unbounded();
-            client.on_disconnect(move |_: &Client, reason| { let _ = sender.send(reason); });
+            client.on_disconnect(move |_: &Client, reason| {
+                let _ = sender.send(reason);
+            });
             let options = ConnectOptions::new(server.url()).transports(transports);
             client.connect(options.wait_timeout(SOON)).unwrap();
             eventually_on(&client, transports);
@@ -263,7 +282,9 @@ fn a_server_that_says_nothing_more_is_noticed_by_its_missing_ping() {
             println!("{kind:?} {transports:?}");
             let client = quick();
             let (sender, reasons) = crossbeam_channel::unbounded();
-            client.on_disconnect(move |_: &Client, reason| { let _ = sender.send(reason); });
+            client.on_disconnect(move |_: &Client, reason| {
+                let _ = sender.send(reason);
+            });
             let options = ConnectOptions::new(server.url()).transports(transports);
             client.connect(options.wait_timeout(SOON)).unwrap();
             eventually_on(&client, transports);
@@ -290,7 +311,8 @@ mod tls {
 
     impl Authority {
         fn new(name: &str) -> Authority {
-            let folder = std::env::temp_dir().join(format!("socketio-{name}-{}", std::process::id()));
+            let folder =
+                std::env::temp_dir().join(format!("socketio-{name}-{}", std::process::id()));
             std::fs::create_dir_all(&folder).unwrap();
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -363,7 +385,13 @@ mod tls {
             let shown = trusting().certificate_files(&own, &own_key).unwrap();
             assert_eq!(connect(&strict, "localhost", shown).unwrap(), 7);
         }
-        assert!(matches!(ClientTls::new().ca_pem(b"nothing"), Err(Error::Tls(_))));
-        assert!(matches!(ClientTls::new().ca_file("/nowhere"), Err(Error::Io(_))));
+        assert!(matches!(
+            ClientTls::new().ca_pem(b"nothing"),
+            Err(Error::Tls(_))
+        ));
+        assert!(matches!(
+            ClientTls::new().ca_file("/nowhere"),
+            Err(Error::Io(_))
+        ));
     }
 }

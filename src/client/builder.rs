@@ -1,7 +1,7 @@
 //! The options of a client.
 
-use super::{Client, Sink};
 use super::reconnect::Reconnection;
+use super::{Client, Sink};
 use crate::engineio::client::{Network, network_options};
 use crate::limits::bounded;
 use std::sync::Arc;

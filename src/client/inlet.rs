@@ -58,7 +58,11 @@ impl Inlet {
         log::info!(target: "socketio", "not connected: {error}");
         state.session = None;
         state.failure = Some(error);
-        let delay = if state.persists { state.backoff.next(random()) } else { None };
+        let delay = if state.persists {
+            state.backoff.next(random())
+        } else {
+            None
+        };
         match delay {
             Some(delay) => {
                 log::debug!(target: "socketio", "trying again in {delay:?}");
@@ -431,7 +435,10 @@ impl Caller for Inlet {
 }
 
 fn new_link(shared: &Shared) -> Link {
-    Link::new(Arc::new(Limits::default()), shared.config.network.max_message)
+    Link::new(
+        Arc::new(Limits::default()),
+        shared.config.network.max_message,
+    )
 }
 
 /// Whether a connection that ended so is worth another one.

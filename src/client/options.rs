@@ -115,10 +115,7 @@ impl ConnectOptions {
 
     /// Lets a function give `auth`, anew at every attempt.
     #[must_use]
-    pub fn auth_with<T: Serialize>(
-        mut self,
-        auth: impl Fn() -> T + Send + Sync + 'static,
-    ) -> Self {
+    pub fn auth_with<T: Serialize>(mut self, auth: impl Fn() -> T + Send + Sync + 'static) -> Self {
         self.auth = Source::Function(Arc::new(move || encode(&auth())));
         self
     }

@@ -47,7 +47,10 @@ impl Backoff {
     /// and below 1.
     pub(super) fn next(&mut self, random: f64) -> Option<Duration> {
         let config = &self.config;
-        if config.attempts.is_some_and(|attempts| self.tried >= attempts) {
+        if config
+            .attempts
+            .is_some_and(|attempts| self.tried >= attempts)
+        {
             return None;
         }
         let doubled = 2u32.checked_pow(self.tried).unwrap_or(u32::MAX);
@@ -72,16 +75,34 @@ mod tests {
     fn delays_double_up_to_the_maximum_and_vary_by_a_part_of_themselves() {
         let config = Reconnection::default();
         let expected = |delays: [u128; 5]| delays.map(Some).to_vec();
-        assert_eq!(delays(config, 0.5, 5), expected([1000, 2000, 4000, 5000, 5000]));
-        assert_eq!(delays(config, 0.0, 5), expected([500, 1000, 2000, 2500, 2500]));
-        assert_eq!(delays(config, 1.0, 5), expected([1500, 3000, 6000, 7500, 7500]));
-        let exact = Reconnection { randomization: 0.0, ..config };
-        assert_eq!(delays(exact, 0.9, 5), expected([1000, 2000, 4000, 5000, 5000]));
+        assert_eq!(
+            delays(config, 0.5, 5),
+            expected([1000, 2000, 4000, 5000, 5000])
+        );
+        assert_eq!(
+            delays(config, 0.0, 5),
+            expected([500, 1000, 2000, 2500, 2500])
+        );
+        assert_eq!(
+            delays(config, 1.0, 5),
+            expected([1500, 3000, 6000, 7500, 7500])
+        );
+        let exact = Reconnection {
+            randomization: 0.0,
+            ..config
+        };
+        assert_eq!(
+            delays(exact, 0.9, 5),
+            expected([1000, 2000, 4000, 5000, 5000])
+        );
     }
 
     #[test]
     fn attempts_are_used_up_and_come_back_with_the_server() {
-        let config = Reconnection { attempts: Some(2), ..Reconnection::default() };
+        let config = Reconnection {
+            attempts: Some(2),
+            ..Reconnection::default()
+        };
         let mut backoff = Backoff::new(config);
         assert!(backoff.next(0.5).is_some() && backoff.next(0.5).is_some());
         assert_eq!(backoff.next(0.5), None);

@@ -120,8 +120,7 @@ impl Shared {
             let (attempt, options, shared) = (state.attempt, Arc::clone(options), Arc::clone(self));
             let prepare: Prepare = Box::new(move || {
                 let auth = options.get_auth().map_err(ConnectError::new)?;
-                let target =
-                    Target::new(&options.get_url(), &options.path, options.get_headers())?;
+                let target = Target::new(&options.get_url(), &options.path, options.get_headers())?;
                 let mut state = shared.state.lock();
                 if state.attempt == attempt {
                     state.auth = auth;
@@ -167,7 +166,13 @@ impl Shared {
         let joined = match state.route(namespace, self.config.offline_buffer)? {
             Route::Now(joined) => joined,
             Route::Later => {
-                self.hold(&mut state, namespace, event, data, waiting.map(|it| (id, it)))?;
+                self.hold(
+                    &mut state,
+                    namespace,
+                    event,
+                    data,
+                    waiting.map(|it| (id, it)),
+                )?;
                 return Ok(id);
             }
         };
@@ -185,7 +190,9 @@ impl Shared {
         });
         match sent {
             // Who waits has been told so, by the end of the connection.
-            Err(Error::Disconnected) if sent_id.is_some() && joined.acks.take(id).is_none() => Ok(id),
+            Err(Error::Disconnected) if sent_id.is_some() && joined.acks.take(id).is_none() => {
+                Ok(id)
+            }
             Err(error) => {
                 joined.acks.take(id);
                 Err(error)
@@ -212,9 +219,16 @@ impl Shared {
             largest,
         };
         // Its acknowledgement may expire before there is a connection.
-        let line = if id.is_some() { Some(self.line()?) } else { None };
+        let line = if id.is_some() {
+            Some(self.line()?)
+        } else {
+            None
+        };
         if let Some((id, waiting)) = waiting {
-            let deadline = state.held.acks.insert(id, waiting, self.config.pending_acks)?;
+            let deadline = state
+                .held
+                .acks
+                .insert(id, waiting, self.config.pending_acks)?;
             if let (Some(deadline), Some(line)) = (deadline, line) {
                 line.wake_at(deadline);
             }
@@ -244,7 +258,9 @@ impl Shared {
     /// Nobody waits for this acknowledgement any more.
     pub(super) fn forget_ack(&self, namespace: &str, id: u64) {
         let state = self.state.lock();
-        let forgotten = state.joined(namespace).and_then(|joined| joined.acks.take(id));
+        let forgotten = state
+            .joined(namespace)
+            .and_then(|joined| joined.acks.take(id));
         let held = state.held.acks.take(id);
         drop(state);
         drop((forgotten, held));
@@ -412,7 +428,9 @@ fn check_size(
     if joined.session.transport() == Transport::Polling && !joined.session.is_upgrading() {
         let attachments = data.attachments.iter().map(|bytes| bytes.len());
         // As base64, behind the letter b.
-        let base64 = attachments.max().map_or(0, |length| length.div_ceil(3) * 4 + 1);
+        let base64 = attachments
+            .max()
+            .map_or(0, |length| length.div_ceil(3) * 4 + 1);
         if base64 > max_payload {
             return too_large(base64, " as base64");
         }

@@ -97,7 +97,9 @@ impl State {
     }
 
     pub(super) fn space(&mut self, namespace: &str) -> Option<&mut Space> {
-        self.spaces.iter_mut().find(|space| &*space.name == namespace)
+        self.spaces
+            .iter_mut()
+            .find(|space| &*space.name == namespace)
     }
 
     pub(super) fn joined(&self, namespace: &str) -> Option<&Arc<Joined>> {
@@ -125,7 +127,10 @@ impl State {
 
     /// Whether the server has answered for all namespaces.
     pub(super) fn is_resolved(&self) -> bool {
-        !self.spaces.iter().any(|space| matches!(space.step, Step::Pending))
+        !self
+            .spaces
+            .iter()
+            .any(|space| matches!(space.step, Step::Pending))
     }
 
     /// Why the attempt has failed, if a namespace could not be connected.

@@ -1,6 +1,6 @@
 //! Acknowledgements that are awaited.
 
-use super::args::{Args, FromArgs, Mismatch, Nth, decode};
+use super::args::{Args, decode, decode_data};
 use crate::error::Error;
 use crate::workers::{Inbox, Turn};
 use bytes::Bytes;
@@ -31,38 +31,12 @@ impl Answer {
 
     /// No value is null, one is itself, several are a tuple or a list.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let fail = |Mismatch { why, .. }| Error::Decode(why);
-        let Count(count) = decode(&self.json, 0, &[]).map_err(fail)?;
-        if count > 1 {
-            let whole = format!("[{}]", self.json);
-            return decode::<Nth<T>>(&whole, 0, &self.attachments)
-                .map(|it| it.0)
-                .map_err(fail);
-        }
-        decode::<Nth<T>>(&self.json, 0, &self.attachments)
-            .map(|it| it.0)
-            .map_err(fail)
+        decode_data(&self.json, 0, &self.attachments)
     }
 
     /// All values.
     pub fn args(&self) -> Args {
         decode(&self.json, 0, &self.attachments).unwrap_or_default()
-    }
-}
-
-/// How many items there are.
-struct Count(usize);
-
-impl FromArgs for Count {
-    fn from_args<'de, A: serde::de::SeqAccess<'de>>(
-        items: &mut A,
-        _: &mut usize,
-    ) -> Result<Self, A::Error> {
-        let mut count = 0;
-        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {
-            count += 1;
-        }
-        Ok(Count(count))
     }
 }
 

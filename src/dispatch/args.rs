@@ -4,6 +4,7 @@ use super::binary;
 use super::value::Value;
 use crate::error::Error;
 use bytes::Bytes;
+use serde::de::value::SeqAccessDeserializer;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
 use serde::ser::{
     Impossible, SerializeMap, SerializeSeq, SerializeStruct, SerializeTuple, SerializeTupleStruct,
@@ -109,6 +110,36 @@ pub(crate) fn decode<T: FromArgs>(
         argument: at,
         why: error.to_string(),
     })
+}
+
+/// Decodes all items of a JSON array but the first few as one value: none is null, one is itself,
+/// several are a tuple or a list.
+pub(crate) fn decode_data<T: DeserializeOwned>(
+    json: &str,
+    skip: usize,
+    attachments: &[Bytes],
+) -> Result<T, Error> {
+    let fail = |Mismatch { why, .. }| Error::Decode(why);
+    let Count(count) = decode(json, skip, &[]).map_err(fail)?;
+    if count <= 1 {
+        let Nth(value) = decode(json, skip, attachments).map_err(fail)?;
+        return Ok(value);
+    }
+    let Rest(value) = decode(json, skip, attachments).map_err(fail)?;
+    Ok(value)
+}
+
+/// How many items there are.
+struct Count(usize);
+
+impl FromArgs for Count {
+    fn from_args<'de, A: SeqAccess<'de>>(items: &mut A, _: &mut usize) -> Result<Self, A::Error> {
+        let mut count = 0;
+        while items.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok(Count(count))
+    }
 }
 
 /// Why arguments are not of the wanted types.
@@ -227,6 +258,15 @@ pub(crate) fn decode_nth<T: DeserializeOwned>(
 impl<T: DeserializeOwned> FromArgs for Nth<T> {
     fn from_args<'de, A: SeqAccess<'de>>(items: &mut A, at: &mut usize) -> Result<Self, A::Error> {
         next_arg(items, at).map(Nth)
+    }
+}
+
+/// All arguments that are left, as a tuple or a list.
+struct Rest<T>(T);
+
+impl<T: DeserializeOwned> FromArgs for Rest<T> {
+    fn from_args<'de, A: SeqAccess<'de>>(items: &mut A, _: &mut usize) -> Result<Self, A::Error> {
+        T::deserialize(SeqAccessDeserializer::new(items)).map(Rest)
     }
 }
 

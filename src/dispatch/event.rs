@@ -1,6 +1,6 @@
 //! An event as it came, and the way to answer it.
 
-use super::args::{Args, Encoded, Mismatch, decode, decode_nth};
+use super::args::{Args, Encoded, Mismatch, decode, decode_data, decode_nth};
 use crate::error::Error;
 use bytes::Bytes;
 use serde::Serialize;
@@ -101,6 +101,14 @@ impl Event {
     pub fn arg<T: DeserializeOwned>(&self, index: usize) -> Result<T, Error> {
         decode_nth(&self.json, index + 1, &self.attachments)
             .map_err(|Mismatch { why, .. }| Error::Decode(format!("argument {}: {why}", index + 1)))
+    }
+
+    /// All arguments as one value: none is null, one is itself, several are a tuple.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if they are not of that type.
+    pub fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        decode_data(&self.json, 1, &self.attachments)
     }
 
     /// Whether the sender waits for an acknowledgement.
