@@ -53,7 +53,7 @@ fn both_sides_learn_why_a_session_ended() {
         let client = Client::builder().transports(&[transport]).build();
         let on_client = sender.clone();
         client.on_disconnect(move |_: &Client, reason| on_client.send(("client", reason)).unwrap());
-        let mut both = || {
+        let both = || {
             let mut both = [reasons.recv().unwrap(), reasons.recv().unwrap()];
             both.sort_unstable_by_key(|(side, _)| *side);
             both

@@ -69,11 +69,10 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
                 return Ok(true);
             }
         }
-        for service in sets.filter_map(|set| set.service.as_ref()) {
-            service.event(incoming, answer)?;
-            return Ok(true);
+        match sets.clone().find_map(|set| set.service.as_ref()) {
+            Some(service) => service.event(incoming, answer).map(|()| true),
+            None => Ok(false),
         }
-        Ok(false)
     }
 }
 
