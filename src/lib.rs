@@ -1,7 +1,7 @@
 //! Socket.IO for programs made of threads.
 //!
-//! Servers without an async runtime: handlers are plain closures that may block, and `call` returns
-//! the answer.
+//! Servers and clients without an async runtime: handlers are plain closures that may block, and
+//! `call` returns the answer.
 //!
 //! ```no_run
 //! use socketio::{Server, Socket};
@@ -13,6 +13,9 @@
 //! io.run("127.0.0.1:5000")?;
 //! # Ok::<(), socketio::Error>(())
 //! ```
+//!
+//! [`Server`] is a server, [`App`] a port with more on it; [`Client`] is a client that stays
+//! connected, [`SimpleClient`] one for scripts.
 #![forbid(unsafe_code)]
 
 mod app;

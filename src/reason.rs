@@ -8,12 +8,14 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The client said so: a DISCONNECT packet or an Engine.IO close packet.
+    /// The client said so: a DISCONNECT packet or an Engine.IO close packet. On a client, its own
+    /// `disconnect`.
     ClientDisconnect,
     /// The server decided it: `disconnect`, a shutdown, a namespace that was never joined in time,
-    /// a protocol error, more unhandled events than the limits allow.
+    /// a protocol error, more unhandled events than the limits allow. On a client, only what it was
+    /// told.
     ServerDisconnect,
-    /// The client did not answer a ping in time.
+    /// The client did not answer a ping in time; on a client, no ping came in time.
     PingTimeout,
     /// The connection went away.
     TransportClose,

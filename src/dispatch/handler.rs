@@ -12,7 +12,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A function that handles an event: `Fn([&Socket | &Event,] A, B, ..) -> R`.
+/// A function that handles an event: `Fn([&Socket | &Event,] A, B, ..) -> R`; on a client `&Client`
+/// stands in the place of `&Socket`.
 ///
 /// Up to eight arguments, of any types that serde can decode; what it returns is the
 /// acknowledgement. You never implement this trait: closures and functions do.
@@ -20,11 +21,11 @@ use std::sync::Arc;
 /// - Every parameter of a closure needs its type, and the first one its `&`.
 /// - A missing argument decodes as null, so `Option` takes it; surplus ones are ignored.
 /// - An argument that does not decode is logged; the handler does not run, nothing is acknowledged.
-/// - With `&Event` alone, or behind `&Socket`, it gets the event as it came.
+/// - With `&Event` alone, or behind `&Socket` or `&Client`, it gets the event as it came.
 #[diagnostic::on_unimplemented(
     message = "this function cannot handle an event",
     label = "not a handler",
-    note = "a handler is `Fn([&Socket | &Event | &Socket, &Event] A, B, ..) -> R` with at most eight arguments, and not async",
+    note = "a handler is `Fn([&Socket | &Event | &Socket, &Event] A, B, ..) -> R`, with `&Client` for `&Socket` on a client, at most eight arguments, and not async",
     note = "write the type of every parameter: `&Socket` with its `&`, and for arguments owned types that are `Deserialize`, such as `String`",
     note = "it is called from several threads: it may not change what it captures (use a `Mutex` or an atomic), and that must be `Send + Sync`"
 )]
@@ -36,10 +37,10 @@ pub trait Handler<P, Shape>: Send + Sync + 'static {
     fn call(&self, incoming: &Incoming<P>) -> Result<Self::Output, HandlerError>;
 }
 
-/// What may be a handler's first parameter: `Socket` on a server, and `Event`.
+/// What may be a handler's first parameter: `Socket` on a server, `Client` on a client, and `Event`.
 #[diagnostic::on_unimplemented(
     message = "`&{Self}` cannot be the first parameter of a handler on this side",
-    note = "it can be `&Socket` or `&Event`"
+    note = "it can be `&Socket` on a server, `&Client` on a client, and `&Event` on both"
 )]
 pub trait Context<P> {
     #[doc(hidden)]
