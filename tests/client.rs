@@ -688,6 +688,55 @@ fn handlers_run_in_order_and_may_block_and_call() {
 }
 
 #[test]
+fn posts_hold_no_more_than_the_server_takes() {
+    let io = Server::builder().max_http_buffer_size(1_000).build();
+    let (sender, numbers) = unbounded();
+    io.on("number", move |number: usize, _: String| {
+        let _ = sender.send(number);
+    });
+    let serving = serve(&io);
+    let client = Client::new();
+    let options = ConnectOptions::new(url(&serving)).transports(&[Transport::Polling]);
+    client.connect(options).unwrap();
+    for number in 0..200 {
+        let text = "x".repeat(number * 4);
+        client.emit("number", (number, text)).unwrap();
+    }
+    for number in 0..200 {
+        assert_eq!(numbers.recv_timeout(SOON), Ok(number));
+    }
+}
+
+#[test]
+fn events_that_nobody_handles_in_time_end_the_connection_and_not_the_memory() {
+    let io = Server::new();
+    io.on("flood", |socket: &Socket| {
+        for _ in 0..1_000 {
+            let _ = socket.emit("event", "x".repeat(1_000));
+        }
+    });
+    let serving = serve(&io);
+    let client = Client::builder()
+        .max_backlog(10_000)
+        .reconnection_delay(Duration::from_millis(20))
+        .build();
+    let (sender, next) = record();
+    let sent = sender.clone();
+    client.on_connect(move |_: &Client| sent.send("connected".into()).unwrap());
+    client.on_disconnect(move |_: &Client, reason| sender.send(reason.to_string()).unwrap());
+    let (gate, wait) = unbounded::<()>();
+    client.on("event", move |_: String| {
+        let _ = wait.recv();
+    });
+    client.connect(url(&serving)).unwrap();
+    assert_eq!(next(), "connected");
+    client.emit("flood", ()).unwrap();
+    eventually("the end", || !client.connected());
+    drop(gate);
+    assert_eq!([next(), next()], ["transport error", "connected"]);
+}
+
+#[test]
 fn a_namespace_that_is_not_answered_for_in_time_is_an_error() {
     let io = Server::new();
     io.on_connect(|_: &Socket| std::thread::sleep(Duration::from_millis(300)));

@@ -464,7 +464,17 @@ fn what_a_hostile_server_sends_ends_the_connection_and_nothing_else() {
 fn a_function_that_gives_the_url_occupies_no_handler_and_may_panic() {
     let (_io, serving) = echo();
     let address = url(&serving);
-    let client = SimpleClient::connect(ConnectOptions::with_url(move || address.clone())).unwrap();
+    let options = ConnectOptions::with_url(move || {
+        let thread = std::thread::current();
+        assert!(
+            thread
+                .name()
+                .unwrap_or_default()
+                .starts_with("socketio-errand")
+        );
+        address.clone()
+    });
+    let client = SimpleClient::connect(options).unwrap();
     assert_eq!(client.call::<i64>("echo", 1, SOON).unwrap(), 1);
     let panicking = ConnectOptions::with_url(|| panic!("on purpose"));
     let Err(Error::Connection(error)) = SimpleClient::connect(panicking) else {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PATIENCE, eventually, node, python};
+use common::{Example, PATIENCE, eventually, node, python};
 use socketio::engineio::Transport;
 use socketio::{
     Binary, Bytes, Client, ConnectError, ConnectOptions, Error, Event, Reason, SimpleClient,
@@ -153,6 +153,11 @@ fn everything_goes_both_ways() {
         assert_eq!(args[1].as_bytes().map(|bytes| bytes.len()), Some(3));
         if kind == Kind::Node {
             assert_eq!(client.call::<i64>("ask", (), SOON).unwrap(), 5);
+        } else {
+            client.emit("ask", ()).unwrap();
+            eventually("the server's answer", || {
+                client.call::<Option<i64>>("answer", (), SOON).unwrap() == Some(5)
+            });
         }
         eventually_on(&client, transports);
         assert_eq!(client.call::<i64>("echo", 8, SOON).unwrap(), 8);
@@ -293,6 +298,44 @@ fn a_server_that_says_nothing_more_is_noticed_by_its_missing_ping() {
             server.signal("-CONT");
             eventually("the reconnection", || client.connected());
         }
+    }
+}
+
+#[test]
+fn our_own_server_may_pause_or_die_as_well() {
+    for transports in TRANSPORTS {
+        let ping = ["--ping-interval", "300", "--ping-timeout", "300"];
+        let server = Example::start("socketio_echo", 0, &ping);
+        let port = server.port;
+        let client = quick();
+        let (sender, reasons) = crossbeam_channel::unbounded();
+        client.on_disconnect(move |_: &Client, reason| {
+            let _ = sender.send(reason);
+        });
+        let options = ConnectOptions::new(server.url()).transports(transports);
+        client.connect(options.wait_timeout(SOON)).unwrap();
+        eventually_on(&client, transports);
+        let signal = |signal: &str| {
+            let pid = server.pid().to_string();
+            assert!(
+                Command::new("kill")
+                    .args([signal, &pid])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        };
+        signal("-STOP");
+        assert_eq!(reasons.recv_timeout(PATIENCE), Ok(Reason::PingTimeout));
+        signal("-CONT");
+        eventually("the reconnection", || client.connected());
+        server.kill();
+        let reason = reasons.recv_timeout(PATIENCE).unwrap();
+        let lost = [Reason::TransportClose, Reason::TransportError];
+        assert!(lost.contains(&reason), "{reason}");
+        let _server = Example::start("socketio_echo", port, &[]);
+        eventually("the second reconnection", || client.connected());
+        assert_eq!(client.call::<i64>("message-with-ack", 7, SOON).unwrap(), 7);
     }
 }
 

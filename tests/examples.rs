@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Example, PATIENCE, example_path, serve, url};
-use socketio::Server;
+use socketio::{Reason, Server, Socket};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -76,6 +76,25 @@ fn two_terminals_chat() {
     assert!(String::from_utf8_lossy(&taken.stderr).contains("Ada is taken in garden"));
     bob.end();
     ada.end();
+}
+
+#[test]
+fn an_interrupt_disconnects_a_client_that_wants_it_before_the_process_ends() {
+    let io = Server::new();
+    io.on("echo", || ());
+    let (sender, reasons) = mpsc::channel();
+    io.on_disconnect(move |_: &Socket, reason| sender.send(reason).expect("the test waits"));
+    let serving = serve(&io);
+    for transport in ["polling", "websocket"] {
+        let mut latency = Terminal::start("latency", &[&url(&serving), transport]);
+        latency.line();
+        let pid = latency.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &pid]).status();
+        assert!(sent.expect("kill runs").success());
+        assert_eq!(reasons.recv_timeout(PATIENCE), Ok(Reason::ClientDisconnect));
+        let status = latency.child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(130));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::relay::Relay;
 use common::{example_path, serve, url};
 use socketio::{App, Binary, Event, Refused, Server, Socket, Tls, Value};
 use std::process::{Command, Output, Stdio};
@@ -153,6 +154,43 @@ fn the_exit_status_says_what_went_wrong() {
     }
     let (status, printed, _) = outcome(&["--help"]);
     assert!(status == Some(0) && printed.contains("exit status"));
+}
+
+#[test]
+fn the_environment_may_name_a_proxy() {
+    let io = server();
+    let serving = serve(&io);
+    for transport in ["polling", "websocket"] {
+        let proxy = Relay::proxy();
+        let through = |variables: &[(&str, &str)]| {
+            let mut command = Command::new(example_path("sio"));
+            for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+                command.env_remove(name).env_remove(name.to_uppercase());
+            }
+            command.envs(variables.iter().copied());
+            let ended = command
+                .args(["-t", transport, &url(&serving), "call", "echo", "1"])
+                .output();
+            assert_eq!(ended.expect("it runs").stdout, b"{\"answer\":1}\n");
+            let connects = proxy
+                .heads()
+                .iter()
+                .filter(|it| it.starts_with("CONNECT"))
+                .count();
+            connects > 0
+        };
+        let address = format!("http://{}", proxy.address);
+        assert!(!through(&[]));
+        assert!(
+            !through(&[("https_proxy", &address)]),
+            "it is for other servers"
+        );
+        assert!(!through(&[
+            ("http_proxy", &address),
+            ("no_proxy", "127.0.0.1")
+        ]));
+        assert!(through(&[("HTTP_PROXY", &address)]));
+    }
 }
 
 #[test]

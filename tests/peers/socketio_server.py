@@ -25,7 +25,11 @@ if mode == "threading":
 else:
     io = socketio.AsyncServer(async_mode="asgi", async_handlers=False, **options)
 
-state = {"counted": {}, "reason": None, "auth": {}}
+state = {"counted": {}, "reason": None, "auth": {}, "answer": None}
+
+
+def answered(value):
+    state["answer"] = value
 
 
 def refuse(sid, environ, auth=None):
@@ -52,6 +56,7 @@ def both(namespace):
     io.on("number", number, namespace=namespace)
     io.on("counted", lambda sid: state["counted"][sid], namespace=namespace)
     io.on("reason", lambda sid: state["reason"], namespace=namespace)
+    io.on("answer", lambda sid: state["answer"], namespace=namespace)
     io.on("auth", lambda sid: state["auth"][sid], namespace=namespace)
     io.on("echo", lambda sid, *args: args if len(args) != 1 else args[0], namespace=namespace)
 
@@ -62,8 +67,8 @@ def serve_threads(namespace):
             io.emit("number", value, to=sid, namespace=namespace)
 
     def ask(sid):
-        # A call blocks the thread that reads from a polling client: it needs one of its own.
-        return io.call("sum", (2, 3), to=sid, namespace=namespace, timeout=5)
+        # A call would block the thread that reads its answer.
+        io.emit("sum", (2, 3), to=sid, namespace=namespace, callback=answered)
 
     io.on("back", lambda sid, *args: io.emit("back", args, to=sid, namespace=namespace), namespace=namespace)
     io.on("burst", burst, namespace=namespace)
@@ -82,7 +87,10 @@ def serve_tasks(namespace):
     async def leave(sid):
         await io.disconnect(sid, namespace=namespace)
 
-    for handler in (back, burst, leave):
+    async def ask(sid):
+        await io.emit("sum", (2, 3), to=sid, namespace=namespace, callback=answered)
+
+    for handler in (back, burst, leave, ask):
         io.on(handler.__name__, handler, namespace=namespace)
 
 
