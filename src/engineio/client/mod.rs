@@ -9,6 +9,7 @@ mod errands;
 mod network;
 mod polling;
 mod public;
+mod requests;
 mod runtime;
 mod target;
 #[cfg(feature = "tls")]

@@ -1,0 +1,368 @@
+//! What a client's sessions ask of the network, as errands, and what those bring back.
+
+use super::driver::{Driver, Order, Session, attempt_of, id_of};
+use super::network::Network;
+use super::polling::Polling;
+use super::target::Target;
+use super::{Attempt, Prepare, websocket};
+use crate::engineio::Transport;
+use crate::engineio::answers::take_payload;
+use crate::engineio::session::{Handle, PeerName};
+use crate::error::ConnectError;
+use crate::protocol::engineio::client::{Client, Config, Input, Via};
+use crate::protocol::engineio::payload;
+use crate::reactor::outbox::Outbox;
+use crate::reactor::websocket::Role;
+use crate::reactor::{Command, Dialled, Io, Mailbox};
+use crate::reason::Reason;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// What an errand has brought.
+pub(super) enum Brought {
+    /// The first answer of an attempt.
+    First(Result<First, ConnectError>),
+    Polled(Result<Vec<u8>, ConnectError>),
+    Posted(Result<(), ConnectError>),
+    WebSocket(Result<Dialled, ConnectError>),
+}
+
+/// The beginning of a session.
+pub(super) struct First {
+    route: Route,
+    way: Way,
+    upgrade: bool,
+}
+
+enum Way {
+    /// A payload that begins with the open packet.
+    Polling(Vec<u8>),
+    WebSocket(Dialled),
+}
+
+/// Where a session's requests go.
+#[derive(Clone)]
+pub(super) struct Route {
+    target: Arc<Target>,
+    pub(super) network: Arc<Network>,
+    /// None if it began over a WebSocket.
+    pub(super) polling: Option<Polling>,
+}
+
+impl Driver {
+    /// Begins an attempt.
+    pub(super) fn dial(&mut self, io: &mut Io<Order>, id: u32, attempt: u32, prepare: Prepare) {
+        let key = u64::from(attempt) << 32 | u64::from(id);
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
+        client.attempt = Some(key);
+        let letter = Letter::new(io, key);
+        let job = move || {
+            let first = catch_unwind(AssertUnwindSafe(|| begin(prepare)));
+            let first = first.unwrap_or_else(|_| {
+                Err(ConnectError::new(
+                    "the function that gives the URL, headers or auth panicked",
+                ))
+            });
+            letter.send(Brought::First(first));
+        };
+        if let Err(error) = self.errands.connect(job) {
+            self.on_first(io, key, Err(no_thread(&error)));
+        }
+    }
+
+    /// An attempt has come to its first answer, or failed.
+    pub(super) fn on_first(
+        &mut self,
+        io: &mut Io<Order>,
+        key: u64,
+        first: Result<First, ConnectError>,
+    ) {
+        let now = io.now();
+        let id = id_of(key);
+        let Some(client) = self
+            .clients
+            .get_mut(&id)
+            .filter(|it| it.attempt == Some(key))
+        else {
+            // It was given up; dropping what it has brought closes its connection.
+            return;
+        };
+        client.attempt = None;
+        let First {
+            route,
+            way,
+            upgrade,
+        } = match first {
+            Ok(first) => first,
+            Err(error) => {
+                client.caller.fail(now, attempt_of(key), error);
+                return self.schedule(io, id);
+            }
+        };
+        let polling = matches!(way, Way::Polling(_));
+        let config = Config {
+            polling,
+            upgrade,
+            timeout: route.network.request_timeout,
+        };
+        let transport = if polling {
+            Transport::Polling
+        } else {
+            Transport::WebSocket
+        };
+        let outbox = Arc::new(Outbox::detached(Role::Client, route.network.outbox_bytes));
+        let orders = self
+            .orders
+            .get_or_insert_with(|| Arc::new(io.mailbox().clone()));
+        let peer = PeerName::Host(route.target.authority().into());
+        let handle = Handle::new(key, transport, outbox, Arc::clone(orders), peer);
+        let max_message = route.network.max_message;
+        let before = client.session.replace(Session {
+            key,
+            machine: Client::new(now, config),
+            handle: Arc::new(handle),
+            route,
+            connection: None,
+            is_open: false,
+            is_draining: false,
+            failure: None,
+            max_payload: usize::MAX,
+        });
+        if let Some(before) = before {
+            before.end(io);
+        }
+        match way {
+            Way::Polling(body) => self.on_polled(io, key, Ok(body)),
+            Way::WebSocket(dialled) => {
+                let connection = io.adopt(dialled, key, max_message);
+                if let Some(session) = self.session(key) {
+                    session.connection = connection;
+                }
+                if connection.is_none() {
+                    let lost = Input::Lost(Via::WebSocket, Reason::TransportError);
+                    self.handle(io, key, lost);
+                }
+                self.schedule(io, id);
+            }
+        }
+    }
+
+    pub(super) fn on_polled(
+        &mut self,
+        io: &mut Io<Order>,
+        key: u64,
+        polled: Result<Vec<u8>, ConnectError>,
+    ) {
+        let body = match polled {
+            Ok(body) => body,
+            Err(error) => return self.on_failed_request(io, key, error),
+        };
+        for packet in payload::decode(&body) {
+            match packet {
+                Ok(packet) => {
+                    if self.receive(io, key, Via::Polling, packet).is_break() {
+                        break;
+                    }
+                }
+                Err(invalid) => {
+                    self.on_invalid(io, key, &invalid);
+                    break;
+                }
+            }
+        }
+        self.pause(io, key);
+        self.handle(io, key, Input::Polled);
+    }
+
+    pub(super) fn on_posted(
+        &mut self,
+        io: &mut Io<Order>,
+        key: u64,
+        posted: Result<(), ConnectError>,
+    ) {
+        if let Err(error) = posted {
+            return self.on_failed_request(io, key, error);
+        }
+        if let Some(session) = self.session(key) {
+            if !session.handle.outbox().wait() {
+                self.handle(io, key, Input::Queued);
+            }
+            self.handle(io, key, Input::Posted);
+        }
+    }
+
+    pub(super) fn on_failed_request(&mut self, io: &mut Io<Order>, key: u64, error: ConnectError) {
+        if let Some(session) = self.session(key) {
+            log::debug!(target: "engineio", "{}: {error}", session.handle.label());
+            session.failure.get_or_insert(error);
+            self.handle(io, key, Input::Lost(Via::Polling, Reason::TransportError));
+        }
+    }
+
+    /// The WebSocket for an upgrade.
+    pub(super) fn on_dialled(
+        &mut self,
+        io: &mut Io<Order>,
+        key: u64,
+        dialled: Result<Dialled, ConnectError>,
+    ) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let (upgrading, max_message) = (
+            session.machine.is_upgrading(),
+            session.route.network.max_message,
+        );
+        match dialled {
+            // It comes too late.
+            Ok(_) if !upgrading => {}
+            Ok(dialled) => {
+                let connection = io.adopt(dialled, key, max_message);
+                if let Some(session) = self.session(key) {
+                    session.connection = connection;
+                    self.handle(io, key, Input::Connected);
+                }
+            }
+            Err(error) => {
+                log::warn!(target: "engineio", "{}: stays on polling: {error}", session.handle.label());
+                self.handle(io, key, Input::Lost(Via::WebSocket, Reason::TransportError));
+            }
+        }
+    }
+
+    pub(super) fn poll(&mut self, io: &mut Io<Order>, key: u64) {
+        let letter = Letter::new(io, key);
+        self.request(io, key, move |polling, route, sid| {
+            letter.send(Brought::Polled(polling.poll(
+                &route.target,
+                &route.network,
+                sid,
+            )));
+        });
+    }
+
+    pub(super) fn post(&mut self, io: &mut Io<Order>, key: u64) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let upgrading = session.machine.is_upgrading();
+        let (body, _) = take_payload(session.handle.outbox(), session.max_payload);
+        if body.is_empty() {
+            // What is too large for a POST leaves over the WebSocket, or not at all.
+            let stuck = session.handle.outbox().waiting() > 0;
+            if stuck && !upgrading {
+                let max = session.max_payload;
+                let error = format!(
+                    "what was sent is larger as base64 than the {max} bytes that the server takes"
+                );
+                return self.on_failed_request(io, key, ConnectError::new(error));
+            }
+            session.handle.outbox().wait();
+            return self.handle(io, key, Input::Posted);
+        }
+        let letter = Letter::new(io, key);
+        self.request(io, key, move |polling, route, sid| {
+            let posted = polling.post(&route.target, &route.network, sid, &body);
+            letter.send(Brought::Posted(posted));
+        });
+    }
+
+    fn request(
+        &mut self,
+        io: &mut Io<Order>,
+        key: u64,
+        work: impl FnOnce(&Polling, &Route, &str) + Send + 'static,
+    ) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let (route, handle) = (session.route.clone(), Arc::clone(&session.handle));
+        let job = move || {
+            if let Some(polling) = &route.polling {
+                work(polling, &route, handle.sid());
+            }
+        };
+        if let Err(error) = self.errands.run(job) {
+            self.on_failed_request(io, key, no_thread(&error));
+        }
+    }
+
+    pub(super) fn upgrade(&mut self, io: &mut Io<Order>, key: u64) {
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        session.handle.set_upgrading();
+        let (route, handle) = (session.route.clone(), Arc::clone(&session.handle));
+        let letter = Letter::new(io, key);
+        let job = move || {
+            let cookies = route.polling.as_ref().and_then(Polling::cookies);
+            let sid = Some(handle.sid());
+            let dialled = websocket::dial(&route.target, &route.network, sid, cookies.as_deref());
+            letter.send(Brought::WebSocket(dialled));
+        };
+        if let Err(error) = self.errands.connect(job) {
+            self.on_dialled(io, key, Err(no_thread(&error)));
+        }
+    }
+}
+
+/// The way back from an errand.
+struct Letter {
+    mailbox: Mailbox<Command<Order>>,
+    key: u64,
+}
+
+impl Letter {
+    fn new(io: &Io<Order>, key: u64) -> Letter {
+        Letter {
+            mailbox: io.mailbox().clone(),
+            key,
+        }
+    }
+
+    fn send(&self, brought: Brought) {
+        self.mailbox
+            .send(Command::Driver(Order::Brought(self.key, brought)));
+    }
+}
+
+fn no_thread(error: &std::io::Error) -> ConnectError {
+    ConnectError::new(format!("the system gives no thread: {error}"))
+}
+
+/// Asks the program where to connect to, and makes the first request. Blocks.
+fn begin(prepare: Prepare) -> Result<First, ConnectError> {
+    let Attempt {
+        target,
+        network,
+        transports,
+    } = prepare()?;
+    let websocket = transports.contains(&Transport::WebSocket);
+    if transports.first() == Some(&Transport::WebSocket) {
+        let dialled = websocket::dial(&target, &network, None, None)?;
+        let route = Route {
+            target: Arc::new(target),
+            network,
+            polling: None,
+        };
+        return Ok(First {
+            route,
+            way: Way::WebSocket(dialled),
+            upgrade: false,
+        });
+    }
+    let polling = Polling::new(&target, &network)?;
+    let body = polling.open(&target, &network)?;
+    let route = Route {
+        target: Arc::new(target),
+        network,
+        polling: Some(polling),
+    };
+    Ok(First {
+        route,
+        way: Way::Polling(body),
+        upgrade: websocket,
+    })
+}
