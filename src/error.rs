@@ -92,6 +92,11 @@ impl ConnectError {
         }
     }
 
+    /// Bytes that it holds.
+    pub(crate) fn size(&self) -> usize {
+        self.message.len() + self.data.as_ref().map_or(0, String::len)
+    }
+
     /// What went wrong, or the message of the server's refusal.
     pub fn message(&self) -> &str {
         &self.message

@@ -25,8 +25,11 @@ static TOLD: Mutex<Told> = Mutex::new(Told {
 
 /// Something that wants to end in order.
 pub(crate) trait Ending: Send + Sync {
-    /// May block for a moment.
-    fn end(&self);
+    /// Does not block.
+    fn begin_to_end(&self);
+
+    /// May block for a few seconds.
+    fn wait_for_end(&self);
 }
 
 /// A channel that gets a message with the next signal; the process goes on.
@@ -65,7 +68,8 @@ fn on_signal() {
         let ending: Vec<_> = told.ending.iter().filter_map(Weak::upgrade).collect();
         (std::mem::take(&mut told.waiting), ending)
     };
-    ending.iter().for_each(|ending| ending.end());
+    ending.iter().for_each(|ending| ending.begin_to_end());
+    ending.iter().for_each(|ending| ending.wait_for_end());
     // One whose server has ended by itself has nobody who listens.
     let told = waiting
         .iter()

@@ -5,7 +5,6 @@ use crate::dispatch::{Encoded, Event};
 use crate::engineio::{Transport, before_waiting};
 use crate::error::Error;
 use crate::limits::bounded;
-use crate::reason::Reason;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -302,22 +301,19 @@ impl Sink for Inner {
                     }
                 }
                 Item::Connect(_) => state.connected = true,
-                Item::Disconnect(_, reason) => {
-                    state.connected = false;
-                    // Whoever has ended it on purpose does not want it back.
-                    state.over |=
-                        matches!(reason, Reason::ClientDisconnect | Reason::ServerDisconnect);
-                }
-                Item::ReconnectFailed(_) => state.over = true,
-                Item::ConnectError(..) => {}
+                Item::Disconnect(..) => state.connected = false,
+                Item::Ended => state.over = true,
+                Item::ConnectError(..) | Item::ReconnectFailed(_) => {}
             }
         }
-        let overflows = state.overflowed && !before;
-        state.over |= state.overflowed;
+        let overflowed = state.overflowed;
+        state.over |= overflowed;
         drop(state);
         self.changed.notify_all();
-        if overflows {
+        if overflowed && !before {
             log::error!(target: "socketio", "disconnected: more than {} bytes wait to be received", self.max_bytes);
+        }
+        if overflowed {
             Flood::TooMuch
         } else {
             Flood::Bearable
@@ -346,7 +342,8 @@ impl Inner {
 
     /// The client was found to be disconnected before its handler could say so.
     fn lose(&self, client: &Client) {
-        self.change(|state| state.connected = client.connected());
+        let connected = client.connected();
+        self.change(|state| state.connected = connected);
     }
 
     /// Gives whether something has happened in time.

@@ -688,6 +688,54 @@ fn handlers_run_in_order_and_may_block_and_call() {
 }
 
 #[test]
+fn a_shutdown_releases_what_handlers_have_captured() {
+    let io = Server::new();
+    let serving = serve(&io);
+    let client = Client::new();
+    let captured = Arc::new(());
+    let (kept, own) = (Arc::clone(&captured), client.clone());
+    client.on("event", move || {
+        let _ = (&kept, own.connected());
+        "handled"
+    });
+    client.connect(url(&serving)).unwrap();
+    let socket = io.sockets().remove(0);
+    assert_eq!(socket.call::<String>("event", (), SOON).unwrap(), "handled");
+    client.shutdown();
+    eventually("the end of the handler", || {
+        Arc::strong_count(&captured) == 1
+    });
+}
+
+#[test]
+fn an_answer_that_is_larger_than_the_server_takes_costs_only_itself() {
+    let io = Server::builder().max_http_buffer_size(1_000).build();
+    let serving = serve(&io);
+    for transports in TRANSPORTS {
+        let client = Client::builder().reconnection(false).build();
+        client.on("give", |length: usize| "x".repeat(length));
+        let options = ConnectOptions::new(url(&serving)).transports(transports);
+        client.connect(options).unwrap();
+        let socket = io.sockets().remove(0);
+        let none = socket.call::<String>("give", 2_000, Duration::from_millis(100));
+        assert!(matches!(none, Err(Error::Timeout)));
+        assert_eq!(socket.call::<String>("give", 3, SOON).unwrap(), "xxx");
+        client.disconnect();
+        eventually("the server's view", || io.sockets().is_empty());
+    }
+}
+
+#[test]
+fn a_namespace_that_is_named_twice_is_connected_once() {
+    let io = Server::builder().namespaces("*").build();
+    let serving = serve(&io);
+    let client = Client::builder().randomization_factor(f64::NAN).build();
+    let options = ConnectOptions::new(url(&serving)).namespaces(&["/a", "a", "/a"]);
+    client.connect(options).unwrap();
+    assert_eq!(client.namespaces(), ["/a"]);
+}
+
+#[test]
 fn posts_hold_no_more_than_the_server_takes() {
     let io = Server::builder().max_http_buffer_size(1_000).build();
     let (sender, numbers) = unbounded();

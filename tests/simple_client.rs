@@ -140,6 +140,14 @@ fn what_waits_for_a_reconnection_is_told_that_there_will_be_none() {
 
     let serving = io.bind(&*address).unwrap();
     let client = SimpleClient::builder()
+        .client(Client::builder().reconnection(false))
+        .connect(format!("http://{address}"))
+        .unwrap();
+    drop(serving);
+    assert!(matches!(client.receive(None), Err(Error::Disconnected)));
+
+    let serving = io.bind(&*address).unwrap();
+    let client = SimpleClient::builder()
         .client(quick())
         .reconnect_timeout(Duration::from_millis(30))
         .connect(format!("http://{address}"))

@@ -98,7 +98,8 @@ impl ClientBuilder {
     /// the clients of a server that comes back do not all come at once. 0.5.
     #[must_use]
     pub fn randomization_factor(mut self, factor: f64) -> Self {
-        self.config.reconnection.randomization = factor.clamp(0.0, 1.0);
+        // Also of what is no number.
+        self.config.reconnection.randomization = factor.max(0.0).min(1.0);
         self
     }
 

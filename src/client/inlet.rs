@@ -2,7 +2,7 @@
 
 use super::joined::Joined;
 use super::shared::{Item, Shared};
-use super::state::{Phase, State, Step};
+use super::state::{Outcome, Phase, State, Step};
 use crate::Limits;
 use crate::dispatch::ack;
 use crate::dispatch::{Answer, Event, Peer, Waiting, outgoing};
@@ -25,8 +25,8 @@ pub(super) struct Inlet {
     link: Link,
     /// The namespaces that are connected.
     joined: Vec<Arc<Joined>>,
-    /// When to try again.
-    retry_at: Option<Instant>,
+    /// When to try again, unless there was another attempt after this one.
+    retry: Option<(Instant, u32)>,
     /// When the server must have answered for another namespace.
     join_by: Option<Instant>,
     /// When the next acknowledgement may be overdue.
@@ -42,7 +42,7 @@ impl Inlet {
             line: line.clone(),
             link: new_link(shared),
             joined: Vec::new(),
-            retry_at: None,
+            retry: None,
             join_by: None,
             acks_at: None,
             batch: Vec::new(),
@@ -50,14 +50,26 @@ impl Inlet {
     }
 
     fn push(&mut self, item: Item) {
-        self.batch.push((item, OVERHEAD));
+        let bytes = match &item {
+            Item::ConnectError(_, error) => error.size(),
+            _ => 0,
+        };
+        self.batch.push((item, bytes + OVERHEAD));
+    }
+
+    /// Hands over what has happened.
+    fn flush(&mut self) -> Flow {
+        if self.batch.is_empty() {
+            return Flow::Continue;
+        }
+        self.shared.place(std::mem::take(&mut self.batch))
     }
 
     /// An attempt has failed: the next one comes after a delay, or none.
     fn try_again(&mut self, now: Instant, state: &mut State, error: ConnectError) {
         log::info!(target: "socketio", "not connected: {error}");
         state.session = None;
-        state.failure = Some(error);
+        state.failure = None;
         let delay = if state.persists {
             state.backoff.next(random())
         } else {
@@ -67,23 +79,28 @@ impl Inlet {
             Some(delay) => {
                 log::debug!(target: "socketio", "trying again in {delay:?}");
                 state.phase = Phase::Connecting;
-                self.retry_at = Some(now + delay);
+                self.retry = Some((now + delay, state.attempt));
             }
             None => {
                 if state.persists {
                     self.give_up(state);
                 }
-                state.phase = Phase::Idle;
+                state.decide(Outcome::Failed(error));
+                self.become_idle(state);
             }
         }
         self.shared.changed.notify_all();
     }
 
+    fn become_idle(&mut self, state: &mut State) {
+        state.phase = Phase::Idle;
+        self.push(Item::Ended);
+    }
+
     fn give_up(&mut self, state: &mut State) {
         log::warn!(target: "socketio", "the attempts to reconnect are used up");
         for space in &state.spaces {
-            let item = Item::ReconnectFailed(Arc::clone(&space.name));
-            self.batch.push((item, OVERHEAD));
+            self.push(Item::ReconnectFailed(Arc::clone(&space.name)));
         }
         for waiting in state.held.clear() {
             ack::settle(&self.shared, waiting, Err(Error::Disconnected));
@@ -128,6 +145,7 @@ impl Inlet {
                 state.phase = Phase::Open;
                 state.failure = None;
                 state.persists = self.shared.config.reconnection.enabled;
+                state.decide(Outcome::Connected);
                 self.shared.changed.notify_all();
                 let connected = |step: &Step| matches!(step, Step::Connected(_));
                 if !state.spaces.iter().any(|it| connected(&it.step)) {
@@ -207,6 +225,7 @@ impl Inlet {
         let Some(session) = state.session.clone() else {
             return;
         };
+        let max_payload = state.max_payload;
         let Some(space) = state.space(&received.namespace) else {
             log::debug!(target: "socketio", "the server connects {:?}, which nobody asked for", received.namespace);
             return;
@@ -216,7 +235,8 @@ impl Inlet {
         }
         let content = serde_json::from_str::<Content>(&received.data);
         let sid = content.map_or_else(|_| session.sid().to_owned(), |content| content.sid);
-        let joined = Arc::new(Joined::new(Arc::clone(&space.name), &sid, session));
+        let name = Arc::clone(&space.name);
+        let joined = Arc::new(Joined::new(name, &sid, session, max_payload));
         space.step = Step::Connected(Arc::clone(&joined));
         // The handlers of an attempt that was ended meanwhile still see both ends of it.
         self.push(Item::Connect(Arc::clone(&joined.namespace)));
@@ -228,30 +248,28 @@ impl Inlet {
     /// Sends what was emitted without a connection, in its order.
     fn send_held(&self, state: &mut State, joined: &Arc<Joined>) {
         for event in state.held.take(&joined.namespace) {
-            if let Some(id) = event.id {
+            let waiting = match event.id {
+                None => None,
                 // One that nobody waits for any more is not sent either.
-                let Some(waiting) = state.held.acks.take(id) else {
-                    continue;
-                };
-                if event.largest > state.max_payload {
-                    let why = format!(
-                        "a message of {} bytes: the server takes {}",
-                        event.largest, state.max_payload
-                    );
-                    ack::settle(&self.shared, waiting, Err(Error::Invalid(why)));
-                    continue;
+                Some(id) => match state.held.acks.take(id) {
+                    Some(waiting) => Some((id, waiting)),
+                    None => continue,
+                },
+            };
+            match (joined.check_frames(&event.frames.0), waiting) {
+                (Ok(()), None) => drop(joined.session.send(&event.frames)),
+                (Ok(()), Some((id, waiting))) => {
+                    // As many as could be held can be awaited.
+                    if let Ok(Some(deadline)) = joined.acks.insert(id, waiting, usize::MAX) {
+                        self.line.wake_at(deadline);
+                    }
+                    joined.session.send(&event.frames);
                 }
-                let limit = self.shared.config.pending_acks;
-                match joined.acks.insert(id, waiting, limit) {
-                    Ok(Some(deadline)) => self.line.wake_at(deadline),
-                    Ok(None) => {}
-                    Err(error) => log::warn!(target: "socketio", "an event was not sent: {error}"),
+                (Err(error), Some((_, waiting))) => ack::settle(&self.shared, waiting, Err(error)),
+                (Err(error), None) => {
+                    log::error!(target: "socketio", "an event was not sent: {error}");
                 }
-            } else if event.largest > state.max_payload {
-                log::error!(target: "socketio", "an event of {} bytes was not sent: the server takes {}", event.largest, state.max_payload);
-                continue;
             }
-            joined.session.send(&event.frames);
         }
     }
 
@@ -282,13 +300,12 @@ impl Caller for Inlet {
         }
         for space in &state.spaces {
             if !matches!(space.step, Step::Left) {
-                let item = Item::ConnectError(Arc::clone(&space.name), error.clone());
-                self.batch.push((item, OVERHEAD));
+                self.push(Item::ConnectError(Arc::clone(&space.name), error.clone()));
             }
         }
         self.try_again(now, &mut state, error);
-        drop(state);
-        self.pause();
+        // Whoever waits for the last handler must find it in the inbox.
+        self.flush();
     }
 
     fn open(&mut self, now: Instant, attempt: u32, session: &Arc<Handle>, open: &Open) {
@@ -317,6 +334,7 @@ impl Caller for Inlet {
             state.phase = Phase::Open;
             state.failure = None;
             state.persists = shared.config.reconnection.enabled;
+            state.decide(Outcome::Connected);
             state.backoff.reset();
         }
         shared.changed.notify_all();
@@ -338,10 +356,13 @@ impl Caller for Inlet {
     }
 
     fn pause(&mut self) -> Flow {
-        if self.batch.is_empty() {
-            return Flow::Continue;
+        match self.flush() {
+            Flow::Close(Reason::ClientDisconnect) => {
+                self.shared.end(&mut self.shared.state.lock());
+                Flow::Continue
+            }
+            flow => flow,
         }
-        self.shared.place(std::mem::take(&mut self.batch))
     }
 
     fn close(&mut self, now: Instant, attempt: u32, reason: Reason) {
@@ -351,6 +372,7 @@ impl Caller for Inlet {
             return;
         }
         self.join_by = None;
+        self.link = new_link(&shared);
         // The server may be quicker in ending what the program has ended.
         let reason = match state.phase {
             Phase::Closing => Reason::ClientDisconnect,
@@ -377,17 +399,17 @@ impl Caller for Inlet {
                 self.try_again(now, &mut state, lost);
             }
             _ => {
-                state.phase = Phase::Idle;
+                self.become_idle(&mut state);
                 shared.changed.notify_all();
             }
         }
-        drop(state);
-        self.pause();
+        // Whoever waits for the last handler must find it in the inbox.
+        self.flush();
     }
 
     fn next_timeout(&self) -> Option<Instant> {
         let times = [
-            self.retry_at,
+            self.retry.map(|(at, _)| at),
             self.join_by,
             self.acks_at,
             self.link.next_timeout(),
@@ -396,14 +418,13 @@ impl Caller for Inlet {
     }
 
     fn timeout(&mut self, now: Instant) -> Flow {
-        if let Err(invalid) = self.link.on_timeout(now) {
-            log::warn!(target: "socketio", "disconnected: {invalid}");
-            self.link = new_link(&self.shared);
-            return Flow::Close(Reason::TransportError);
-        }
+        let late = self.link.on_timeout(now);
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
-        if self.retry_at.take_if(|at| *at <= now).is_some() && state.phase == Phase::Connecting {
+        if let Some((_, attempt)) = self.retry.take_if(|(at, _)| *at <= now)
+            && state.phase == Phase::Connecting
+            && state.attempt == attempt
+        {
             shared.dial(&mut state, &self.line);
         }
         if self.join_by.take_if(|at| *at <= now).is_some() && state.phase == Phase::Joining {
@@ -426,7 +447,13 @@ impl Caller for Inlet {
             let waiting = Waiting::Callback { run, deadline: now };
             ack::settle(&self.shared, waiting, Err(Error::Timeout));
         }
-        Flow::Continue
+        match late {
+            Ok(()) => Flow::Continue,
+            Err(invalid) => {
+                log::warn!(target: "socketio", "disconnected: {invalid}");
+                Flow::Close(Reason::TransportError)
+            }
+        }
     }
 
     fn busy(&self) -> Busy {

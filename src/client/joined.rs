@@ -1,7 +1,7 @@
 //! A namespace that is connected.
 
 use crate::dispatch::{Acks, Encoded, Peer, outgoing};
-use crate::engineio::Handle;
+use crate::engineio::{Handle, frames};
 use crate::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,18 +13,67 @@ pub(super) struct Joined {
     pub(super) sid: Box<str>,
     pub(super) session: Arc<Handle>,
     pub(super) acks: Acks,
+    /// Bytes of one message that the server takes.
+    max_payload: usize,
     gone: AtomicBool,
 }
 
 impl Joined {
-    pub(super) fn new(namespace: Arc<str>, sid: &str, session: Arc<Handle>) -> Joined {
+    pub(super) fn new(
+        namespace: Arc<str>,
+        sid: &str,
+        session: Arc<Handle>,
+        max_payload: usize,
+    ) -> Joined {
         Joined {
             namespace,
+            max_payload,
             sid: sid.into(),
             session,
             acks: Acks::default(),
             gone: AtomicBool::new(false),
         }
+    }
+
+    /// Refuses what is larger than the server takes: it would cost the connection.
+    pub(super) fn check_size(&self, largest: usize, data: &Encoded) -> Result<(), Error> {
+        let attachments = data.attachments.iter().map(|bytes| bytes.len());
+        self.check(largest, attachments.max().unwrap_or(0))
+    }
+
+    /// The same for frames.
+    pub(super) fn check_frames(&self, frames: &[u8]) -> Result<(), Error> {
+        let (mut text, mut binary) = (0, 0);
+        frames::each_frame(frames, |is_text, payload| {
+            let longest = if is_text { &mut text } else { &mut binary };
+            *longest = payload.len().max(*longest);
+        });
+        self.check(text.max(binary), binary)
+    }
+
+    fn check(&self, largest: usize, binary: usize) -> Result<(), Error> {
+        let (size, what) = if self.session.is_on_polling_for_good() {
+            // As base64, behind the letter b.
+            let base64 = if binary > 0 {
+                binary.div_ceil(3) * 4 + 1
+            } else {
+                0
+            };
+            if base64 > largest {
+                (base64, " as base64")
+            } else {
+                (largest, "")
+            }
+        } else {
+            (largest, "")
+        };
+        if size <= self.max_payload {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "a message of {size} bytes{what}, for {}: the server takes {}",
+            self.namespace, self.max_payload
+        )))
     }
 
     /// From now on nothing is sent to it.
@@ -47,8 +96,8 @@ impl Peer for Joined {
             return Err(Error::Disconnected);
         }
         self.session.send_written(|buffer| {
-            outgoing::write_ack(&self.namespace, id, answer, buffer);
-            Ok(())
+            let largest = outgoing::write_ack(&self.namespace, id, answer, buffer);
+            self.check_size(largest, answer)
         })
     }
 }

@@ -199,7 +199,11 @@ impl Client {
     /// [`disconnect`](Client::disconnect) was called meanwhile, [`Error::Io`] if the system gives no
     /// threads.
     pub fn connect(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
-        let options = options.into();
+        if self.life.is_none() {
+            // It is being dropped, and would have nobody who ends it.
+            return Err(Error::Disconnected);
+        }
+        let options = Arc::new(options.into());
         let line = self.shared.line()?.clone();
         let mut state = self.shared.state.lock();
         // What is ending ends in a moment.
@@ -211,16 +215,25 @@ impl Client {
         }
         let names = options.namespaces.clone();
         let names = names.unwrap_or_else(|| self.default_namespaces());
-        state.spaces = names.iter().map(|name| Space::new(name)).collect();
+        state.spaces.clear();
+        for name in &names {
+            if state.space(name).is_none() {
+                state.spaces.push(Space::new(name));
+            }
+        }
         state.persists = options.retry;
         state.failure = None;
         state.backoff.reset();
-        state.cancelled = false;
-        state.options = Some(Arc::new(options));
+        state.calls += 1;
+        state.outcome = None;
+        let call = state.calls;
+        let before = state.options.replace(options);
         state.phase = Phase::Connecting;
         self.shared.dial(&mut state, &line);
         drop(state);
-        self.shared.wait_for_connection()
+        // With it go functions of the program.
+        drop(before);
+        self.shared.wait_for_connection(call)
     }
 
     /// Those with handlers, or `/`.
@@ -333,10 +346,13 @@ impl Client {
         self.shared.disconnect();
     }
 
-    /// Ends the connection for good: disconnects, and forgets the handlers, with what they have
-    /// captured.
+    /// Ends the connection for good: disconnects, lets the handlers that are due run, for a few
+    /// seconds at most, and forgets all of them, with what they have captured.
     pub fn shutdown(&self) {
         self.disconnect();
+        self.shared.wait_for_handlers();
+        let options = self.shared.state.lock().options.take();
+        drop(options);
         self.shared
             .handlers
             .change(|handlers| *handlers = Handlers::default());

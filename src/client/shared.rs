@@ -3,14 +3,13 @@
 use super::Client;
 use super::builder::Config;
 use super::handlers::Handlers;
-use super::joined::Joined;
-use super::state::{HeldEvent, Phase, Route, State};
+use super::state::{HeldEvent, Outcome, Phase, Route, State};
 use crate::dispatch::ack::{self, Answered, HasCallbacks};
 use crate::dispatch::replaced::{Reader, Replaced};
 use crate::dispatch::running::{self, Unhandled};
-use crate::dispatch::{Encoded, Event, Incoming, Peer as _, Waiting, outgoing};
+use crate::dispatch::{Encoded, Event, Incoming, Waiting, outgoing};
 use crate::engineio::client::{Attempt, Line, Prepare, Runtime, Target};
-use crate::engineio::{Flow, Frames, Transport, before_waiting};
+use crate::engineio::{Flow, Frames, before_waiting};
 use crate::error::{ConnectError, Error};
 use crate::protocol::socketio::Kind;
 use crate::reason::Reason;
@@ -77,6 +76,8 @@ pub(crate) enum Item {
     Disconnect(Arc<str>, Reason),
     /// The attempts to reconnect are used up.
     ReconnectFailed(Arc<str>),
+    /// The client is neither connected nor trying to be.
+    Ended,
 }
 
 impl Shared {
@@ -136,19 +137,19 @@ impl Shared {
     }
 
     /// Waits until the client is connected as was asked for.
-    pub(super) fn wait_for_connection(&self) -> Result<(), Error> {
+    pub(super) fn wait_for_connection(&self, call: u64) -> Result<(), Error> {
         before_waiting();
         let mut state = self.state.lock();
-        while matches!(state.phase, Phase::Connecting | Phase::Joining) {
+        while state.calls == call && state.outcome.is_none() {
             self.changed.wait(&mut state);
         }
-        if state.cancelled {
-            return Err(Error::Disconnected);
-        }
-        match state.failure.take() {
-            Some(error) => Err(error.into()),
+        match &state.outcome {
+            // Somebody has ended it, and connects anew.
+            _ if state.calls != call => Err(Error::Disconnected),
+            Some(Outcome::Failed(error)) => Err(error.clone().into()),
+            Some(Outcome::Cancelled) => Err(Error::Disconnected),
             // The server may have ended it already.
-            None => Ok(()),
+            Some(Outcome::Connected) | None => Ok(()),
         }
     }
 
@@ -162,21 +163,17 @@ impl Shared {
     ) -> Result<u64, Error> {
         let id = self.next_ack.fetch_add(1, Ordering::Relaxed);
         let sent_id = waiting.as_ref().map(|_| id);
-        let mut state = self.state.lock();
+        if sent_id.is_some() {
+            // Somebody must see to it that what waits for an answer expires.
+            self.line()?;
+        }
+        let state = self.state.lock();
         let joined = match state.route(namespace, self.config.offline_buffer)? {
             Route::Now(joined) => joined,
             Route::Later => {
-                self.hold(
-                    &mut state,
-                    namespace,
-                    event,
-                    data,
-                    waiting.map(|it| (id, it)),
-                )?;
-                return Ok(id);
+                return self.hold(state, namespace, event, data, waiting.map(|it| (id, it)));
             }
         };
-        let max_payload = state.max_payload;
         drop(state);
         if let Some(waiting) = waiting {
             let deadline = joined.acks.insert(id, waiting, self.config.pending_acks)?;
@@ -186,70 +183,58 @@ impl Shared {
         }
         let sent = joined.session.send_written(|buffer| {
             let largest = outgoing::write_event(namespace, event, sent_id, data, buffer);
-            check_size(&joined, largest, data, max_payload)
+            joined.check_size(largest, data)
         });
         match sent {
             // Who waits has been told so, by the end of the connection.
-            Err(Error::Disconnected) if sent_id.is_some() && joined.acks.take(id).is_none() => {
-                Ok(id)
-            }
-            Err(error) => {
-                joined.acks.take(id);
-                Err(error)
-            }
-            Ok(()) => Ok(id),
+            Err(_) if sent_id.is_some() && joined.acks.take(id).is_none() => Ok(id),
+            sent => sent.map(|()| id),
         }
     }
 
+    /// Keeps an event until there is a connection.
     fn hold(
         self: &Arc<Self>,
-        state: &mut MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, State>,
         namespace: &Arc<str>,
         event: &str,
         data: &Encoded,
         waiting: Option<(u64, Waiting)>,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let id = waiting.as_ref().map(|(id, _)| *id);
         let mut buffer = Vec::new();
-        let largest = outgoing::write_event(namespace, event, id, data, &mut buffer);
+        outgoing::write_event(namespace, event, id, data, &mut buffer);
         let held = HeldEvent {
             namespace: Arc::clone(namespace),
             frames: Frames(buffer.into()),
             id,
-            largest,
         };
-        // Its acknowledgement may expire before there is a connection.
-        let line = if id.is_some() {
-            Some(self.line()?)
-        } else {
-            None
+        if let Err(error) = state.held.push(held, self.config.offline_buffer) {
+            // Only then may the callback be dropped, which is the program's.
+            drop(state);
+            return Err(error);
+        }
+        let Some((id, waiting)) = waiting else {
+            return Ok(0);
         };
-        if let Some((id, waiting)) = waiting {
-            let deadline = state
-                .held
-                .acks
-                .insert(id, waiting, self.config.pending_acks)?;
-            if let (Some(deadline), Some(line)) = (deadline, line) {
-                line.wake_at(deadline);
-            }
+        // It may expire before there is a connection. The buffer's bytes bound their number.
+        let deadline = state.held.acks.insert(id, waiting, usize::MAX)?;
+        drop(state);
+        if let (Some(deadline), Some(running)) = (deadline, self.running.get()) {
+            running.line.wake_at(deadline);
         }
-        let pushed = state.held.push(held, self.config.offline_buffer);
-        if let (Err(_), Some(id)) = (&pushed, id) {
-            state.held.acks.take(id);
-        }
-        pushed
+        Ok(id)
     }
 
     /// Sends an event if it can leave at once; else it is lost.
     pub(super) fn emit_volatile(&self, namespace: &str, event: &str, data: &Encoded) {
         let state = self.state.lock();
         let joined = state.joined(namespace).cloned();
-        let max_payload = state.max_payload;
         drop(state);
         if let Some(joined) = joined {
             let mut buffer = Vec::new();
             let largest = outgoing::write_event(namespace, event, None, data, &mut buffer);
-            if check_size(&joined, largest, data, max_payload).is_ok() {
+            if joined.check_size(largest, data).is_ok() {
                 joined.session.send_volatile(&Frames(buffer.into()));
             }
         }
@@ -268,6 +253,12 @@ impl Shared {
 
     /// Ends the connection, or the attempts to get one, and waits until that is done.
     pub(super) fn disconnect(self: &Arc<Self>) {
+        self.begin_to_disconnect();
+        self.wait_while(|state| state.phase == Phase::Closing);
+    }
+
+    fn begin_to_disconnect(self: &Arc<Self>) {
+        let mut ended = Vec::new();
         let mut state = self.state.lock();
         let unsent = state.held.clear();
         match state.phase {
@@ -279,11 +270,12 @@ impl Shared {
                 // Its answer, if it still comes, is of an attempt that does not count.
                 state.attempt = state.attempt.wrapping_add(1);
                 state.phase = Phase::Idle;
-                state.cancelled = true;
+                state.decide(Outcome::Cancelled);
+                ended.push((Item::Ended, 0));
                 self.changed.notify_all();
             }
             Phase::Joining | Phase::Open => {
-                state.cancelled = state.phase == Phase::Joining;
+                state.decide(Outcome::Cancelled);
                 state.phase = Phase::Closing;
                 for joined in state.leave_all() {
                     let packet = outgoing::packet_frames(Kind::Disconnect, &joined.namespace, "");
@@ -300,13 +292,26 @@ impl Shared {
         for waiting in unsent {
             ack::settle(self, waiting, Err(Error::Disconnected));
         }
-        if !self.is_own_thread() && !workers::is_io_thread() {
-            let by = Instant::now() + self.config.network.request_timeout * 2;
-            let mut state = self.state.lock();
-            while state.phase == Phase::Closing {
-                if self.changed.wait_until(&mut state, by).timed_out() {
-                    break;
-                }
+        if !ended.is_empty() {
+            self.place(ended);
+        }
+    }
+
+    /// Lets the handlers that are due run. Waits for them as [`Shared::disconnect`] does.
+    pub(super) fn wait_for_handlers(&self) {
+        self.wait_while(|_| self.inbox.busy() != Busy::Nobody);
+    }
+
+    /// Waits for a few seconds at most, and not where nothing may be waited for.
+    fn wait_while(&self, is_so: impl Fn(&State) -> bool) {
+        if self.is_own_thread() || workers::is_io_thread() {
+            return;
+        }
+        let by = Instant::now() + self.config.network.request_timeout * 2;
+        let mut state = self.state.lock();
+        while is_so(&state) {
+            if self.changed.wait_until(&mut state, by).timed_out() {
+                break;
             }
         }
     }
@@ -324,10 +329,10 @@ impl Shared {
     /// Lets handlers run, or gives what has happened to the sink.
     pub(super) fn place(self: &Arc<Self>, items: Vec<(Item, usize)>) -> Flow {
         if let Some(sink) = &self.sink {
-            if sink.take(items) == Flood::TooMuch {
-                self.end(&mut self.state.lock());
-            }
-            return Flow::Continue;
+            return match sink.take(items) {
+                Flood::TooMuch => Flow::Close(Reason::ClientDisconnect),
+                Flood::Bearable => Flow::Continue,
+            };
         }
         let own: usize = items.iter().map(|(_, bytes)| bytes).sum();
         let pushed = self.inbox.push(items);
@@ -375,6 +380,7 @@ impl Shared {
             life: life.clone(),
         };
         let (what, handled) = match item {
+            Item::Ended => return,
             Item::Event(event) => {
                 let peer = client(event.namespace_shared());
                 let incoming = Incoming { event, peer };
@@ -406,36 +412,6 @@ impl Shared {
             log::error!(target: "socketio", "a client's handler of {what} panicked");
         }
     }
-}
-
-/// What is larger than the server takes would cost the connection.
-fn check_size(
-    joined: &Joined,
-    largest: usize,
-    data: &Encoded,
-    max_payload: usize,
-) -> Result<(), Error> {
-    let too_large = |size: usize, what: &str| {
-        let namespace = joined.namespace();
-        let why = format!(
-            "a message of {size} bytes{what}, for {namespace}: the server takes {max_payload}"
-        );
-        Err(Error::Invalid(why))
-    };
-    if largest > max_payload {
-        return too_large(largest, "");
-    }
-    if joined.session.transport() == Transport::Polling && !joined.session.is_upgrading() {
-        let attachments = data.attachments.iter().map(|bytes| bytes.len());
-        // As base64, behind the letter b.
-        let base64 = attachments
-            .max()
-            .map_or(0, |length| length.div_ceil(3) * 4 + 1);
-        if base64 > max_payload {
-            return too_large(base64, " as base64");
-        }
-    }
-    Ok(())
 }
 
 impl Turn for Shared {
@@ -470,10 +446,17 @@ impl HasCallbacks for Shared {
 }
 
 impl Ending for Shared {
-    fn end(&self) {
-        if let Some(life) = self.life.lock().upgrade() {
-            life.0.disconnect();
+    fn begin_to_end(&self) {
+        // Not under its lock: workers take it.
+        let life = self.life.lock().upgrade();
+        if let Some(life) = life {
+            life.0.begin_to_disconnect();
         }
+    }
+
+    fn wait_for_end(&self) {
+        self.wait_while(|state| state.phase == Phase::Closing);
+        self.wait_for_handlers();
     }
 }
 

@@ -24,10 +24,12 @@ pub(super) struct State {
     /// Whether an attempt that fails is followed by another one.
     pub(super) persists: bool,
     pub(super) backoff: Backoff,
-    /// Why the last attempt failed.
+    /// Why the attempt that is under way is failing.
     pub(super) failure: Option<ConnectError>,
-    /// The program has ended it before it was connected.
-    pub(super) cancelled: bool,
+    /// How often the program has called `connect`.
+    pub(super) calls: u64,
+    /// What came of the last call.
+    pub(super) outcome: Option<Outcome>,
     pub(super) held: Held,
 }
 
@@ -43,6 +45,15 @@ pub(super) enum Phase {
     Open,
     /// The program has ended it, and the server is being told.
     Closing,
+}
+
+/// What came of a call of `connect`.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Connected,
+    Failed(ConnectError),
+    /// The program has ended it before it was connected.
+    Cancelled,
 }
 
 /// A namespace that was asked for.
@@ -91,9 +102,15 @@ impl State {
             persists: false,
             backoff: Backoff::new(reconnection),
             failure: None,
-            cancelled: false,
+            calls: 0,
+            outcome: None,
             held: Held::default(),
         }
+    }
+
+    /// Only the first one counts.
+    pub(super) fn decide(&mut self, outcome: Outcome) {
+        self.outcome.get_or_insert(outcome);
     }
 
     pub(super) fn space(&mut self, namespace: &str) -> Option<&mut Space> {
@@ -189,8 +206,6 @@ pub(super) struct HeldEvent {
     pub(super) frames: Frames,
     /// Of the acknowledgement.
     pub(super) id: Option<u64>,
-    /// The length of the largest message.
-    pub(super) largest: usize,
 }
 
 impl Held {

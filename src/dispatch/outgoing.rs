@@ -51,10 +51,10 @@ pub(crate) fn write_event(
     write(kinds, namespace, id, Some(event), data, buffer)
 }
 
-/// Writes an acknowledgement as frames.
-pub(crate) fn write_ack(namespace: &str, id: u64, answer: &Encoded, buffer: &mut Vec<u8>) {
+/// Writes an acknowledgement as frames; gives the length of the largest message in them.
+pub(crate) fn write_ack(namespace: &str, id: u64, answer: &Encoded, buffer: &mut Vec<u8>) -> usize {
     let kinds = (Kind::Ack, Kind::BinaryAck);
-    write(kinds, namespace, Some(id), None, answer, buffer);
+    write(kinds, namespace, Some(id), None, answer, buffer)
 }
 
 /// A packet without arguments.

@@ -1,8 +1,8 @@
 //! Values that every message reads and that hardly ever change.
 
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Versions of all values of the process, so that equal versions mean the same value.
 static VERSION: AtomicU64 = AtomicU64::new(1);
@@ -14,11 +14,12 @@ pub(crate) struct Replaced<T> {
     current: Mutex<Arc<T>>,
 }
 
-/// The value as it was last seen.
+/// The value as it was last seen. It is not kept: what a handler has captured must go when the
+/// handler does.
 #[derive(Debug)]
 pub(crate) struct Reader<T> {
     version: u64,
-    value: Option<Arc<T>>,
+    value: Weak<T>,
 }
 
 impl<T: Clone> Replaced<T> {
@@ -51,21 +52,19 @@ impl<T: Clone> Reader<T> {
     pub(crate) const fn new() -> Reader<T> {
         Reader {
             version: 0,
-            value: None,
+            value: Weak::new(),
         }
     }
 
     pub(crate) fn read(&mut self, source: &Replaced<T>) -> Arc<T> {
         let version = source.version.load(Ordering::Acquire);
-        match &self.value {
-            Some(value) if self.version == version => Arc::clone(value),
-            _ => {
-                let value = source.get();
-                self.version = version;
-                self.value = Some(Arc::clone(&value));
-                value
-            }
-        }
+        let known = (self.version == version).then(|| self.value.upgrade());
+        known.flatten().unwrap_or_else(|| {
+            let value = source.get();
+            self.version = version;
+            self.value = Arc::downgrade(&value);
+            value
+        })
     }
 }
 
@@ -92,6 +91,17 @@ mod tests {
             Arc::new_cyclic(|own| Replaced::new(Nosy(Some(Arc::clone(&seen)), own.clone())));
         source.change(|value| drop(value.0.take()));
         assert_eq!(*seen.lock(), [true]);
+    }
+
+    #[test]
+    fn a_reader_keeps_nothing_alive() {
+        let captured = Arc::new(());
+        let source = Replaced::new(Some(Arc::clone(&captured)));
+        let mut reader = Reader::new();
+        drop(reader.read(&source));
+        source.change(|value| *value = None);
+        assert_eq!(Arc::strong_count(&captured), 1);
+        assert_eq!(*reader.read(&source), None);
     }
 
     #[test]

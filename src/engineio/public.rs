@@ -445,6 +445,9 @@ impl Application for Gate {
     }
 }
 
+/// What a message costs in an inbox besides its content.
+const OVERHEAD: usize = 64;
+
 /// A session as its handlers see it.
 struct Connection {
     inner: Arc<Inner>,
@@ -507,7 +510,7 @@ impl Receiver for Inlet {
                 (Message::from(bytes.into_owned()), length)
             }
         };
-        self.batch.push((Item::Message(message), bytes));
+        self.batch.push((Item::Message(message), bytes + OVERHEAD));
         Flow::Continue
     }
 

@@ -134,6 +134,11 @@ impl Handle {
         }
     }
 
+    /// Whether bytes can only leave as base64.
+    pub(crate) fn is_on_polling_for_good(&self) -> bool {
+        self.transport() == Transport::Polling && !self.is_upgrading()
+    }
+
     /// Whether a client on polling may be on WebSocket in a moment.
     pub(crate) fn is_upgrading(&self) -> bool {
         self.transport.load(Ordering::Relaxed) == UPGRADING

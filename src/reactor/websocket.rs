@@ -78,7 +78,8 @@ impl Decoder {
     pub(crate) fn new(role: Role, max_message: usize) -> Decoder {
         Decoder {
             role,
-            max_message,
+            // A frame's end must be a number too.
+            max_message: max_message.min(isize::MAX as usize),
             frame: Vec::new(),
             message: None,
         }

@@ -400,6 +400,9 @@ impl Driver {
                     if let Some(connection) = session.connection {
                         io.attach(connection, session.handle.outbox());
                     }
+                    if let Some(polling) = session.route.polling.take() {
+                        polling.shut_down();
+                    }
                 }
                 Output::HangUp => {
                     if session.handle.is_upgrading() {
@@ -444,8 +447,11 @@ impl Driver {
 
     fn forget(&mut self, id: u32) {
         let done = |client: &Entry| client.removed && client.session.is_none();
-        if self.clients.get(&id).is_some_and(done) {
-            self.clients.remove(&id);
+        if self.clients.get(&id).is_some_and(done)
+            && let Some(client) = self.clients.remove(&id)
+        {
+            // With it go the program's handlers, and what they have captured: that may take long.
+            self.errands.run(move || drop(client));
         }
     }
 

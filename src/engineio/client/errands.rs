@@ -47,16 +47,19 @@ impl Errands {
     }
 
     /// Runs a job at once, whatever else is running: a poll waits for as long as its server likes.
-    pub(super) fn run(&self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.shared.run(Box::new(job))
+    /// If the system gives no thread, it is dropped.
+    pub(super) fn run(&self, job: impl FnOnce() + Send + 'static) {
+        if let Err(error) = self.shared.run(Box::new(job)) {
+            log::error!(target: "engineio", "the system gives no thread: {error}");
+        }
     }
 
-    /// Runs a job that connects, as soon as not too many others do.
-    pub(super) fn connect(&self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    /// Runs a job that connects, as soon as not too many others do. If the system gives no thread,
+    /// it is dropped.
+    pub(super) fn connect(&self, job: impl FnOnce() + Send + 'static) {
         let mut state = self.shared.state.lock();
         if state.connecting >= MAX_CONNECTING {
-            state.waiting.push_back(Box::new(job));
-            return Ok(());
+            return state.waiting.push_back(Box::new(job));
         }
         state.connecting += 1;
         drop(state);
@@ -67,10 +70,10 @@ impl Errands {
                 run_caught(job);
             }
         }));
-        if begun.is_err() {
+        if let Err(error) = begun {
+            log::error!(target: "engineio", "the system gives no thread: {error}");
             self.shared.state.lock().connecting -= 1;
         }
-        begun
     }
 }
 
@@ -78,8 +81,9 @@ impl Drop for Errands {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.ended = true;
-        state.waiting.clear();
+        let waiting = std::mem::take(&mut state.waiting);
         drop(state);
+        drop(waiting);
         self.shared.more.notify_all();
     }
 }
@@ -160,18 +164,16 @@ mod tests {
         for _ in 0..MAX_CONNECTING * 2 {
             let (sender, wait) = (sender.clone(), wait.clone());
             let (running, most) = (Arc::clone(&running), Arc::clone(&most));
-            errands
-                .connect(move || {
-                    let now = running.fetch_add(1, Ordering::SeqCst) + 1;
-                    most.fetch_max(now, Ordering::SeqCst);
-                    let _ = wait.recv();
-                    running.fetch_sub(1, Ordering::SeqCst);
-                    sender.send("connected").unwrap();
-                })
-                .unwrap();
+            errands.connect(move || {
+                let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                most.fetch_max(now, Ordering::SeqCst);
+                let _ = wait.recv();
+                running.fetch_sub(1, Ordering::SeqCst);
+                sender.send("connected").unwrap();
+            });
         }
         let other = sender.clone();
-        errands.run(move || other.send("polled").unwrap()).unwrap();
+        errands.run(move || other.send("polled").unwrap());
         assert_eq!(done.recv(), Ok("polled"));
         drop(gate);
         for _ in 0..MAX_CONNECTING * 2 {
@@ -186,9 +188,7 @@ mod tests {
         let (sender, done) = crossbeam_channel::unbounded();
         for _ in 0..50 {
             let sender = sender.clone();
-            errands
-                .run(move || sender.send(std::thread::current().id()).unwrap())
-                .unwrap();
+            errands.run(move || sender.send(std::thread::current().id()).unwrap());
             done.recv().unwrap();
         }
         let shared = Arc::downgrade(&errands.shared);
@@ -202,8 +202,8 @@ mod tests {
     fn a_panic_is_no_end() {
         let errands = Errands::new();
         let (sender, done) = crossbeam_channel::unbounded();
-        errands.connect(|| panic!("on purpose")).unwrap();
-        errands.connect(move || sender.send(()).unwrap()).unwrap();
+        errands.connect(|| panic!("on purpose"));
+        errands.connect(move || sender.send(()).unwrap());
         assert_eq!(done.recv(), Ok(()));
     }
 }

@@ -130,10 +130,10 @@ macro_rules! network_options {
             }
 
             /// Bytes of one message, or one polling answer, that the server may send; more ends the
-            /// connection. 100 MiB.
+            /// connection. 100 MiB; at most 4 GiB.
             #[must_use]
             pub fn max_message_size(mut self, bytes: usize) -> Self {
-                self.$($path).+.max_message = bytes.max(1);
+                self.$($path).+.max_message = bytes.clamp(1, u32::MAX as usize);
                 self
             }
 

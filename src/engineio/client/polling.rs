@@ -9,6 +9,8 @@ use ureq::{Agent, Body};
 
 /// What a connection needs of memory for reading and writing; the default is eight times as much.
 const BUFFER: usize = 16 << 10;
+/// How much of the body of a refusal, or of the answer to a POST, is looked at.
+pub(super) const MAX_REFUSAL: usize = 64 << 10;
 
 /// One session's requests. Each blocks.
 #[derive(Clone, Debug)]
@@ -74,7 +76,7 @@ impl Polling {
             .build();
         let request = with_headers(request, target).content_type("text/plain;charset=UTF-8");
         // Read to its end, so that the connection can be used again.
-        read(request.send(body), network.max_message).map(drop)
+        read(request.send(body), MAX_REFUSAL).map(drop)
     }
 
     /// The cookies that the server has set, as a header's value.
@@ -110,9 +112,15 @@ fn read(
 ) -> Result<Vec<u8>, ConnectError> {
     let answer = answer.map_err(|error| ConnectError::new(describe(&error)))?;
     let status = answer.status();
+    let limit = if status.is_success() {
+        limit
+    } else {
+        MAX_REFUSAL
+    };
     // The limit holds for what comes out of compression.
     let mut body = Vec::new();
-    let mut reader = answer.into_body().into_reader().take(limit as u64 + 1);
+    let most = (limit as u64).saturating_add(1);
+    let mut reader = answer.into_body().into_reader().take(most);
     reader
         .read_to_end(&mut body)
         .map_err(|error| ConnectError::new(error.to_string()))?;

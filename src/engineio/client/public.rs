@@ -17,6 +17,8 @@ use std::time::Instant;
 
 /// Bytes of messages that may wait for their handler, twice: beyond that the client disconnects.
 const BACKLOG: usize = 16_000_000;
+/// What a message costs in an inbox besides its content.
+const OVERHEAD: usize = 64;
 /// How many messages a worker takes before others get their turn.
 const TURN: usize = 64;
 
@@ -34,13 +36,13 @@ const TURN: usize = 64;
 /// # Ok::<(), socketio::Error>(())
 /// ```
 ///
-/// It does not reconnect by itself. Handlers run on worker threads, in order, and may block. A
-/// handler that captures a clone keeps the client until [`disconnect`](Client::disconnect); use
-/// the one that it is given.
+/// It does not reconnect by itself. Handlers run on worker threads, in order, and may block. They
+/// are given the client: one that captured a clone would keep it for ever.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
-    _life: Option<Arc<Life>>,
+    /// None in the handlers of a client that is being dropped.
+    life: Option<Arc<Life>>,
 }
 
 /// Ends the client with the last of its handles.
@@ -73,6 +75,8 @@ struct State {
     session: Option<Arc<Handle>>,
     max_payload: u64,
     failure: Option<ConnectError>,
+    /// The program has ended it before it was open.
+    cancelled: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,6 +85,8 @@ enum Phase {
     Idle,
     Connecting,
     Open,
+    /// The program has ended it, and the server is being told.
+    Closing,
 }
 
 #[derive(Clone, Default)]
@@ -149,8 +155,16 @@ impl Client {
     /// [`Error::Disconnected`] if [`disconnect`](Client::disconnect) was called meanwhile, and
     /// [`Error::Io`] if the system gives no threads.
     pub fn connect(&self, url: &str) -> Result<(), Error> {
+        if self.life.is_none() {
+            // It is being dropped, and would have nobody who ends it.
+            return Err(Error::Disconnected);
+        }
         let shared = &self.shared;
         let mut state = shared.state.lock();
+        // What is ending ends in a moment.
+        while state.phase == Phase::Closing {
+            shared.changed.wait(&mut state);
+        }
         if state.phase != Phase::Idle {
             return Err(Error::Invalid("the client is connected already".into()));
         }
@@ -159,7 +173,7 @@ impl Client {
             let line = runtime.add(|_| {
                 Box::new(Inlet {
                     shared: Arc::clone(shared),
-                    _runtime: Arc::clone(&runtime),
+                    is_open: false,
                     batch: Vec::new(),
                 })
             });
@@ -167,17 +181,22 @@ impl Client {
         }
         state.phase = Phase::Connecting;
         state.failure = None;
+        state.cancelled = false;
         state.attempt = state.attempt.wrapping_add(1);
         if let Some((_, line)) = &state.running {
             line.dial(state.attempt, shared.config.prepare(url));
         }
+        let attempt = state.attempt;
         before_waiting();
-        while state.phase == Phase::Connecting {
+        while state.attempt == attempt && state.phase == Phase::Connecting {
             shared.changed.wait(&mut state);
         }
-        match state.failure.take() {
-            Some(error) => Err(error.into()),
-            None if state.phase == Phase::Idle => Err(Error::Disconnected),
+        if state.attempt != attempt || state.cancelled {
+            return Err(Error::Disconnected);
+        }
+        match &state.failure {
+            Some(error) => Err(error.clone().into()),
+            // The server may have ended it already.
             None => Ok(()),
         }
     }
@@ -195,6 +214,10 @@ impl Client {
         let message = message.into();
         let size = match &message {
             Message::Text(text) => text.len() as u64 + 1,
+            // As base64, behind the letter b.
+            Message::Binary(bytes) if session.is_on_polling_for_good() => {
+                bytes.len().div_ceil(3) as u64 * 4 + 1
+            }
             Message::Binary(bytes) => bytes.len() as u64,
         };
         if size > max {
@@ -292,7 +315,7 @@ impl ClientBuilder {
         *shared.life.lock() = Arc::downgrade(&life);
         Client {
             shared,
-            _life: Some(life),
+            life: Some(life),
         }
     }
 
@@ -356,16 +379,20 @@ impl Shared {
                     line.abandon();
                 }
                 state.phase = Phase::Idle;
+                state.cancelled = true;
                 self.changed.notify_all();
             }
-            (Phase::Open, Some(session)) => session.close(Reason::ClientDisconnect),
-            _ => return,
+            (Phase::Open, Some(session)) => {
+                session.close(Reason::ClientDisconnect);
+                state.phase = Phase::Closing;
+            }
+            _ => {}
         }
         if state.is_own_thread() || workers::is_io_thread() {
             return;
         }
         let by = Instant::now() + self.config.network.request_timeout * 2;
-        while state.phase == Phase::Open {
+        while state.phase == Phase::Closing {
             if self.changed.wait_until(&mut state, by).timed_out() {
                 return;
             }
@@ -376,7 +403,7 @@ impl Shared {
     fn client(self: &Arc<Self>) -> Client {
         Client {
             shared: Arc::clone(self),
-            _life: self.life.lock().upgrade(),
+            life: self.life.lock().upgrade(),
         }
     }
 
@@ -446,10 +473,8 @@ impl Turn for Shared {
 impl Drop for Life {
     fn drop(&mut self) {
         self.0.disconnect();
-        let running = self.0.state.lock().running.take();
-        if let Some((runtime, line)) = running {
+        if let Some((_, line)) = &self.0.state.lock().running {
             line.remove();
-            drop(runtime);
         }
     }
 }
@@ -457,8 +482,8 @@ impl Drop for Life {
 /// The I/O thread's end of a client.
 struct Inlet {
     shared: Arc<Shared>,
-    /// The threads stay until the session has ended.
-    _runtime: Arc<Runtime>,
+    /// Whether the session has been told to the program.
+    is_open: bool,
     batch: Vec<(Item, usize)>,
 }
 
@@ -489,12 +514,16 @@ impl Caller for Inlet {
             state.session = Some(Arc::clone(session));
             state.max_payload = open.max_payload;
         });
+        self.is_open = opened;
         if opened {
             self.batch.push((Item::Connect, 0));
         }
     }
 
     fn receive(&mut self, _: Instant, message: Data<'_>) -> Flow {
+        if !self.is_open {
+            return Flow::Continue;
+        }
         let (message, bytes) = match message {
             Data::Text(text) => (Message::from(text), text.len()),
             Data::Binary(bytes) => {
@@ -502,7 +531,7 @@ impl Caller for Inlet {
                 (Message::from(bytes.into_owned()), length)
             }
         };
-        self.batch.push((Item::Message(message), bytes));
+        self.batch.push((Item::Message(message), bytes + OVERHEAD));
         Flow::Continue
     }
 
@@ -524,8 +553,10 @@ impl Caller for Inlet {
     }
 
     fn close(&mut self, _: Instant, attempt: u32, reason: Reason) {
-        self.batch.push((Item::Disconnect(reason), 0));
-        self.pause();
+        if std::mem::take(&mut self.is_open) {
+            self.batch.push((Item::Disconnect(reason), 0));
+            self.pause();
+        }
         self.change(attempt, |state| {
             state.session = None;
             state.phase = Phase::Idle;

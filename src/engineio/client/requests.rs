@@ -18,6 +18,9 @@ use crate::reason::Reason;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+/// How many packets of a payload are handed over at once.
+const PACKETS: usize = 1000;
+
 /// What an errand has brought.
 pub(super) enum Brought {
     /// The first answer of an attempt.
@@ -57,19 +60,22 @@ impl Driver {
             return;
         };
         client.attempt = Some(key);
-        let letter = Letter::new(io, key);
+        let letter = Letter::new(io, key, |error| Brought::First(Err(error)));
+        let errands = Arc::clone(&self.errands);
         let job = move || {
-            let first = catch_unwind(AssertUnwindSafe(|| begin(prepare)));
-            let first = first.unwrap_or_else(|_| {
-                Err(ConnectError::new(
-                    "the function that gives the URL, headers or auth panicked",
-                ))
+            // The program's functions take as long as they like, so they hold up nobody else.
+            let attempt = catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| {
+                let message = "the function that gives the URL, headers or auth panicked";
+                Err(ConnectError::new(message))
             });
-            letter.send(Brought::First(first));
+            match attempt {
+                Ok(attempt) => {
+                    errands.connect(move || letter.send(Brought::First(begin(attempt))));
+                }
+                Err(error) => letter.send(Brought::First(Err(error))),
+            }
         };
-        if let Err(error) = self.errands.connect(job) {
-            self.on_first(io, key, Err(no_thread(&error)));
-        }
+        self.errands.run(job);
     }
 
     /// An attempt has come to its first answer, or failed.
@@ -159,11 +165,17 @@ impl Driver {
             Ok(body) => body,
             Err(error) => return self.on_failed_request(io, key, error),
         };
+        let mut packets = 0;
         for packet in payload::decode(&body) {
             match packet {
                 Ok(packet) => {
                     if self.receive(io, key, Via::Polling, packet).is_break() {
                         break;
+                    }
+                    packets += 1;
+                    // Small packets take more memory than they had in the body.
+                    if packets % PACKETS == 0 {
+                        self.pause(io, key);
                     }
                 }
                 Err(invalid) => {
@@ -233,8 +245,8 @@ impl Driver {
     }
 
     pub(super) fn poll(&mut self, io: &mut Io<Order>, key: u64) {
-        let letter = Letter::new(io, key);
-        self.request(io, key, move |polling, route, sid| {
+        let letter = Letter::new(io, key, |error| Brought::Polled(Err(error)));
+        self.request(key, move |polling, route, sid| {
             letter.send(Brought::Polled(polling.poll(
                 &route.target,
                 &route.network,
@@ -262,19 +274,14 @@ impl Driver {
             session.handle.outbox().wait();
             return self.handle(io, key, Input::Posted);
         }
-        let letter = Letter::new(io, key);
-        self.request(io, key, move |polling, route, sid| {
+        let letter = Letter::new(io, key, |error| Brought::Posted(Err(error)));
+        self.request(key, move |polling, route, sid| {
             let posted = polling.post(&route.target, &route.network, sid, &body);
             letter.send(Brought::Posted(posted));
         });
     }
 
-    fn request(
-        &mut self,
-        io: &mut Io<Order>,
-        key: u64,
-        work: impl FnOnce(&Polling, &Route, &str) + Send + 'static,
-    ) {
+    fn request(&mut self, key: u64, work: impl FnOnce(&Polling, &Route, &str) + Send + 'static) {
         let Some(session) = self.session(key) else {
             return;
         };
@@ -284,9 +291,7 @@ impl Driver {
                 work(polling, &route, handle.sid());
             }
         };
-        if let Err(error) = self.errands.run(job) {
-            self.on_failed_request(io, key, no_thread(&error));
-        }
+        self.errands.run(job);
     }
 
     pub(super) fn upgrade(&mut self, io: &mut Io<Order>, key: u64) {
@@ -295,50 +300,61 @@ impl Driver {
         };
         session.handle.set_upgrading();
         let (route, handle) = (session.route.clone(), Arc::clone(&session.handle));
-        let letter = Letter::new(io, key);
+        let letter = Letter::new(io, key, |error| Brought::WebSocket(Err(error)));
         let job = move || {
             let cookies = route.polling.as_ref().and_then(Polling::cookies);
             let sid = Some(handle.sid());
             let dialled = websocket::dial(&route.target, &route.network, sid, cookies.as_deref());
             letter.send(Brought::WebSocket(dialled));
         };
-        if let Err(error) = self.errands.connect(job) {
-            self.on_dialled(io, key, Err(no_thread(&error)));
-        }
+        self.errands.connect(job);
     }
 }
 
-/// The way back from an errand.
+/// The way back from an errand. If it is dropped unsent, since there was no thread or the errand has
+/// panicked, it says so.
 struct Letter {
     mailbox: Mailbox<Command<Order>>,
     key: u64,
+    unsent: Option<fn(ConnectError) -> Brought>,
 }
 
 impl Letter {
-    fn new(io: &Io<Order>, key: u64) -> Letter {
+    fn new(io: &Io<Order>, key: u64, unsent: fn(ConnectError) -> Brought) -> Letter {
         Letter {
             mailbox: io.mailbox().clone(),
             key,
+            unsent: Some(unsent),
         }
     }
 
-    fn send(&self, brought: Brought) {
+    fn send(mut self, brought: Brought) {
+        self.unsent = None;
+        self.deliver(brought);
+    }
+
+    fn deliver(&self, brought: Brought) {
         self.mailbox
             .send(Command::Driver(Order::Brought(self.key, brought)));
     }
 }
 
-fn no_thread(error: &std::io::Error) -> ConnectError {
-    ConnectError::new(format!("the system gives no thread: {error}"))
+impl Drop for Letter {
+    fn drop(&mut self) {
+        if let Some(unsent) = self.unsent.take() {
+            let error = ConnectError::new("the system gives no thread, or it has panicked");
+            self.deliver(unsent(error));
+        }
+    }
 }
 
-/// Asks the program where to connect to, and makes the first request. Blocks.
-fn begin(prepare: Prepare) -> Result<First, ConnectError> {
+/// Makes the first request. Blocks.
+fn begin(attempt: Attempt) -> Result<First, ConnectError> {
     let Attempt {
         target,
         network,
         transports,
-    } = prepare()?;
+    } = attempt;
     let websocket = transports.contains(&Transport::WebSocket);
     if transports.first() == Some(&Transport::WebSocket) {
         let dialled = websocket::dial(&target, &network, None, None)?;

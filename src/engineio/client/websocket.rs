@@ -1,7 +1,7 @@
 //! The way to a WebSocket: the connection, a proxy, TLS, and the handshake (RFC 6455, 4.1).
 
 use super::network::Network;
-use super::polling::refusal;
+use super::polling::{MAX_REFUSAL, refusal};
 use super::target::Target;
 use crate::error::ConnectError;
 use crate::reactor::Dialled;
@@ -19,8 +19,6 @@ use tungstenite::handshake::derive_accept_key;
 /// How long the head of an answer may be.
 const MAX_HEAD: usize = 16 << 10;
 const MAX_FIELDS: usize = 100;
-/// How much of a refusal's body is looked at.
-const MAX_REFUSAL: usize = 64 << 10;
 
 /// Connects a WebSocket. Blocks for the request time-out at most, but for the resolver's own time.
 pub(super) fn dial(

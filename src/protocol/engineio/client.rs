@@ -17,9 +17,13 @@ pub(crate) struct Config {
     pub(crate) timeout: Duration,
 }
 
-/// How long the server may take to close its side of a WebSocket after ours. A process that ended
-/// before the server has read everything might destroy what was sent.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the end of a session may take: the POSTs for what is queued, or the server's end of the
+/// WebSocket. A process that ended before the server has read everything might destroy what was
+/// sent.
+///
+/// The connection has deadlines of its own, for writing what is left and for the server's end; this
+/// is for one that misses even those.
+const FAREWELL: Duration = Duration::from_secs(60);
 
 /// Over what something came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +90,7 @@ enum State {
 #[derive(Debug)]
 enum Closing {
     /// A POST is under way; whether packets wait for another one.
-    Polling { queued: bool },
+    Polling { queued: bool, deadline: Instant },
     /// The server is to close its side of the WebSocket.
     WebSocket { deadline: Instant },
 }
@@ -145,7 +149,7 @@ impl Client {
             Input::Posted => {
                 match &mut self.state {
                     State::Polling(polling) => polling.posts = false,
-                    State::Closing(Closing::Polling { queued }) => {
+                    State::Closing(Closing::Polling { queued, .. }) => {
                         if std::mem::take(queued) {
                             self.outputs.push_back(Output::Post);
                         } else {
@@ -164,7 +168,7 @@ impl Client {
             Input::Queued => {
                 match &mut self.state {
                     State::Polling(polling) => polling.queued = true,
-                    State::Closing(Closing::Polling { queued }) => *queued = true,
+                    State::Closing(Closing::Polling { queued, .. }) => *queued = true,
                     _ => {}
                 }
                 self.turn();
@@ -220,7 +224,7 @@ impl Client {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let step = match &self.state {
             State::Opening { deadline }
-            | State::Closing(Closing::WebSocket { deadline })
+            | State::Closing(Closing::WebSocket { deadline } | Closing::Polling { deadline, .. })
             | State::Polling(Polling {
                 upgrade: Upgrade::Probing { deadline },
                 ..
@@ -311,6 +315,8 @@ impl Client {
             (State::Polling(polling), Via::WebSocket) => {
                 if polling.upgrade != Upgrade::None {
                     polling.upgrade = Upgrade::None;
+                    // What was too large for a POST has waited for the WebSocket.
+                    polling.queued = true;
                     self.outputs.push_back(Output::HangUp);
                     self.turn();
                 }
@@ -333,6 +339,7 @@ impl Client {
                 // Else it goes with the next one.
                 Closing::Polling {
                     queued: polling.posts,
+                    deadline: now + FAREWELL,
                 }
             }
             State::WebSocket => {
@@ -359,7 +366,9 @@ impl Client {
                 ..
             }) if *deadline <= now => self.on_lost(Via::WebSocket, Reason::TransportError),
             State::Opening { deadline } if *deadline <= now => self.close(Reason::TransportError),
-            State::Closing(Closing::WebSocket { deadline }) if *deadline <= now => {
+            State::Closing(Closing::WebSocket { deadline } | Closing::Polling { deadline, .. })
+                if *deadline <= now =>
+            {
                 self.close(Reason::ClientDisconnect);
             }
             _ => {}
