@@ -250,6 +250,32 @@ fn both_sides_may_end_a_connection() {
 }
 
 #[test]
+fn what_is_emitted_right_before_the_end_is_handled() {
+    for kind in [Kind::Node, Kind::Threading, Kind::Asgi] {
+        let Some(server) = Peer::start(kind, 0, (25_000, 20_000)) else {
+            return;
+        };
+        let mut expected = 0;
+        for transports in TRANSPORTS {
+            let options = ConnectOptions::new(server.url()).transports(transports);
+            let options = options.wait_timeout(SOON);
+            for _ in 0..5 {
+                let client = SimpleClient::connect(options.clone()).unwrap();
+                client.emit("say", ()).unwrap();
+                client.emit("say", ()).unwrap();
+                expected += 2;
+            }
+            let other = SimpleClient::connect(options).unwrap();
+            assert_eq!(
+                other.call::<i64>("said", (), SOON).unwrap(),
+                expected,
+                "{kind:?} {transports:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_client_survives_what_happens_to_its_server() {
     for kind in [Kind::Node, Kind::Threading, Kind::Asgi] {
         for transports in TRANSPORTS {

@@ -365,6 +365,14 @@ impl Caller for Inlet {
         }
     }
 
+    fn farewell(&mut self) {
+        for joined in &self.joined {
+            let packet = outgoing::packet_frames(Kind::Disconnect, &joined.namespace, "");
+            joined.leave();
+            joined.session.send(&packet);
+        }
+    }
+
     fn close(&mut self, now: Instant, attempt: u32, reason: Reason) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();

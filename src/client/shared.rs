@@ -11,7 +11,6 @@ use crate::dispatch::{Encoded, Event, Incoming, Waiting, outgoing};
 use crate::engineio::client::{Attempt, Line, Prepare, Runtime, Target};
 use crate::engineio::{Flow, Frames, before_waiting};
 use crate::error::{ConnectError, Error};
-use crate::protocol::socketio::Kind;
 use crate::reason::Reason;
 use crate::signals::Ending;
 use crate::workers::{self, Busy, Inbox, Turn};
@@ -277,11 +276,8 @@ impl Shared {
             Phase::Joining | Phase::Open => {
                 state.decide(Outcome::Cancelled);
                 state.phase = Phase::Closing;
-                for joined in state.leave_all() {
-                    let packet = outgoing::packet_frames(Kind::Disconnect, &joined.namespace, "");
-                    joined.session.send(&packet);
-                    joined.leave();
-                }
+                // The namespaces are left by the I/O thread, once the server has read everything.
+                state.leave_all();
                 if let Some(session) = &state.session {
                     session.close(Reason::ClientDisconnect);
                 }

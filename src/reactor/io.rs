@@ -212,6 +212,13 @@ impl<C: Send + 'static> Io<C> {
         }
     }
 
+    /// Pings the peer of a WebSocket.
+    pub(crate) fn ping(&mut self, id: ConnectionId) {
+        let mut frame = Vec::new();
+        websocket::write_ping(&mut frame);
+        self.append(id, &frame);
+    }
+
     /// Stops or resumes reading from a connection.
     pub(crate) fn stop_reading(&mut self, id: ConnectionId, stopped: bool) {
         if let Some(connection) = self.get_mut(id) {

@@ -51,6 +51,11 @@ pub(crate) trait Driver: Send + Sized + 'static {
         data: Data<'_>,
     ) -> ControlFlow<()>;
 
+    /// A WebSocket's peer has answered a ping of [`Io::ping`].
+    fn on_pong(&mut self, io: &mut Io<Self::Command>, owner: u64) {
+        let _ = (io, owner);
+    }
+
     /// All that one read of a WebSocket brought has been handed over.
     fn on_read(&mut self, io: &mut Io<Self::Command>, owner: u64);
 

@@ -300,6 +300,10 @@ impl<D: Driver> Thread<D> {
                     io.append(id, &pong);
                     ControlFlow::Continue(())
                 }
+                Incoming::Pong => {
+                    driver.on_pong(io, owner);
+                    ControlFlow::Continue(())
+                }
                 Incoming::Close => {
                     closed = true;
                     ControlFlow::Break(())

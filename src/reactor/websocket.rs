@@ -24,6 +24,7 @@ pub(crate) enum Incoming<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
     Ping(&'a [u8]),
+    Pong,
     Close,
 }
 
@@ -192,6 +193,7 @@ impl Decoder {
                 let _ = handle(Incoming::Close);
                 Ok(ControlFlow::Break(()))
             }
+            OpCode::Control(Control::Pong) => Ok(handle(Incoming::Pong)),
             OpCode::Control(_) => Ok(ControlFlow::Continue(())),
             OpCode::Data(Data::Continue) => self.take_fragment(frame.is_final, payload, handle),
             OpCode::Data(_) if self.message.is_some() => Err(Violation::Protocol),
@@ -317,6 +319,10 @@ pub(crate) fn header(is_text: bool, length: usize) -> ([u8; MAX_HEADER], usize) 
 pub(crate) fn write_frame(is_text: bool, payload: &[u8], out: &mut Vec<u8>) {
     write_header(is_text, payload.len(), out);
     out.extend_from_slice(payload);
+}
+
+pub(crate) fn write_ping(out: &mut Vec<u8>) {
+    format_header(OpCode::Control(Control::Ping), 0, out);
 }
 
 pub(crate) fn write_pong(payload: &[u8], out: &mut Vec<u8>) {

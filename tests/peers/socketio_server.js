@@ -21,6 +21,7 @@ const io = new Server(http, {
 });
 
 let reason;
+let said = 0;
 
 const serve = (namespace) => {
   namespace.on("connection", (socket) => {
@@ -33,6 +34,8 @@ const serve = (namespace) => {
     });
     socket.on("number", (number) => (counted = number === counted ? counted + 1 : NaN));
     socket.on("counted", (done) => done(counted));
+    socket.on("say", () => said++);
+    socket.on("said", (done) => done(said));
     socket.on("reason", (done) => done(reason));
     socket.on("leave", () => socket.disconnect());
     socket.on("auth", (done) => done(socket.handshake.auth));

@@ -25,7 +25,7 @@ if mode == "threading":
 else:
     io = socketio.AsyncServer(async_mode="asgi", async_handlers=False, **options)
 
-state = {"counted": {}, "reason": None, "auth": {}, "answer": None}
+state = {"counted": {}, "reason": None, "auth": {}, "answer": None, "said": 0}
 
 
 def answered(value):
@@ -46,6 +46,10 @@ def disconnect(sid, reason):
     state["reason"] = reason
 
 
+def say(sid):
+    state["said"] += 1
+
+
 def number(sid, value):
     state["counted"][sid] = value + 1 if value == state["counted"][sid] else -1
 
@@ -54,6 +58,8 @@ def both(namespace):
     io.on("connect", connect, namespace=namespace)
     io.on("disconnect", disconnect, namespace=namespace)
     io.on("number", number, namespace=namespace)
+    io.on("say", say, namespace=namespace)
+    io.on("said", lambda sid: state["said"], namespace=namespace)
     io.on("counted", lambda sid: state["counted"][sid], namespace=namespace)
     io.on("reason", lambda sid: state["reason"], namespace=namespace)
     io.on("answer", lambda sid: state["answer"], namespace=namespace)

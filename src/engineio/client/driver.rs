@@ -132,6 +132,10 @@ impl reactor::Driver for Driver {
         }
     }
 
+    fn on_pong(&mut self, io: &mut Io<Order>, owner: u64) {
+        self.handle(io, owner, Input::Ponged);
+    }
+
     fn on_read(&mut self, io: &mut Io<Order>, owner: u64) {
         self.pause(io, owner);
     }
@@ -392,6 +396,17 @@ impl Driver {
                     match sent {
                         Ok(Accepted::Awaited) => session.machine.handle(now, Input::Queued),
                         sent => drop(session.handle.settle(sent)),
+                    }
+                }
+                Output::Ping => {
+                    if let Some(connection) = session.connection {
+                        io.ping(connection);
+                    }
+                }
+                Output::Farewell => {
+                    let _ = session.handle.outbox().uncork();
+                    if let Some(client) = self.clients.get_mut(&id_of(key)) {
+                        client.caller.farewell();
                     }
                 }
                 Output::Attach => {

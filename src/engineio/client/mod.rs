@@ -51,6 +51,9 @@ pub(crate) trait Caller: Send {
     /// All messages of one read have come.
     fn pause(&mut self) -> Flow;
 
+    /// The session is about to end: the last chance to tell the server why.
+    fn farewell(&mut self) {}
+
     /// The session that was open has ended.
     fn close(&mut self, now: Instant, attempt: u32, reason: Reason);
 

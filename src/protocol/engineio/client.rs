@@ -7,6 +7,9 @@ use crate::reason::Reason;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// How long the server may take to read what was sent before the end is said.
+const SETTLE: Duration = Duration::from_secs(2);
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
     /// Whether to begin with polling; else the session opens over a WebSocket.
@@ -38,6 +41,8 @@ pub(crate) enum Input {
     Polled,
     /// The POST that was asked for has been answered.
     Posted,
+    /// The WebSocket's ping that was asked for has been answered.
+    Ponged,
     /// The WebSocket that was asked for is connected.
     Connected,
     /// A packet waits for the server.
@@ -65,6 +70,10 @@ pub(crate) enum Output {
     Write(Packet<'static>),
     /// Append a packet to the queue.
     Send(Packet<'static>),
+    /// Ping the server on the WebSocket's own level.
+    Ping,
+    /// The last chance to tell the server something.
+    Farewell,
     /// The queue goes out over the WebSocket from now on.
     Attach,
     /// Close the WebSocket once what was written to it has left. If the session [is
@@ -87,10 +96,19 @@ enum State {
     Closed,
 }
 
+/// The official server drops an event whose handler has not begun when it reads the disconnection,
+/// and handlers begin only when it has handled all that one read has brought. So what was sent
+/// before must have been read before the end is said.
 #[derive(Debug)]
 enum Closing {
-    /// A POST is under way; whether packets wait for another one.
-    Polling { queued: bool, deadline: Instant },
+    /// A POST is under way; whether packets wait for another one, and how much has been said.
+    Polling {
+        queued: bool,
+        said: Said,
+        deadline: Instant,
+    },
+    /// The server has read what was sent before when it answers a ping.
+    Settling { deadline: Instant },
     /// The server is to close its side of the WebSocket.
     WebSocket { deadline: Instant },
 }
@@ -112,6 +130,14 @@ enum Upgrade {
     },
     /// The server has answered the probe: requests under way are waited for, none begins.
     Pausing,
+}
+
+/// What the server has been told of the end, each in a POST of its own.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    Nothing,
+    Farewell,
+    Close,
 }
 
 #[derive(Debug)]
@@ -149,17 +175,29 @@ impl Client {
             Input::Posted => {
                 match &mut self.state {
                     State::Polling(polling) => polling.posts = false,
-                    State::Closing(Closing::Polling { queued, .. }) => {
-                        if std::mem::take(queued) {
-                            self.outputs.push_back(Output::Post);
-                        } else {
-                            self.close(Reason::ClientDisconnect);
-                        }
+                    State::Closing(Closing::Polling { queued, said, .. }) => {
+                        let next = match (std::mem::take(queued), *said) {
+                            (true, _) => None,
+                            (false, Said::Nothing) => {
+                                *said = Said::Farewell;
+                                Some(Output::Farewell)
+                            }
+                            (false, Said::Farewell) => {
+                                *said = Said::Close;
+                                Some(Output::Send(Packet::Close))
+                            }
+                            (false, Said::Close) => {
+                                return self.close(Reason::ClientDisconnect);
+                            }
+                        };
+                        self.outputs.extend(next);
+                        self.outputs.push_back(Output::Post);
                     }
                     _ => {}
                 }
                 self.turn();
             }
+            Input::Ponged => self.on_settled(now),
             Input::Connected => {
                 if matches!(self.state, State::Polling(_)) {
                     self.outputs.push_back(Output::Write(Packet::Ping("probe")));
@@ -224,7 +262,11 @@ impl Client {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let step = match &self.state {
             State::Opening { deadline }
-            | State::Closing(Closing::WebSocket { deadline } | Closing::Polling { deadline, .. })
+            | State::Closing(
+                Closing::WebSocket { deadline }
+                | Closing::Settling { deadline }
+                | Closing::Polling { deadline, .. },
+            )
             | State::Polling(Polling {
                 upgrade: Upgrade::Probing { deadline },
                 ..
@@ -307,7 +349,10 @@ impl Client {
     fn on_lost(&mut self, via: Via, reason: Reason) {
         match (&mut self.state, via) {
             (State::Closing(Closing::Polling { .. }), Via::Polling)
-            | (State::Closing(Closing::WebSocket { .. }), Via::WebSocket) => {
+            | (
+                State::Closing(Closing::WebSocket { .. } | Closing::Settling { .. }),
+                Via::WebSocket,
+            ) => {
                 self.close(Reason::ClientDisconnect);
             }
             (State::Closing(_), _) => {}
@@ -332,21 +377,23 @@ impl Client {
                 if polling.upgrade != Upgrade::None {
                     self.outputs.push_back(Output::HangUp);
                 }
-                self.outputs.push_back(Output::Send(Packet::Close));
-                if !polling.posts {
+                let said = if polling.posts {
+                    Said::Nothing
+                } else {
+                    self.outputs.push_back(Output::Farewell);
                     self.outputs.push_back(Output::Post);
-                }
-                // Else it goes with the next one.
+                    Said::Farewell
+                };
                 Closing::Polling {
-                    queued: polling.posts,
+                    queued: false,
+                    said,
                     deadline: now + FAREWELL,
                 }
             }
             State::WebSocket => {
-                self.outputs.push_back(Output::Send(Packet::Close));
-                self.outputs.push_back(Output::HangUp);
-                Closing::WebSocket {
-                    deadline: now + FAREWELL,
+                self.outputs.push_back(Output::Ping);
+                Closing::Settling {
+                    deadline: now + SETTLE,
                 }
             }
             State::Opening { .. } => return self.close(Reason::ClientDisconnect),
@@ -354,6 +401,18 @@ impl Client {
         };
         self.silence = None;
         self.state = State::Closing(next);
+    }
+
+    /// The server has read what was sent before, or had the time to.
+    fn on_settled(&mut self, now: Instant) {
+        if matches!(self.state, State::Closing(Closing::Settling { .. })) {
+            self.outputs.push_back(Output::Farewell);
+            self.outputs.push_back(Output::Send(Packet::Close));
+            self.outputs.push_back(Output::HangUp);
+            self.state = State::Closing(Closing::WebSocket {
+                deadline: now + FAREWELL,
+            });
+        }
     }
 
     fn on_timeout(&mut self, now: Instant) {
@@ -366,6 +425,9 @@ impl Client {
                 ..
             }) if *deadline <= now => self.on_lost(Via::WebSocket, Reason::TransportError),
             State::Opening { deadline } if *deadline <= now => self.close(Reason::TransportError),
+            State::Closing(Closing::Settling { deadline }) if *deadline <= now => {
+                self.on_settled(now);
+            }
             State::Closing(Closing::WebSocket { deadline } | Closing::Polling { deadline, .. })
                 if *deadline <= now =>
             {

@@ -39,6 +39,7 @@ struct Pair {
     client_got: Vec<String>,
     server_closed: Vec<Reason>,
     client_closed: Vec<Reason>,
+    client_said_farewell: u32,
     gone: bool,
     next_channel: u64,
 }
@@ -70,6 +71,7 @@ impl Pair {
             client_got: Vec::new(),
             server_closed: Vec::new(),
             client_closed: Vec::new(),
+            client_said_farewell: 0,
             gone: false,
             next_channel: 0,
         };
@@ -164,6 +166,9 @@ impl Pair {
                     self.server
                         .handle(self.now, server::Input::Poll { channel, queued });
                 }
+                client::Output::Post if self.client_queue.is_empty() => {
+                    self.client.handle(self.now, client::Input::Posted);
+                }
                 client::Output::Post => self.post = Some(self.client_queue.drain(..).collect()),
                 client::Output::Connect => self.connecting = true,
                 client::Output::Write(packet) => self.to_server.push_back(encoded(&packet)),
@@ -172,6 +177,8 @@ impl Pair {
                     self.client_attached = true;
                     self.to_server.extend(self.client_queue.drain(..));
                 }
+                client::Output::Farewell => self.client_said_farewell += 1,
+                client::Output::Ping => self.client.handle(self.now, client::Input::Ponged),
                 client::Output::HangUp => self.to_server.push_back("hang up".into()),
                 client::Output::Closed(reason) => self.client_closed.push(reason),
             }
@@ -628,6 +635,7 @@ fn the_client_can_close_on_both_transports() {
         assert_eq!(pair.server_got, ["last words"]);
         assert_eq!(pair.server_closed, [Reason::ClientDisconnect]);
         assert_eq!(pair.client_closed, [Reason::ClientDisconnect]);
+        assert_eq!(pair.client_said_farewell, 1);
         assert!(pair.gone);
     }
 }
