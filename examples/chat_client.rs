@@ -18,7 +18,7 @@ struct Member {
 fn main() -> Result<(), Error> {
     env_logger::init();
     let mut arguments = std::env::args().skip(1);
-    let Some(name) = arguments.next() else {
+    let Some(name) = arguments.next().filter(|it| !it.starts_with('-')) else {
         eprintln!("usage: chat_client NAME [ROOM] [URL]");
         std::process::exit(2);
     };

@@ -38,7 +38,10 @@ impl fmt::Display for Error {
             Error::Disconnected => formatter.write_str("not connected"),
             Error::Connection(error) => error.fmt(formatter),
             Error::BadNamespace(namespace) => {
-                write!(formatter, "{namespace} is not a connected namespace")
+                write!(
+                    formatter,
+                    "{namespace} is not a connected namespace, or not yet"
+                )
             }
             Error::Encode(why) => write!(formatter, "data cannot be sent: {why}"),
             Error::Decode(why) => write!(formatter, "the answer is not of the wanted type: {why}"),
@@ -75,6 +78,7 @@ pub struct ConnectError {
     message: String,
     /// JSON text.
     data: Option<String>,
+    is_timeout: bool,
 }
 
 impl ConnectError {
@@ -82,6 +86,7 @@ impl ConnectError {
         ConnectError {
             message: message.into(),
             data: None,
+            is_timeout: false,
         }
     }
 
@@ -90,6 +95,23 @@ impl ConnectError {
             data: Some(data.into()),
             ..self
         }
+    }
+
+    /// The same, with where it came from.
+    pub(crate) fn behind(mut self, place: &str) -> ConnectError {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// Marks it as one of time.
+    pub(crate) fn timed_out(mut self) -> ConnectError {
+        self.is_timeout = true;
+        self
+    }
+
+    /// Whether the server did not answer in time.
+    pub fn is_timeout(&self) -> bool {
+        self.is_timeout
     }
 
     /// Bytes that it holds.
@@ -102,8 +124,9 @@ impl ConnectError {
         &self.message
     }
 
-    /// The data of the server's refusal, or the JSON with which it answered the request; none if
-    /// there is none, or it is not of this type.
+    /// The data of the server's refusal, or the JSON with which it answered the request; of several
+    /// namespaces that were refused, an object with the data of each. None if there is none, or it
+    /// is not of this type.
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.data.as_deref()?).ok()
     }

@@ -196,7 +196,8 @@ impl SimpleClient {
         self.client.transport()
     }
 
-    /// The client behind it: for what this one does not have.
+    /// The client behind it: for `emit_with_ack`, other namespaces' sids and the like. Its handlers are
+    /// never called: what happens goes to this one.
     pub fn client(&self) -> &Client {
         &self.client
     }

@@ -193,6 +193,12 @@ fn all_namespaces_are_connected_or_none() {
         panic!("two namespaces are refused");
     };
     assert!(error.message().contains("/bad") && error.message().contains("/none"));
+    assert!(
+        error
+            .data::<BTreeMap<String, Value>>()
+            .unwrap()
+            .contains_key("/bad")
+    );
     assert!(!error.message().contains("/good"));
     let mut happened = [next(), next(), next()];
     happened.sort();
@@ -494,6 +500,16 @@ fn an_offline_buffer_is_sent_in_order_once_there_is_a_connection() {
     let (sender, next) = record();
     let answered = sender.clone();
     let expired = sender.clone();
+    assert!(
+        matches!(client.emit("number", 0), Err(Error::Disconnected)),
+        "nobody connects"
+    );
+    let options = ConnectOptions::new(format!("http://{address}")).retry(true);
+    client.connect_in_background(options).unwrap();
+    assert!(matches!(
+        client.of("/typo").emit("x", ()),
+        Err(Error::BadNamespace(_))
+    ));
     for number in 0..10 {
         client.emit("number", number).unwrap();
     }
@@ -525,7 +541,6 @@ fn an_offline_buffer_is_sent_in_order_once_there_is_a_connection() {
     });
     io.on_any(move |event: &Event| sender.send(event.name().to_owned()).unwrap());
     let serving = io.bind(&*address).unwrap();
-    client.connect(format!("http://{address}")).unwrap();
     for number in 0..=10 {
         assert_eq!(next(), number.to_string());
     }
@@ -536,10 +551,12 @@ fn an_offline_buffer_is_sent_in_order_once_there_is_a_connection() {
     client.emit("number", 12).unwrap();
     let _serving = io.bind(&*address).unwrap();
     assert_eq!([next(), next()], ["11", "12"]);
-    // Its own disconnection forgets what waits.
+    // Its own disconnection ends that.
     client.disconnect();
-    client.emit("number", 13).unwrap();
-    client.disconnect();
+    assert!(matches!(
+        client.emit("number", 13),
+        Err(Error::Disconnected)
+    ));
     client.connect(format!("http://{address}")).unwrap();
     client.emit("number", 14).unwrap();
     assert_eq!(next(), "14");
@@ -726,6 +743,38 @@ fn an_answer_that_is_larger_than_the_server_takes_costs_only_itself() {
 }
 
 #[test]
+fn auth_that_no_server_takes_is_an_error_that_says_so() {
+    let io = Server::new();
+    let serving = serve(&io);
+    let client = Client::new();
+    let Err(Error::Connection(error)) =
+        client.connect(ConnectOptions::new(url(&serving)).auth("text"))
+    else {
+        panic!("servers close the connection on it");
+    };
+    assert!(error.message().contains("object"), "{error}");
+}
+
+#[test]
+fn lifecycle_handlers_may_return_what_others_may() {
+    let io = Server::new();
+    let (sender, next) = record();
+    io.on("hello", move |event: &Event, text: String| {
+        sender.send(format!("{} {text}", event.name())).unwrap();
+    });
+    let serving = serve(&io);
+    let client = Client::new();
+    client.on_connect(|client: &Client| client.emit("hello", "world"));
+    client.on("both", |_: &Client, event: &Event, text: String| {
+        (event.name().len(), text)
+    });
+    client.connect(url(&serving)).unwrap();
+    assert_eq!(next(), "hello world");
+    let both: (usize, String) = io.sockets()[0].call("both", "x", SOON).unwrap();
+    assert_eq!(both, (4, "x".into()));
+}
+
+#[test]
 fn a_namespace_that_is_named_twice_is_connected_once() {
     let io = Server::builder().namespaces("*").build();
     let serving = serve(&io);
@@ -796,7 +845,10 @@ fn a_namespace_that_is_not_answered_for_in_time_is_an_error() {
     else {
         panic!("too late");
     };
-    assert!(error.message().contains("in time"), "{error}");
+    assert!(
+        error.is_timeout() && error.message().contains("in time"),
+        "{error}"
+    );
     // Without waiting, it is connected in a moment.
     client.connect(options.wait(false)).unwrap();
     assert!(!client.connected() && client.transport().is_some());

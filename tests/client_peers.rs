@@ -212,7 +212,8 @@ fn a_refusal_comes_with_its_data_and_one_of_several_refuses_all() {
         else {
             panic!("a refusal");
         };
-        assert!(error.message().contains("/refused (bad token)"), "{error}");
+        assert_eq!(error.message(), "/refused: bad token");
+        assert_eq!(error.data::<BTreeMap<String, i64>>().unwrap()["code"], 42);
         assert!(client.namespaces().is_empty());
         client.connect(options.namespaces(&["/chat"])).unwrap();
         assert_eq!(client.namespaces(), ["/chat"]);

@@ -6,6 +6,7 @@ mod common;
 use common::relay::Relay;
 use common::{example_path, serve, url};
 use socketio::{App, Binary, Event, Refused, Server, Socket, Tls, Value};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -136,7 +137,11 @@ fn the_exit_status_says_what_went_wrong() {
         outcome(&["--timeout", "0.2", &url, "call", "never"]).0,
         Some(3)
     );
-    let wrong: [&[&str]; 9] = [
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("http://{}", silent.local_addr().unwrap());
+    assert_eq!(outcome(&["--timeout=0.2", &nobody, "call", "x"]).0, Some(3));
+    let wrong: [&[&str]; 10] = [
+        &["call", "echo"],
         &[],
         &[&url],
         &[&url, "shout"],
@@ -150,7 +155,7 @@ fn the_exit_status_says_what_went_wrong() {
     for line in wrong {
         let (status, printed, said) = outcome(line);
         assert_eq!((status, &*printed), (Some(2), ""), "{line:?}");
-        assert!(said.contains("sio URL listen"), "{said}");
+        assert!(said.contains("sio --help"), "{said}");
     }
     let (status, printed, _) = outcome(&["--help"]);
     assert!(status == Some(0) && printed.contains("exit status"));

@@ -2,6 +2,7 @@
 
 use socketio::engineio::Transport;
 use socketio::{Args, Binary, Value};
+use std::io::Read;
 use std::time::Duration;
 
 /// How long an answer may take, if nothing else is said.
@@ -12,7 +13,8 @@ sio URL listen                      prints the events that come, one line of JSO
 sio URL emit EVENT [ARGUMENT...]    sends an event
 sio URL call EVENT [ARGUMENT...]    sends an event, and prints the answer
 
-An ARGUMENT is JSON, or text where it is none; @FILE is the bytes of a file.
+An ARGUMENT is JSON, or text where it is none: 7 is a number, '\"7\"' and seven are text. @FILE is
+the bytes of a file, @- those of the standard input, '\"@x\"' is text.
 
   -n, --namespace NAME    the namespace: / if none is given
   -a, --auth JSON         what the server's connect handler gets
@@ -21,7 +23,8 @@ An ARGUMENT is JSON, or text where it is none; @FILE is the bytes of a file.
   -p, --path PATH         the path of the endpoint: socket.io if none is given
   -k, --insecure          accepts any certificate
       --ca FILE           the authorities to trust, as PEM
-      --timeout SECONDS   how long connecting, listening, or the answer may take
+      --timeout SECONDS   how long all of it may take: if none is given, connecting 5 s, an
+                          answer 60 s, and listening as long as it likes
   -h, --help              this
 
 The exit status is 0, 1 if the server refused or the connection ended, 2 if the command line is
@@ -71,10 +74,15 @@ impl Arguments {
                 "--" => only_words = true,
                 "-h" | "--help" => return Err(String::new()),
                 "-k" | "--insecure" => arguments.insecure = true,
-                option => {
-                    let value = given.next().ok_or(format!("{option} needs a value"))?;
-                    arguments.set(option, value)?;
-                }
+                option => match option.split_once('=').filter(|it| it.0.starts_with("--")) {
+                    Some((option, value)) => arguments.set(option, value.to_owned())?,
+                    None => {
+                        let value = given
+                            .next()
+                            .ok_or(format!("{option} is not known, or needs a value"))?;
+                        arguments.set(option, value)?;
+                    }
+                },
             }
         }
         arguments.take(words)?;
@@ -118,6 +126,9 @@ impl Arguments {
     fn take(&mut self, words: Vec<String>) -> Result<(), String> {
         let mut words = words.into_iter();
         self.url = words.next().ok_or("a URL is needed")?;
+        if matches!(&*self.url, "listen" | "emit" | "call") {
+            return Err(format!("a URL is needed before {}", self.url));
+        }
         let command = words
             .next()
             .ok_or("a command is needed: listen, emit or call")?;
@@ -143,7 +154,14 @@ impl Arguments {
 /// An argument of an event.
 fn read(word: String) -> Result<Value, String> {
     if let Some(path) = word.strip_prefix('@') {
-        let bytes = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+        let bytes = match path {
+            "-" => {
+                let mut bytes = Vec::new();
+                std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+            }
+            path => std::fs::read(path),
+        };
+        let bytes = bytes.map_err(|error| format!("@{path}: {error}"))?;
         return Ok(Value::Binary(Binary(bytes.into())));
     }
     Ok(match serde_json::from_str::<serde_json::Value>(&word) {

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(problem) => {
-            eprintln!("sio: {problem}\n\n{HELP}");
+            eprintln!("sio: {problem}\nTry sio --help.");
             return ExitCode::from(USAGE);
         }
     };
@@ -33,7 +33,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Connection(error)) => {
             eprintln!("sio: {}", describe(&error));
-            ExitCode::from(FAILED)
+            ExitCode::from(if error.is_timeout() {
+                TIMED_OUT
+            } else {
+                FAILED
+            })
         }
         // Who has closed the other end of the pipe has seen enough.
         Err(Error::Io(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,

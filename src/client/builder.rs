@@ -98,13 +98,18 @@ impl ClientBuilder {
     /// the clients of a server that comes back do not all come at once. 0.5.
     #[must_use]
     pub fn randomization_factor(mut self, factor: f64) -> Self {
-        // Also of what is no number.
-        self.config.reconnection.randomization = factor.max(0.0).min(1.0);
+        let is_number = !factor.is_nan();
+        self.config.reconnection.randomization = if is_number {
+            factor.clamp(0.0, 1.0)
+        } else {
+            0.0
+        };
         self
     }
 
-    /// Bytes of events that are kept while there is no connection, and sent in order as soon as
-    /// there is one; more is an error at the call. 0: emitting without a connection is an error.
+    /// Bytes of events that are kept while a connection is being made, or made again, and sent in order
+    /// as soon as it is there; more is an error at the call. 0: emitting without a connection is an
+    /// error, as it is in any case before `connect`, and once nobody tries to connect any more.
     #[must_use]
     pub fn offline_buffer(mut self, bytes: usize) -> Self {
         self.config.offline_buffer = bytes;
@@ -135,9 +140,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Whether Ctrl-C, and SIGTERM, disconnect this client before they end the process. Takes the
-    /// process's handler of these signals, unless [`Server::run`](crate::Server::run) has it, with
-    /// which it goes together. Off.
+    /// Whether Ctrl-C, and SIGTERM, disconnect this client before they end the process, with status
+    /// 130; the program does not go on after its [`wait`](Client::wait). Takes the process's handler of
+    /// these signals; it goes together with [`Server::run`](crate::Server::run), which ends instead of
+    /// the process. Off.
     #[must_use]
     pub fn handle_sigint(mut self, handle: bool) -> Self {
         self.config.handle_sigint = handle;

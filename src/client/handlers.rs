@@ -57,8 +57,14 @@ impl Handlers {
 
     pub(super) fn reconnect_failed(&self, client: &Client) {
         let mut sets = self.sets(client.namespace());
-        if let Some(handler) = sets.find_map(|set| set.more.reconnect_failed.as_ref()) {
-            handler(client);
+        let handler = sets
+            .clone()
+            .find_map(|set| set.more.reconnect_failed.as_ref());
+        if let Some(handler) = handler {
+            return handler(client);
+        }
+        if let Some(service) = sets.find_map(|set| set.service.as_ref()) {
+            service.reconnect_failed(client);
         }
     }
 }

@@ -438,7 +438,7 @@ impl Caller for Inlet {
         if self.join_by.take_if(|at| *at <= now).is_some() && state.phase == Phase::Joining {
             let names = state.pending().join(", ");
             let message = format!("the server did not answer in time for the namespaces {names}");
-            state.failure = Some(ConnectError::new(message));
+            state.failure = Some(ConnectError::new(message).timed_out());
             if let Some(session) = &state.session {
                 session.close(Reason::ClientDisconnect);
             }

@@ -160,27 +160,42 @@ impl Client {
         self.change(|set| set.any = Some(handler));
     }
 
-    /// Is called each time the namespace is connected, also again after a loss.
-    pub fn on_connect(&self, handler: impl Fn(&Client) + Send + Sync + 'static) {
+    /// Is called each time the namespace is connected, also again after a loss. It may return what a
+    /// handler may; only an `Err` matters, and is logged.
+    pub fn on_connect<R: IntoAck>(&self, handler: impl Fn(&Client) -> R + Send + Sync + 'static) {
+        let handler = move |client: &Client| log_failure("connect", handler(client));
         self.change(|set| set.more.connect = Some(Arc::new(handler)));
     }
 
     /// Is called for each attempt that failed: the server was not reached, or refused.
-    pub fn on_connect_error(
+    pub fn on_connect_error<R: IntoAck>(
         &self,
-        handler: impl Fn(&Client, &ConnectError) + Send + Sync + 'static,
+        handler: impl Fn(&Client, &ConnectError) -> R + Send + Sync + 'static,
     ) {
+        let handler = move |client: &Client, error: &ConnectError| {
+            log_failure("connect_error", handler(client, error));
+        };
         self.change(|set| set.more.connect_error = Some(Arc::new(handler)));
     }
 
     /// Is called once for each time the namespace was connected and is no more, after its last
     /// event. Unless one side has ended the connection on purpose, reconnecting has begun.
-    pub fn on_disconnect(&self, handler: impl Fn(&Client, Reason) + Send + Sync + 'static) {
+    pub fn on_disconnect<R: IntoAck>(
+        &self,
+        handler: impl Fn(&Client, Reason) -> R + Send + Sync + 'static,
+    ) {
+        let handler = move |client: &Client, reason| {
+            log_failure("disconnect", handler(client, reason));
+        };
         self.change(|set| set.more.disconnect = Some(Arc::new(handler)));
     }
 
     /// Is called when [`reconnection_attempts`](ClientBuilder::reconnection_attempts) are used up.
-    pub fn on_reconnect_failed(&self, handler: impl Fn(&Client) + Send + Sync + 'static) {
+    pub fn on_reconnect_failed<R: IntoAck>(
+        &self,
+        handler: impl Fn(&Client) -> R + Send + Sync + 'static,
+    ) {
+        let handler = move |client: &Client| log_failure("reconnect_failed", handler(client));
         self.change(|set| set.more.reconnect_failed = Some(Arc::new(handler)));
     }
 
@@ -199,11 +214,25 @@ impl Client {
     /// [`disconnect`](Client::disconnect) was called meanwhile, [`Error::Io`] if the system gives no
     /// threads.
     pub fn connect(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
+        let call = self.begin_to_connect(options.into())?;
+        self.shared.wait_for_connection(call)
+    }
+
+    /// The same without waiting: handlers learn what comes of it. Does not block.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] and [`Error::Io`], as [`connect`](Client::connect).
+    pub fn connect_in_background(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
+        self.begin_to_connect(options.into()).map(drop)
+    }
+
+    /// Gives the number of the call.
+    fn begin_to_connect(&self, options: ConnectOptions) -> Result<u64, Error> {
         if self.life.is_none() {
             // It is being dropped, and would have nobody who ends it.
             return Err(Error::Disconnected);
         }
-        let options = Arc::new(options.into());
+        let options = Arc::new(options);
         let line = self.shared.line()?.clone();
         let mut state = self.shared.state.lock();
         // What is ending ends in a moment.
@@ -211,7 +240,8 @@ impl Client {
             self.shared.changed.wait(&mut state);
         }
         if state.phase != Phase::Idle {
-            return Err(Error::Invalid("the client is connected already".into()));
+            let why = "the client is connected already, or trying to be";
+            return Err(Error::Invalid(why.into()));
         }
         let names = options.namespaces.clone();
         let names = names.unwrap_or_else(|| self.default_namespaces());
@@ -233,7 +263,7 @@ impl Client {
         drop(state);
         // With it go functions of the program.
         drop(before);
-        self.shared.wait_for_connection(call)
+        Ok(call)
     }
 
     /// Those with handlers, or `/`.
@@ -247,7 +277,8 @@ impl Client {
         names
     }
 
-    /// Sends an event: a tuple is several arguments, `()` none. Does not block.
+    /// Sends an event: a tuple is several arguments, `()` none. Bytes travel as such in
+    /// [`Binary`](crate::Binary); a `Vec<u8>` by itself is a list of numbers. Does not block.
     ///
     /// # Errors
     /// [`Error::Disconnected`] without a connection, and [`Error::BadNamespace`] if the connection is
@@ -417,6 +448,13 @@ impl Client {
         self.shared
             .handlers
             .change(|handlers| change(handlers.set(&self.namespace)));
+    }
+}
+
+/// What such a handler returns is sent to nobody.
+fn log_failure(handler: &str, returned: impl IntoAck) {
+    if let Err(error) = returned.append_to(&mut Encoded::default()) {
+        log::warn!(target: "socketio", "the handler of {handler} failed: {error}");
     }
 }
 

@@ -105,8 +105,8 @@ impl ConnectOptions {
         self
     }
 
-    /// What the server's connect handlers get as `auth`: as a rule something that is an object in
-    /// JSON, since the JavaScript server takes nothing else. Nothing.
+    /// What the server's connect handlers get as `auth`: something that is an object in JSON, such as
+    /// a map or a struct, since servers take nothing else. Nothing.
     #[must_use]
     pub fn auth(mut self, auth: impl Serialize) -> Self {
         self.auth = Source::Value(encode(&auth));
@@ -134,8 +134,12 @@ impl ConnectOptions {
 
     /// The namespaces to connect to. Those with handlers, or `/` if there are none.
     #[must_use]
-    pub fn namespaces(mut self, namespaces: &[&str]) -> Self {
-        self.namespaces = Some(namespaces.iter().map(|name| with_slash(name)).collect());
+    pub fn namespaces<I>(mut self, namespaces: I) -> Self
+    where
+        I: IntoIterator<Item: AsRef<str>>,
+    {
+        let namespaces = namespaces.into_iter();
+        self.namespaces = Some(namespaces.map(|name| with_slash(name.as_ref())).collect());
         self
     }
 
@@ -147,7 +151,8 @@ impl ConnectOptions {
     }
 
     /// Whether to wait until the namespaces are connected, all of them: one that is not ends the
-    /// connection. Else `connect` returns as soon as the server is reached. It waits.
+    /// connection. Else `connect` returns as soon as the server is reached; for one that does not wait
+    /// for that either see [`connect_in_background`](crate::Client::connect_in_background). It waits.
     #[must_use]
     pub fn wait(mut self, wait: bool) -> Self {
         self.wait = wait;
@@ -196,7 +201,8 @@ impl ConnectOptions {
 fn encode(auth: &impl Serialize) -> Result<String, String> {
     match serde_json::to_string(auth) {
         Ok(null) if null == "null" => Ok(String::new()),
-        Ok(json) => Ok(json),
+        Ok(json) if json.starts_with('{') => Ok(json),
+        Ok(_) => Err("auth must be an object in JSON, such as a map or a struct: servers close the connection on anything else".into()),
         Err(error) => Err(format!("auth cannot be sent: {error}")),
     }
 }

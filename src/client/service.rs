@@ -53,6 +53,11 @@ pub trait ClientService: Send + Sync + Sized + 'static {
         let _ = (client, reason);
     }
 
+    /// Is told that the attempts to reconnect are used up.
+    fn on_reconnect_failed(&self, client: &Client) {
+        let _ = client;
+    }
+
     /// Every event of the namespace passes here on its way to its method, which `next` calls; an
     /// event without a method is acknowledged with nothing. Override it to look at, change or
     /// refuse what comes.
@@ -75,6 +80,7 @@ pub(super) trait ErasedService: HandlesEvents<Client> + Send + Sync {
     fn connect(&self, client: &Client);
     fn connect_error(&self, client: &Client, error: &ConnectError);
     fn disconnect(&self, client: &Client, reason: Reason);
+    fn reconnect_failed(&self, client: &Client);
 }
 
 /// A service and its methods.
@@ -102,6 +108,10 @@ impl<S: ClientService> ErasedService for Registered<S> {
 
     fn disconnect(&self, client: &Client, reason: Reason) {
         self.service.on_disconnect(client, reason);
+    }
+
+    fn reconnect_failed(&self, client: &Client) {
+        self.service.on_reconnect_failed(client);
     }
 }
 

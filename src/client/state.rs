@@ -135,7 +135,9 @@ impl State {
             Some(Step::Refused(_) | Step::Left) | None if is_up => {
                 Err(Error::BadNamespace(namespace.to_owned()))
             }
-            _ if self.phase == Phase::Closing => Err(Error::Disconnected),
+            // Nobody is trying to get a connection.
+            _ if matches!(self.phase, Phase::Idle | Phase::Closing) => Err(Error::Disconnected),
+            None | Some(Step::Left) => Err(Error::BadNamespace(namespace.to_owned())),
             _ if offline_buffer > 0 => Ok(Route::Later),
             _ if is_up => Err(Error::BadNamespace(namespace.to_owned())),
             _ => Err(Error::Disconnected),
@@ -160,14 +162,22 @@ impl State {
         match refused.as_slice() {
             [] => None,
             [(_, error)] if self.spaces.len() == 1 => Some(ConnectError::clone(error)),
+            [(name, error)] => Some(ConnectError::clone(error).behind(name)),
             several => {
+                let data = several
+                    .iter()
+                    .map(|(name, error)| (name.to_string(), error.data()));
+                let data: serde_json::Map<_, _> = data
+                    .map(|(name, data)| (name, data.unwrap_or_default()))
+                    .collect();
                 let each: Vec<_> = several
                     .iter()
                     .map(|(name, error)| format!("{name} ({error})"))
                     .collect();
                 let names = each.join(", ");
                 let message = format!("one or more namespaces failed to connect: {names}");
-                Some(ConnectError::new(message))
+                let data = serde_json::Value::Object(data).to_string();
+                Some(ConnectError::new(message).with_data(data))
             }
         }
     }

@@ -12,7 +12,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A function that handles an event: `Fn([&Socket | &Event,] A, B, ..) -> R`; on a client `&Client`
+/// A function that handles an event: `Fn([&Socket,] [&Event,] A, B, ..) -> R`; on a client `&Client`
 /// stands in the place of `&Socket`.
 ///
 /// Up to eight arguments, of any types that serde can decode; what it returns is the
@@ -21,11 +21,12 @@ use std::sync::Arc;
 /// - Every parameter of a closure needs its type, and the first one its `&`.
 /// - A missing argument decodes as null, so `Option` takes it; surplus ones are ignored.
 /// - An argument that does not decode is logged; the handler does not run, nothing is acknowledged.
-/// - With `&Event` alone, or behind `&Socket` or `&Client`, it gets the event as it came.
+/// - With `&Event`, alone or behind `&Socket` or `&Client`, it gets the event as it came, besides the
+///   arguments.
 #[diagnostic::on_unimplemented(
     message = "this function cannot handle an event",
     label = "not a handler",
-    note = "a handler is `Fn([&Socket | &Event | &Socket, &Event] A, B, ..) -> R`, with `&Client` for `&Socket` on a client, at most eight arguments, and not async",
+    note = "a handler is `Fn([&Socket,] [&Event,] A, B, ..) -> R`, with `&Client` for `&Socket` on a client, at most eight arguments, and not async",
     note = "write the type of every parameter: `&Socket` with its `&`, and for arguments owned types that are `Deserialize`, such as `String`",
     note = "it is called from several threads: it may not change what it captures (use a `Mutex` or an atomic), and that must be `Send + Sync`"
 )]
@@ -84,6 +85,22 @@ macro_rules! handlers {
         }
 
         #[diagnostic::do_not_recommend]
+        impl<P, Ctx, Fun, Out, $($name,)*> Handler<P, (WithEvent<Ctx>, $($name,)*)> for Fun
+        where
+            Ctx: Context<P>,
+            Fun: Fn(&Ctx, &Event, $($name,)*) -> Out + Send + Sync + 'static,
+            $($name: DeserializeOwned,)*
+        {
+            type Output = Out;
+
+            #[allow(non_snake_case)]
+            fn call(&self, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+                let ($($name,)*) = arguments(incoming)?;
+                Ok(self(Ctx::of(incoming), &incoming.event, $($name,)*))
+            }
+        }
+
+        #[diagnostic::do_not_recommend]
         impl<P, Fun, Out, $($name,)*> Handler<P, (Without, $($name,)*)> for Fun
         where
             Fun: Fn($($name,)*) -> Out + Send + Sync + 'static,
@@ -109,19 +126,6 @@ handlers!(A B C D E);
 handlers!(A B C D E F);
 handlers!(A B C D E F G);
 handlers!(A B C D E F G H);
-
-#[diagnostic::do_not_recommend]
-impl<P, Ctx, Fun, Out> Handler<P, (WithEvent<Ctx>,)> for Fun
-where
-    Ctx: Context<P>,
-    Fun: Fn(&Ctx, &Event) -> Out + Send + Sync + 'static,
-{
-    type Output = Out;
-
-    fn call(&self, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
-        Ok(self(Ctx::of(incoming), &incoming.event))
-    }
-}
 
 pub(super) fn arguments<P, T: FromArgs>(incoming: &Incoming<P>) -> Result<T, HandlerError> {
     let event = &incoming.event;

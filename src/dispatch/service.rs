@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// A method that handles an event: like [`Handler`](crate::Handler), behind `&self`.
 #[diagnostic::on_unimplemented(
     message = "this method cannot handle an event of the service",
-    note = "it is `fn(&self, [&Socket | &Event,] A, B, ..) -> R` with at most eight arguments"
+    note = "it is `fn(&self, [&Socket,] [&Event,] A, B, ..) -> R` with at most eight arguments"
 )]
 pub trait Method<S, P, Shape>: Send + Sync + 'static {
     /// What it returns.
@@ -38,6 +38,22 @@ macro_rules! methods {
             fn call(&self, service: &Own, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
                 let ($($name,)*) = arguments(incoming)?;
                 Ok(self(service, Ctx::of(incoming), $($name,)*))
+            }
+        }
+
+        #[diagnostic::do_not_recommend]
+        impl<Own, P, Ctx, Fun, Out, $($name,)*> Method<Own, P, (WithEvent<Ctx>, $($name,)*)> for Fun
+        where
+            Ctx: Context<P>,
+            Fun: Fn(&Own, &Ctx, &Event, $($name,)*) -> Out + Send + Sync + 'static,
+            $($name: DeserializeOwned,)*
+        {
+            type Output = Out;
+
+            #[allow(non_snake_case)]
+            fn call(&self, service: &Own, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+                let ($($name,)*) = arguments(incoming)?;
+                Ok(self(service, Ctx::of(incoming), &incoming.event, $($name,)*))
             }
         }
 
@@ -67,19 +83,6 @@ methods!(A B C D E);
 methods!(A B C D E F);
 methods!(A B C D E F G);
 methods!(A B C D E F G H);
-
-#[diagnostic::do_not_recommend]
-impl<Own, P, Ctx, Fun, Out> Method<Own, P, (WithEvent<Ctx>,)> for Fun
-where
-    Ctx: Context<P>,
-    Fun: Fn(&Own, &Ctx, &Event) -> Out + Send + Sync + 'static,
-{
-    type Output = Out;
-
-    fn call(&self, service: &Own, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
-        Ok(self(service, Ctx::of(incoming), &incoming.event))
-    }
-}
 
 type StoredMethod<S, P> =
     Arc<dyn Fn(&S, &Incoming<P>, &mut Encoded) -> Result<(), HandlerError> + Send + Sync>;

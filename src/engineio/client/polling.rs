@@ -12,6 +12,8 @@ const BUFFER: usize = 16 << 10;
 /// How much of the body of a refusal, or of the answer to a POST, is looked at.
 pub(super) const MAX_REFUSAL: usize = 64 << 10;
 
+pub(super) const LATE: &str = "the server did not answer in time";
+
 /// One session's requests. Each blocks.
 #[derive(Clone, Debug)]
 pub(super) struct Polling {
@@ -110,7 +112,7 @@ fn read(
     answer: Result<Response<Body>, ureq::Error>,
     limit: usize,
 ) -> Result<Vec<u8>, ConnectError> {
-    let answer = answer.map_err(|error| ConnectError::new(describe(&error)))?;
+    let answer = answer.map_err(|error| describe(&error))?;
     let status = answer.status();
     let limit = if status.is_success() {
         limit
@@ -146,10 +148,11 @@ pub(super) fn refusal(status: u16, body: &[u8]) -> ConnectError {
     }
 }
 
-fn describe(error: &ureq::Error) -> String {
+fn describe(error: &ureq::Error) -> ConnectError {
     match error {
-        ureq::Error::HostNotFound => "the server's name is not known".into(),
-        ureq::Error::Timeout(_) => "the server did not answer in time".into(),
-        other => other.to_string(),
+        ureq::Error::HostNotFound => ConnectError::new("the server's name is not known"),
+        ureq::Error::Timeout(_) => ConnectError::new(LATE).timed_out(),
+        ureq::Error::Io(error) => ConnectError::new(error.to_string()),
+        other => ConnectError::new(other.to_string()),
     }
 }

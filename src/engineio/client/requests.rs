@@ -356,8 +356,10 @@ fn begin(attempt: Attempt) -> Result<First, ConnectError> {
         transports,
     } = attempt;
     let websocket = transports.contains(&Transport::WebSocket);
+    let endpoint = target.endpoint();
+    let somewhere = |error: ConnectError| error.behind(&endpoint);
     if transports.first() == Some(&Transport::WebSocket) {
-        let dialled = websocket::dial(&target, &network, None, None)?;
+        let dialled = websocket::dial(&target, &network, None, None).map_err(somewhere)?;
         let route = Route {
             target: Arc::new(target),
             network,
@@ -369,8 +371,8 @@ fn begin(attempt: Attempt) -> Result<First, ConnectError> {
             upgrade: false,
         });
     }
-    let polling = Polling::new(&target, &network)?;
-    let body = polling.open(&target, &network)?;
+    let polling = Polling::new(&target, &network).map_err(somewhere)?;
+    let body = polling.open(&target, &network).map_err(somewhere)?;
     let route = Route {
         target: Arc::new(target),
         network,

@@ -49,9 +49,19 @@ impl Target {
         if host.is_empty() {
             return Err(wrong("it has no host"));
         }
+        let last = authority.as_str().rsplit(['@', ']', ':']).next();
+        let has_port = authority
+            .as_str()
+            .ends_with(&format!(":{}", last.unwrap_or_default()));
+        if has_port && authority.port_u16().is_none() {
+            return Err(wrong("its port is no number below 65536"));
+        }
         let port = authority
             .port_u16()
             .unwrap_or(if secure { 443 } else { 80 });
+        if !matches!(uri.path(), "" | "/") {
+            log::warn!(target: "engineio", "the path {:?} of the server's URL is ignored: the endpoint has a path of its own, and namespaces are named apart", uri.path());
+        }
         let mut target = Target {
             secure,
             host: host.trim_matches(['[', ']']).to_owned(),
@@ -72,6 +82,12 @@ impl Target {
         }
         target.check_headers()?;
         Ok(target)
+    }
+
+    /// What an error says of where it came from: nothing that may be a secret.
+    pub(super) fn endpoint(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority, self.path)
     }
 
     pub(crate) fn is_secure(&self) -> bool {
@@ -192,7 +208,16 @@ mod tests {
 
     #[test]
     fn what_is_no_server_is_an_error() {
-        for url in ["", "ftp://localhost", "http://", "http:// x", "http://a b/"] {
+        for url in [
+            "",
+            "ftp://localhost",
+            "http://",
+            "http:// x",
+            "http://a b/",
+            "http://localhost:99999",
+            "http://[::1]:x",
+            "localhost:70000",
+        ] {
             assert!(
                 Target::new(url, "socket.io", Vec::new()).is_err(),
                 "{url:?}"

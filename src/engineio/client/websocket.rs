@@ -1,7 +1,7 @@
 //! The way to a WebSocket: the connection, a proxy, TLS, and the handshake (RFC 6455, 4.1).
 
 use super::network::Network;
-use super::polling::{MAX_REFUSAL, refusal};
+use super::polling::{LATE, MAX_REFUSAL, refusal};
 use super::target::Target;
 use crate::error::ConnectError;
 use crate::reactor::Dialled;
@@ -52,11 +52,11 @@ pub(super) fn dial(
 }
 
 fn describe(error: io::Error) -> ConnectError {
-    ConnectError::new(match error.kind() {
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => "the server did not answer in time".into(),
-        ErrorKind::UnexpectedEof => "the server closed the connection".into(),
-        _ => error.to_string(),
-    })
+    match error.kind() {
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => ConnectError::new(LATE).timed_out(),
+        ErrorKind::UnexpectedEof => ConnectError::new("the server closed the connection"),
+        _ => ConnectError::new(error.to_string()),
+    }
 }
 
 /// A connection whose reads and writes end by a time.
@@ -72,7 +72,9 @@ fn open(target: &Target, network: &Network, deadline: Instant) -> io::Result<Str
     let proxy = network.proxy(target).map_err(io::Error::other)?;
     let (tcp, peer) = match &proxy {
         Some(proxy) => {
-            let (mut tcp, peer) = connect(proxy.host(), proxy.port(), deadline)?;
+            let connected = connect(proxy.host(), proxy.port(), deadline);
+            let (mut tcp, peer) = connected
+                .map_err(|error| io::Error::new(error.kind(), format!("the proxy: {error}")))?;
             tunnel(&mut tcp, proxy, target, deadline)?;
             (tcp, peer)
         }
