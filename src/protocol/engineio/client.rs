@@ -377,13 +377,16 @@ impl Client {
                 if polling.upgrade != Upgrade::None {
                     self.outputs.push_back(Output::HangUp);
                 }
-                let said = if polling.posts {
+                let said = if polling.posts || polling.queued {
                     Said::Nothing
                 } else {
                     self.outputs.push_back(Output::Farewell);
-                    self.outputs.push_back(Output::Post);
                     Said::Farewell
                 };
+                if !polling.posts {
+                    // Packets may have waited for the upgrade.
+                    self.outputs.push_back(Output::Post);
+                }
                 Closing::Polling {
                     queued: false,
                     said,

@@ -641,6 +641,26 @@ fn the_client_can_close_on_both_transports() {
 }
 
 #[test]
+fn what_waits_for_an_upgrade_is_posted_before_the_end_is_said() {
+    let mut pair = Pair::new(true);
+    pair.connect();
+    // Up to the moment at which requests under way are waited for, and none begins.
+    while !pair.client.is_upgrading() || pair.to_client != ["3probe"] {
+        assert!(pair.deliver_frame_to_server() || pair.deliver_answer());
+    }
+    pair.deliver_frame_to_client();
+    pair.emit_from_client("last words");
+    pair.client.handle(pair.now, client::Input::Close);
+    pair.drive_client();
+    assert_eq!(pair.post.as_deref(), Some(&["4last words".to_owned()][..]));
+    assert_eq!(pair.client_said_farewell, 0);
+    pair.settle();
+    assert_eq!(pair.server_got, ["last words"]);
+    assert_eq!(pair.client_said_farewell, 1);
+    assert_eq!(pair.client_closed, [Reason::ClientDisconnect]);
+}
+
+#[test]
 fn a_server_that_does_not_close_its_side_is_not_waited_for_long() {
     let mut pair = Pair::new(true);
     pair.settle();
