@@ -180,6 +180,7 @@ impl App {
         let workers = Arc::new(Workers::start(config.limits.workers)?);
         let application = match &self.endpoint {
             Endpoint::SocketIo(server) => {
+                *server.inner.workers.lock() = Arc::downgrade(&workers);
                 let gate = Gate {
                     server: server.clone(),
                     workers: Arc::clone(&workers),

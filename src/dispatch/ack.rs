@@ -29,6 +29,11 @@ impl Answer {
         }
     }
 
+    /// The JSON array, or nothing, and the bytes that its placeholders name.
+    pub(crate) fn parts(&self) -> (&str, &[Bytes]) {
+        (&self.json, &self.attachments)
+    }
+
     /// No value is null, one is itself, several are a tuple or a list.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         decode_data(&self.json, 0, &self.attachments)

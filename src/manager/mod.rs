@@ -5,8 +5,11 @@
 //! on what concerns the clients of other servers, and calls `Local` for what comes from them.
 
 mod memory;
+mod pubsub;
+mod wire;
 
 pub use memory::MemoryManager;
+pub use pubsub::{Backend, ManagerState, PubSubManager, Publisher, QueueError, Subscriber};
 
 pub(crate) use memory::Rooms;
 
@@ -84,6 +87,9 @@ pub trait Local: Send + Sync {
     /// # Errors
     /// [`Error::Invalid`] if the room is a client's own.
     fn close_room(&self, namespace: &str, room: &str) -> Result<(), Error>;
+
+    /// Runs a function of the program on a worker.
+    fn execute(&self, job: Box<dyn FnOnce() + Send>);
 
     /// Disconnects a client that is here; gives whether it was.
     fn disconnect(&self, namespace: &str, sid: &str) -> bool;

@@ -25,9 +25,12 @@ use crate::engineio::{self, Transport};
 use crate::error::Error;
 use crate::manager::{Emission, Local, Manager};
 use crate::protocol::socketio::ROOT;
+use crate::reactor::Executor as _;
 use crate::reason::Reason;
+use crate::workers::Workers;
 use builder::Config;
 use handlers::Handlers;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use space::Spaces;
@@ -68,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) manager: Arc<dyn Manager>,
     /// The next acknowledgement's id, of all clients, so that a broadcast is encoded once.
     pub(crate) next_ack: AtomicU64,
+    /// Those of the port on which it is served.
+    pub(crate) workers: Mutex<Weak<Workers>>,
 }
 
 impl Server {
@@ -90,6 +95,7 @@ impl Server {
             spaces: Spaces::default(),
             manager,
             next_ack: AtomicU64::new(1),
+            workers: Mutex::default(),
         });
         let local: Weak<dyn Local> = Arc::downgrade(&inner) as Weak<dyn Local>;
         inner.manager.start(local);
@@ -392,6 +398,15 @@ impl Local for Inner {
         match self.spaces.get(namespace) {
             Some(space) => space.rooms.close(room),
             None => Ok(()),
+        }
+    }
+
+    fn execute(&self, job: Box<dyn FnOnce() + Send>) {
+        let workers = self.workers.lock().upgrade();
+        match workers {
+            Some(workers) => workers.execute(job),
+            // Without a port there is no client that could be kept waiting.
+            None => job(),
         }
     }
 

@@ -1,0 +1,466 @@
+//! The messages between servers: those of python-socketio since 5.15.1, one JSON object each.
+//!
+//! What those cannot say travels under keys of its own, which python-socketio ignores: `except`,
+//! `volatile`, `timeout`, the `attachments` of an answer, and `seq`, the number that the sender has
+//! given to the message, by which one that was published twice is known.
+
+use super::{Emission, Recipients};
+use crate::dispatch::{Answer, Encoded};
+use crate::protocol::socketio::{ROOT, is_reserved, json};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::time::Duration;
+
+/// Bytes of one message. A broker that carries more is not believed.
+const MAX_MESSAGE: usize = 64 << 20;
+/// Depth of nested lists and objects: that of an event's data, and the message's own.
+const MAX_DEPTH: usize = 64 + 4;
+const MAX_ATTACHMENTS: usize = 255;
+const MAX_NAME: usize = 256;
+
+/// A message that has come.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    /// Who has published it.
+    pub(super) host: String,
+    pub(super) seq: Option<u64>,
+    pub(super) message: Message,
+}
+
+#[derive(Debug)]
+pub(super) enum Message {
+    Emit(Box<Emission>, Option<Return>),
+    Callback {
+        id: u64,
+        answer: Answer,
+    },
+    Disconnect {
+        namespace: String,
+        sid: String,
+    },
+    EnterRoom {
+        namespace: String,
+        sid: String,
+        room: String,
+    },
+    LeaveRoom {
+        namespace: String,
+        sid: String,
+        room: String,
+    },
+    CloseRoom {
+        namespace: String,
+        room: String,
+    },
+}
+
+/// Where the answers to an event go.
+#[derive(Clone, Debug)]
+pub(super) struct Return {
+    /// Who has published the event.
+    pub(super) host: String,
+    pub(super) timeout: Option<Duration>,
+    /// What it wants to hear with the answer.
+    room: serde_json::Value,
+    namespace: String,
+    id: u64,
+}
+
+/// Why a message is dropped.
+pub(super) type Invalid = &'static str;
+
+/// Writes the messages of one server.
+#[derive(Debug)]
+pub(super) struct Writer {
+    host: String,
+}
+
+impl Writer {
+    pub(super) fn new(host: String) -> Writer {
+        Writer { host }
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// An event; answers are to come back under an id if there is one.
+    pub(super) fn emit(&self, emission: &Emission, answer: Option<(u64, Duration)>) -> Object {
+        let recipients = &emission.recipients;
+        let mut object = Object::new("emit", &self.host, &emission.namespace);
+        object.field("event", &emission.event);
+        object.data(&emission.data);
+        object.field("room", &recipients.rooms.as_deref().map(one_or_many));
+        let skip = (!recipients.skip.is_empty()).then(|| one_or_many(&recipients.skip));
+        object.field("skip_sid", &skip);
+        match answer {
+            Some((id, timeout)) => {
+                // The room comes back with the answer; here the id is enough.
+                let rooms = recipients.rooms.as_deref().unwrap_or_default();
+                let room = rooms.first().map_or("", |room| room);
+                object.field("callback", &(room, &*emission.namespace, id));
+                let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                object.field("timeout", &timeout);
+            }
+            None => object.field("callback", &()),
+        }
+        if !recipients.except.is_empty() {
+            object.field("except", &recipients.except);
+        }
+        if emission.volatile {
+            object.field("volatile", &true);
+        }
+        object
+    }
+
+    /// The answer to an event of another server.
+    pub(super) fn callback(&self, to: &Return, answer: &Answer) -> Object {
+        // The host is the one that has asked.
+        let mut object = Object::new("callback", &to.host, &to.namespace);
+        object.field("sid", &to.room);
+        object.field("id", &to.id);
+        let (args, attachments) = answer.parts();
+        object.raw(
+            "args",
+            if args.is_empty() {
+                b"[]"
+            } else {
+                args.as_bytes()
+            },
+        );
+        if !attachments.is_empty() {
+            object.field("attachments", &base64_of(attachments));
+        }
+        object
+    }
+
+    pub(super) fn disconnect(&self, namespace: &str, sid: &str) -> Object {
+        self.about("disconnect", namespace, Some(sid), None)
+    }
+
+    pub(super) fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Object {
+        self.about("enter_room", namespace, Some(sid), Some(room))
+    }
+
+    pub(super) fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Object {
+        self.about("leave_room", namespace, Some(sid), Some(room))
+    }
+
+    pub(super) fn close_room(&self, namespace: &str, room: &str) -> Object {
+        self.about("close_room", namespace, None, Some(room))
+    }
+
+    fn about(
+        &self,
+        method: &str,
+        namespace: &str,
+        sid: Option<&str>,
+        room: Option<&str>,
+    ) -> Object {
+        let mut object = Object::new(method, &self.host, namespace);
+        if let Some(sid) = sid {
+            object.field("sid", &sid);
+        }
+        if let Some(room) = room {
+            object.field("room", &room);
+        }
+        object
+    }
+}
+
+/// A message that is being written.
+#[derive(Debug)]
+pub(super) struct Object {
+    json: Vec<u8>,
+}
+
+impl Object {
+    fn new(method: &str, host: &str, namespace: &str) -> Object {
+        let mut object = Object {
+            json: Vec::with_capacity(256),
+        };
+        object.field("method", &method);
+        object.field("namespace", &namespace);
+        object.field("host_id", &host);
+        object
+    }
+
+    /// The whole message, with the number that its sender gives it.
+    pub(super) fn finish(mut self, seq: u64) -> Vec<u8> {
+        self.field("seq", &seq);
+        self.json.push(b'}');
+        self.json
+    }
+
+    fn field(&mut self, name: &str, value: &impl Serialize) {
+        self.name(name);
+        // What is written here always serializes, and writing to a Vec does not fail.
+        let _ = serde_json::to_writer(&mut self.json, value);
+    }
+
+    fn raw(&mut self, name: &str, json: &[u8]) {
+        self.name(name);
+        self.json.extend_from_slice(json);
+    }
+
+    fn name(&mut self, name: &str) {
+        self.json
+            .push(if self.json.is_empty() { b'{' } else { b',' });
+        self.json.push(b'"');
+        self.json.extend_from_slice(name.as_bytes());
+        self.json.extend_from_slice(b"\":");
+    }
+
+    /// An event's arguments: a list, or with bytes a list of that list and the base64 of each.
+    fn data(&mut self, data: &Encoded) {
+        let mut args = Vec::with_capacity(data.json.len() + 2);
+        data.write_array(None, &mut args);
+        if !data.attachments.is_empty() {
+            args.insert(0, b'[');
+            for text in base64_of(&data.attachments) {
+                args.extend_from_slice(b",\"");
+                args.extend_from_slice(text.as_bytes());
+                args.push(b'"');
+            }
+            args.push(b']');
+        }
+        self.raw("data", &args);
+        self.field("binary", &!data.attachments.is_empty());
+    }
+}
+
+fn base64_of(attachments: &[Bytes]) -> Vec<String> {
+    attachments
+        .iter()
+        .map(|bytes| STANDARD.encode(bytes))
+        .collect()
+}
+
+fn one_or_many(names: &[String]) -> serde_json::Value {
+    match names {
+        [name] => name.as_str().into(),
+        names => names.into(),
+    }
+}
+
+/// The fields of any message.
+#[derive(Deserialize)]
+struct Fields<'a> {
+    method: String,
+    host_id: Option<String>,
+    seq: Option<u64>,
+    event: Option<String>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(default)]
+    binary: Option<bool>,
+    namespace: Option<String>,
+    room: Option<Names>,
+    skip_sid: Option<Names>,
+    #[serde(default)]
+    except: Vec<String>,
+    #[serde(default)]
+    volatile: bool,
+    timeout: Option<u64>,
+    callback: Option<(serde_json::Value, String, u64)>,
+    sid: Option<serde_json::Value>,
+    id: Option<u64>,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+    #[serde(default)]
+    attachments: Vec<String>,
+}
+
+/// python-socketio takes anything for a room; numbers are in use.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Names {
+    One(Name),
+    Many(Vec<Name>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Text(String),
+    Number(serde_json::Number),
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        match name {
+            Name::Text(text) => text,
+            Name::Number(number) => number.to_string(),
+        }
+    }
+}
+
+impl From<Names> for Vec<String> {
+    fn from(names: Names) -> Self {
+        match names {
+            Names::One(name) => vec![name.into()],
+            Names::Many(names) => names.into_iter().map(String::from).collect(),
+        }
+    }
+}
+
+/// Reads a message. Nothing in it is trusted.
+pub(super) fn read(bytes: &[u8]) -> Result<Incoming, Invalid> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err("it is too large");
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is no text")?;
+    // Raw values skip what is nested without counting it.
+    json::check(text, MAX_DEPTH).map_err(|_| "it is no JSON, or nested too deeply")?;
+    let fields: Fields<'_> =
+        serde_json::from_str(text).map_err(|_| "it is no object with the fields of a message")?;
+    let namespace = fields.namespace.clone().unwrap_or(ROOT.to_owned());
+    let (host, seq) = (fields.host_id.clone().unwrap_or_default(), fields.seq);
+    let sid = || match &fields.sid {
+        Some(serde_json::Value::String(sid)) => Ok(sid.clone()),
+        _ => Err("it names no client"),
+    };
+    let room = |room: Option<Names>| match room.map(Vec::from).as_deref() {
+        Some([room]) => Ok(String::clone(room)),
+        _ => Err("it names no room"),
+    };
+    let message = match fields.method.as_str() {
+        "emit" => return read_emit(fields, namespace, host),
+        "callback" => Message::Callback {
+            id: fields.id.ok_or("it has no id")?,
+            answer: read_answer(fields.args, &fields.attachments)?,
+        },
+        "disconnect" => Message::Disconnect {
+            sid: sid()?,
+            namespace,
+        },
+        "enter_room" => Message::EnterRoom {
+            sid: sid()?,
+            namespace,
+            room: room(fields.room)?,
+        },
+        "leave_room" => Message::LeaveRoom {
+            sid: sid()?,
+            namespace,
+            room: room(fields.room)?,
+        },
+        "close_room" => Message::CloseRoom {
+            namespace,
+            room: room(fields.room)?,
+        },
+        _ => return Err("its method is not known"),
+    };
+    Ok(Incoming { host, seq, message })
+}
+
+fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Incoming, Invalid> {
+    let event = fields.event.ok_or("it names no event")?;
+    if is_reserved(&event) || event.len() > MAX_NAME {
+        return Err("its event has a name that cannot be");
+    }
+    let data = fields.data.ok_or("it has no data")?.get();
+    let data = read_data(data, fields.binary.unwrap_or(false))?;
+    let timeout = fields.timeout.map(Duration::from_millis);
+    let back = fields.callback.map(|(room, namespace, id)| Return {
+        host: host.clone(),
+        timeout,
+        room,
+        namespace,
+        id,
+    });
+    let emission = Emission {
+        namespace: namespace.into(),
+        event,
+        data,
+        recipients: Recipients {
+            rooms: fields.room.map(Vec::from),
+            skip: fields.skip_sid.map(Vec::from).unwrap_or_default(),
+            except: fields.except,
+        },
+        volatile: fields.volatile,
+        ack: None,
+    };
+    Ok(Incoming {
+        host,
+        seq: fields.seq,
+        message: Message::Emit(Box::new(emission), back),
+    })
+}
+
+/// An event's data, in the forms that python-socketio has had.
+fn read_data(data: &str, binary: bool) -> Result<Encoded, Invalid> {
+    if !binary {
+        return Ok(Encoded {
+            json: read_args(data)?,
+            attachments: Vec::new(),
+        });
+    }
+    let parts: Vec<&RawValue> =
+        serde_json::from_str(data).map_err(|_| "its data with bytes is no list")?;
+    let (args, texts) = parts.split_first().ok_or("its data with bytes is empty")?;
+    let texts = texts
+        .iter()
+        .map(|text| serde_json::from_str::<String>(text.get()));
+    let texts: Vec<_> = texts
+        .collect::<Result<_, _>>()
+        .map_err(|_| "its bytes are no text")?;
+    let attachments = read_base64(&texts)?;
+    let json = read_args(args.get())?;
+    check_placeholders(&json, attachments.len())?;
+    Ok(Encoded { json, attachments })
+}
+
+/// The arguments without their brackets. A value that is no list is one argument, as it was before
+/// 5.15.1; a list of one null is none, as python-socketio writes that.
+fn read_args(json: &str) -> Result<Vec<u8>, Invalid> {
+    let json = json.trim();
+    let Some(inner) = json
+        .strip_prefix('[')
+        .and_then(|json| json.strip_suffix(']'))
+    else {
+        return Ok(if json == "null" {
+            Vec::new()
+        } else {
+            json.into()
+        });
+    };
+    let inner = inner.trim();
+    Ok(if inner == "null" {
+        Vec::new()
+    } else {
+        inner.into()
+    })
+}
+
+fn read_answer(args: Option<&RawValue>, attachments: &[String]) -> Result<Answer, Invalid> {
+    let args = args.map_or("[]", RawValue::get);
+    if !args.starts_with('[') {
+        return Err("its arguments are no list");
+    }
+    let attachments = read_base64(attachments)?;
+    if !attachments.is_empty() {
+        json::check_placeholders(args, attachments.len()).map_err(|_| "a wrong placeholder")?;
+    }
+    Ok(Answer::new(args, attachments))
+}
+
+fn check_placeholders(args: &[u8], count: usize) -> Result<(), Invalid> {
+    let whole = [b"[", args, b"]"].concat();
+    let whole = std::str::from_utf8(&whole).map_err(|_| "it is no text")?;
+    json::check_placeholders(whole, count).map_err(|_| "a wrong placeholder")
+}
+
+fn read_base64(texts: &[String]) -> Result<Vec<Bytes>, Invalid> {
+    if texts.len() > MAX_ATTACHMENTS {
+        return Err("it has too many attachments");
+    }
+    let decoded = texts
+        .iter()
+        .map(|text| STANDARD.decode(text).map(Bytes::from));
+    decoded
+        .collect::<Result<_, _>>()
+        .map_err(|_| "its bytes are no base64")
+}
