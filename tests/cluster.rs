@@ -272,7 +272,7 @@ fn a_broker_that_goes_away_costs_nobody_and_is_found_again() {
     let (sender, states) = unbounded();
     let manager = PubSubManager::new(hub.clone())
         .max_queue_size(10_000)
-        .on_state(move |state| drop(sender.send(state)));
+        .on_state(move |state| sender.send(state).unwrap_or_default());
     let io = Server::builder().manager(manager.clone()).build();
     let serving = serve(&io);
     let client = SimpleClient::connect(url(&serving)).unwrap();

@@ -6,10 +6,14 @@
 
 mod memory;
 mod pubsub;
+#[cfg(feature = "redis")]
+mod redis;
 mod wire;
 
 pub use memory::MemoryManager;
 pub use pubsub::{Backend, ManagerState, PubSubManager, Publisher, QueueError, Subscriber};
+#[cfg(feature = "redis")]
+pub use redis::RedisManager;
 
 pub(crate) use memory::Rooms;
 
@@ -18,6 +22,28 @@ use crate::error::Error;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+/// The manager for a URL, by its scheme: see `RedisManager` for those of Redis and Valkey.
+///
+/// # Errors
+/// [`Error::Invalid`] if the scheme is not known, the feature that it needs is off, which the text
+/// names, or the URL is wrong.
+pub fn from_url(url: &str) -> Result<PubSubManager, Error> {
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    match scheme {
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+sentinel"
+        | "valkey+sentinel" => RedisManager::new(url),
+        #[cfg(not(feature = "redis"))]
+        "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+sentinel"
+        | "valkey+sentinel" => Err(Error::Invalid(format!(
+            "{scheme}:// needs the feature `redis`"
+        ))),
+        _ => Err(Error::Invalid(format!(
+            "no manager knows the scheme {scheme:?}"
+        ))),
+    }
+}
 
 /// Passes on what a server does to clients and rooms, to its own clients and to other servers.
 ///

@@ -1,8 +1,8 @@
 """A server of python-socketio, for our clients.
 
-    python socketio_server.py MODE PORT PING_INTERVAL PING_TIMEOUT
+    python socketio_server.py MODE PORT PING_INTERVAL PING_TIMEOUT [REDIS]
 
-MODE is threading or asgi; times are in seconds.
+MODE is threading or asgi; times are in seconds; REDIS is the URL of a broker to share a cluster over.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import sys
 
 import socketio
 
-mode, port, ping_interval, ping_timeout = sys.argv[1:5]
+mode, port, ping_interval, ping_timeout, *redis = sys.argv[1:]
 options = {
     "ping_interval": float(ping_interval),
     "ping_timeout": float(ping_timeout),
@@ -19,6 +19,9 @@ options = {
     "namespaces": ["/", "/chat", "/refused"],
     "http_compression": False,
 }
+if redis:
+    manager = socketio.RedisManager if mode == "threading" else socketio.AsyncRedisManager
+    options["client_manager"] = manager(redis[0])
 if mode == "threading":
     # In order, as the tests count.
     io = socketio.Server(async_mode="threading", async_handlers=False, **options)
@@ -77,6 +80,10 @@ def serve_threads(namespace):
         io.emit("sum", (2, 3), to=sid, namespace=namespace, callback=answered)
 
     io.on("back", lambda sid, *args: io.emit("back", args, to=sid, namespace=namespace), namespace=namespace)
+    def publish(sid, event, data, room):
+        io.emit(event, data, to=room, namespace=namespace)
+
+    io.on("publish", publish, namespace=namespace)
     io.on("burst", burst, namespace=namespace)
     io.on("leave", lambda sid: io.disconnect(sid, namespace=namespace), namespace=namespace)
     io.on("ask", ask, namespace=namespace)
@@ -96,7 +103,10 @@ def serve_tasks(namespace):
     async def ask(sid):
         await io.emit("sum", (2, 3), to=sid, namespace=namespace, callback=answered)
 
-    for handler in (back, burst, leave, ask):
+    async def publish(sid, event, data, room):
+        await io.emit(event, data, to=room, namespace=namespace)
+
+    for handler in (back, burst, leave, ask, publish):
         io.on(handler.__name__, handler, namespace=namespace)
 
 
