@@ -6,7 +6,7 @@ mod common;
 use common::{PATIENCE, eventually, has_peer, python, serve, url};
 use socketio::manager::{ManagerState, PubSubManager, from_url};
 use socketio::{Binary, Bytes, Client, Server, Serving, SimpleClient, Socket};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -22,29 +22,19 @@ struct Redis {
 impl Redis {
     /// Starts one on a port that the system has given, or on a given one; none without Redis.
     fn start(port: u16) -> Option<Redis> {
+        Redis::start_with(port, &["--save", "", "--appendonly", "no"])
+    }
+
+    fn start_with(port: u16, more: &[&str]) -> Option<Redis> {
         let program = Path::new("/usr/bin/redis-server");
         if !has_peer("Redis", program) {
             return None;
         }
-        let port = match port {
-            0 => {
-                let free = TcpListener::bind("127.0.0.1:0").unwrap();
-                free.local_addr().unwrap().port()
-            }
-            port => port,
-        };
+        let port = if port == 0 { free_port() } else { port };
         let number = port.to_string();
         let child = Command::new(program)
-            .args([
-                "--bind",
-                "127.0.0.1",
-                "--port",
-                &number,
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
+            .args(more)
+            .args(["--bind", "127.0.0.1", "--port", &number])
             .stdout(Stdio::null())
             .spawn()
             .expect("Redis runs");
@@ -56,6 +46,17 @@ impl Redis {
         Some(Redis { child, port })
     }
 
+    /// The beginning of its answer to a command.
+    fn ask(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream
+            .write_all(format!("{command}\r\n").as_bytes())
+            .unwrap();
+        let mut answer = [0; 100];
+        let count = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..count]).into_owned()
+    }
+
     fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
@@ -63,6 +64,11 @@ impl Redis {
     fn manager(&self) -> PubSubManager {
         from_url(&self.url()).unwrap()
     }
+}
+
+fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
 }
 
 impl Drop for Redis {
@@ -81,7 +87,11 @@ struct Node {
 }
 
 fn node(redis: &Redis) -> Node {
-    let manager = redis.manager();
+    node_at(&redis.url())
+}
+
+fn node_at(url_of_broker: &str) -> Node {
+    let manager = from_url(url_of_broker).unwrap();
     let io = Server::builder().manager(manager.clone()).build();
     io.on("room", |socket: &Socket, room: String| {
         socket.enter_room(&room)
@@ -157,6 +167,62 @@ fn a_broker_that_was_killed_is_found_again() {
     one.io.emit("again", ()).unwrap();
     while other.client.receive(SOON).unwrap().name() != "again" {}
     assert!(one.client.connected() && other.client.connected());
+}
+
+#[test]
+fn sentinels_lead_to_the_new_master_when_the_old_one_has_died() {
+    let Some(master) = Redis::start(0) else {
+        return;
+    };
+    let of = master.port.to_string();
+    let options = ["--save", "", "--replicaof", "127.0.0.1", &of];
+    let _replica = Redis::start_with(0, &options).unwrap();
+    let folder = std::env::temp_dir().join(format!("socketio-sentinels-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let sentinels: Vec<_> = (0..3)
+        .map(|number| {
+            // Sentinels write what they learn into their configuration.
+            let file = folder.join(format!("{number}.conf"));
+            let configuration = format!(
+                "sentinel monitor service 127.0.0.1 {of} 2\n\
+                 sentinel down-after-milliseconds service 500\n\
+                 sentinel failover-timeout service 3000\n"
+            );
+            std::fs::write(&file, configuration).unwrap();
+            Redis::start_with(0, &[file.to_str().unwrap(), "--sentinel"]).unwrap()
+        })
+        .collect();
+    let hosts: Vec<_> = sentinels
+        .iter()
+        .map(|it| format!("127.0.0.1:{}", it.port))
+        .collect();
+    let url = format!("redis+sentinel://{}/0/service", hosts.join(","));
+    let (one, other) = (node_at(&url), node_at(&url));
+    let hears = |text: &str| {
+        eventually("the event", || {
+            one.io.emit("news", text).unwrap();
+            let event = other.client.receive(Duration::from_millis(100));
+            event.is_ok_and(|event| event.data::<String>().unwrap() == text)
+        });
+    };
+    hears("before");
+    // They must know each other, and the replica, to agree on it.
+    for sentinel in &sentinels {
+        eventually("what the sentinels know", || {
+            sentinel
+                .ask("SENTINEL ckquorum service")
+                .starts_with("+OK 3 usable")
+                && sentinel.ask("SENTINEL replicas service").starts_with("*1")
+        });
+    }
+    drop(master);
+    eventually("the loss", || {
+        one.manager.state() == ManagerState::Disconnected
+    });
+    hears("after");
+    connected(&one.manager);
+    drop(sentinels);
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]
