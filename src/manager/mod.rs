@@ -4,14 +4,17 @@
 //! [`Local`]. [`MemoryManager`], the default, knows no others. One that speaks to a broker passes
 //! on what concerns the clients of other servers, and calls `Local` for what comes from them.
 
+mod backend;
+mod exchange;
 mod memory;
 mod pubsub;
 #[cfg(feature = "redis")]
 mod redis;
 mod wire;
 
+pub use backend::{Backend, Publisher, QueueError, Subscriber};
 pub use memory::MemoryManager;
-pub use pubsub::{Backend, ManagerState, PubSubManager, Publisher, QueueError, Subscriber};
+pub use pubsub::{ManagerState, PubSubManager};
 #[cfg(feature = "redis")]
 pub use redis::RedisManager;
 

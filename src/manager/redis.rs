@@ -1,6 +1,7 @@
 //! Redis and Valkey, by PUBLISH and SUBSCRIBE.
 
-use super::pubsub::{Backend, PubSubManager, Publisher, QueueError, Subscriber};
+use super::backend::{Backend, Publisher, QueueError, Subscriber};
+use super::pubsub::PubSubManager;
 use crate::error::Error;
 use parking_lot::Mutex;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
