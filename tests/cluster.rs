@@ -322,6 +322,18 @@ fn a_program_that_emits_and_ends_loses_nothing() {
 }
 
 #[test]
+fn a_manager_that_ends_says_so_and_does_not_call_its_broker_lost() {
+    let (sender, states) = unbounded();
+    let manager = PubSubManager::new(Hub::default())
+        .on_state(move |state| sender.send(state).unwrap_or_default());
+    let io = Server::builder().manager(manager).build();
+    assert_eq!(states.recv_timeout(SOON), Ok(ManagerState::Connected));
+    drop(io);
+    assert_eq!(states.recv_timeout(SOON), Ok(ManagerState::Ended));
+    assert!(states.recv_timeout(SOON).is_err(), "nothing follows");
+}
+
+#[test]
 fn messages_of_the_broker_are_not_trusted() {
     let hub = Hub::default();
     let one = node(&hub);

@@ -243,6 +243,10 @@ impl Shared {
                 }
                 self.expire();
             }
+            if self.is_ending() {
+                // Nothing is lost: the publisher may still be at it.
+                return;
+            }
             self.change_state(|link| link.hears = false);
             // The publisher's connection may be as dead, and not know it.
             self.queue.lock().suspect = true;

@@ -228,7 +228,7 @@ mod tests {
             "redis://localhost",
             "redis://user:password@localhost:7000/3",
             "valkey://localhost:6379/0",
-            "unix:///tmp/redis.sock?db=2",
+            "unix:///run/redis.sock?db=2",
         ] {
             assert!(matches!(Redis::new(url), Ok(Redis::Direct(_))), "{url}");
         }
