@@ -64,17 +64,13 @@ impl Peer {
             .spawn()
             .expect("the server runs");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        // Stopped with the test also if it never listens.
+        let mut peer = Peer { child, port: 0 };
         let mut line = String::new();
         stdout.read_line(&mut line).expect("a line");
-        let port = line
-            .trim()
-            .rsplit(':')
-            .next()
-            .and_then(|port| port.parse().ok());
-        Some(Peer {
-            child,
-            port: port.expect("a port"),
-        })
+        let port = line.trim().rsplit(':').next();
+        peer.port = port.and_then(|port| port.parse().ok()).expect("a port");
+        Some(peer)
     }
 
     fn url(&self) -> String {

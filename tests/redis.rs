@@ -38,12 +38,14 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .expect("Redis runs");
+        // Stopped with the test also if it never listens.
+        let redis = Redis { child, port };
         let since = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(since.elapsed() < PATIENCE, "Redis listens");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Some(Redis { child, port })
+        Some(redis)
     }
 
     /// The beginning of its answer to a command.
@@ -75,6 +77,16 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("waited for");
+    }
+}
+
+/// A server of python-socketio, running.
+struct Python(Child);
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        self.0.kill().expect("killed");
+        self.0.wait().expect("waited for");
     }
 }
 
@@ -235,13 +247,15 @@ fn python_servers_are_part_of_the_cluster() {
         let Some(mut command) = python("socketio_server.py", &args) else {
             return;
         };
-        let mut server = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("python runs");
+        let mut server = Python(
+            command
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("python runs"),
+        );
         let mut line = String::new();
-        let mut stdout = BufReader::new(server.stdout.take().expect("piped"));
+        let mut stdout = BufReader::new(server.0.stdout.take().expect("piped"));
         stdout.read_line(&mut line).expect("a line");
         let port = line.trim().rsplit(':').next().expect("a port").to_owned();
 
@@ -274,7 +288,5 @@ fn python_servers_are_part_of_the_cluster() {
         assert_eq!(event.data::<String>().unwrap(), "from python");
         ours.io.disconnect(&sid);
         eventually("the end", || !theirs.connected());
-        server.kill().expect("killed");
-        server.wait().expect("waited for");
     }
 }

@@ -323,8 +323,10 @@ impl Example {
                 }
             }
         });
-        let port = ports.recv_timeout(PATIENCE).expect("the example listens");
-        Example { child, port }
+        // Stopped with the test also if it never listens.
+        let mut example = Example { child, port };
+        example.port = ports.recv_timeout(PATIENCE).expect("the example listens");
+        example
     }
 
     pub(crate) fn url(&self) -> String {
