@@ -23,6 +23,15 @@ static TOLD: Mutex<Told> = Mutex::new(Told {
     ending: Vec::new(),
 });
 
+/// Held while what is to end before the process does so.
+static ENDING: Mutex<()> = Mutex::new(());
+
+/// Does not return while a signal is ending the process: the program is not to go on with what was
+/// broken off by that.
+pub(crate) fn let_end() {
+    drop(ENDING.lock());
+}
+
 /// Something that wants to end in order.
 pub(crate) trait Ending: Send + Sync {
     /// Does not block.
@@ -63,6 +72,7 @@ impl Told {
 
 /// Runs on a thread of its own.
 fn on_signal() {
+    let _guard = ENDING.lock();
     let (waiting, ending) = {
         let mut told = TOLD.lock();
         let ending: Vec<_> = told.ending.iter().filter_map(Weak::upgrade).collect();

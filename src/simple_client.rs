@@ -91,7 +91,7 @@ impl SimpleClient {
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         let by = Instant::now() + self.reconnect_timeout;
         loop {
-            self.inner.wait_for_connection(by)?;
+            self.wait_for_connection(by)?;
             match self.client.emit(event, &data) {
                 Err(Error::Disconnected | Error::BadNamespace(_)) => self.inner.lose(&self.client),
                 sent => return sent,
@@ -122,8 +122,7 @@ impl SimpleClient {
     ) -> Result<T, Error> {
         let by = Instant::now() + bounded(timeout);
         loop {
-            self.inner
-                .wait_for_connection(by.min(Instant::now() + self.reconnect_timeout))?;
+            self.wait_for_connection(by.min(Instant::now() + self.reconnect_timeout))?;
             let left = by.saturating_duration_since(Instant::now());
             match self.client.call(event, &data, left) {
                 Err(Error::BadNamespace(_)) => self.inner.lose(&self.client),
@@ -149,7 +148,10 @@ impl SimpleClient {
                 return Ok(event);
             }
             if state.over {
-                return Err(state.end());
+                let end = state.end();
+                drop(state);
+                self.client.let_process_end();
+                return Err(end);
             }
             if !self.inner.wait(&mut state, by) {
                 return Err(Error::Timeout);
@@ -194,6 +196,14 @@ impl SimpleClient {
     /// How packets travel now, if the server is reached.
     pub fn transport(&self) -> Option<Transport> {
         self.client.transport()
+    }
+
+    fn wait_for_connection(&self, by: Instant) -> Result<(), Error> {
+        let connected = self.inner.wait_for_connection(by);
+        if let Err(Error::Disconnected) = connected {
+            self.client.let_process_end();
+        }
+        connected
     }
 
     /// The client behind it: for `emit_with_ack`, other namespaces' sids and the like. Its handlers are

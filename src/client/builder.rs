@@ -141,7 +141,8 @@ impl ClientBuilder {
     }
 
     /// Whether Ctrl-C, and SIGTERM, disconnect this client before they end the process, with status
-    /// 130; the program does not go on after its [`wait`](Client::wait). Takes the process's handler of
+    /// 130; the program does not go on after its [`wait`](Client::wait) or a
+    /// [`call`](Client::call) that this breaks off. Takes the process's handler of
     /// these signals; it goes together with [`Server::run`](crate::Server::run), which ends instead of
     /// the process. Off.
     #[must_use]

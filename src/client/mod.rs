@@ -368,6 +368,9 @@ impl Client {
             self.shared.forget_ack(&self.namespace, id);
             Err(Error::Timeout)
         });
+        if let Err(Error::Disconnected) = answer {
+            self.let_process_end();
+        }
         answer?.decode()
     }
 
@@ -438,6 +441,11 @@ impl Client {
     /// Sleeps, as every thread can; here because python-socketio has it.
     pub fn sleep(&self, duration: Duration) {
         std::thread::sleep(duration);
+    }
+
+    /// Does not return if the client has ended because a signal ends the process.
+    pub(crate) fn let_process_end(&self) {
+        self.shared.let_process_end();
     }
 
     fn encode(&self, event: &str, data: impl Serialize) -> Result<Encoded, Error> {

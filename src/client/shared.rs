@@ -12,7 +12,7 @@ use crate::engineio::client::{Attempt, Line, Prepare, Runtime, Target};
 use crate::engineio::{Flow, Frames, before_waiting};
 use crate::error::{ConnectError, Error};
 use crate::reason::Reason;
-use crate::signals::Ending;
+use crate::signals::{self, Ending};
 use crate::workers::{self, Busy, Inbox, Turn};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::RefCell;
@@ -319,6 +319,15 @@ impl Shared {
         let mut state = self.state.lock();
         while state.phase != Phase::Idle || !on_worker && self.inbox.busy() != Busy::Nobody {
             self.changed.wait(&mut state);
+        }
+        drop(state);
+        self.let_process_end();
+    }
+
+    /// Does not return if the client has ended because the process does.
+    pub(super) fn let_process_end(&self) {
+        if self.config.handle_sigint && !self.is_own_thread() && !workers::is_io_thread() {
+            signals::let_end();
         }
     }
 
