@@ -45,26 +45,29 @@ impl Request {
     /// The first value of a query parameter, decoded. Escapes that are wrong stay as they are, and
     /// bytes that are not UTF-8 become replacement characters.
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.params()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
+        let mut pairs = self.pairs();
+        let (_, value) = pairs.find(|(key, _)| *key == name || decode_form(key) == name)?;
+        Some(decode_form(value))
     }
 
     /// All query parameters, decoded, in their order.
     pub fn params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        self.pairs()
+            .map(|(name, value)| (decode_form(name), decode_form(value)))
+    }
+
+    /// The query's parameters as they were sent.
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self.query().split('&').filter(|pair| !pair.is_empty());
-        pairs.map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode_form(name), decode_form(value))
-        })
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     }
 
     /// The first value of a header field, whatever the case of its name; `None` too if it is not
     /// UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers()
-            .find(|(key, _)| key.eq_ignore_ascii_case(name))
-            .and_then(|(_, value)| std::str::from_utf8(value).ok())
+        let mut fields = self.fields.iter();
+        let (_, value) = fields.find(|(key, _)| self.is_named(*key, name))?;
+        std::str::from_utf8(self.bytes(*value)).ok()
     }
 
     /// All header fields in their order, with the bytes of their values.
@@ -95,9 +98,9 @@ impl Request {
 
     /// Every value of a header field.
     pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers()
-            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        let fields = self.fields.iter();
+        let named = fields.filter(move |(key, _)| self.is_named(*key, name));
+        named.map(|(_, value)| self.bytes(*value))
     }
 
     /// Whether a field that lists words, such as `Connection`, lists this one.
@@ -114,6 +117,10 @@ impl Request {
 
     pub(crate) fn take_body(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)
+    }
+
+    fn is_named(&self, key: Span, name: &str) -> bool {
+        self.bytes(key).eq_ignore_ascii_case(name.as_bytes())
     }
 
     fn bytes(&self, (start, end): Span) -> &[u8] {

@@ -74,12 +74,18 @@ impl Response {
     /// Writes the head; a body of unknown length comes `chunked`, or ends with the connection.
     pub(crate) fn write_head(&self, keep_alive: bool, chunked: bool, out: &mut Vec<u8>) {
         // Writing to a Vec does not fail.
-        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.status, phrase(self.status));
+        match self.status {
+            // That of nearly every request.
+            200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+            status => drop(write!(out, "HTTP/1.1 {status} {}\r\n", phrase(status))),
+        }
         for (name, value) in &self.headers {
             // A program's own value must not begin another field.
             let safe = value.bytes().all(|byte| byte >= b' ' || byte == b'\t');
             if safe {
-                let _ = write!(out, "{name}: {value}\r\n");
+                for part in [name, ": ", value, "\r\n"] {
+                    out.extend_from_slice(part.as_bytes());
+                }
             } else {
                 log::warn!(target: "engineio", "header {name} of an answer was left out: control characters");
             }
