@@ -16,6 +16,7 @@ pub use service::ClientService;
 
 pub(crate) use shared::{Flood, Item, Sink};
 
+use crate::dispatch::awaited::awaited;
 use crate::dispatch::handler::store;
 use crate::dispatch::handlers::ANY;
 use crate::dispatch::service::refuse_reserved;
@@ -358,13 +359,13 @@ impl Client {
     ) -> Result<T, Error> {
         let data = self.encode(event, data)?;
         let deadline = Instant::now() + bounded(timeout);
-        let (sender, answer) = crossbeam_channel::bounded(1);
-        let waiting = Waiting::Call(sender);
+        let (giver, answer) = awaited();
+        let waiting = Waiting::Call(giver);
         let id = self
             .shared
             .emit(&self.namespace, event, &data, Some(waiting))?;
         before_waiting();
-        let answer = answer.recv_deadline(deadline).unwrap_or_else(|_| {
+        let answer = answer.take(deadline).unwrap_or_else(|| {
             self.shared.forget_ack(&self.namespace, id);
             Err(Error::Timeout)
         });

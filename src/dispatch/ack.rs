@@ -1,10 +1,10 @@
 //! Acknowledgements that are awaited.
 
 use super::args::{Args, decode, decode_data};
+use super::awaited::Giver;
 use crate::error::Error;
 use crate::workers::{Inbox, Turn};
 use bytes::Bytes;
-use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -48,7 +48,7 @@ impl Answer {
 /// Who waits for an acknowledgement.
 pub(crate) enum Waiting {
     /// A thread, which minds the time itself.
-    Call(Sender<Result<Answer, Error>>),
+    Call(Giver<Result<Answer, Error>>),
     /// A function that is called once, on a worker.
     Callback { run: Callback, deadline: Instant },
 }
@@ -74,7 +74,7 @@ pub(crate) fn settle<T: HasCallbacks>(
 ) {
     match waiting {
         // The caller may have given up.
-        Waiting::Call(sender) => drop(sender.try_send(answer)),
+        Waiting::Call(giver) => giver.give(answer),
         Waiting::Callback { run, .. } => {
             if owner.callbacks().push(vec![((run, answer), 0)]).schedule {
                 owner.schedule(Arc::new(Callbacks(Arc::clone(owner))));

@@ -2,6 +2,7 @@
 
 pub(crate) mod ack;
 pub(crate) mod args;
+pub(crate) mod awaited;
 pub(crate) mod binary;
 pub(crate) mod event;
 pub(crate) mod handler;

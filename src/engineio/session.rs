@@ -9,7 +9,7 @@ use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -86,6 +86,8 @@ pub(crate) struct Handle {
     transport: AtomicU8,
     /// Text only: bytes travel as base64 also over a WebSocket.
     text_only: bool,
+    /// Something was sent since that was last asked.
+    has_spoken: AtomicBool,
     outbox: Arc<Outbox>,
     orders: Arc<dyn Orders>,
     peer: PeerName,
@@ -104,6 +106,7 @@ impl Handle {
             key,
             transport: AtomicU8::new(transport as u8),
             text_only: false,
+            has_spoken: AtomicBool::new(false),
             outbox,
             orders,
             peer,
@@ -248,7 +251,14 @@ impl Handle {
         result
     }
 
+    /// Whether something was sent since this was last called.
+    pub(super) fn take_spoken(&self) -> bool {
+        // Only what happens to be seen matters: nothing is read because of it.
+        self.has_spoken.load(Ordering::Relaxed) && self.has_spoken.swap(false, Ordering::Relaxed)
+    }
+
     fn when(&self) -> When {
+        self.has_spoken.store(true, Ordering::Relaxed);
         if DRAINED.get() == self.key {
             When::Corked
         } else {

@@ -76,6 +76,11 @@ pub(crate) trait Driver: Send + Sized + 'static {
     /// sleep at most.
     fn on_turn(&mut self, io: &mut Io<Self::Command>) -> Option<std::time::Duration>;
 
+    /// How long to wait before the next turn, though something may be there already.
+    fn lull(&mut self) -> Option<std::time::Duration> {
+        None
+    }
+
     /// No more connections come; those that are there are to be closed. Called until it says that
     /// nothing is left.
     fn on_stop(&mut self, io: &mut Io<Self::Command>);

@@ -107,6 +107,9 @@ impl<D: Driver> Thread<D> {
             }
             patience = self.driver.on_turn(&mut self.io);
             self.io.options.executor.begin();
+            if let Some(lull) = self.driver.lull() {
+                std::thread::sleep(lull);
+            }
         }
         let ids: Vec<_> = self.io.connections.iter().map(|(_, it)| it.id).collect();
         for id in ids {

@@ -5,6 +5,7 @@ use super::emit::To;
 use super::space::Space;
 use super::{Rooms, Server, encode};
 use crate::dispatch::ack::{self, Callback};
+use crate::dispatch::awaited::awaited;
 use crate::dispatch::outgoing;
 use crate::dispatch::{Acks, Answer, Context, Encoded, Incoming, Peer, Waiting};
 use crate::engineio::{self, Frames, Transport};
@@ -119,6 +120,11 @@ impl Socket {
     /// Whether it was accepted and has not gone.
     pub fn is_connected(&self) -> bool {
         matches!(self.phase(), Phase::Admitted | Phase::Connected)
+    }
+
+    /// Whether it is there, also while its connect handler runs.
+    pub(super) fn is_here(&self) -> bool {
+        !matches!(self.phase(), Phase::Gone | Phase::Refused)
     }
 
     /// Sends it an event. A tuple is several arguments, `()` none, anything else one. Does not
@@ -263,13 +269,14 @@ impl Socket {
         if self.phase() == Phase::Pending {
             return Err(Error::Disconnected);
         }
-        let (sender, answer) = crossbeam_channel::bounded(1);
+        let by = Instant::now() + bounded(timeout);
+        let (giver, answer) = awaited();
         let id = self.next_ack();
         let limit = self.connection().limits().pending_acks;
-        self.inner.acks.insert(id, Waiting::Call(sender), limit)?;
+        self.inner.acks.insert(id, Waiting::Call(giver), limit)?;
         self.emit_encoded(event, Some(id), data)?;
         engineio::before_waiting();
-        answer.recv_timeout(timeout).unwrap_or_else(|_| {
+        answer.take(by).unwrap_or_else(|| {
             self.inner.acks.take(id);
             Err(Error::Timeout)
         })

@@ -2,6 +2,7 @@
 //! requests and frames out.
 
 use super::errands::Errands;
+use super::lull::Lull;
 use super::requests::{Brought, Route};
 use super::{Caller, Prepare};
 use crate::engineio::corks::Corks;
@@ -52,6 +53,7 @@ pub(super) struct Driver {
     pub(super) orders: Option<Arc<dyn Orders>>,
     pub(super) clients: HashMap<u32, Entry>,
     corks: Corks,
+    lull: Lull,
 }
 
 /// A client.
@@ -137,7 +139,15 @@ impl reactor::Driver for Driver {
     }
 
     fn on_read(&mut self, io: &mut Io<Order>, owner: u64) {
+        if let Some(session) = self.session(owner) {
+            let is_one_way = !session.handle.take_spoken();
+            self.lull.read(is_one_way);
+        }
         self.pause(io, owner);
+    }
+
+    fn lull(&mut self) -> Option<Duration> {
+        self.lull.end_turn(Instant::now())
     }
 
     fn on_lost(&mut self, io: &mut Io<Order>, owner: u64, id: ConnectionId, reason: Reason) {
@@ -252,6 +262,7 @@ impl Driver {
             orders: None,
             clients: HashMap::new(),
             corks: Corks::default(),
+            lull: Lull::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod driver;
 mod errands;
+mod lull;
 mod network;
 mod polling;
 mod public;

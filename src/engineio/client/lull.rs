@@ -1,0 +1,88 @@
+//! A pause between reads while servers stream.
+//!
+//! A server that sends event after event, each on its own, wakes its client for each of them: the
+//! thread that reads, and the one that waits for events. Most of what such an event costs is that. So
+//! once a stream goes one way the thread that reads waits a moment after each read, and takes what has
+//! come meanwhile at once. Whoever asks and waits for an answer sends, and so never waits for this.
+
+use std::time::{Duration, Instant};
+
+/// How long to wait; the system adds about 50 us.
+const LULL: Duration = Duration::from_micros(150);
+/// Reads of one stream before it is one.
+const STREAM: u32 = 16;
+/// Turns further apart than this are no stream.
+const GAP: Duration = Duration::from_micros(500);
+
+/// What the turns of a thread have been like.
+#[derive(Debug, Default)]
+pub(super) struct Lull {
+    /// Turns in a row that only brought, one after the other.
+    turns: u32,
+    last: Option<Instant>,
+    /// What this turn has read.
+    one_way: u32,
+    both_ways: u32,
+}
+
+impl Lull {
+    /// Something was read; nothing was sent to there since the last time, if it was one way.
+    pub(super) fn read(&mut self, is_one_way: bool) {
+        if is_one_way {
+            self.one_way += 1;
+        } else {
+            self.both_ways += 1;
+        }
+    }
+
+    /// The turn is over: gives how long to wait before the next.
+    pub(super) fn end_turn(&mut self, now: Instant) -> Option<Duration> {
+        let (one_way, both_ways) = (self.one_way, self.both_ways);
+        (self.one_way, self.both_ways) = (0, 0);
+        let is_near = self
+            .last
+            .replace(now)
+            .is_some_and(|last| now.saturating_duration_since(last) < GAP);
+        if one_way > 0 && both_ways == 0 && is_near {
+            self.turns = self.turns.saturating_add(1);
+        } else {
+            self.turns = 0;
+        }
+        (self.turns >= STREAM).then_some(LULL)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Turns so many microseconds apart; gives how many of them were followed by a pause.
+    fn pauses(
+        lull: &mut Lull,
+        now: &mut Instant,
+        turns: usize,
+        apart: u64,
+        one_way: bool,
+    ) -> usize {
+        let mut count = 0;
+        for _ in 0..turns {
+            *now += Duration::from_micros(apart);
+            lull.read(one_way);
+            count += usize::from(lull.end_turn(*now).is_some());
+        }
+        count
+    }
+
+    #[test]
+    fn only_a_stream_that_goes_one_way_is_paused_for() {
+        let (mut lull, mut now) = (Lull::default(), Instant::now());
+        assert_eq!(pauses(&mut lull, &mut now, 100, 20, false), 0);
+        assert_eq!(pauses(&mut lull, &mut now, 100, 1_000, true), 0);
+        assert!(pauses(&mut lull, &mut now, 100, 20, true) > 80);
+        // An answer, or silence, ends it.
+        assert_eq!(pauses(&mut lull, &mut now, 1, 20, false), 0);
+        assert_eq!(pauses(&mut lull, &mut now, 10, 20, true), 0);
+        assert!(pauses(&mut lull, &mut now, 100, 20, true) > 80);
+        assert_eq!(lull.end_turn(now), None, "a turn that has read nothing");
+    }
+}
