@@ -2,16 +2,17 @@
 
 mod common;
 
+use common::cluster::{self, Node, SOON, received};
 use common::{eventually, serve, url};
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
-use socketio::manager::{Backend, ManagerState, PubSubManager, Publisher, QueueError, Subscriber};
-use socketio::{Binary, Bytes, Client, Error, Event, Server, Serving, SimpleClient, Socket, Value};
+use socketio::manager::{
+    Backend, Heard, ManagerState, PubSubManager, Publisher, QueueError, Subscriber,
+};
+use socketio::{Binary, Client, Error, Refused, Server, SimpleClient, Socket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(10);
 
 /// A broker that can be down, and that repeats what it is told to.
 #[derive(Clone, Debug, Default)]
@@ -85,166 +86,40 @@ impl Publisher for Hub {
 struct Ear(Receiver<Vec<u8>>);
 
 impl Subscriber for Ear {
-    fn next(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, QueueError> {
-        match self.0.recv_timeout(timeout) {
-            Ok(message) => Ok(Some(message)),
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => Ok(None),
-            Err(gone) => Err(gone.into()),
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+        loop {
+            let go_on = match self.0.recv_timeout(Duration::from_millis(100)) {
+                Ok(message) => heard(Some(&message)),
+                Err(RecvTimeoutError::Timeout) => heard(None),
+                Err(gone) => return Err(gone.into()),
+            };
+            if !go_on {
+                return Ok(());
+            }
         }
     }
 }
 
-/// A server of a cluster, and a client of it.
-struct Node {
-    io: Server,
-    manager: PubSubManager,
-    _serving: Serving,
-    client: SimpleClient,
-    sid: String,
-}
-
 fn node(hub: &Hub) -> Node {
-    let manager = PubSubManager::new(hub.clone());
-    let io = Server::builder().manager(manager.clone()).build();
-    io.on("room", |socket: &Socket, room: String| {
-        socket.enter_room(&room)
-    });
-    let serving = serve(&io);
-    let client = SimpleClient::connect(url(&serving)).unwrap();
-    let sid = client.sid().unwrap();
-    eventually("the broker", || manager.state() == ManagerState::Connected);
-    Node {
-        io,
-        manager,
-        _serving: serving,
-        client,
-        sid,
-    }
-}
-
-fn received(client: &SimpleClient) -> String {
-    let event = client.receive(SOON).unwrap();
-    let args = event.args();
-    let args: Vec<_> = args
-        .iter()
-        .map(|value| match value {
-            Value::Binary(bytes) => format!("{:?}", bytes.0),
-            Value::String(text) => text.clone(),
-            other => format!("{other:?}"),
-        })
-        .collect();
-    format!("{} {}", event.name(), args.join(","))
+    cluster::node(&|| PubSubManager::new(hub.clone()))
 }
 
 #[test]
 fn events_of_every_form_reach_the_clients_of_all_servers() {
     let hub = Hub::default();
-    let (one, other) = (node(&hub), node(&hub));
-    let emitter = PubSubManager::new(hub.clone()).write_only();
-    let emitter = Server::builder().manager(emitter).build();
-    let bytes = || Binary(Bytes::from_static(b"\0\xff"));
-    for io in [&one.io, &other.io, &emitter] {
-        io.emit("none", ()).unwrap();
-        io.emit("one", "x").unwrap();
-        io.emit("several", ("x", 1, "y")).unwrap();
-        io.emit("bytes", ("x", bytes(), vec![bytes()])).unwrap();
-        for node in [&one, &other] {
-            assert_eq!(received(&node.client), "none ");
-            assert_eq!(received(&node.client), "one x");
-            assert!(received(&node.client).starts_with("several x,"));
-            let event = node.client.receive(SOON).unwrap();
-            let data: (String, Binary, Vec<Binary>) = event.data().unwrap();
-            assert_eq!(data, ("x".into(), bytes(), vec![bytes()]));
-        }
-    }
+    cluster::every_form_of_data(&|| PubSubManager::new(hub.clone()));
 }
 
 #[test]
 fn rooms_reach_across_servers() {
     let hub = Hub::default();
-    let (one, other) = (node(&hub), node(&hub));
-    for node in [&one, &other] {
-        node.client.call::<()>("room", "blue", SOON).unwrap();
-    }
-    one.io.to("blue").emit("blue", ()).unwrap();
-    one.io
-        .to("blue")
-        .skip(&other.sid)
-        .emit("not you", ())
-        .unwrap();
-    one.io
-        .to("blue")
-        .except(&other.sid)
-        .emit("nor you", ())
-        .unwrap();
-    one.io.to(&other.sid).emit("only you", ()).unwrap();
-    one.io.to(["green", "blue"]).emit("any", ()).unwrap();
-    one.io.to([""; 0]).emit("nobody", ()).unwrap();
-    assert_eq!(received(&other.client), "blue ");
-    assert_eq!(received(&other.client), "only you ");
-    assert_eq!(received(&other.client), "any ");
-    for expected in ["blue ", "not you ", "nor you ", "any "] {
-        assert_eq!(received(&one.client), expected);
-    }
-    // Rooms of a client that lives elsewhere.
-    one.io.enter_room(&other.sid, "far").unwrap();
-    eventually("the room", || {
-        other.io.rooms(&other.sid).contains(&"far".into())
-    });
-    one.io.leave_room(&other.sid, "far").unwrap();
-    eventually("no room", || {
-        !other.io.rooms(&other.sid).contains(&"far".into())
-    });
-    one.io.close_room("blue").unwrap();
-    eventually("the end of the room", || {
-        other.io.rooms(&other.sid).len() == 1
-    });
-    assert_eq!(one.io.rooms(&one.sid).len(), 1);
-    one.io.disconnect(&other.sid);
-    assert!(matches!(
-        other.client.receive(SOON),
-        Err(Error::Disconnected)
-    ));
+    cluster::rooms(&|| PubSubManager::new(hub.clone()));
 }
 
 #[test]
 fn answers_come_back_across_servers_with_their_bytes() {
     let hub = Hub::default();
-    let (one, other) = (node(&hub), node(&hub));
-    let far = Client::new();
-    far.on("sum", |a: i64, b: i64| a + b);
-    far.on("bytes", || (Binary(Bytes::from_static(b"\0\xff")), "x"));
-    far.on("never", |event: &Event| drop(event.take_ack()));
-    far.connect(url(&other._serving)).unwrap();
-    let sid = far.sid().unwrap();
-    assert_eq!(one.io.call::<i64>(&sid, "sum", (2, 3), SOON).unwrap(), 5);
-    let (bytes, text): (Binary, String) = one.io.call(&sid, "bytes", (), SOON).unwrap();
-    assert_eq!((&bytes.0[..], &*text), (&b"\0\xff"[..], "x"));
-    let late = one
-        .io
-        .call::<i64>(&sid, "never", (), Duration::from_millis(50));
-    assert!(matches!(late, Err(Error::Timeout)));
-    let (sender, answers) = unbounded();
-    let callback =
-        move |answer: Result<i64, Error>| drop(sender.send(answer.map_err(|it| it.to_string())));
-    one.io
-        .to(&sid)
-        .emit_with_ack("sum", (1, 1), SOON, callback.clone())
-        .unwrap();
-    assert_eq!(answers.recv_timeout(SOON), Ok(Ok(2)));
-    let moment = Duration::from_millis(50);
-    one.io
-        .to(&sid)
-        .emit_with_ack("never", (), moment, callback)
-        .unwrap();
-    assert!(
-        answers.recv_timeout(SOON).unwrap().is_err(),
-        "it is always called"
-    );
-    let emitter = PubSubManager::new(hub.clone()).write_only();
-    let emitter = Server::builder().manager(emitter).build();
-    let refused = emitter.call::<i64>(&sid, "sum", (1, 1), SOON);
-    assert!(matches!(refused, Err(Error::Invalid(why)) if why.contains("write-only")));
+    cluster::answers(&|| PubSubManager::new(hub.clone()));
 }
 
 #[test]
@@ -418,4 +293,91 @@ fn what_is_published_is_what_python_socketio_reads() {
         (&read(2)["method"], &read(2)["sid"]),
         (&"disconnect".into(), &"sid".into())
     );
+}
+
+#[test]
+fn a_room_answers_with_each_of_its_members_wherever_they_are() {
+    let hub = Hub::default();
+    let (one, other) = (node(&hub), node(&hub));
+    let members: Vec<_> = [&one, &one, &other, &other, &other]
+        .iter()
+        .map(|node| {
+            let client = Client::new();
+            client.on("sum", |a: i64, b: i64| a + b);
+            client.connect(url(&node.serving)).unwrap();
+            client.call::<()>("room", "blue", SOON).unwrap();
+            client
+        })
+        .collect();
+    let (sender, answers) = unbounded();
+    let callback = move |answer: Result<i64, Error>| {
+        let _ = sender.send(answer.map_err(|it| it.to_string()));
+    };
+    let timeout = Duration::from_millis(700);
+    one.io
+        .to("blue")
+        .emit_with_ack("sum", (2, 3), timeout, callback)
+        .unwrap();
+    for _ in &members {
+        assert_eq!(answers.recv_timeout(SOON), Ok(Ok(5)));
+    }
+    // Nobody is missing, and so nobody is late: the end of the time passes without a word.
+    assert!(answers.recv_timeout(timeout * 2).is_err());
+}
+
+#[test]
+fn a_client_enters_rooms_by_its_sid_while_its_connect_handler_runs() {
+    let hub = Hub::default();
+    let (one, other) = (node(&hub), node(&hub));
+    one.io.on_connect(|socket: &Socket| {
+        let entered = socket.server().enter_room(socket.sid(), "lobby");
+        entered.map_err(|error| Refused::new(error.to_string()))
+    });
+    let client = SimpleClient::connect(url(&one.serving)).unwrap();
+    other.io.to("lobby").emit("welcome", ()).unwrap();
+    assert_eq!(received(&client), "welcome ");
+}
+
+#[test]
+fn a_program_that_panics_does_not_stop_its_manager() {
+    let hub = Hub::default();
+    let manager = PubSubManager::new(hub.clone()).on_state(|state| panic!("{state:?}"));
+    let io = Server::builder().manager(manager.clone()).build();
+    let serving = serve(&io);
+    let client = SimpleClient::connect(url(&serving)).unwrap();
+    cluster::connected(&manager);
+    hub.set_down(true);
+    eventually("the loss", || manager.state() == ManagerState::Disconnected);
+    hub.set_down(false);
+    cluster::connected(&manager);
+    let other = node(&hub);
+    other.io.emit("still there", ()).unwrap();
+    assert_eq!(received(&client), "still there ");
+}
+
+#[test]
+fn what_the_queue_can_never_carry_is_an_error_at_the_call() {
+    /// One that takes little.
+    #[derive(Debug)]
+    struct Narrow(Hub);
+    impl Backend for Narrow {
+        fn max_message_size(&self) -> usize {
+            1_000
+        }
+        fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+            self.0.publisher(channel)
+        }
+        fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+            self.0.subscriber(channel)
+        }
+    }
+    let hub = Hub::default();
+    let manager = PubSubManager::new(Narrow(hub.clone()));
+    let io = Server::builder().manager(manager.clone()).build();
+    let other = node(&hub);
+    let refused = io.emit("large", "x".repeat(1_000));
+    assert!(matches!(refused, Err(Error::TooMuch(_))), "{refused:?}");
+    io.emit("small", ()).unwrap();
+    manager.flush(SOON).unwrap();
+    assert_eq!(received(&other.client), "small ");
 }

@@ -1,5 +1,6 @@
 //! What a manager needs of a broker.
 
+use bytes::Bytes;
 use std::fmt;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use std::time::Duration;
 ///
 /// ```
 /// use socketio::Server;
-/// use socketio::manager::{Backend, PubSubManager, Publisher, QueueError, Subscriber};
+/// use socketio::manager::{Backend, Heard, PubSubManager, Publisher, QueueError, Subscriber};
 /// use std::sync::{Arc, Mutex, mpsc};
 /// use std::time::Duration;
 ///
@@ -38,8 +39,10 @@ use std::time::Duration;
 /// struct Ear(mpsc::Receiver<Vec<u8>>);
 ///
 /// impl Subscriber for Ear {
-///     fn next(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, QueueError> {
-///         Ok(self.0.recv_timeout(timeout).ok())
+///     fn listen(&mut self, heard: &mut Heard) -> Result<(), QueueError> {
+///         let next = || self.0.recv_timeout(Duration::from_millis(250)).ok();
+///         while heard(next().as_deref()) {}
+///         Ok(())
 ///     }
 /// }
 ///
@@ -55,6 +58,12 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Why that failed: it is tried again, after growing pauses.
     fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError>;
 
+    /// Bytes of a message that the queue takes; more is an error at the call. 64 MiB, which is also
+    /// what a manager takes of a queue.
+    fn max_message_size(&self) -> usize {
+        MAX_MESSAGE
+    }
+
     /// Connects to listen to a channel: what is published once this has returned is heard. Blocks,
     /// on the listener's thread.
     ///
@@ -65,21 +74,42 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
 
 /// A connection to publish over, used by one thread.
 pub trait Publisher: Send {
-    /// Publishes a message to everybody who listens to the channel. May block.
+    /// Publishes a message to everybody who listens to the channel. May block, for seconds.
     ///
     /// # Errors
     /// Why that failed: another connection is made, and the message published again.
     fn publish(&mut self, message: &[u8]) -> Result<(), QueueError>;
+
+    /// Publishes what waits, in order; at once, if the queue can do better than one by one.
+    ///
+    /// # Errors
+    /// Why that failed: another connection is made, and all of it is published again. Servers of
+    /// this crate know what they have heard.
+    fn publish_all(&mut self, messages: &[Bytes]) -> Result<(), QueueError> {
+        messages
+            .iter()
+            .try_for_each(|message| self.publish(message))
+    }
 }
 
 /// A connection to listen over, used by one thread.
 pub trait Subscriber: Send {
-    /// The next message; none if there was none in time.
+    /// Gives each message to a function as it comes, and nothing about four times a second while
+    /// none comes, until the function says, by `false`, that it is to stop.
     ///
     /// # Errors
     /// Why the connection is lost: another one is made.
-    fn next(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, QueueError>;
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError>;
 }
+
+/// What a [`Subscriber`] calls with each message; gives whether to go on.
+pub type Heard<'a> = dyn FnMut(Option<&[u8]>) -> bool + 'a;
+
+/// Bytes of one message. A queue that carries more is not believed.
+pub(super) const MAX_MESSAGE: usize = 64 << 20;
+
+/// How long a listener waits for a message before it asks whether it is to stop.
+pub(super) const TURN: Duration = Duration::from_millis(250);
 
 /// Any error of a queue.
 pub type QueueError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,26 +1,31 @@
 //! What a manager exchanges with its broker: a publisher's thread with its queue, a listener's, and
 //! the answers that are awaited.
 
-use super::backend::{Backend, Publisher, QueueError};
+use super::backend::{Backend, Publisher, QueueError, TURN};
 use super::pubsub::ManagerState;
+use super::seen::Seen;
 use super::wire::{Invalid, Message, Object, Return, Writer, read};
 use super::{AckRequest, Local};
 use crate::dispatch::Answer;
 use crate::error::Error;
 use crate::limits::bounded;
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Bytes that may wait for the broker.
 const QUEUE: usize = 1 << 20;
+/// Messages, and bytes, that are published at once.
+const BATCH: (usize, usize) = (64, 1 << 18);
 /// The first pause after a failure, and the longest; each is twice the one before.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
-/// How long a listener waits for a message before it looks whether it is to stop.
-const TURN: Duration = Duration::from_millis(250);
-/// Servers whose last message is remembered.
-const MAX_HOSTS: usize = 10_000;
+/// Answers of other servers that may be awaited.
+const MAX_AWAITED: usize = 100_000;
 /// How long an answer is relayed to a server that does not say how long it waits.
 const RELAY: Duration = Duration::from_secs(60);
 
@@ -46,14 +51,16 @@ pub(super) struct Options {
 
 /// What waits to be published.
 pub(super) struct Queue {
-    messages: VecDeque<Vec<u8>>,
+    messages: VecDeque<Bytes>,
     bytes: usize,
     pub(super) limit: usize,
     next_seq: u64,
     /// Nothing more comes; what waits by then is lost.
-    pub(super) ends_by: Option<Instant>,
+    ends_by: Option<Instant>,
     /// The publisher's connection is to be made anew: the listener's was lost.
     suspect: bool,
+    /// How many of the two threads run.
+    running: usize,
 }
 
 /// Answers that are awaited from other servers.
@@ -66,8 +73,8 @@ pub(super) struct Expected {
 pub(super) struct Waiting {
     callback: Arc<dyn Fn(Result<Answer, Error>) + Send + Sync>,
     deadline: Instant,
-    /// One client was asked: there is one answer, or none in time.
-    single: bool,
+    /// Whoever it was that was asked, here or there: it is told if nobody has answered.
+    answered: Option<Arc<AtomicBool>>,
 }
 
 /// How the two connections are.
@@ -75,6 +82,8 @@ pub(super) struct Link {
     publishes: bool,
     pub(super) hears: bool,
     pub(super) state: ManagerState,
+    /// Why it is not reached was said.
+    warned: bool,
 }
 
 impl Shared {
@@ -95,6 +104,7 @@ impl Shared {
                 next_seq: 0,
                 ends_by: None,
                 suspect: false,
+                running: 0,
             }),
             changed: Condvar::new(),
             expected: Mutex::default(),
@@ -102,6 +112,7 @@ impl Shared {
                 publishes: false,
                 hears: false,
                 state: ManagerState::Disconnected,
+                warned: false,
             }),
         }
     }
@@ -110,7 +121,10 @@ impl Shared {
     pub(super) fn push(&self, object: Object) -> Result<(), Error> {
         let mut queue = self.queue.lock();
         let seq = queue.next_seq;
-        let message = object.finish(seq);
+        let message = Bytes::from(object.finish(seq));
+        if message.len() > self.backend.max_message_size() {
+            return Err(Error::TooMuch("bytes are in one message for the broker"));
+        }
         if queue.bytes > 0 && queue.bytes + message.len() > queue.limit {
             return Err(Error::TooMuch("messages wait for the broker"));
         }
@@ -122,61 +136,133 @@ impl Shared {
         Ok(())
     }
 
+    /// Starts the publisher's thread, and the listener's.
+    pub(super) fn start(self: &Arc<Self>, listens: bool) -> Vec<ThreadId> {
+        let mut threads = Vec::new();
+        let mut start = |name: &str, run: fn(&Arc<Shared>)| {
+            let shared = Arc::clone(self);
+            let run = move || {
+                // A program's own backend may panic.
+                while catch_unwind(AssertUnwindSafe(|| run(&shared))).is_err() {
+                    log::error!(target: "socketio", "a manager's thread panicked, and begins again");
+                    shared.change_state(|link| {
+                        link.hears = false;
+                        link.publishes = false;
+                    });
+                    if shared.is_over_after(PAUSES.1) {
+                        break;
+                    }
+                }
+                shared.queue.lock().running -= 1;
+                shared.changed.notify_all();
+            };
+            self.queue.lock().running += 1;
+            match thread::Builder::new().name(name.into()).spawn(run) {
+                Ok(handle) => threads.push(handle.thread().id()),
+                Err(error) => {
+                    self.queue.lock().running -= 1;
+                    log::error!(target: "socketio", "{name}: no thread: {error}");
+                }
+            }
+        };
+        start("socketio-publish", Shared::publish);
+        if listens {
+            start("socketio-listen", Shared::listen);
+        }
+        threads
+    }
+
+    /// Lets the threads end, and waits for them, unless one of them is what waits.
+    pub(super) fn end(&self, flush: Duration, is_own_thread: bool) {
+        let by = Instant::now() + flush;
+        let mut queue = self.queue.lock();
+        queue.ends_by = Some(by);
+        self.changed.notify_all();
+        // What hangs in the system's hands is left to it.
+        while queue.running > usize::from(is_own_thread)
+            && !self.changed.wait_until(&mut queue, by + TURN).timed_out()
+        {}
+    }
+
+    /// Waits until nothing waits to be published.
+    pub(super) fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        let by = Instant::now() + bounded(timeout);
+        let mut queue = self.queue.lock();
+        while !queue.messages.is_empty() {
+            if self.changed.wait_until(&mut queue, by).timed_out() {
+                return Err(Error::Timeout);
+            }
+        }
+        Ok(())
+    }
+
     /// The publisher's thread.
-    pub(super) fn publish(self: &Arc<Self>) {
+    fn publish(self: &Arc<Self>) {
         let channel = self.options.lock().channel.clone();
         let mut connection: Option<Box<dyn Publisher>> = None;
-        let mut pause = PAUSES.0;
+        let mut attempts = Attempts::new();
         loop {
             if connection.is_none() {
                 match self.backend.publisher(&channel) {
                     Ok(made) => {
                         connection = Some(made);
-                        pause = PAUSES.0;
+                        attempts.succeeded();
                         self.change_state(|link| link.publishes = true);
                     }
                     Err(error) => {
-                        log::debug!(target: "socketio", "the broker is not reached to publish: {error}");
-                        if self.is_over_after(pause) {
+                        self.complain("publish", &error);
+                        if self.is_over_after(attempts.pause()) {
                             return;
                         }
-                        pause = (pause * 2).min(PAUSES.1);
                         continue;
                     }
                 }
             }
-            let Some(message) = self.next_message(&mut connection) else {
+            let Some(batch) = self.next_batch(&mut connection) else {
                 return;
             };
             let Some(publisher) = &mut connection else {
                 continue;
             };
-            match publisher.publish(&message) {
-                Ok(()) => self.published(&message),
+            match publisher.publish_all(&batch) {
+                Ok(()) => self.published(&batch),
                 // It is published again; who has heard it knows it by its number.
-                Err(error) => self.lose(&mut connection, &error),
+                Err(error) => {
+                    self.complain("publish", &error);
+                    connection = None;
+                    self.change_state(|link| link.publishes = false);
+                    if self.is_over_after(attempts.pause()) {
+                        return;
+                    }
+                }
             }
         }
     }
 
-    /// Waits for a message, which stays in the queue until it is published; none when all is over.
-    fn next_message(&self, connection: &mut Option<Box<dyn Publisher>>) -> Option<Vec<u8>> {
+    /// Waits for messages, which stay in the queue until they are published; none when all is over.
+    fn next_batch(&self, connection: &mut Option<Box<dyn Publisher>>) -> Option<Vec<Bytes>> {
         let mut queue = self.queue.lock();
         loop {
             if std::mem::take(&mut queue.suspect) {
-                *connection = None;
-            }
-            if connection.is_none() {
                 drop(queue);
+                // Not under the lock: ending a connection may take a while.
+                *connection = None;
                 self.change_state(|link| link.publishes = false);
                 return Some(Vec::new());
             }
-            if let Some(message) = queue.messages.front() {
+            if !queue.messages.is_empty() {
                 if queue.ends_by.is_some_and(|by| by <= Instant::now()) {
                     log::warn!(target: "socketio", "{} messages were not published", queue.messages.len());
                     return None;
                 }
-                return Some(message.clone());
+                let mut room = BATCH.1;
+                let fits = |it: &&Bytes| {
+                    let fits = room > 0;
+                    room = room.saturating_sub(it.len());
+                    fits
+                };
+                let first = queue.messages.iter().take(BATCH.0).take_while(fits);
+                return Some(first.cloned().collect());
             }
             if queue.ends_by.is_some() {
                 return None;
@@ -185,16 +271,13 @@ impl Shared {
         }
     }
 
-    fn published(&self, message: &[u8]) {
+    fn published(&self, batch: &[Bytes]) {
         let mut queue = self.queue.lock();
-        queue.bytes -= message.len();
-        queue.messages.pop_front();
-    }
-
-    fn lose(&self, connection: &mut Option<Box<dyn Publisher>>, error: &QueueError) {
-        log::debug!(target: "socketio", "publishing failed: {error}");
-        *connection = None;
-        self.change_state(|link| link.publishes = false);
+        queue.bytes -= batch.iter().map(Bytes::len).sum::<usize>();
+        queue.messages.drain(..batch.len());
+        if queue.messages.is_empty() {
+            self.changed.notify_all();
+        }
     }
 
     /// Waits, unless it is to end; gives whether it is.
@@ -216,41 +299,44 @@ impl Shared {
     }
 
     /// The listener's thread.
-    pub(super) fn listen(self: &Arc<Self>) {
+    fn listen(self: &Arc<Self>) {
         let channel = self.options.lock().channel.clone();
-        let mut pause = PAUSES.0;
-        let mut heard = HashMap::new();
+        let mut attempts = Attempts::new();
+        let mut seen = Seen::default();
         while !self.is_ending() {
             let mut connection = match self.backend.subscriber(&channel) {
                 Ok(connection) => connection,
                 Err(error) => {
-                    log::debug!(target: "socketio", "the broker is not reached to listen: {error}");
-                    self.sleep(pause);
-                    pause = (pause * 2).min(PAUSES.1);
+                    self.complain("listen", &error);
+                    self.sleep(attempts.pause());
                     continue;
                 }
             };
-            pause = PAUSES.0;
+            attempts.succeeded();
             self.change_state(|link| link.hears = true);
-            while !self.is_ending() {
-                match connection.next(TURN) {
-                    Ok(Some(message)) => self.hear(&message, &mut heard),
-                    Ok(None) => {}
-                    Err(error) => {
-                        log::debug!(target: "socketio", "listening failed: {error}");
-                        break;
-                    }
+            let listened = connection.listen(&mut |message| {
+                if let Some(message) = message {
+                    self.hear(message, &mut seen);
                 }
                 self.expire();
+                !self.is_ending()
+            });
+            if let Err(error) = listened {
+                self.complain("listen", &error);
             }
             if self.is_ending() {
                 // Nothing is lost: the publisher may still be at it.
                 return;
             }
-            self.change_state(|link| link.hears = false);
             // The publisher's connection may be as dead, and not know it.
             self.queue.lock().suspect = true;
+            self.change_state(|link| {
+                link.hears = false;
+                link.publishes = false;
+            });
             self.changed.notify_all();
+            drop(connection);
+            self.sleep(attempts.pause());
         }
     }
 
@@ -262,7 +348,16 @@ impl Shared {
         let until = Instant::now() + pause;
         while !self.is_ending() && Instant::now() < until {
             self.expire();
-            std::thread::sleep(TURN.min(pause));
+            thread::sleep(TURN.min(pause));
+        }
+    }
+
+    /// Logs a failure, once until the broker is reached again.
+    fn complain(&self, what: &str, error: &QueueError) {
+        if std::mem::replace(&mut self.link.lock().warned, true) {
+            log::debug!(target: "socketio", "the broker is not reached to {what}: {error}");
+        } else {
+            log::warn!(target: "socketio", "the broker is not reached to {what}: {error}");
         }
     }
 
@@ -278,46 +373,46 @@ impl Shared {
             };
         }
         let state = link.state;
+        link.warned &= state != ManagerState::Connected;
         drop(link);
         if state == before {
             return;
         }
         match state {
             ManagerState::Connected => log::info!(target: "socketio", "the broker is reached"),
-            ManagerState::Disconnected => log::warn!(target: "socketio", "the broker is lost"),
+            // That was said, with the reason.
+            ManagerState::Disconnected => {}
             ManagerState::Ended => log::debug!(target: "socketio", "the manager has ended"),
         }
         let function = self.options.lock().on_state.clone();
-        if let Some(function) = function {
-            function(state);
+        let tell = || function.map(|function| function(state));
+        if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+            log::error!(target: "socketio", "the function for a manager's state panicked");
         }
     }
 
     /// Acts on a message of another server.
-    fn hear(self: &Arc<Self>, bytes: &[u8], heard: &mut HashMap<String, u64>) {
+    fn hear(self: &Arc<Self>, bytes: &[u8], seen: &mut Seen) {
         let incoming = match read(bytes) {
             Ok(incoming) => incoming,
             Err(invalid) => return drop_message(invalid),
         };
         let is_own = incoming.host == self.writer.host();
-        if let Message::Callback { id, answer } = incoming.message {
+        let (is_answer, from) = match &incoming.message {
             // Its host is the one that has asked.
-            if is_own {
-                self.answer(id, answer);
-            }
+            Message::Callback { .. } => (true, incoming.from),
+            _ => (false, Some(incoming.host)),
+        };
+        if is_own != is_answer {
             return;
         }
-        if is_own {
+        if let (Some(from), Some(seq)) = (from, incoming.seq)
+            && !seen.is_new(from, seq)
+        {
             return;
         }
-        if let Some(seq) = incoming.seq {
-            if heard.get(&incoming.host).is_some_and(|last| seq <= *last) {
-                return;
-            }
-            if heard.len() >= MAX_HOSTS {
-                heard.clear();
-            }
-            heard.insert(incoming.host, seq);
+        if let Message::Callback { id, answer } = incoming.message {
+            return self.answer(id, answer);
         }
         if let Some(local) = self.local.get().and_then(Weak::upgrade) {
             self.apply(&*local, incoming.message);
@@ -374,29 +469,33 @@ impl Shared {
     }
 
     /// Expects answers from other servers; gives the id under which they come.
-    pub(super) fn expect(&self, ack: &AckRequest, single: bool) -> u64 {
+    pub(super) fn expect(
+        &self,
+        ack: &AckRequest,
+        answered: Option<Arc<AtomicBool>>,
+    ) -> Result<u64, Error> {
         let mut expected = self.expected.lock();
+        if expected.waiting.len() >= MAX_AWAITED {
+            return Err(Error::TooMuch("answers of other servers are awaited"));
+        }
         expected.next_id += 1;
         let id = expected.next_id;
         let waiting = Waiting {
             callback: Arc::clone(&ack.callback),
             deadline: Instant::now() + bounded(ack.timeout),
-            single,
+            answered,
         };
         expected.waiting.insert(id, waiting);
-        id
+        Ok(id)
     }
 
-    /// An answer has come from another server.
+    /// An answer has come from another server. There may be more: a name may be a room's.
     fn answer(&self, id: u64, answer: Answer) {
-        let mut expected = self.expected.lock();
+        let expected = self.expected.lock();
         let Some(waiting) = expected.waiting.get(&id) else {
             return;
         };
         let callback = Arc::clone(&waiting.callback);
-        if waiting.single {
-            expected.waiting.remove(&id);
-        }
         drop(expected);
         self.execute(move || callback(Ok(answer)));
     }
@@ -412,11 +511,11 @@ impl Shared {
         let late: Vec<_> = late.map(|(_, waiting)| waiting).collect();
         drop(expected);
         for Waiting {
-            callback, single, ..
+            callback, answered, ..
         } in late
         {
-            // Of a room nobody knows how many were to answer.
-            if single {
+            // Of several rooms nobody knows whether anybody is in them.
+            if answered.is_some_and(|answered| !answered.load(Ordering::Acquire)) {
                 self.execute(move || callback(Err(Error::Timeout)));
             }
         }
@@ -430,12 +529,46 @@ impl Shared {
     }
 }
 
+/// How long to wait before the next attempt to connect.
+struct Attempts {
+    pause: Duration,
+    /// When the last one succeeded.
+    since: Option<Instant>,
+}
+
+impl Attempts {
+    fn new() -> Attempts {
+        Attempts {
+            pause: PAUSES.0,
+            since: None,
+        }
+    }
+
+    fn succeeded(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
+    /// The pause after a failure. A connection that has lasted makes it short again.
+    fn pause(&mut self) -> Duration {
+        if self
+            .since
+            .take()
+            .is_some_and(|since| since.elapsed() >= PAUSES.1)
+        {
+            self.pause = PAUSES.0;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(PAUSES.1);
+        pause
+    }
+}
+
 fn drop_message(why: Invalid) {
     log::warn!(target: "socketio", "a message of the broker is dropped: {why}");
 }
 
 /// 32 hexadecimal digits, as python-socketio's.
-fn new_host() -> String {
+pub(super) fn new_host() -> String {
     let mut bytes = [0; 16];
     // Without random bytes there is no session either, and so nobody to tell apart.
     let _ = getrandom::fill(&mut bytes);

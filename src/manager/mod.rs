@@ -4,19 +4,36 @@
 //! [`Local`]. [`MemoryManager`], the default, knows no others. One that speaks to a broker passes
 //! on what concerns the clients of other servers, and calls `Local` for what comes from them.
 
+#[cfg(feature = "amqp")]
+mod amqp;
 mod backend;
 mod exchange;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod memory;
+#[cfg(any(feature = "redis", feature = "amqp"))]
+mod options;
 mod pubsub;
 #[cfg(feature = "redis")]
 mod redis;
+mod seen;
 mod wire;
+#[cfg(feature = "zmq")]
+mod zmq;
 
-pub use backend::{Backend, Publisher, QueueError, Subscriber};
+#[cfg(feature = "amqp")]
+pub use amqp::AmqpManager;
+pub use backend::{Backend, Heard, Publisher, QueueError, Subscriber};
+#[cfg(feature = "kafka")]
+pub use kafka::KafkaManager;
 pub use memory::MemoryManager;
+#[cfg(any(feature = "redis", feature = "amqp"))]
+pub use options::BrokerOptions;
 pub use pubsub::{ManagerState, PubSubManager};
 #[cfg(feature = "redis")]
 pub use redis::RedisManager;
+#[cfg(feature = "zmq")]
+pub use zmq::ZmqManager;
 
 pub(crate) use memory::Rooms;
 
@@ -26,7 +43,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// The manager for a URL, by its scheme: see `RedisManager` for those of Redis and Valkey.
+/// The manager for a URL, by its scheme: see `RedisManager`, `AmqpManager`, `KafkaManager` and `ZmqManager`
+/// for those that each knows.
 ///
 /// # Errors
 /// [`Error::Invalid`] if the scheme is not known, the feature that it needs is off, which the text
@@ -34,18 +52,45 @@ use std::time::Duration;
 pub fn from_url(url: &str) -> Result<PubSubManager, Error> {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     match scheme {
-        #[cfg(feature = "redis")]
         "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+sentinel"
-        | "valkey+sentinel" => RedisManager::new(url),
-        #[cfg(not(feature = "redis"))]
-        "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+sentinel"
-        | "valkey+sentinel" => Err(Error::Invalid(format!(
-            "{scheme}:// needs the feature `redis`"
-        ))),
+        | "valkey+sentinel" => {
+            #[cfg(feature = "redis")]
+            return RedisManager::new(url);
+            #[cfg(not(feature = "redis"))]
+            Err(missing(scheme, "redis"))
+        }
+        "amqp" | "amqps" => {
+            #[cfg(feature = "amqp")]
+            return AmqpManager::new(url);
+            #[cfg(not(feature = "amqp"))]
+            Err(missing(scheme, "amqp"))
+        }
+        "kafka" => {
+            #[cfg(feature = "kafka")]
+            return KafkaManager::new(url);
+            #[cfg(not(feature = "kafka"))]
+            Err(missing(scheme, "kafka"))
+        }
+        "zmq+tcp" => {
+            #[cfg(feature = "zmq")]
+            return ZmqManager::new(url);
+            #[cfg(not(feature = "zmq"))]
+            Err(missing(scheme, "zmq"))
+        }
         _ => Err(Error::Invalid(format!(
             "no manager knows the scheme {scheme:?}"
         ))),
     }
+}
+
+#[cfg(not(all(
+    feature = "redis",
+    feature = "amqp",
+    feature = "kafka",
+    feature = "zmq"
+)))]
+fn missing(scheme: &str, feature: &str) -> Error {
+    Error::Invalid(format!("{scheme}:// needs the feature `{feature}`"))
 }
 
 /// Passes on what a server does to clients and rooms, to its own clients and to other servers.

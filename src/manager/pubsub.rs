@@ -3,12 +3,14 @@
 use super::backend::Backend;
 use super::exchange::Shared;
 use super::{AckRequest, Emission, Local, Manager};
+use crate::engineio::before_waiting;
 use crate::error::Error;
 use parking_lot::Mutex;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 /// How long the end of a manager waits for what has not been published.
 const FLUSH: Duration = Duration::from_secs(5);
@@ -41,7 +43,7 @@ pub struct PubSubManager {
 
 struct Inner {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<ThreadId>>,
 }
 
 impl PubSubManager {
@@ -92,6 +94,16 @@ impl PubSubManager {
         self.inner.shared.link.lock().state
     }
 
+    /// Waits until everything that was emitted before is published, for programs that must know.
+    /// Dropping the last handle waits too, and does not say how it went.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] if the broker has not taken all of it in time.
+    pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        before_waiting();
+        self.inner.shared.flush(timeout)
+    }
+
     fn local(&self) -> Option<Arc<dyn Local>> {
         self.inner.shared.local.get().and_then(Weak::upgrade)
     }
@@ -112,21 +124,7 @@ impl Manager for PubSubManager {
         );
         let write_only = shared.options.lock().write_only;
         shared.link.lock().hears = write_only;
-        let mut threads = self.inner.threads.lock();
-        let mut start = |name: &str, run: fn(&Arc<Shared>)| {
-            let shared = Arc::clone(shared);
-            let spawned = std::thread::Builder::new()
-                .name(name.into())
-                .spawn(move || run(&shared));
-            match spawned {
-                Ok(handle) => threads.push(handle),
-                Err(error) => log::error!(target: "socketio", "{name}: no thread: {error}"),
-            }
-        };
-        start("socketio-publish", Shared::publish);
-        if !write_only {
-            start("socketio-listen", Shared::listen);
-        }
+        *self.inner.threads.lock() = shared.start(!write_only);
     }
 
     fn emit(&self, emission: &Emission) -> Result<(), Error> {
@@ -185,24 +183,33 @@ impl PubSubManager {
             let why = "a write-only manager hears no answers: callbacks and call need a server";
             return Err(Error::Invalid(why.into()));
         }
-        // A sid is in one place: nobody else need be asked.
-        let single = emission
-            .recipients
-            .rooms
-            .as_deref()
-            .and_then(|rooms| match rooms {
-                [one] => Some(one.as_str()),
-                _ => None,
+        let single = match emission.recipients.rooms.as_deref() {
+            Some([one]) => Some(one.as_str()),
+            _ => None,
+        };
+        let mut emission = emission.clone();
+        let answered = single.map(|_| {
+            let answered = Arc::new(AtomicBool::new(false));
+            let (callback, is) = (Arc::clone(&ack.callback), Arc::clone(&answered));
+            emission.ack = Some(AckRequest {
+                callback: Arc::new(move |answer| {
+                    is.store(true, Ordering::Release);
+                    callback(answer);
+                }),
+                timeout: ack.timeout,
             });
-        let here = single.is_some_and(|sid| self.is_here(&emission.namespace, sid));
+            answered
+        });
         if let Some(local) = self.local() {
-            local.emit(emission)?;
+            local.emit(&emission)?;
         }
-        if here {
+        // A sid is in one place: nobody else need be asked.
+        if single.is_some_and(|sid| self.is_here(&emission.namespace, sid)) {
             return Ok(());
         }
-        let id = shared.expect(ack, single.is_some());
-        let object = shared.writer.emit(emission, Some((id, ack.timeout)));
+        let ack = emission.ack.as_ref().unwrap_or(ack);
+        let id = shared.expect(ack, answered)?;
+        let object = shared.writer.emit(&emission, Some((id, ack.timeout)));
         shared.push(object).inspect_err(|_| {
             shared.expected.lock().waiting.remove(&id);
         })
@@ -211,15 +218,9 @@ impl PubSubManager {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let by = Instant::now() + FLUSH;
-        self.shared.queue.lock().ends_by = Some(by);
-        self.shared.changed.notify_all();
-        for handle in self.threads.lock().drain(..) {
-            // The last handle may go on one of them.
-            if handle.thread().id() != std::thread::current().id() {
-                let _ = handle.join();
-            }
-        }
+        // The last handle may go on one of them.
+        let own = self.threads.lock().contains(&thread::current().id());
+        self.shared.end(FLUSH, own);
         self.shared
             .change_state(|link| link.state = ManagerState::Ended);
     }

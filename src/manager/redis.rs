@@ -1,16 +1,15 @@
 //! Redis and Valkey, by PUBLISH and SUBSCRIBE.
 
-use super::backend::{Backend, Publisher, QueueError, Subscriber};
+use super::backend::{Backend, Heard, Publisher, QueueError, Subscriber, TURN};
+use super::options::BrokerOptions;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
-use parking_lot::Mutex;
-use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{Client, Connection, ConnectionAddr, Msg};
+use bytes::Bytes;
+use redis::{
+    Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult,
+};
 use std::fmt;
-use std::time::Duration;
-
-/// How long connecting, and an answer, may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+use std::time::{Duration, Instant};
 
 /// A manager over Redis or Valkey, with which python-socketio's `RedisManager` shares a cluster.
 ///
@@ -43,58 +42,100 @@ impl RedisManager {
         reason = "what a broker has of its own is how it is connected to"
     )]
     pub fn new(url: &str) -> Result<PubSubManager, Error> {
-        Ok(PubSubManager::new(Redis::new(url)?))
+        RedisManager::with_options(url, BrokerOptions::new())
+    }
+
+    /// The same, with what the URL does not say.
+    ///
+    /// # Errors
+    /// Those of [`new`](RedisManager::new), and [`Error::Invalid`] if the options ask for a broker's
+    /// certificate not to be checked.
+    pub fn with_options(url: &str, options: BrokerOptions) -> Result<PubSubManager, Error> {
+        Ok(PubSubManager::new(Redis::new(url, options)?))
     }
 }
 
-/// Where the broker is.
-enum Redis {
+/// Where the broker is, and how to connect to it.
+struct Redis {
+    place: Place,
+    options: BrokerOptions,
+}
+
+enum Place {
     Direct(Client),
     Sentinel(Sentinel),
 }
 
 struct Sentinel {
-    hosts: Vec<ConnectionAddr>,
+    hosts: Vec<(String, u16)>,
     service: Option<String>,
     user: Option<String>,
     password: Option<String>,
     database: i64,
-    /// Made with the first connection, when the channel is known.
-    client: Mutex<Option<SentinelClient>>,
 }
 
 impl Redis {
-    fn new(url: &str) -> Result<Redis, Error> {
+    fn new(url: &str, options: BrokerOptions) -> Result<Redis, Error> {
+        let options = options.check()?;
+        let place = Place::new(url, &options)?;
+        Ok(Redis { place, options })
+    }
+
+    fn connect(&self, channel: &str) -> Result<Connection, QueueError> {
+        let timeout = self.options.timeout;
+        let mut connection = match &self.place {
+            Place::Direct(client) => connect_within(client, timeout)?,
+            Place::Sentinel(sentinel) => sentinel.connect(channel, timeout)?,
+        };
+        if let Some(name) = &self.options.name {
+            let command = &mut redis::cmd("CLIENT");
+            command.arg("SETNAME").arg(name).exec(&mut connection)?;
+        }
+        Ok(connection)
+    }
+}
+
+impl Place {
+    fn new(url: &str, options: &BrokerOptions) -> Result<Place, Error> {
         // A URL may hold a password.
         let wrong = |why: &str| Error::Invalid(format!("no URL of a Redis server: {why}"));
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| wrong("it has no scheme"))?;
-        let url = match scheme {
+        let client = match scheme {
             "redis+sentinel" | "valkey+sentinel" => {
                 return Sentinel::new(rest)
-                    .map(Redis::Sentinel)
+                    .map(Place::Sentinel)
                     .map_err(|why| wrong(&why));
             }
-            "redis" | "valkey" => format!("redis://{rest}"),
-            "rediss" | "valkeys" if cfg!(feature = "tls") => format!("rediss://{rest}"),
-            "rediss" | "valkeys" => return Err(wrong("TLS needs the feature `tls`")),
-            "unix" => format!("redis+unix://{rest}"),
+            "redis" | "valkey" => Client::open(format!("redis://{rest}")),
+            "rediss" | "valkeys" => open_tls(&format!("rediss://{rest}"), options),
+            "unix" => Client::open(format!("redis+unix://{rest}")),
             _ => return Err(wrong(&format!("the scheme {scheme:?} is not known"))),
         };
-        let client = Client::open(url).map_err(|error| wrong(&error.to_string()))?;
-        Ok(Redis::Direct(client))
+        client
+            .map(Place::Direct)
+            .map_err(|error| wrong(&error.to_string()))
     }
+}
 
-    fn connect(&self, channel: &str) -> Result<Connection, QueueError> {
-        let connection = match self {
-            Redis::Direct(client) => client.get_connection_with_timeout(TIMEOUT)?,
-            Redis::Sentinel(sentinel) => sentinel.connect(channel)?,
-        };
-        connection.set_read_timeout(Some(TIMEOUT))?;
-        connection.set_write_timeout(Some(TIMEOUT))?;
-        Ok(connection)
-    }
+#[cfg(feature = "tls")]
+fn open_tls(url: &str, options: &BrokerOptions) -> RedisResult<Client> {
+    let identity = options.tls.identity_pem();
+    let certificates = redis::TlsCertificates {
+        client_tls: identity.map(|(certificate, key)| redis::ClientTlsConfig {
+            client_cert: certificate.into_bytes(),
+            client_key: key.into_bytes(),
+        }),
+        root_cert: options.tls.authorities_pem().map(String::into_bytes),
+    };
+    Client::build_with_tls(url, certificates)
+}
+
+#[cfg(not(feature = "tls"))]
+fn open_tls(_: &str, _: &BrokerOptions) -> RedisResult<Client> {
+    let kind = redis::ErrorKind::InvalidClientConfig;
+    Err((kind, "TLS needs the feature `tls`").into())
 }
 
 impl Sentinel {
@@ -107,7 +148,7 @@ impl Sentinel {
         let host = |text: &str| {
             let (host, port) = text.rsplit_once(':')?;
             let port = port.parse().ok()?;
-            (!host.is_empty()).then(|| ConnectionAddr::Tcp(host.to_owned(), port))
+            (!host.is_empty()).then(|| (host.to_owned(), port))
         };
         let hosts: Option<Vec<_>> = hosts.split(',').map(host).collect();
         let hosts = hosts.ok_or("each sentinel is a host and a port")?;
@@ -127,33 +168,59 @@ impl Sentinel {
             user,
             password,
             database,
-            client: Mutex::new(None),
         })
     }
 
-    fn connect(&self, channel: &str) -> Result<Connection, QueueError> {
-        let mut client = self.client.lock();
-        if client.is_none() {
-            let service = self.service.clone().unwrap_or(channel.to_owned());
-            let mut builder = SentinelClientBuilder::new(
-                self.hosts.clone(),
-                service,
-                SentinelServerType::Master,
-            )?
-            .set_client_to_redis_db(self.database);
-            if let Some(user) = &self.user {
-                builder = builder.set_client_to_redis_username(user);
+    /// Asks one sentinel after the other for the master, and connects to it.
+    fn connect(&self, channel: &str, timeout: Duration) -> Result<Connection, QueueError> {
+        let mut last = QueueError::from("no sentinel");
+        for (host, port) in &self.hosts {
+            match self.connect_through(host, *port, channel, timeout) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
             }
-            if let Some(password) = &self.password {
-                builder = builder.set_client_to_redis_password(password);
-            }
-            *client = Some(builder.build()?);
         }
-        match client.as_mut() {
-            Some(client) => Ok(client.get_connection()?),
-            None => Err("no sentinel".into()),
+        Err(last)
+    }
+
+    fn connect_through(
+        &self,
+        host: &str,
+        port: u16,
+        channel: &str,
+        timeout: Duration,
+    ) -> Result<Connection, QueueError> {
+        let sentinel = ConnectionAddr::Tcp(host.to_owned(), port).into_connection_info()?;
+        let mut sentinel = connect_within(&Client::open(sentinel)?, timeout)?;
+        let mut ask = redis::cmd("SENTINEL");
+        ask.arg("get-master-addr-by-name")
+            .arg(self.service.as_deref().unwrap_or(channel));
+        let master: Option<(String, u16)> = ask.query(&mut sentinel)?;
+        let (host, port) = master.ok_or("the sentinels know no such service")?;
+        let mut login = RedisConnectionInfo::default().set_db(self.database);
+        if let Some(user) = &self.user {
+            login = login.set_username(user);
+        }
+        if let Some(password) = &self.password {
+            login = login.set_password(password);
+        }
+        let master = ConnectionAddr::Tcp(host, port).into_connection_info()?;
+        let master = Client::open(master.set_redis_settings(login))?;
+        let mut connection = connect_within(&master, timeout)?;
+        // Sentinels may not know yet that it is one no longer.
+        let role: Vec<redis::Value> = redis::cmd("ROLE").query(&mut connection)?;
+        match role.first() {
+            Some(redis::Value::BulkString(name)) if name == b"master" => Ok(connection),
+            _ => Err("the sentinels name a server that is no master".into()),
         }
     }
+}
+
+fn connect_within(client: &Client, timeout: Duration) -> RedisResult<Connection> {
+    let connection = client.get_connection_with_timeout(timeout)?;
+    connection.set_read_timeout(Some(timeout))?;
+    connection.set_write_timeout(Some(timeout))?;
+    Ok(connection)
 }
 
 fn filled(text: &str) -> Option<String> {
@@ -163,9 +230,9 @@ fn filled(text: &str) -> Option<String> {
 impl fmt::Debug for Redis {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What else there is may be a secret.
-        formatter.write_str(match self {
-            Redis::Direct(_) => "Redis",
-            Redis::Sentinel(_) => "Redis with sentinels",
+        formatter.write_str(match self.place {
+            Place::Direct(_) => "Redis",
+            Place::Sentinel(_) => "Redis with sentinels",
         })
     }
 }
@@ -182,9 +249,12 @@ impl Backend for Redis {
         let mut connection = self.connect(channel)?;
         let subscribe = redis::cmd("SUBSCRIBE").arg(channel).get_packed_command();
         connection.send_packed_command(&subscribe)?;
-        // The confirmation: what is published from now on is heard.
-        connection.recv_response()?;
-        Ok(Box::new(Listening { connection }))
+        // The confirmation: what is published from now on is heard. A refusal comes as a value too.
+        connection.recv_response()?.extract_error()?;
+        Ok(Box::new(Listening {
+            connection,
+            patience: self.options.timeout,
+        }))
     }
 }
 
@@ -200,20 +270,55 @@ impl Publisher for Publishing {
         publish.exec(&mut self.connection)?;
         Ok(())
     }
+
+    fn publish_all(&mut self, messages: &[Bytes]) -> Result<(), QueueError> {
+        let mut pipeline = redis::Pipeline::with_capacity(messages.len());
+        for message in messages {
+            pipeline.cmd("PUBLISH").arg(&self.channel).arg(&**message);
+        }
+        let commands = pipeline.get_packed_pipeline();
+        self.connection.send_packed_command(&commands)?;
+        for _ in messages {
+            // The first answer that does not come in time is the last that is waited for.
+            self.connection.recv_response()?.extract_error()?;
+        }
+        Ok(())
+    }
 }
 
+/// A connection that has subscribed.
 struct Listening {
     connection: Connection,
+    /// How long it may be silent before it is asked for a sign of life, and then until that comes.
+    patience: Duration,
 }
 
 impl Subscriber for Listening {
-    fn next(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, QueueError> {
-        self.connection.set_read_timeout(Some(timeout))?;
-        match self.connection.recv_response() {
-            // Anything but a message, such as a confirmation, is none.
-            Ok(value) => Ok(Msg::from_owned_value(value).map(|it| it.get_payload_bytes().to_vec())),
-            Err(error) if error.is_timeout() => Ok(None),
-            Err(error) => Err(error.into()),
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+        let mut connection = self.connection.as_pubsub();
+        connection.set_read_timeout(Some(TURN))?;
+        let mut since = Instant::now();
+        loop {
+            let go_on = match connection.get_message() {
+                Ok(message) => {
+                    since = Instant::now();
+                    heard(Some(message.get_payload_bytes()))
+                }
+                Err(error) if error.is_timeout() => {
+                    if since.elapsed() >= self.patience {
+                        connection.set_read_timeout(Some(self.patience))?;
+                        let alive = connection.ping::<()>();
+                        connection.set_read_timeout(Some(TURN))?;
+                        alive?;
+                        since = Instant::now();
+                    }
+                    heard(None)
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if !go_on {
+                return Ok(());
+            }
         }
     }
 }
@@ -221,6 +326,10 @@ impl Subscriber for Listening {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn place(url: &str) -> Result<Place, Error> {
+        Place::new(url, &BrokerOptions::new())
+    }
 
     #[test]
     fn urls_of_every_kind_are_understood() {
@@ -230,12 +339,9 @@ mod tests {
             "valkey://localhost:6379/0",
             "unix:///run/redis.sock?db=2",
         ] {
-            assert!(matches!(Redis::new(url), Ok(Redis::Direct(_))), "{url}");
+            assert!(matches!(place(url), Ok(Place::Direct(_))), "{url}");
         }
-        assert_eq!(
-            Redis::new("rediss://localhost").is_ok(),
-            cfg!(feature = "tls")
-        );
+        assert_eq!(place("rediss://localhost").is_ok(), cfg!(feature = "tls"));
         for url in [
             "",
             "localhost",
@@ -243,14 +349,14 @@ mod tests {
             "redis://",
             "redis+sentinel://host",
         ] {
-            assert!(matches!(Redis::new(url), Err(Error::Invalid(_))), "{url}");
+            assert!(matches!(place(url), Err(Error::Invalid(_))), "{url}");
         }
     }
 
     #[test]
     fn sentinels_have_hosts_a_service_and_a_login_for_it() {
         let url = "redis+sentinel://user:password@h1:6379,h2:6380/7/myredis";
-        let Ok(Redis::Sentinel(sentinel)) = Redis::new(url) else {
+        let Ok(Place::Sentinel(sentinel)) = place(url) else {
             panic!("sentinels");
         };
         assert_eq!(sentinel.hosts.len(), 2);
@@ -260,7 +366,7 @@ mod tests {
             (Some("user"), 7)
         );
         assert_eq!(sentinel.password.as_deref(), Some("password"));
-        let Ok(Redis::Sentinel(sentinel)) = Redis::new("valkey+sentinel://localhost:6379") else {
+        let Ok(Place::Sentinel(sentinel)) = place("valkey+sentinel://localhost:6379") else {
             panic!("a sentinel");
         };
         assert!(sentinel.service.is_none() && sentinel.user.is_none() && sentinel.database == 0);

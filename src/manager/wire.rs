@@ -1,9 +1,10 @@
 //! The messages between servers: those of python-socketio since 5.15.1, one JSON object each.
 //!
 //! What those cannot say travels under keys of its own, which python-socketio ignores: `except`,
-//! `volatile`, `timeout`, the `attachments` of an answer, and `seq`, the number that the sender has
+//! `volatile`, `timeout`, the `attachments` of an answer and who it is `from`, and `seq`, the number that the sender has
 //! given to the message, by which one that was published twice is known.
 
+use super::backend::MAX_MESSAGE;
 use super::{Emission, Recipients};
 use crate::dispatch::{Answer, Encoded};
 use crate::protocol::socketio::{ROOT, is_reserved, json};
@@ -14,8 +15,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::time::Duration;
 
-/// Bytes of one message. A broker that carries more is not believed.
-const MAX_MESSAGE: usize = 64 << 20;
 /// Depth of nested lists and objects: that of an event's data, and the message's own.
 const MAX_DEPTH: usize = 64 + 4;
 const MAX_ATTACHMENTS: usize = 255;
@@ -24,8 +23,10 @@ const MAX_NAME: usize = 256;
 /// A message that has come.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// Who has published it.
+    /// Who has published it; of an answer, who has asked.
     pub(super) host: String,
+    /// Who has published an answer, if it says so.
+    pub(super) from: Option<String>,
     pub(super) seq: Option<u64>,
     pub(super) message: Message,
 }
@@ -120,6 +121,7 @@ impl Writer {
     pub(super) fn callback(&self, to: &Return, answer: &Answer) -> Object {
         // The host is the one that has asked.
         let mut object = Object::new("callback", &to.host, &to.namespace);
+        object.field("from", &self.host);
         object.field("sid", &to.room);
         object.field("id", &to.id);
         let (args, attachments) = answer.parts();
@@ -251,6 +253,7 @@ fn one_or_many(names: &[String]) -> serde_json::Value {
 struct Fields<'a> {
     method: String,
     host_id: Option<String>,
+    from: Option<String>,
     seq: Option<u64>,
     event: Option<String>,
     #[serde(borrow)]
@@ -353,7 +356,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Incoming, Invalid> {
         },
         _ => return Err("its method is not known"),
     };
-    Ok(Incoming { host, seq, message })
+    Ok(Incoming {
+        host,
+        from: fields.from,
+        seq,
+        message,
+    })
 }
 
 fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Incoming, Invalid> {
@@ -385,6 +393,7 @@ fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Inco
     };
     Ok(Incoming {
         host,
+        from: None,
         seq: fields.seq,
         message: Message::Emit(Box::new(emission), back),
     })

@@ -37,6 +37,7 @@ use space::Spaces;
 use std::any::Any;
 use std::fmt;
 use std::net::{TcpListener, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -379,7 +380,7 @@ impl Local for Inner {
     fn is_connected(&self, namespace: &str, sid: &str) -> bool {
         self.spaces
             .socket(namespace, sid)
-            .is_some_and(|socket| socket.is_connected())
+            .is_some_and(|socket| socket.is_here())
     }
 
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {
@@ -405,8 +406,13 @@ impl Local for Inner {
         let workers = self.workers.lock().upgrade();
         match workers {
             Some(workers) => workers.execute(job),
-            // Without a port there is no client that could be kept waiting.
-            None => job(),
+            // Without a port there is no client that could be kept waiting; the thread that calls
+            // this must not end all the same.
+            None => {
+                if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                    log::error!(target: "socketio", "a callback panicked");
+                }
+            }
         }
     }
 

@@ -3,6 +3,8 @@
 // Each test file is a program of its own and uses a part of this.
 #![allow(dead_code)]
 
+pub(crate) mod brokers;
+pub(crate) mod cluster;
 pub(crate) mod relay;
 
 use socketio::{Server, Serving};

@@ -1,8 +1,9 @@
 """A server of python-socketio, for our clients.
 
-    python socketio_server.py MODE PORT PING_INTERVAL PING_TIMEOUT [REDIS]
+    python socketio_server.py MODE PORT PING_INTERVAL PING_TIMEOUT [BROKER]
 
-MODE is threading or asgi; times are in seconds; REDIS is the URL of a broker to share a cluster over.
+MODE is threading or asgi; times are in seconds; BROKER is the URL of a Redis or a RabbitMQ to share a cluster
+over.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import sys
 
 import socketio
 
-mode, port, ping_interval, ping_timeout, *redis = sys.argv[1:]
+mode, port, ping_interval, ping_timeout, *broker = sys.argv[1:]
 options = {
     "ping_interval": float(ping_interval),
     "ping_timeout": float(ping_timeout),
@@ -19,9 +20,15 @@ options = {
     "namespaces": ["/", "/chat", "/refused"],
     "http_compression": False,
 }
-if redis:
-    manager = socketio.RedisManager if mode == "threading" else socketio.AsyncRedisManager
-    options["client_manager"] = manager(redis[0])
+if broker:
+    managers = {
+        ("redis", "threading"): socketio.RedisManager,
+        ("redis", "asgi"): socketio.AsyncRedisManager,
+        ("amqp", "threading"): socketio.KombuManager,
+        ("amqp", "asgi"): socketio.AsyncAioPikaManager,
+    }
+    manager = managers[broker[0].partition(":")[0], mode]
+    options["client_manager"] = manager(broker[0])
 if mode == "threading":
     # In order, as the tests count.
     io = socketio.Server(async_mode="threading", async_handlers=False, **options)
@@ -83,7 +90,14 @@ def serve_threads(namespace):
     def publish(sid, event, data, room):
         io.emit(event, data, to=room, namespace=namespace)
 
+    def ask_for(sid, other):
+        state["answer"] = None
+        io.emit("sum", (2, 3), to=other, namespace=namespace, callback=answered)
+
     io.on("publish", publish, namespace=namespace)
+    io.on("ask for", ask_for, namespace=namespace)
+    io.on("move", lambda sid, other, room: io.enter_room(other, room, namespace=namespace), namespace=namespace)
+    io.on("end", lambda sid, other: io.disconnect(other, namespace=namespace), namespace=namespace)
     io.on("burst", burst, namespace=namespace)
     io.on("leave", lambda sid: io.disconnect(sid, namespace=namespace), namespace=namespace)
     io.on("ask", ask, namespace=namespace)
@@ -106,8 +120,19 @@ def serve_tasks(namespace):
     async def publish(sid, event, data, room):
         await io.emit(event, data, to=room, namespace=namespace)
 
-    for handler in (back, burst, leave, ask, publish):
+    async def ask_for(sid, other):
+        state["answer"] = None
+        await io.emit("sum", (2, 3), to=other, namespace=namespace, callback=answered)
+
+    async def move(sid, other, room):
+        await io.enter_room(other, room, namespace=namespace)
+
+    async def end(sid, other):
+        await io.disconnect(other, namespace=namespace)
+
+    for handler in (back, burst, leave, ask, publish, move, end):
         io.on(handler.__name__, handler, namespace=namespace)
+    io.on("ask for", ask_for, namespace=namespace)
 
 
 for name in ("/", "/chat"):

@@ -170,6 +170,59 @@ impl ClientTls {
     }
 }
 
+/// For the brokers' crates, which take PEM text.
+#[cfg(any(feature = "redis", feature = "amqp"))]
+impl ClientTls {
+    /// The authorities to trust in the place of the public ones.
+    #[cfg(feature = "redis")]
+    pub(crate) fn authorities_pem(&self) -> Option<String> {
+        self.roots.as_deref().map(certificates_pem)
+    }
+
+    /// The client's own certificate, and its key.
+    #[cfg(feature = "redis")]
+    pub(crate) fn identity_pem(&self) -> Option<(String, String)> {
+        let identity = self.identity.as_ref()?;
+        let label = match &identity.key {
+            PrivateKeyDer::Pkcs1(_) => "RSA PRIVATE KEY",
+            PrivateKeyDer::Sec1(_) => "EC PRIVATE KEY",
+            _ => "PRIVATE KEY",
+        };
+        let key = pem(label, identity.key.secret_der());
+        Some((certificates_pem(&identity.chain), key))
+    }
+
+    /// For a connection that speaks something else than HTTP.
+    #[cfg(feature = "amqp")]
+    pub(crate) fn for_broker(&self) -> Result<ClientConfig, String> {
+        let mut config = self.build()?;
+        config.alpn_protocols.clear();
+        Ok(config)
+    }
+
+    pub(crate) fn accepts_any_certificate(&self) -> bool {
+        self.insecure
+    }
+}
+
+#[cfg(feature = "redis")]
+fn certificates_pem(certificates: &[CertificateDer<'_>]) -> String {
+    let each = certificates.iter().map(|it| pem("CERTIFICATE", it));
+    each.collect()
+}
+
+#[cfg(feature = "redis")]
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let lines: Vec<_> = lines.collect();
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        lines.join("\n")
+    )
+}
+
 fn read_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|error| Error::Tls(format!("certificate: {error}")))?;

@@ -1,0 +1,446 @@
+//! RabbitMQ, by a fanout exchange and a queue for each listener.
+//!
+//! The client, lapin, is asynchronous: what it does runs on threads of its own, and each of our two
+//! threads waits for it with `block_on`.
+
+use super::backend::{Backend, Heard, Publisher, QueueError, Subscriber, TURN};
+use super::options::BrokerOptions;
+use super::pubsub::PubSubManager;
+use crate::error::Error;
+use async_io::{Async, Timer, block_on};
+use bytes::Bytes;
+use futures_lite::{FutureExt, StreamExt};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
+};
+use lapin::runtime::default_runtime;
+use lapin::tcp::AsyncTcpStream;
+use lapin::types::FieldTable;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
+use parking_lot::Mutex;
+use std::fmt;
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The seconds of silence after which the broker asks for a sign of life, unless the URL says something
+/// else. Without one it is lost after twice that time.
+const HEARTBEAT: u16 = 5;
+/// How long the broker keeps the queue of a listener that has gone, in milliseconds; python-socketio's.
+const EXPIRES: i32 = 300_000;
+/// Messages that the broker sends ahead.
+const PREFETCH: u16 = 256;
+
+/// A manager over RabbitMQ, with which python-socketio's `KombuManager` and `AsyncAioPikaManager` share a
+/// cluster.
+///
+/// ```no_run
+/// use socketio::Server;
+/// use socketio::manager::AmqpManager;
+///
+/// let manager = AmqpManager::new("amqp://guest:guest@localhost:5672//")?;
+/// let io = Server::builder().manager(manager).build();
+/// # Ok::<(), socketio::Error>(())
+/// ```
+///
+/// The URL is `amqp://[user:password@]host[:port][/vhost]`, or `amqps://` for TLS, with the feature
+/// `tls`. The virtual host is `/` if none is named. Half of the seconds of `?heartbeat=`, 5 if
+/// none is given, may pass in silence before a sign of life is asked for; a broker that stays silent is lost
+/// after twice of them.
+///
+/// The channel is a fanout exchange, which is not durable; each server has a queue of its own, which the
+/// broker forgets 5 minutes after its server has gone without a word. The crate behind it, lapin, is
+/// asynchronous: with the first connection a few threads of it begin to run, as long as the process.
+#[derive(Debug)]
+pub struct AmqpManager;
+
+impl AmqpManager {
+    /// A manager for a URL. Connects once its server is built.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is none of those above.
+    #[allow(
+        clippy::new_ret_no_self,
+        reason = "what a broker has of its own is how it is connected to"
+    )]
+    pub fn new(url: &str) -> Result<PubSubManager, Error> {
+        AmqpManager::with_options(url, BrokerOptions::new())
+    }
+
+    /// The same, with what the URL does not say.
+    ///
+    /// # Errors
+    /// Those of [`new`](AmqpManager::new), and [`Error::Invalid`] if the options ask for a broker's
+    /// certificate not to be checked.
+    pub fn with_options(url: &str, options: BrokerOptions) -> Result<PubSubManager, Error> {
+        Ok(PubSubManager::new(Amqp::new(url, options)?))
+    }
+}
+
+/// Where the broker is.
+struct Amqp {
+    uri: AMQPUri,
+    options: BrokerOptions,
+}
+
+impl Amqp {
+    fn new(url: &str, options: BrokerOptions) -> Result<Amqp, Error> {
+        // A URL may hold a password: what its parser says of it may repeat it.
+        let wrong = |why: &str| Error::Invalid(format!("no URL of an AMQP server: {why}"));
+        let is_known = url.starts_with("amqp://") || url.starts_with("amqps://");
+        if !is_known {
+            return Err(wrong("it begins with neither amqp:// nor amqps://"));
+        }
+        let mut uri = AMQPUri::from_str(url).map_err(|_| wrong("it cannot be read"))?;
+        if uri.scheme == AMQPScheme::AMQPS && !cfg!(feature = "tls") {
+            return Err(wrong("TLS needs the feature `tls`"));
+        }
+        // An address in brackets is no name to this parser, which then takes the local host.
+        let authority = url.split("://").nth(1).unwrap_or_default();
+        if authority
+            .split('/')
+            .next()
+            .unwrap_or_default()
+            .contains('[')
+        {
+            return Err(wrong("an IPv6 address needs a name"));
+        }
+        if uri.vhost.is_empty() {
+            uri.vhost = "/".into();
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        Ok(Amqp {
+            uri,
+            options: options.check()?,
+        })
+    }
+
+    async fn connect(&self, channel: &str) -> Result<Link, QueueError> {
+        let mut properties = ConnectionProperties::default();
+        if let Some(name) = &self.options.name {
+            properties = properties.with_connection_name(name.as_str().into());
+        }
+        let line = Line::default();
+        let (below, timeout) = (Arc::clone(&line.0), self.options.timeout);
+        #[cfg(feature = "tls")]
+        let tls = Arc::new(self.options.tls.for_broker()?);
+        let connect = async move |uri: AMQPUri, _| {
+            let stream = Below::open(&below, &uri, timeout)?;
+            let stream = AsyncTcpStream::Plain(Async::new(stream)?);
+            #[cfg(feature = "tls")]
+            if uri.scheme == AMQPScheme::AMQPS {
+                let connector = lapin::tcp::RustlsConnector::from(Arc::clone(&tls));
+                return Ok(stream.into_rustls(&connector, &uri.authority.host).await?);
+            }
+            Ok(stream)
+        };
+        let connection =
+            Connection::connector(self.uri.clone(), default_runtime()?, connect, properties)
+                .await?;
+        let channel_of_it = connection.create_channel().await?;
+        // As python-socketio declares it: with anything else the broker refuses one of the two.
+        channel_of_it
+            .exchange_declare(
+                channel.into(),
+                ExchangeKind::Fanout,
+                ExchangeDeclareOptions::default(),
+                FieldTable::default(),
+            )
+            .await?;
+        Ok(Link {
+            connection,
+            channel: channel_of_it,
+            timeout,
+            is_lost: false,
+            _line: line,
+        })
+    }
+
+    async fn listen(&self, channel: &str) -> Result<Listening, QueueError> {
+        let link = self.connect(channel).await?;
+        let opened = &link.channel;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-expires".into(), EXPIRES.into());
+        let name = format!("socketio.{}", super::exchange::new_host());
+        opened
+            .queue_declare(
+                name.as_str().into(),
+                QueueDeclareOptions::default(),
+                arguments,
+            )
+            .await?;
+        opened
+            .queue_bind(
+                name.as_str().into(),
+                channel.into(),
+                "".into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await?;
+        opened
+            .basic_qos(PREFETCH, BasicQosOptions::default())
+            .await?;
+        let consumer = opened
+            .basic_consume(
+                name.as_str().into(),
+                "".into(),
+                BasicConsumeOptions::default(),
+                FieldTable::default(),
+            )
+            .await?;
+        Ok(Listening {
+            link,
+            queue: name,
+            consumer,
+        })
+    }
+
+    async fn prepare(&self, channel: &str) -> Result<Publishing, QueueError> {
+        let link = self.connect(channel).await?;
+        link.channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await?;
+        Ok(Publishing {
+            link,
+            exchange: channel.to_owned(),
+        })
+    }
+}
+
+/// Waits for something that the broker has to answer.
+fn wait<T>(
+    timeout: Duration,
+    answer: impl Future<Output = Result<T, QueueError>>,
+) -> Result<T, QueueError> {
+    block_on(answer.or(async {
+        Timer::after(timeout).await;
+        Err(QueueError::from("the broker does not answer"))
+    }))
+}
+
+impl fmt::Debug for Amqp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What else there is may be a secret.
+        formatter.write_str("AMQP")
+    }
+}
+
+impl Backend for Amqp {
+    /// What RabbitMQ takes by default, since its version 4.
+    fn max_message_size(&self) -> usize {
+        16 << 20
+    }
+
+    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+        let made = wait(self.options.timeout, self.prepare(channel))?;
+        Ok(Box::new(made))
+    }
+
+    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+        let made = wait(self.options.timeout, self.listen(channel))?;
+        Ok(Box::new(made))
+    }
+}
+
+/// A connection with its one channel.
+struct Link {
+    connection: Connection,
+    channel: Channel,
+    timeout: Duration,
+    /// Something has failed: there is nobody to say goodbye to.
+    is_lost: bool,
+    /// Goes last: lapin's thread ends with it.
+    _line: Line,
+}
+
+impl Link {
+    /// Lets the broker know of the end, if it still answers.
+    fn close(&self, before: impl Future<Output = Result<(), QueueError>>) {
+        if self.is_lost || !self.connection.status().connected() {
+            return;
+        }
+        let closed = wait(self.timeout.min(Duration::from_secs(1)), async {
+            before.await?;
+            self.connection.close(200, "".into()).await?;
+            Ok(())
+        });
+        if let Err(error) = closed {
+            log::debug!(target: "socketio", "a connection to the broker is left to itself: {error}");
+        }
+    }
+}
+
+/// The socket below a connection, which is shut down with this. Lapin waits without end for a broker
+/// that does not answer, also when its connection is dropped: that ends its thread.
+#[derive(Default)]
+struct Line(Arc<Mutex<Below>>);
+
+#[derive(Default)]
+enum Below {
+    #[default]
+    Nothing,
+    Socket(TcpStream),
+    Over,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Below::Socket(socket) = std::mem::replace(&mut *self.0.lock(), Below::Over) {
+            // The other end may have been quicker.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Below {
+    /// Connects. Blocks, for at most so long for each address.
+    fn open(below: &Mutex<Below>, uri: &AMQPUri, timeout: Duration) -> std::io::Result<TcpStream> {
+        let addresses = (uri.authority.host.as_str(), uri.authority.port).to_socket_addrs()?;
+        let mut connected = Err(std::io::ErrorKind::AddrNotAvailable.into());
+        for address in addresses {
+            connected = TcpStream::connect_timeout(&address, timeout);
+            if connected.is_ok() {
+                break;
+            }
+        }
+        let stream = connected?;
+        stream.set_nodelay(true)?;
+        let mut below = below.lock();
+        if let Below::Over = *below {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        *below = Below::Socket(stream.try_clone()?);
+        Ok(stream)
+    }
+}
+
+struct Publishing {
+    link: Link,
+    exchange: String,
+}
+
+impl Publisher for Publishing {
+    fn publish(&mut self, message: &[u8]) -> Result<(), QueueError> {
+        self.publish_all(&[Bytes::copy_from_slice(message)])
+    }
+
+    fn publish_all(&mut self, messages: &[Bytes]) -> Result<(), QueueError> {
+        let properties = BasicProperties::default()
+            .with_content_type("text/plain".into())
+            .with_content_encoding("utf-8".into())
+            .with_delivery_mode(2);
+        let published = wait(self.link.timeout, async {
+            let mut confirms = Vec::with_capacity(messages.len());
+            for message in messages {
+                let confirm = self
+                    .link
+                    .channel
+                    .basic_publish(
+                        self.exchange.as_str().into(),
+                        "".into(),
+                        BasicPublishOptions::default(),
+                        message,
+                        properties.clone(),
+                    )
+                    .await?;
+                confirms.push(confirm);
+            }
+            for confirm in confirms {
+                if confirm.await?.is_nack() {
+                    return Err("the broker did not take a message".into());
+                }
+            }
+            Ok(())
+        });
+        self.link.is_lost = published.is_err();
+        published
+    }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        self.link.close(async { Ok(()) });
+    }
+}
+
+struct Listening {
+    link: Link,
+    queue: String,
+    consumer: Consumer,
+}
+
+impl Subscriber for Listening {
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+        let mut go_on = true;
+        while go_on {
+            let next = self.next();
+            self.link.is_lost = next.is_err();
+            go_on = heard(next?.as_deref());
+        }
+        Ok(())
+    }
+}
+
+impl Listening {
+    /// Waits a while for a message.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, QueueError> {
+        let consumer = &mut self.consumer;
+        let next = async { Some(consumer.next().await) };
+        let next = block_on(next.or(async {
+            Timer::after(TURN).await;
+            None
+        }));
+        match next {
+            Some(Some(delivery)) => {
+                let delivery = delivery?;
+                block_on(delivery.ack(BasicAckOptions::default()))?;
+                Ok(Some(delivery.data))
+            }
+            Some(None) => Err("the broker has ended the subscription".into()),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Otherwise the queue would gather messages until it expires.
+        self.link.close(async {
+            let (queue, options) = (self.queue.as_str().into(), QueueDeleteOptions::default());
+            self.link.channel.queue_delete(queue, options).await?;
+            Ok(())
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_understood_as_kombu_does() {
+        for (url, vhost) in [
+            ("amqp://guest:guest@localhost:5672//", "/"),
+            ("amqp://localhost", "/"),
+            ("amqp://localhost/", "/"),
+            ("amqp://localhost/%2f", "/"),
+            ("amqp://user:pass@host:10000/vhost?heartbeat=30", "vhost"),
+        ] {
+            let amqp = Amqp::new(url, BrokerOptions::new()).unwrap();
+            assert_eq!(amqp.uri.vhost, vhost, "{url}");
+        }
+        for url in ["", "amqp", "redis://localhost", "amqp://host:port"] {
+            let wrong = Amqp::new(url, BrokerOptions::new());
+            assert!(matches!(wrong, Err(Error::Invalid(_))), "{url}");
+        }
+        assert_eq!(
+            Amqp::new("amqps://localhost", BrokerOptions::new()).is_ok(),
+            cfg!(feature = "tls")
+        );
+    }
+}

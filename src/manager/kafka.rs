@@ -1,0 +1,394 @@
+//! Kafka: the channel is a topic, of which every server reads every partition.
+
+use super::backend::{Backend, Heard, Publisher, QueueError, Subscriber, TURN};
+use super::exchange::new_host;
+use super::pubsub::PubSubManager;
+use crate::error::Error;
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is asked for partitions that were added.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// A manager over Kafka, with which python-socketio's `KafkaManager` shares a cluster.
+///
+/// ```no_run
+/// use socketio::Server;
+/// use socketio::manager::KafkaManager;
+///
+/// let io = Server::builder().manager(KafkaManager::new("kafka://localhost:9092")?).build();
+/// # Ok::<(), socketio::Error>(())
+/// ```
+///
+/// The URL is `kafka://[host[:port][,host[:port]...]]`, with the host `localhost` and the port 9092 if none is
+/// named. The channel is the topic, which must be there, or be made by brokers that do so when
+/// somebody asks for it. Every server reads all of its partitions, from the end, as a member of no
+/// consumer group; what one server publishes goes to one partition, so that it stays in order.
+#[derive(Debug)]
+pub struct KafkaManager;
+
+impl KafkaManager {
+    /// A manager for a URL. Connects once its server is built.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is none of those above.
+    #[allow(
+        clippy::new_ret_no_self,
+        reason = "what a broker has of its own is how it is connected to"
+    )]
+    pub fn new(url: &str) -> Result<PubSubManager, Error> {
+        KafkaManager::with_properties(url, [])
+    }
+
+    /// The same with properties of librdkafka, such as `client.id`, `socket.timeout.ms`, or those of
+    /// `security.protocol`: TLS and SASL need features of the crate `rdkafka`, which the program switches on
+    /// where it names that crate itself.
+    ///
+    /// # Errors
+    /// Those of [`new`](KafkaManager::new), and [`Error::Invalid`] if librdkafka does not know a property
+    /// or its value.
+    pub fn with_properties<'a>(
+        url: &str,
+        properties: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<PubSubManager, Error> {
+        Ok(PubSubManager::new(Kafka::new(url, properties)?))
+    }
+}
+
+/// Where the brokers are.
+struct Kafka {
+    config: ClientConfig,
+    /// What is to be read next of each partition: a listener goes on where the one before it ended.
+    next: Positions,
+    /// What decides the partition of what is published: it stays the same.
+    key: String,
+}
+
+type Positions = Arc<Mutex<HashMap<i32, i64>>>;
+
+impl Kafka {
+    fn new<'a>(
+        url: &str,
+        properties: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Kafka, Error> {
+        let wrong = |why: &str| Error::Invalid(format!("no URL of Kafka: {why}"));
+        let hosts = url
+            .strip_prefix("kafka://")
+            .ok_or_else(|| wrong("it does not begin with kafka://"))?;
+        let hosts: Vec<_> = hosts.trim_end_matches('/').split(',').collect();
+        let hosts = match hosts[..] {
+            [""] => vec!["localhost:9092"],
+            _ if hosts
+                .iter()
+                .any(|host| host.is_empty() || host.contains('/')) =>
+            {
+                return Err(wrong("each broker is a host, with a port or without"));
+            }
+            _ => hosts,
+        };
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", hosts.join(","))
+            // Longer than a fetch waits: otherwise it is no sign of anything.
+            .set("socket.timeout.ms", "5000")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("topic.metadata.refresh.interval.ms", "10000");
+        for (name, value) in properties {
+            config.set(name, value);
+        }
+        let kafka = Kafka {
+            config,
+            next: Positions::default(),
+            key: new_host(),
+        };
+        // Wrong properties are told of now, not with each attempt to connect.
+        let invalid = |error: KafkaError| match error {
+            // What librdkafka says of it may repeat a secret.
+            KafkaError::ClientConfig(_, _, name, _) => Error::Invalid(format!(
+                "Kafka: the property {name} cannot be that, or is not known"
+            )),
+            _ => Error::Invalid("Kafka: its properties do not go together".into()),
+        };
+        kafka
+            .producer_config()
+            .create_native_config()
+            .map_err(invalid)?;
+        kafka
+            .consumer_config()
+            .create_native_config()
+            .map_err(invalid)?;
+        Ok(kafka)
+    }
+
+    fn producer_config(&self) -> ClientConfig {
+        let mut config = self.config.clone();
+        config
+            .set("linger.ms", "0")
+            // Neither twice nor in another order, whatever is tried again.
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", TIMEOUT.as_millis().to_string());
+        config
+    }
+
+    fn consumer_config(&self) -> ClientConfig {
+        let mut config = self.config.clone();
+        config
+            // The name of a group that has no members: librdkafka wants one.
+            .set("group.id", format!("socketio-{}", self.key))
+            .set("enable.auto.commit", "false")
+            .set("allow.auto.create.topics", "true")
+            .set("fetch.wait.max.ms", "10");
+        config
+    }
+}
+
+impl fmt::Debug for Kafka {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What else there is may be a secret.
+        formatter.write_str("Kafka")
+    }
+}
+
+impl Backend for Kafka {
+    /// What librdkafka and the brokers take by default, or the property `message.max.bytes`, without
+    /// what is around a message.
+    fn max_message_size(&self) -> usize {
+        let property = self.config.get("message.max.bytes");
+        let bytes = property.and_then(|it| it.parse::<usize>().ok());
+        bytes.unwrap_or(1_000_000).saturating_sub(1_000)
+    }
+
+    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+        let (sender, delivered) = crossbeam_channel::unbounded();
+        let context = Deliveries(sender);
+        let producer: BaseProducer<Deliveries> =
+            self.producer_config().create_with_context(context)?;
+        // Whether anybody is there, and has the topic.
+        producer.client().fetch_metadata(Some(channel), TIMEOUT)?;
+        Ok(Box::new(Publishing {
+            producer,
+            delivered,
+            topic: channel.to_owned(),
+            key: self.key.clone(),
+        }))
+    }
+
+    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+        let consumer: BaseConsumer = self.consumer_config().create()?;
+        let mut listening = Listening {
+            consumer,
+            topic: channel.to_owned(),
+            assigned: TopicPartitionList::new(),
+            next: Arc::clone(&self.next),
+            looked: Instant::now(),
+        };
+        let is_first = self.next.lock().is_empty();
+        listening.look(is_first)?;
+        Ok(Box::new(listening))
+    }
+}
+
+struct Publishing {
+    producer: BaseProducer<Deliveries>,
+    delivered: crossbeam_channel::Receiver<Result<(), KafkaError>>,
+    topic: String,
+    key: String,
+}
+
+/// Passes on whether each message was taken.
+struct Deliveries(Sender<Result<(), KafkaError>>);
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(error.clone()),
+        };
+        // Nobody listens once the producer goes.
+        let _ = self.0.send(result);
+    }
+}
+
+impl Publisher for Publishing {
+    fn publish(&mut self, message: &[u8]) -> Result<(), QueueError> {
+        self.publish_all(&[Bytes::copy_from_slice(message)])
+    }
+
+    fn publish_all(&mut self, messages: &[Bytes]) -> Result<(), QueueError> {
+        for message in messages {
+            let record = BaseRecord::to(&self.topic)
+                .key(&self.key)
+                .payload(&**message);
+            self.producer.send(record).map_err(|(error, _)| error)?;
+        }
+        // Each comes to an end of its own after `message.timeout.ms`.
+        let by = Instant::now() + TIMEOUT * 2;
+        let mut left = messages.len();
+        while left > 0 {
+            // It waits for all of that, whatever comes.
+            self.producer.poll(Duration::from_millis(1));
+            for result in self.delivered.try_iter() {
+                result?;
+                left -= 1;
+            }
+            if left > 0 && Instant::now() >= by {
+                return Err("the broker does not answer".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Listening {
+    consumer: BaseConsumer,
+    topic: String,
+    assigned: TopicPartitionList,
+    next: Positions,
+    /// When it was last asked for the partitions.
+    looked: Instant,
+}
+
+impl Listening {
+    /// Takes all partitions: from where the last listener has ended, those that are there at first from
+    /// their end, others from their beginning.
+    fn look(&mut self, is_first: bool) -> Result<(), QueueError> {
+        self.looked = Instant::now();
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), TIMEOUT)?;
+        let topic = metadata.topics().first().ok_or("there is no such topic")?;
+        if let Some(error) = topic.error() {
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::from(error)).into());
+        }
+        let mut added = TopicPartitionList::new();
+        for partition in topic.partitions() {
+            if self
+                .assigned
+                .find_partition(&self.topic, partition.id())
+                .is_some()
+            {
+                continue;
+            }
+            // Asked for now: what is published from now on is heard.
+            let (low, high) =
+                self.consumer
+                    .fetch_watermarks(&self.topic, partition.id(), TIMEOUT)?;
+            let begin = if is_first { high } else { low };
+            let offset = *self.next.lock().entry(partition.id()).or_insert(begin);
+            let offset = Offset::Offset(offset.clamp(low, high));
+            added.add_partition_offset(&self.topic, partition.id(), offset)?;
+            self.assigned
+                .add_partition_offset(&self.topic, partition.id(), offset)?;
+        }
+        if self.assigned.count() == 0 {
+            return Err("the topic has no partitions".into());
+        }
+        if self.assigned.count() == added.count() {
+            self.consumer.assign(&added)?;
+        } else if added.count() > 0 {
+            self.consumer.incremental_assign(&added)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether nothing is heard until something changes.
+fn is_lasting(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(error, KafkaError::MessageConsumptionFatal(_))
+        || matches!(
+            code,
+            Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Fatal)
+        )
+        || code.is_some_and(|code| {
+            let code = code as i32;
+            // Authorization, topics that are gone: what the brokers themselves refuse.
+            code > 0
+        })
+}
+
+impl Subscriber for Listening {
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+        loop {
+            if self.looked.elapsed() >= LOOK
+                && let Err(error) = self.look(false)
+            {
+                log::debug!(target: "socketio", "Kafka does not say which partitions there are: {error}");
+            }
+            let go_on = match self.consumer.poll(TURN) {
+                Some(Ok(message)) => {
+                    let next = message.offset() + 1;
+                    self.next.lock().insert(message.partition(), next);
+                    heard(message.payload())
+                }
+                Some(Err(error)) if is_lasting(&error) => return Err(error.into()),
+                // One broker of several, or for a moment: librdkafka goes on where it was.
+                Some(Err(error)) => {
+                    log::debug!(target: "socketio", "Kafka: {error}");
+                    heard(None)
+                }
+                None => heard(None),
+            };
+            if !go_on {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_one_broker_or_several_are_understood() {
+        for (url, servers) in [
+            ("kafka://", "localhost:9092"),
+            ("kafka://h1", "h1"),
+            ("kafka://h1:9092,h2:9093/", "h1:9092,h2:9093"),
+        ] {
+            let kafka = Kafka::new(url, []).unwrap();
+            assert_eq!(kafka.config.get("bootstrap.servers"), Some(servers));
+        }
+        for url in [
+            "",
+            "kafka",
+            "redis://localhost",
+            "kafka://h1,",
+            "kafka://h1/topic",
+        ] {
+            assert!(
+                matches!(Kafka::new(url, []), Err(Error::Invalid(_))),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn properties_that_are_not_known_are_errors() {
+        assert!(Kafka::new("kafka://", [("client.id", "chat")]).is_ok());
+        for property in [("no.such.thing", "1"), ("socket.timeout.ms", "soon")] {
+            assert!(matches!(
+                Kafka::new("kafka://", [property]),
+                Err(Error::Invalid(_))
+            ));
+        }
+    }
+}

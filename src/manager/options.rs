@@ -1,0 +1,77 @@
+//! How a manager connects to its broker.
+
+#[cfg(feature = "tls")]
+use crate::engineio::ClientTls;
+use crate::error::Error;
+use crate::limits::bounded;
+use std::time::Duration;
+
+/// How a manager connects to its broker: what its URL does not say.
+///
+/// ```no_run
+/// use socketio::manager::{BrokerOptions, RedisManager};
+/// use std::time::Duration;
+///
+/// let options = BrokerOptions::new().name("chat-1").timeout(Duration::from_secs(2));
+/// let manager = RedisManager::with_options("redis://localhost", options)?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    pub(super) timeout: Duration,
+    pub(super) name: Option<String>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: ClientTls,
+}
+
+impl BrokerOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> BrokerOptions {
+        BrokerOptions {
+            timeout: Duration::from_secs(5),
+            name: None,
+            #[cfg(feature = "tls")]
+            tls: ClientTls::new(),
+        }
+    }
+
+    /// How long connecting, and each answer of the broker, may take. 5 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> BrokerOptions {
+        self.timeout = bounded(timeout).max(Duration::from_millis(1));
+        self
+    }
+
+    /// The name under which the broker's tools list the connections. None.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> BrokerOptions {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Whom to trust, and the certificate to show, if the URL asks for TLS. The public authorities,
+    /// and none.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ClientTls) -> BrokerOptions {
+        self.tls = tls;
+        self
+    }
+
+    /// What no broker's crate can do.
+    pub(super) fn check(self) -> Result<BrokerOptions, Error> {
+        #[cfg(feature = "tls")]
+        if self.tls.accepts_any_certificate() {
+            let why = "the certificate of a broker is always checked";
+            return Err(Error::Invalid(why.into()));
+        }
+        Ok(self)
+    }
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        BrokerOptions::new()
+    }
+}

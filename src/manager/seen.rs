@@ -1,0 +1,88 @@
+//! Which messages have been heard: one that was published again after an unclear failure is heard
+//! once.
+
+use std::collections::HashMap;
+
+/// Servers that are remembered.
+const MAX_HOSTS: usize = 10_000;
+/// Numbers below the highest that are remembered of each: two connections of one publisher may
+/// overtake each other, the one that it has given up and the one after it.
+const WINDOW: u64 = u128::BITS as u64;
+
+/// The numbers that each server has given to what was heard of it.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    hosts: HashMap<String, Window>,
+}
+
+#[derive(Debug)]
+struct Window {
+    highest: u64,
+    /// The lowest bit is the highest number.
+    bits: u128,
+}
+
+impl Seen {
+    /// Whether this is heard for the first time.
+    pub(super) fn is_new(&mut self, host: String, seq: u64) -> bool {
+        if let Some(window) = self.hosts.get_mut(&host) {
+            return window.is_new(seq);
+        }
+        if self.hosts.len() >= MAX_HOSTS {
+            self.hosts.clear();
+        }
+        let window = Window {
+            highest: seq,
+            bits: 1,
+        };
+        self.hosts.insert(host, window);
+        true
+    }
+}
+
+impl Window {
+    fn is_new(&mut self, seq: u64) -> bool {
+        if seq > self.highest {
+            let by = u32::try_from(seq - self.highest).unwrap_or(u32::MAX);
+            self.bits = self.bits.checked_shl(by).unwrap_or(0) | 1;
+            self.highest = seq;
+            return true;
+        }
+        let below = self.highest - seq;
+        if below >= WINDOW {
+            return false;
+        }
+        let bit = 1 << below;
+        let is_new = self.bits & bit == 0;
+        self.bits |= bit;
+        is_new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_of_each_host_is_new_once() {
+        let mut seen = Seen::default();
+        let mut is_new = |host: &str, seq| seen.is_new(host.into(), seq);
+        for seq in [5, 6, 8, 7, 200, 199, 73] {
+            assert!(is_new("a", seq), "{seq}");
+            assert!(!is_new("a", seq), "{seq}");
+            assert!(is_new("b", seq), "{seq}");
+        }
+        assert!(!is_new("a", 72), "too long ago to be sure");
+        assert!(is_new("a", u64::MAX));
+        assert!(!is_new("a", 200));
+    }
+
+    #[test]
+    fn so_many_hosts_are_remembered_and_no_more() {
+        let mut seen = Seen::default();
+        for number in 0..3 * MAX_HOSTS {
+            assert!(seen.is_new(number.to_string(), 0));
+            assert!(seen.hosts.len() <= MAX_HOSTS);
+        }
+    }
+}

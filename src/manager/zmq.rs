@@ -1,0 +1,297 @@
+//! ZeroMQ: what is pushed to a forwarder, it publishes to everybody.
+
+use super::backend::{Backend, Heard, MAX_MESSAGE, Publisher, QueueError, Subscriber, TURN};
+use super::exchange::new_host;
+use super::pubsub::PubSubManager;
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+use zmq::{Context, Socket, SocketEvent, SocketType};
+
+/// How long sending may take, and what was sent may linger at the end.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages that may wait in a socket to be received, before the forwarder's publisher drops.
+const HIGH_WATER: i32 = 100_000;
+/// How often a listener asks for a sign of life.
+const PROBE: Duration = Duration::from_secs(2);
+/// The same, while it waits for the first one.
+const FIRST_PROBES: Duration = Duration::from_millis(50);
+
+/// A manager over ZeroMQ, with which python-socketio's `ZmqManager` shares a cluster.
+///
+/// ```no_run
+/// use socketio::Server;
+/// use socketio::manager::ZmqManager;
+///
+/// let io = Server::builder().manager(ZmqManager::new("zmq+tcp://localhost:5555+5556")?).build();
+/// # Ok::<(), socketio::Error>(())
+/// ```
+///
+/// The URL is `zmq+tcp://host:push+sub`: the two ports of a forwarder, which takes what is pushed to the
+/// first and publishes it on the second; the example `zmq_broker` is one. Nothing is encrypted.
+///
+/// ZeroMQ drops what a receiver is too slow for once more waits than its high-water mark, 100,000
+/// messages here; the forwarder has marks of its own, 1,000 if nobody raises them.
+#[derive(Debug)]
+pub struct ZmqManager;
+
+impl ZmqManager {
+    /// A manager for a URL. Connects once its server is built.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it is not as above.
+    #[allow(
+        clippy::new_ret_no_self,
+        reason = "what a broker has of its own is how it is connected to"
+    )]
+    pub fn new(url: &str) -> Result<PubSubManager, Error> {
+        Ok(PubSubManager::new(Zmq::new(url)?))
+    }
+}
+
+/// Where the forwarder is.
+struct Zmq {
+    context: Context,
+    push: String,
+    sub: String,
+}
+
+impl Zmq {
+    fn new(url: &str) -> Result<Zmq, Error> {
+        let ports = |url: &str| {
+            let (host, ports) = url.strip_prefix("zmq+tcp://")?.rsplit_once(':')?;
+            let (push, sub) = ports.split_once('+')?;
+            let (push, sub): (u16, u16) = (push.parse().ok()?, sub.parse().ok()?);
+            (!host.is_empty()).then(|| {
+                (
+                    format!("tcp://{host}:{push}"),
+                    format!("tcp://{host}:{sub}"),
+                )
+            })
+        };
+        let (push, sub) = ports(url).ok_or_else(|| {
+            Error::Invalid("a URL of ZeroMQ is zmq+tcp://host:push+sub, with two ports".into())
+        })?;
+        Ok(Zmq {
+            context: Context::new(),
+            push,
+            sub,
+        })
+    }
+
+    fn pusher(&self) -> Result<Socket, QueueError> {
+        let socket = self.context.socket(SocketType::PUSH)?;
+        socket.set_sndtimeo(milliseconds(TIMEOUT))?;
+        socket.set_linger(milliseconds(TIMEOUT))?;
+        // Messages wait for the forwarder where they are counted: as few as can be in this socket.
+        socket.set_immediate(true)?;
+        socket.set_sndhwm(1)?;
+        socket.connect(&self.push)?;
+        Ok(socket)
+    }
+
+    /// A listener that is not known to hear anything yet.
+    fn listening(&self, channel: &str) -> Result<Listening, QueueError> {
+        let socket = self.context.socket(SocketType::SUB)?;
+        socket.set_rcvhwm(HIGH_WATER)?;
+        socket.set_linger(0)?;
+        socket.set_maxmsgsize(i64::try_from(MAX_MESSAGE)?)?;
+        socket.set_subscribe(b"")?;
+        // A connection that has come back by itself has missed something.
+        let events = format!("inproc://{}", new_host());
+        socket.monitor(&events, i32::from(SocketEvent::DISCONNECTED.to_raw()))?;
+        let lost = self.context.socket(SocketType::PAIR)?;
+        lost.set_linger(0)?;
+        lost.connect(&events)?;
+        socket.connect(&self.sub)?;
+        let probes = self.pusher()?;
+        probes.set_linger(0)?;
+        Ok(Listening {
+            socket,
+            lost,
+            probes,
+            channel: channel.to_owned(),
+            name: new_host(),
+            heard: None,
+            asked: Instant::now(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Zmq {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("ZeroMQ")
+    }
+}
+
+fn milliseconds(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+}
+
+/// What travels, as python-socketio writes it. It takes no notice of other types than `message`.
+#[derive(Serialize, Deserialize)]
+struct Frame<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// The type of what a listener sends to itself, to know that it would hear others.
+const PROBE_KIND: &str = "probe";
+
+impl Backend for Zmq {
+    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+        let socket = self.pusher()?;
+        // Nothing can be sent before somebody is there to take it.
+        if socket.poll(zmq::POLLOUT, i64::from(milliseconds(TIMEOUT)))? == 0 {
+            return Err("the forwarder does not answer".into());
+        }
+        Ok(Box::new(Publishing {
+            socket,
+            channel: channel.to_owned(),
+        }))
+    }
+
+    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+        let mut listening = self.listening(channel)?;
+        let by = Instant::now() + TIMEOUT;
+        while listening.heard.is_none() {
+            if Instant::now() >= by {
+                return Err("the forwarder does not answer".into());
+            }
+            listening.probe();
+            if let Some(bytes) = listening.receive(FIRST_PROBES)? {
+                // What others publish before this one hears itself is for those that were there.
+                listening.read(&bytes);
+            }
+        }
+        Ok(Box::new(listening))
+    }
+}
+
+struct Publishing {
+    socket: Socket,
+    channel: String,
+}
+
+impl Publisher for Publishing {
+    fn publish(&mut self, message: &[u8]) -> Result<(), QueueError> {
+        let data: &RawValue = serde_json::from_slice(message)?;
+        let frame = Frame {
+            kind: "message".into(),
+            channel: self.channel.as_str().into(),
+            data,
+        };
+        self.socket.send(serde_json::to_vec(&frame)?, 0)?;
+        Ok(())
+    }
+}
+
+struct Listening {
+    socket: Socket,
+    /// Where ZeroMQ says that the connection was lost.
+    lost: Socket,
+    probes: Socket,
+    channel: String,
+    /// What its own probes carry.
+    name: String,
+    /// When the last probe was heard.
+    heard: Option<Instant>,
+    /// When the last one was sent.
+    asked: Instant,
+}
+
+impl Listening {
+    fn probe(&mut self) {
+        self.asked = Instant::now();
+        let name = serde_json::value::to_raw_value(&self.name);
+        let frame = name.as_ref().map(|data| {
+            let (kind, channel) = (PROBE_KIND.into(), self.channel.as_str().into());
+            serde_json::to_vec(&Frame {
+                kind,
+                channel,
+                data,
+            })
+        });
+        // Without a forwarder there is nothing to hear either.
+        if let Ok(Ok(frame)) = frame {
+            let _ = self.probes.send(frame, zmq::DONTWAIT);
+        }
+    }
+
+    /// Waits for at most so long for what comes.
+    fn receive(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, QueueError> {
+        let timeout = i64::from(milliseconds(timeout));
+        if self.socket.poll(zmq::POLLIN, timeout)? == 0 {
+            return Ok(None);
+        }
+        Ok(Some(self.socket.recv_bytes(zmq::DONTWAIT)?))
+    }
+
+    /// The message in what has come, if it is one.
+    fn read<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(bytes) else {
+            log::warn!(target: "socketio", "a message of the broker is dropped: it is not as ZmqManagers write them");
+            return None;
+        };
+        // Others may share the forwarder.
+        if frame.channel != self.channel {
+            return None;
+        }
+        if frame.kind == PROBE_KIND && is_text(frame.data, &self.name) {
+            self.heard = Some(Instant::now());
+        }
+        (frame.kind == "message").then(|| frame.data.get().as_bytes())
+    }
+}
+
+fn is_text(json: &RawValue, text: &str) -> bool {
+    serde_json::from_str::<String>(json.get()).is_ok_and(|it| it == text)
+}
+
+impl Subscriber for Listening {
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+        loop {
+            if self.asked.elapsed() >= PROBE {
+                self.probe();
+            }
+            let received = self.receive(TURN)?;
+            if received.is_none() && self.lost.poll(zmq::POLLIN, 0)? > 0 {
+                return Err("the connection to the forwarder was lost".into());
+            }
+            if !heard(received.as_ref().and_then(|it| self.read(it))) {
+                return Ok(());
+            }
+            let silent = self.heard.map(|heard| heard.elapsed());
+            if received.is_none() && silent.is_none_or(|silent| silent >= PROBE + TIMEOUT) {
+                return Err("the forwarder does not answer".into());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_two_ports() {
+        let zmq = Zmq::new("zmq+tcp://localhost:5555+5556").unwrap();
+        assert_eq!(zmq.push, "tcp://localhost:5555");
+        assert_eq!(zmq.sub, "tcp://localhost:5556");
+        for url in [
+            "",
+            "zmq://localhost:5555+5556",
+            "zmq+tcp://localhost:5555",
+            "zmq+tcp://:5555+5556",
+            "zmq+tcp://localhost:5555+five",
+        ] {
+            assert!(matches!(Zmq::new(url), Err(Error::Invalid(_))), "{url}");
+        }
+    }
+}
