@@ -1,4 +1,4 @@
-//! The benchmark's events: `bench_server PORT`.
+//! The benchmark's events: `bench_server PORT [MANAGER]`, with the URL of a broker to share.
 //!
 //! `echo` is acknowledged with its argument, `broadcast` emits `b` with its argument to every
 //! client.
@@ -6,12 +6,17 @@
 use socketio::{Server, Socket, Value};
 
 fn main() -> Result<(), socketio::Error> {
+    env_logger::init();
     let port = std::env::args().nth(1).and_then(|port| port.parse().ok());
     let Some(port) = port else {
-        eprintln!("usage: bench_server PORT");
+        eprintln!("usage: bench_server PORT [MANAGER]");
         std::process::exit(2);
     };
-    let io = Server::builder().cors_allowed_origins("*").build();
+    let mut builder = Server::builder().cors_allowed_origins("*");
+    if let Some(url) = std::env::args().nth(2) {
+        builder = builder.manager(socketio::manager::from_url(&url)?);
+    }
+    let io = builder.build();
     io.on("echo", |data: Value| data);
     io.on("broadcast", |socket: &Socket, data: Value| {
         socket.server().emit("b", data)

@@ -12,6 +12,7 @@ use std::io::BufRead;
 /// Somebody in the room.
 #[derive(Deserialize)]
 struct Member {
+    sid: String,
     name: String,
 }
 
@@ -30,7 +31,11 @@ fn main() -> Result<(), Error> {
         let names: Vec<_> = members.into_iter().map(|it| it.name).collect();
         println!("* you are in {room}, with {}", names.join(", "));
     });
-    client.on("joined", |who: Member| println!("* {} is here", who.name));
+    client.on("joined", |client: &Client, who: Member| {
+        println!("* {} is here", who.name);
+        // Somebody on another server does not know who is here.
+        client.emit("greet", who.sid)
+    });
     client.on("left", |who: Member| println!("* {} has left", who.name));
     client.on("message", |from: Member, text: String| {
         println!("{}: {text}", from.name)

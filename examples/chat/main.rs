@@ -1,18 +1,24 @@
 //! A chat: rooms, nicknames, "is typing", pictures and other files, private messages.
 //!
-//! `chat [--port PORT] [--client-js FILE]`
+//! `chat [--port PORT] [--client-js FILE] [--manager URL]`
 //!
 //! Open the address that it prints in two browser windows. The page loads the official browser
-//! client from its public address; with `--client-js` it is served from a file.
+//! client from its public address; with `--client-js` it is served from a file. With `--manager`
+//! several of it, on ports of their own, are one chat: `--manager redis://localhost` with the feature
+//! `redis`.
 
 use serde::{Deserialize, Serialize};
-use socketio::{App, Binary, Error, Reason, Refused, Server, Socket, To};
+use socketio::{App, Binary, Error, Reason, Refused, Server, Socket, To, Value, manager};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tiny_http::{Header, Response};
 
 const PAGE: &str = include_str!("page.html");
 const PUBLIC_CLIENT: &str = "https://cdn.socket.io/4.8.1/socket.io.min.js";
+
+/// How long somebody on another server may take to get a private message.
+const PRIVATE: Duration = Duration::from_secs(5);
 
 /// What a client says of itself when it connects.
 #[derive(Deserialize)]
@@ -38,9 +44,13 @@ struct Member {
 fn main() -> Result<(), Error> {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("socketio=info"))
         .init();
-    let (port, client_js) = arguments();
+    let options = Options::read();
 
-    let io = Server::new();
+    let mut builder = Server::builder();
+    if let Some(url) = &options.manager {
+        builder = builder.manager(manager::from_url(url)?);
+    }
+    let io = builder.build();
     io.on_connect(welcome);
     io.on_disconnect(|socket: &Socket, _: Reason| say_goodbye(socket));
     io.on("room", change_room);
@@ -62,17 +72,20 @@ fn main() -> Result<(), Error> {
             Ok::<_, Error>(size)
         },
     );
+    io.on("greet", |socket: &Socket, sid: String| {
+        let member = member(socket, &user(socket));
+        socket.server().to(&sid).emit("present", member)
+    });
     io.on("private", |socket: &Socket, sid: String, text: String| {
         // The answer tells the sender whether there was somebody to read it.
-        let Some(receiver) = socket.server().socket(&sid) else {
-            return false;
-        };
-        receiver
-            .emit("private", (member(socket, &user(socket)), text))
-            .is_ok()
+        let data = (member(socket, &user(socket)), text);
+        let read = socket
+            .server()
+            .call::<Value>(&sid, "private", data, PRIVATE);
+        read.is_ok()
     });
 
-    let page = match client_js {
+    let page = match &options.client_js {
         Some(_) => PAGE.replace("CLIENT_JS", "/client.js"),
         None => PAGE.replace("CLIENT_JS", PUBLIC_CLIENT),
     };
@@ -80,9 +93,10 @@ fn main() -> Result<(), Error> {
         "/" => html(&page, 200),
         path => html(&format!("There is no {}.", path.replace('<', "&lt;")), 404),
     });
-    if let Some(file) = client_js {
+    if let Some(file) = options.client_js {
         app = app.static_files("/client.js", file);
     }
+    let port = options.port;
     println!("Open http://127.0.0.1:{port}/ in two browser windows. Ctrl-C ends the chat.");
     app.run(("127.0.0.1", port))
 }
@@ -180,20 +194,39 @@ fn html(text: &str, status: u16) -> Response<std::io::Cursor<Vec<u8>>> {
     response
 }
 
-fn arguments() -> (u16, Option<PathBuf>) {
-    let (mut port, mut client_js) = (5000, None);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        match (name.as_str(), arguments.next()) {
-            ("--port", Some(value)) if value.parse::<u16>().is_ok() => {
-                port = value.parse().unwrap_or(port)
-            }
-            ("--client-js", Some(file)) => client_js = Some(PathBuf::from(file)),
-            _ => {
-                eprintln!("usage: chat [--port PORT] [--client-js FILE]");
+struct Options {
+    port: u16,
+    client_js: Option<PathBuf>,
+    manager: Option<String>,
+}
+
+impl Options {
+    fn read() -> Options {
+        let mut options = Options {
+            port: 5000,
+            client_js: None,
+            manager: None,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            let value = arguments.next();
+            let known = match (name.as_str(), value) {
+                ("--port", Some(value)) => value.parse().map(|port| options.port = port).is_ok(),
+                ("--client-js", Some(file)) => {
+                    options.client_js = Some(file.into());
+                    true
+                }
+                ("--manager", Some(url)) => {
+                    options.manager = Some(url);
+                    true
+                }
+                _ => false,
+            };
+            if !known {
+                eprintln!("usage: chat [--port PORT] [--client-js FILE] [--manager URL]");
                 std::process::exit(2);
             }
         }
+        options
     }
-    (port, client_js)
 }
