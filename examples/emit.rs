@@ -54,9 +54,14 @@ impl Options {
         }
         let mut plain = plain.into_iter();
         let (url, event) = (plain.next()?, plain.next()?);
-        let data = plain
-            .map(|json| serde_json::from_str(&json).ok())
-            .collect::<Option<_>>()?;
+        let value = |json: String| match serde_json::from_str(&json) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                eprintln!("emit: {json} is no JSON: text has quotes of its own, '\"{json}\"'");
+                None
+            }
+        };
+        let data = plain.map(value).collect::<Option<_>>()?;
         Some(Options {
             url,
             event,

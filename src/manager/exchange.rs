@@ -7,7 +7,7 @@ use super::seen::Seen;
 use super::wire::{Invalid, Message, Object, Return, Writer, read};
 use super::{AckRequest, Local};
 use crate::dispatch::Answer;
-use crate::error::Error;
+use crate::error::{ConnectError, Error};
 use crate::limits::bounded;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -22,8 +22,11 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 1 << 20;
 /// Messages, and bytes, that are published at once.
 const BATCH: (usize, usize) = (64, 1 << 18);
-/// The first pause after a failure, and the longest; each is twice the one before.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// The first pause after a failure, and the longest; each is twice the one before, a quarter more or
+/// less, so that servers that have lost a broker together do not come back at the same moment.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
+/// How long what waits for a broker that was away goes on waiting, for the others to listen again.
+const GRACE: Duration = Duration::from_millis(1_500);
 /// Answers of other servers that may be awaited.
 const MAX_AWAITED: usize = 100_000;
 /// How long an answer is relayed to a server that does not say how long it waits.
@@ -59,6 +62,8 @@ pub(super) struct Queue {
     ends_by: Option<Instant>,
     /// The publisher's connection is to be made anew: the listener's was lost.
     suspect: bool,
+    /// Somebody has waited for it to be published, and has given up.
+    given_up: bool,
     /// How many of the two threads run.
     running: usize,
 }
@@ -84,6 +89,8 @@ pub(super) struct Link {
     pub(super) state: ManagerState,
     /// Why it is not reached was said.
     warned: bool,
+    /// Why it is not reached.
+    failure: Option<String>,
 }
 
 impl Shared {
@@ -104,6 +111,7 @@ impl Shared {
                 next_seq: 0,
                 ends_by: None,
                 suspect: false,
+                given_up: false,
                 running: 0,
             }),
             changed: Condvar::new(),
@@ -113,6 +121,7 @@ impl Shared {
                 hears: false,
                 state: ManagerState::Disconnected,
                 warned: false,
+                failure: None,
             }),
         }
     }
@@ -131,6 +140,7 @@ impl Shared {
         queue.next_seq += 1;
         queue.bytes += message.len();
         queue.messages.push_back(message);
+        queue.given_up = false;
         drop(queue);
         self.changed.notify_all();
         Ok(())
@@ -176,6 +186,8 @@ impl Shared {
     pub(super) fn end(&self, flush: Duration, is_own_thread: bool) {
         let by = Instant::now() + flush;
         let mut queue = self.queue.lock();
+        // Who has waited in vain is not kept any longer.
+        let by = if queue.given_up { Instant::now() } else { by };
         queue.ends_by = Some(by);
         self.changed.notify_all();
         // What hangs in the system's hands is left to it.
@@ -190,7 +202,15 @@ impl Shared {
         let mut queue = self.queue.lock();
         while !queue.messages.is_empty() {
             if self.changed.wait_until(&mut queue, by).timed_out() {
-                return Err(Error::Timeout);
+                queue.given_up = true;
+                drop(queue);
+                return Err(match &self.link.lock().failure {
+                    Some(why) => {
+                        let text = format!("the broker is not reached: {why}");
+                        Error::Connection(ConnectError::new(text))
+                    }
+                    None => Error::Timeout,
+                });
             }
         }
         Ok(())
@@ -200,6 +220,7 @@ impl Shared {
     fn publish(self: &Arc<Self>) {
         let channel = self.options.lock().channel.clone();
         let mut connection: Option<Box<dyn Publisher>> = None;
+        let mut was_away = false;
         let mut attempts = Attempts::new();
         loop {
             if connection.is_none() {
@@ -207,10 +228,14 @@ impl Shared {
                     Ok(made) => {
                         connection = Some(made);
                         attempts.succeeded();
+                        if std::mem::take(&mut was_away) && self.is_over_after_others_listen() {
+                            return;
+                        }
                         self.change_state(|link| link.publishes = true);
                     }
                     Err(error) => {
                         self.complain("publish", &error);
+                        was_away = true;
                         if self.is_over_after(attempts.pause()) {
                             return;
                         }
@@ -222,6 +247,7 @@ impl Shared {
                 return;
             };
             let Some(publisher) = &mut connection else {
+                was_away = true;
                 continue;
             };
             match publisher.publish_all(&batch) {
@@ -229,6 +255,7 @@ impl Shared {
                 // It is published again; who has heard it knows it by its number.
                 Err(error) => {
                     self.complain("publish", &error);
+                    was_away = true;
                     connection = None;
                     self.change_state(|link| link.publishes = false);
                     if self.is_over_after(attempts.pause()) {
@@ -278,6 +305,18 @@ impl Shared {
         if queue.messages.is_empty() {
             self.changed.notify_all();
         }
+    }
+
+    /// Waits until this server listens again, and the others have had time to; gives whether it is to
+    /// end.
+    fn is_over_after_others_listen(&self) -> bool {
+        let by = Instant::now() + GRACE * 4;
+        while !self.link.lock().hears && Instant::now() < by {
+            if self.is_over_after(TURN / 10) {
+                return true;
+            }
+        }
+        self.is_over_after(GRACE)
     }
 
     /// Waits, unless it is to end; gives whether it is.
@@ -354,7 +393,11 @@ impl Shared {
 
     /// Logs a failure, once until the broker is reached again.
     fn complain(&self, what: &str, error: &QueueError) {
-        if std::mem::replace(&mut self.link.lock().warned, true) {
+        let mut link = self.link.lock();
+        link.failure = Some(error.to_string());
+        let warned = std::mem::replace(&mut link.warned, true);
+        drop(link);
+        if warned {
             log::debug!(target: "socketio", "the broker is not reached to {what}: {error}");
         } else {
             log::warn!(target: "socketio", "the broker is not reached to {what}: {error}");
@@ -373,7 +416,10 @@ impl Shared {
             };
         }
         let state = link.state;
-        link.warned &= state != ManagerState::Connected;
+        if state == ManagerState::Connected {
+            link.warned = false;
+            link.failure = None;
+        }
         drop(link);
         if state == before {
             return;
@@ -559,7 +605,10 @@ impl Attempts {
         }
         let pause = self.pause;
         self.pause = (pause * 2).min(PAUSES.1);
-        pause
+        let mut byte = [0];
+        // Without random bytes they come back together.
+        let _ = getrandom::fill(&mut byte);
+        pause.mul_f64(0.75 + f64::from(byte[0]) / 512.0)
     }
 }
 

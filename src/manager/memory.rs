@@ -235,7 +235,9 @@ impl<M: Clone> Rooms<M> {
                 let Some(room) = state.room(room) else {
                     return Vec::new();
                 };
-                room.iter().filter(wanted).map(client).collect()
+                let mut selected = Vec::with_capacity(room.len());
+                selected.extend(room.iter().filter(wanted).map(client));
+                selected
             }
             Some(rooms) => {
                 let rooms = rooms.iter().filter_map(|room| state.room(room));
@@ -259,6 +261,13 @@ impl Room<'_> {
         match self {
             Room::Entered(members) => members.contains(&index),
             Room::Own(own) => *own == index,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Room::Entered(members) => members.len(),
+            Room::Own(_) => 1,
         }
     }
 

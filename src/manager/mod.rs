@@ -50,7 +50,13 @@ use std::time::Duration;
 /// [`Error::Invalid`] if the scheme is not known, the feature that it needs is off, which the text
 /// names, or the URL is wrong.
 pub fn from_url(url: &str) -> Result<PubSubManager, Error> {
-    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let why = "a manager's URL begins with a scheme, such as redis://";
+        return Err(Error::Invalid(why.into()));
+    };
+    let scheme = &*scheme.to_ascii_lowercase();
+    #[allow(unused_variables, reason = "without any feature nobody reads it")]
+    let url = &*format!("{scheme}://{rest}");
     match scheme {
         "redis" | "rediss" | "valkey" | "valkeys" | "unix" | "redis+sentinel"
         | "valkey+sentinel" => {
@@ -78,7 +84,7 @@ pub fn from_url(url: &str) -> Result<PubSubManager, Error> {
             Err(missing(scheme, "zmq"))
         }
         _ => Err(Error::Invalid(format!(
-            "no manager knows the scheme {scheme:?}"
+            "no manager knows the scheme {scheme:?}: there are redis, valkey, amqp, kafka and zmq+tcp"
         ))),
     }
 }

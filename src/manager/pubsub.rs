@@ -98,7 +98,8 @@ impl PubSubManager {
     /// Dropping the last handle waits too, and does not say how it went.
     ///
     /// # Errors
-    /// [`Error::Timeout`] if the broker has not taken all of it in time.
+    /// [`Error::Connection`] with the reason if the broker was not reached in time, [`Error::Timeout`] if
+    /// it has not taken all of it; what is left is given up when the last handle is dropped.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         before_waiting();
         self.inner.shared.flush(timeout)

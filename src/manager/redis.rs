@@ -102,6 +102,10 @@ impl Place {
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| wrong("it has no scheme"))?;
+        let query = rest.split_once('?').map_or("", |(_, query)| query);
+        if scheme != "unix" && !query.is_empty() && !query.starts_with("protocol=") {
+            return Err(wrong("it has a query that nobody reads"));
+        }
         let client = match scheme {
             "redis+sentinel" | "valkey+sentinel" => {
                 return Sentinel::new(rest)
@@ -239,8 +243,11 @@ impl fmt::Debug for Redis {
 
 impl Backend for Redis {
     fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+        let mut connection = self.connect(channel)?;
+        // Whether it lets this client in.
+        redis::cmd("PING").exec(&mut connection)?;
         Ok(Box::new(Publishing {
-            connection: self.connect(channel)?,
+            connection,
             channel: channel.to_owned(),
         }))
     }

@@ -473,3 +473,37 @@ fn read_base64(texts: &[String]) -> Result<Vec<Bytes>, Invalid> {
         .collect::<Result<_, _>>()
         .map_err(|_| "its bytes are no base64")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is believed of a broker's message is passed on as it was understood.
+    #[test]
+    fn spoilt_messages_are_read_or_dropped() {
+        const MESSAGES: &[&[u8]] = &[
+            br#"{"method":"emit","event":"foo","data":["bar",{"a":[1,null]}],"binary":false,"namespace":"/","room":["a",7],"skip_sid":"x","callback":["a","/",3],"host_id":"h","seq":4}"#,
+            br#"{"method":"emit","event":"foo","data":[["x",{"_placeholder":true,"num":0}],"AP8="],"binary":true,"namespace":"/chat","room":null,"skip_sid":null,"callback":null,"host_id":"h"}"#,
+            br#"{"method":"callback","host_id":"h","from":"g","sid":"s","namespace":"/","id":7,"args":["ok",1],"attachments":["AA=="],"seq":1}"#,
+            br#"{"method":"enter_room","sid":"s","room":"r","namespace":"/","host_id":"h"}"#,
+            br#"{"method":"close_room","room":"r","namespace":"/","host_id":"h","except":["y"],"volatile":true,"timeout":5}"#,
+        ];
+        crate::fuzz::run(|source| {
+            let bytes = source.spoil(MESSAGES);
+            let Ok(incoming) = read(&bytes) else {
+                return;
+            };
+            let Message::Emit(emission, _) = incoming.message else {
+                return;
+            };
+            let again = Writer::new("me".into()).emit(&emission, None).finish(1);
+            let again = read(&again).expect("what was written can be read");
+            let Message::Emit(again, None) = again.message else {
+                panic!("an event is an event");
+            };
+            assert_eq!(again.event, emission.event);
+            assert_eq!(again.data.attachments, emission.data.attachments);
+            assert_eq!(again.recipients.skip, emission.recipients.skip);
+        });
+    }
+}
