@@ -125,6 +125,17 @@ impl RoomTable {
         RoomTable(rooms)
     }
 
+    /// The same, with each client in so many rooms more.
+    pub fn in_rooms(clients: u32, members: u32, rooms: u32) -> RoomTable {
+        let table = RoomTable::new(clients, members);
+        for number in 0..clients {
+            for room in 0..rooms {
+                let _ = table.0.enter(&number.to_string(), &format!("room {room}"));
+            }
+        }
+        table
+    }
+
     /// Who is in a room, or who has a sid.
     pub fn select(&self, name: &str) -> usize {
         let recipients = Recipients {

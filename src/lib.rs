@@ -25,6 +25,8 @@ mod client;
 mod dispatch;
 pub mod engineio;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod limits;
 pub mod manager;
 mod protocol;
@@ -33,6 +35,7 @@ mod reason;
 mod server;
 mod signals;
 mod simple_client;
+mod sync;
 mod workers;
 
 pub use app::{App, Serving};

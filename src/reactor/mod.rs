@@ -11,6 +11,8 @@ mod io;
 mod mailbox;
 mod masking;
 pub(crate) mod outbox;
+#[cfg(test)]
+mod outbox_tests;
 mod pump;
 mod requests;
 pub(crate) mod socket;

@@ -10,12 +10,10 @@
 use super::masking;
 use super::socket::Socket;
 use super::websocket::{self, Role};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use bytes::{Buf, Bytes};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many buffers one write takes.
 const MAX_SLICES: usize = 64;
@@ -216,6 +214,13 @@ impl Outbox {
             }
         }
         state.settle(true)
+    }
+
+    /// Whether it holds on to memory.
+    #[cfg(test)]
+    pub(crate) fn keeps_buffers(&self) -> bool {
+        let state = self.state.lock();
+        state.sealed.capacity() + state.open.capacity() > 0
     }
 
     /// Bytes that have not left.
@@ -459,78 +464,5 @@ impl State {
         self.closed = true;
         self.release();
         Refusal::Broken
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frames(texts: &[&str]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for text in texts {
-            websocket::write_frame(true, text.as_bytes(), &mut bytes);
-        }
-        bytes
-    }
-
-    fn take(outbox: &Outbox, mut count: usize) -> Vec<String> {
-        let mut taken = Vec::new();
-        outbox.take_frames(|_, payload| {
-            let more = count > 0;
-            count = count.saturating_sub(1);
-            if more {
-                taken.push(String::from_utf8_lossy(payload).into_owned());
-            }
-            more
-        });
-        taken
-    }
-
-    #[test]
-    fn frames_are_taken_out_in_order_as_they_went_in() {
-        let outbox = Outbox::detached(Role::Server, 1_000_000);
-        let shared = Bytes::from(frames(&["a", &"b".repeat(2_000)]));
-        outbox.append(&frames(&["1", "2"]), When::Now).unwrap();
-        outbox.append_shared(&shared, When::Now).unwrap();
-        outbox.append(&frames(&["3"]), When::Now).unwrap();
-        assert_eq!(take(&outbox, 1), ["1"]);
-        assert_eq!(take(&outbox, 9), ["2", "a", &"b".repeat(2_000), "3"]);
-        assert_eq!(outbox.waiting(), 0);
-        assert_eq!(outbox.state.lock().sealed.capacity(), 0);
-    }
-
-    #[test]
-    fn a_waiting_poll_is_told_once() {
-        let outbox = Outbox::detached(Role::Server, 1_000);
-        assert!(outbox.wait());
-        assert_eq!(
-            outbox.append(&frames(&["1"]), When::Now),
-            Ok(Accepted::Awaited)
-        );
-        assert_eq!(
-            outbox.append(&frames(&["2"]), When::Now),
-            Ok(Accepted::Done)
-        );
-        assert!(!outbox.wait());
-    }
-
-    #[test]
-    fn a_reader_that_is_too_slow_is_told_apart_once() {
-        let outbox = Outbox::detached(Role::Server, 10);
-        assert_eq!(outbox.append(&[0; 20], When::Now), Ok(Accepted::Done));
-        assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Full));
-        assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Closed));
-        assert_eq!(outbox.waiting(), 0);
-    }
-
-    #[test]
-    fn volatile_frames_need_somebody_who_waits() {
-        let outbox = Outbox::detached(Role::Server, 1_000);
-        let frame = Bytes::from(frames(&["v"]));
-        assert_eq!(outbox.append_volatile(&frame), Ok(Accepted::Done));
-        assert_eq!(outbox.waiting(), 0);
-        outbox.wait();
-        assert_eq!(outbox.append_volatile(&frame), Ok(Accepted::Awaited));
     }
 }

@@ -532,4 +532,68 @@ mod tests {
             let _ = Decoder::new(Role::Server, 100).decode(&mut bytes.clone(), &mut |_| ControlFlow::Continue(()));
         }
     }
+
+    /// Whatever comes is read the same way however it is cut, and within the limit.
+    #[test]
+    fn spoilt_frames_are_read_or_refused() {
+        const MAX: usize = 300;
+        let long = [b'x'; 290];
+        let examples = [
+            [
+                masked(0x01, b"te"),
+                masked(0x89, b"ping"),
+                masked(0x80, b"xt"),
+            ]
+            .concat(),
+            [
+                masked(0x82, &long),
+                masked(0x8a, b""),
+                masked(0x88, b"\x03\xe8bye"),
+            ]
+            .concat(),
+            [
+                masked(0x02, &long[..130]),
+                masked(0x00, b""),
+                masked(0x80, &long[..130]),
+            ]
+            .concat(),
+            masked(0x81, "\u{20ac}\u{1f600}".as_bytes()),
+        ];
+        let examples = examples.each_ref().map(Vec::as_slice);
+        let decode = |pieces: &[&[u8]]| {
+            let mut decoder = Decoder::new(Role::Server, MAX);
+            let mut got = Vec::new();
+            for piece in pieces {
+                let decoded = decoder.decode(&mut piece.to_vec(), &mut |incoming| {
+                    if let Incoming::Text(text) = &incoming {
+                        assert!(text.len() <= MAX);
+                    }
+                    got.push(format!("{incoming:?}"));
+                    match incoming {
+                        // Nothing is read behind it.
+                        Incoming::Close => ControlFlow::Break(()),
+                        _ => ControlFlow::Continue(()),
+                    }
+                });
+                if got.last().is_some_and(|last| last == "Close") {
+                    return (got, None);
+                }
+                assert!(
+                    decoder.frame.capacity() <= 4 * MAX,
+                    "no more is kept than may come"
+                );
+                if let Err(violation) = decoded {
+                    return (got, Some(violation));
+                }
+            }
+            (got, None)
+        };
+        crate::fuzz::run(|source| {
+            let mut bytes = source.spoil(&examples);
+            // What may be wrong with a header is known when it is whole.
+            bytes.extend(masked(0x89, b"").repeat(4));
+            let whole = decode(&[&bytes]);
+            assert_eq!(decode(&source.cut(&bytes)), whole);
+        });
+    }
 }

@@ -1,8 +1,7 @@
 //! What waits for the handlers of one connection, in order.
 
-use parking_lot::Mutex;
+use crate::sync::{AtomicU8, Mutex, Ordering};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 /// A queue that is worked off by one worker at a time.
 #[derive(Debug)]
@@ -141,48 +140,5 @@ impl<T> Inbox<T> {
             state.watched = false;
         }
         tell
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_worker_at_a_time_takes_everything_in_order() {
-        let inbox = Inbox::new();
-        assert!(inbox.push(vec![(1, 10), (2, 10)]).schedule);
-        assert_eq!(
-            inbox.push(vec![(3, 10)]),
-            Pushed {
-                schedule: false,
-                bytes: 30
-            }
-        );
-        assert_eq!(inbox.take(2), [(1, 10), (2, 10)]);
-        assert!(!inbox.push(vec![(4, 10)]).schedule);
-        assert_eq!(inbox.take(9), [(3, 10), (4, 10)]);
-        assert_eq!(inbox.busy(), Busy::Working);
-        assert_eq!(inbox.take(9), []);
-        assert_eq!(inbox.busy(), Busy::Nobody);
-        assert_eq!(
-            inbox.push(vec![(5, 10)]),
-            Pushed {
-                schedule: true,
-                bytes: 10
-            }
-        );
-    }
-
-    #[test]
-    fn who_stopped_reading_is_told_once() {
-        let inbox = Inbox::new();
-        inbox.push(vec![((), 100)]);
-        assert!(inbox.watch(50));
-        assert!(!inbox.take_watched(50));
-        inbox.next();
-        assert!(inbox.take_watched(50));
-        assert!(!inbox.take_watched(50));
-        assert!(!inbox.watch(50));
     }
 }

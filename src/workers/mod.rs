@@ -5,6 +5,8 @@
 //! looks at that. Workers beyond the cores leave when they have been idle for 10 s.
 
 mod inbox;
+#[cfg(test)]
+mod inbox_tests;
 
 pub(crate) use inbox::{Busy, Inbox};
 
@@ -70,6 +72,8 @@ struct Shared {
     /// Whether the watchdog is awake.
     watching: AtomicBool,
     warned: AtomicBool,
+    /// The system has given no thread.
+    refused: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -100,6 +104,7 @@ impl Workers {
                 taken: AtomicU64::new(0),
                 watching: AtomicBool::new(false),
                 warned: AtomicBool::new(false),
+                refused: AtomicBool::new(false),
                 state: Mutex::default(),
                 changed: Condvar::new(),
             }),
@@ -388,9 +393,17 @@ impl Shared {
             .min(count / 2 + 1)
             .min(self.limit.saturating_sub(count));
         for _ in 0..more {
-            if let Err(error) = self.spawn() {
-                log::error!(target: "socketio", "no thread for another worker: {error}");
-                return;
+            match self.spawn() {
+                Ok(()) => self.refused.store(false, Ordering::Relaxed),
+                // Tried again with each look, and said once.
+                Err(error) if self.refused.swap(true, Ordering::Relaxed) => {
+                    log::debug!(target: "socketio", "no thread for another worker: {error}");
+                    return;
+                }
+                Err(error) => {
+                    log::error!(target: "socketio", "the system gives no thread for another worker: {error}; {waiting} turns wait");
+                    return;
+                }
             }
         }
     }

@@ -82,4 +82,29 @@ mod tests {
             decode(&body).for_each(drop);
         }
     }
+
+    /// What is read of a body, written again, is read the same.
+    #[test]
+    fn spoilt_payloads_are_read_or_refused() {
+        const BODIES: &[&[u8]] = &[
+            "4hello\x1e2\x1ebAAEC\x1e3probe".as_bytes(),
+            "42[\"event\",\"\u{20ac}\"]\x1e451-[\"x\",{\"_placeholder\":true,\"num\":0}]\x1eb//8="
+                .as_bytes(),
+            b"0{\"sid\":\"x\"}\x1e1\x1e5\x1e6",
+        ];
+        crate::fuzz::run(|source| {
+            let body = source.spoil(BODIES);
+            let mut packets = decode(&body);
+            let read: Vec<_> = packets.by_ref().map_while(Result::ok).collect();
+            assert!(packets.next().is_none(), "nothing is read behind an error");
+            assert!(read.len() <= body.len() + 1);
+            let mut again = Vec::new();
+            for packet in &read {
+                separate(&mut again);
+                packet.encode(&mut again);
+            }
+            let read_again: Vec<_> = decode(&again).map_while(Result::ok).collect();
+            assert_eq!(read_again, read);
+        });
+    }
 }

@@ -810,3 +810,222 @@ fn a_handshake_that_makes_no_sense_is_refused() {
         assert_eq!(client.poll(), None);
     }
 }
+
+/// Whatever is delivered when, and whoever ends it: nothing is lost before the end, nothing comes twice
+/// or out of order, and each side hears of the end once.
+#[test]
+fn arbitrary_walks_of_a_pair_lose_and_reorder_nothing() {
+    crate::fuzz::run(|source| {
+        let mut pair = Pair::new(source.once_in(2));
+        let (mut from_server, mut from_client) = (0..40, 0..40);
+        let ends = source.once_in(2);
+        for _ in 0..source.below(150) {
+            match source.below(12) {
+                0 | 1 if pair.server.is_open() => {
+                    if let Some(number) = from_server.next() {
+                        pair.emit_from_server(&number.to_string());
+                    }
+                }
+                2 | 3 if pair.client.is_open() && !pair.client.is_closing() => {
+                    if let Some(number) = from_client.next() {
+                        pair.emit_from_client(&number.to_string());
+                    }
+                }
+                4 if pair.connecting => pair.connect(),
+                5 => drop(pair.deliver_answer()),
+                6 => drop(pair.deliver_post()),
+                7 | 8 => drop(pair.deliver_frame_to_server()),
+                9 | 10 => drop(pair.deliver_frame_to_client()),
+                11 if ends && source.once_in(20) => {
+                    pair.client.handle(pair.now, client::Input::Close);
+                    pair.drive_client();
+                }
+                _ => {}
+            }
+        }
+        pair.settle();
+        // A poll that waits while the transport changes is answered after a moment.
+        pair.advance(Duration::from_secs(1));
+        let is_over = pair.client.is_closing() || !pair.client_closed.is_empty();
+        assert_eq!(pair.server_got, numbers(0..pair.server_got.len() as u32));
+        assert_eq!(pair.client_got, numbers(0..pair.client_got.len() as u32));
+        // What a client says before it ends the session is read, whenever that was.
+        assert_eq!(pair.server_got.len() as u32, from_client.start);
+        if !is_over {
+            assert_eq!(pair.client_got.len() as u32, from_server.start);
+        }
+        // Silence ends what is left.
+        if is_over {
+            pair.advance(Duration::from_secs(300));
+            assert_eq!(pair.client_closed.len(), 1);
+            assert_eq!(pair.server_closed.len(), 1);
+        }
+    });
+}
+
+/// A client that does as it likes: the server's session ends once, hands over nothing afterwards, and is
+/// gone in the end.
+#[test]
+fn arbitrary_clients_end_a_session_once() {
+    crate::fuzz::run(|source| {
+        let mut now = Instant::now();
+        let mut server = if source.once_in(3) {
+            Server::websocket(now, CONFIG, WS)
+        } else {
+            Server::polling(now, CONFIG)
+        };
+        let (mut closed, mut gone, mut posts) = (0, false, Vec::new());
+        let mut open = vec![WS];
+        for step in 1..200_u64 {
+            now += Duration::from_millis(source.below(4_000) as u64);
+            let channel = Channel(step);
+            match source.below(10) {
+                0 => {
+                    open.push(channel);
+                    let queued = source.once_in(2);
+                    server.handle(now, server::Input::Poll { channel, queued });
+                }
+                1 => {
+                    open.push(channel);
+                    posts.push(channel);
+                    server.handle(now, server::Input::Post(channel));
+                }
+                2 => {
+                    if let Some(post) = posts.pop() {
+                        server.handle(now, server::Input::Posted(post));
+                    }
+                }
+                3 => {
+                    open.push(channel);
+                    server.handle(now, server::Input::WebSocket(channel));
+                }
+                4 | 5 => {
+                    let via = open[source.below(open.len())];
+                    let text =
+                        source.pick(&["0{}", "1", "2", "2probe", "3", "3probe", "4x", "5", "6"]);
+                    let packet = Packet::decode(text).unwrap();
+                    let message = server.receive(now, via, packet);
+                    assert!(message.is_none() || closed == 0, "a message after the end");
+                }
+                6 if source.once_in(4) => {
+                    let reason = Reason::TransportClose;
+                    let channel = open[source.below(open.len())];
+                    server.handle(now, server::Input::Lost { channel, reason });
+                }
+                7 if source.once_in(8) => server.handle(now, server::Input::Invalid),
+                8 => server.handle(now, server::Input::Queued),
+                9 if source.once_in(10) => {
+                    server.handle(now, server::Input::Close(Reason::ServerDisconnect));
+                }
+                _ => {
+                    if server.next_timeout().is_some_and(|at| at <= now) {
+                        server.handle(now, server::Input::Timeout);
+                    }
+                }
+            }
+            while let Some(output) = server.poll() {
+                assert!(!gone, "{output:?} after all is over");
+                match output {
+                    server::Output::Closed(_) => closed += 1,
+                    server::Output::Gone => gone = true,
+                    _ => {}
+                }
+            }
+            assert!(closed <= 1);
+            if gone {
+                break;
+            }
+        }
+        for post in posts {
+            server.handle(now, server::Input::Posted(post));
+        }
+        // A silent client is not waited for without end.
+        for _ in 0..100 {
+            while let Some(output) = server.poll() {
+                match output {
+                    server::Output::Closed(_) => closed += 1,
+                    server::Output::Gone => gone = true,
+                    _ => {}
+                }
+            }
+            if let Some(at) = server.next_timeout() {
+                now = now.max(at);
+                server.handle(now, server::Input::Timeout);
+            }
+        }
+        assert_eq!((closed, gone), (1, true));
+    });
+}
+
+/// A server that does as it likes: the client's session ends once, and hands over nothing afterwards.
+#[test]
+fn arbitrary_servers_end_a_session_once() {
+    const PACKETS: &[&str] = &[
+        "0{\"sid\":\"x\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":100}",
+        "0{}",
+        "1",
+        "2",
+        "3",
+        "3probe",
+        "4x",
+        "5",
+        "6",
+    ];
+    crate::fuzz::run(|source| {
+        let mut now = Instant::now();
+        let polling = source.once_in(2);
+        let config = client::Config {
+            polling,
+            upgrade: source.once_in(2),
+            timeout: Duration::from_secs(10),
+        };
+        let mut client = Client::new(now, config);
+        let (mut polls, mut posts, mut connects, mut pings) = (polling, false, !polling, false);
+        let mut closed = 0;
+        for step in 0..300 {
+            while let Some(output) = client.poll() {
+                match output {
+                    client::Output::Poll => polls = true,
+                    client::Output::Post => posts = true,
+                    client::Output::Connect => connects = true,
+                    client::Output::Ping => pings = true,
+                    client::Output::Closed(_) => closed += 1,
+                    _ => {}
+                }
+            }
+            assert!(closed <= 1);
+            now += Duration::from_millis(source.below(3_000) as u64);
+            let silent = step > 200;
+            match source.below(9) {
+                _ if silent => {}
+                0..4 => {
+                    let via = source.pick(&[&Via::Polling, &Via::WebSocket]);
+                    let text = if source.once_in(3) {
+                        PACKETS[0]
+                    } else {
+                        source.pick(PACKETS)
+                    };
+                    let message = client.receive(now, *via, Packet::decode(text).unwrap());
+                    assert!(message.is_none() || closed == 0, "a message after the end");
+                }
+                4 if std::mem::take(&mut polls) => client.handle(now, client::Input::Polled),
+                5 if std::mem::take(&mut posts) => client.handle(now, client::Input::Posted),
+                6 if std::mem::take(&mut connects) => client.handle(now, client::Input::Connected),
+                7 if std::mem::take(&mut pings) => client.handle(now, client::Input::Ponged),
+                8 if source.once_in(20) => client.handle(now, client::Input::Close),
+                8 if source.once_in(20) => {
+                    let via = source.pick(&[&Via::Polling, &Via::WebSocket]);
+                    client.handle(now, client::Input::Lost(*via, Reason::TransportError));
+                }
+                _ => client.handle(now, client::Input::Queued),
+            }
+            if let Some(at) = client.next_timeout()
+                && (silent || at <= now)
+            {
+                now = now.max(at);
+                client.handle(now, client::Input::Timeout);
+            }
+        }
+        assert_eq!(closed, 1, "a silent server is not waited for without end");
+    });
+}

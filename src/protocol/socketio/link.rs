@@ -252,4 +252,47 @@ mod tests {
         assert_eq!(refused, Err(Invalid::NotConnected));
         assert!(link.partial.is_none());
     }
+
+    /// A packet comes out with the attachments that it announced, or not at all.
+    #[test]
+    fn spoilt_packets_are_read_or_refused() {
+        const PACKETS: &[&[u8]] = &[
+            b"2[\"event\",{\"a\":[1,2.5e3,null,true]},\"\\u00e9\"]",
+            b"52-/chat,17[\"event\",{\"_placeholder\":true,\"num\":0},[{\"_placeholder\":true,\"num\":1}]]",
+            b"61-3[{\"_placeholder\":true,\"num\":0}]",
+            b"0/chat,{\"token\":\"x\"}",
+            b"3/chat,12[]",
+            b"1/chat,",
+            b"4{\"message\":\"no\"}",
+        ];
+        let limits = Arc::new(Limits::default());
+        crate::fuzz::run(|source| {
+            let mut link = Link::new(Arc::clone(&limits), 1_000);
+            let now = Instant::now();
+            for _ in 0..8 {
+                let bytes = source.spoil(PACKETS);
+                let received = if source.once_in(2) {
+                    link.receive(now, Data::Binary(bytes.into()), |_, _| Ok(()))
+                } else {
+                    let text = String::from_utf8_lossy(&bytes);
+                    let received = link.receive(now, Data::Text(&text), |_, _| Ok(()));
+                    if let Ok(Some(whole)) = received {
+                        assert!(whole.attachments.is_empty(), "text completes nothing");
+                        continue;
+                    }
+                    received.map(|_| None)
+                };
+                match received {
+                    Ok(Some(whole)) => {
+                        let held: usize = whole.attachments.iter().map(Bytes::len).sum();
+                        assert!(held + whole.data.len() <= 2_000, "what one packet may hold");
+                        assert!(link.next_timeout().is_none());
+                    }
+                    Ok(None) => {}
+                    // The connection ends with it.
+                    Err(_) => return,
+                }
+            }
+        });
+    }
 }

@@ -376,4 +376,30 @@ mod tests {
             }
         }
     }
+
+    /// A head is read the same way whatever comes behind it, and never before it is whole.
+    #[test]
+    fn spoilt_heads_are_read_or_refused() {
+        const HEADS: &[&[u8]] = &[
+            b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nCookie: a=b; c=d\r\n\r\n",
+            b"POST http://x/y?a=%20+b HTTP/1.0\r\nContent-Length: 12\r\nConnection: keep-alive\r\n\r\n",
+            b"POST /z HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+            b"OPTIONS * HTTP/1.1\r\nOrigin: null\r\nAccess-Control-Request-Headers: a, b\r\n\r\n",
+        ];
+        crate::fuzz::run(|source| {
+            let bytes = source.spoil(HEADS);
+            let Ok(Some(head)) = parse(&bytes) else {
+                return;
+            };
+            let request = head.request;
+            let _ = (request.params().count(), request.header("origin"));
+            assert!(head.length <= bytes.len());
+            let alone = parse(&bytes[..head.length]);
+            let again = alone.unwrap().expect("a whole head");
+            assert_eq!(again.length, head.length);
+            assert_eq!(again.request.path(), request.path());
+            let short = source.below(head.length);
+            assert!(!matches!(parse(&bytes[..short]), Ok(Some(_))), "{short}");
+        });
+    }
 }

@@ -1,0 +1,73 @@
+//! Beside the outbox, which is also compiled for `tests/loom_outbox`.
+
+use super::outbox::*;
+use super::websocket::{self, Role};
+use bytes::Bytes;
+
+fn frames(texts: &[&str]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for text in texts {
+        websocket::write_frame(true, text.as_bytes(), &mut bytes);
+    }
+    bytes
+}
+
+fn take(outbox: &Outbox, mut count: usize) -> Vec<String> {
+    let mut taken = Vec::new();
+    outbox.take_frames(|_, payload| {
+        let more = count > 0;
+        count = count.saturating_sub(1);
+        if more {
+            taken.push(String::from_utf8_lossy(payload).into_owned());
+        }
+        more
+    });
+    taken
+}
+
+#[test]
+fn frames_are_taken_out_in_order_as_they_went_in() {
+    let outbox = Outbox::detached(Role::Server, 1_000_000);
+    let shared = Bytes::from(frames(&["a", &"b".repeat(2_000)]));
+    outbox.append(&frames(&["1", "2"]), When::Now).unwrap();
+    outbox.append_shared(&shared, When::Now).unwrap();
+    outbox.append(&frames(&["3"]), When::Now).unwrap();
+    assert_eq!(take(&outbox, 1), ["1"]);
+    assert_eq!(take(&outbox, 9), ["2", "a", &"b".repeat(2_000), "3"]);
+    assert_eq!(outbox.waiting(), 0);
+    assert!(!outbox.keeps_buffers());
+}
+
+#[test]
+fn a_waiting_poll_is_told_once() {
+    let outbox = Outbox::detached(Role::Server, 1_000);
+    assert!(outbox.wait());
+    assert_eq!(
+        outbox.append(&frames(&["1"]), When::Now),
+        Ok(Accepted::Awaited)
+    );
+    assert_eq!(
+        outbox.append(&frames(&["2"]), When::Now),
+        Ok(Accepted::Done)
+    );
+    assert!(!outbox.wait());
+}
+
+#[test]
+fn a_reader_that_is_too_slow_is_told_apart_once() {
+    let outbox = Outbox::detached(Role::Server, 10);
+    assert_eq!(outbox.append(&[0; 20], When::Now), Ok(Accepted::Done));
+    assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Full));
+    assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Closed));
+    assert_eq!(outbox.waiting(), 0);
+}
+
+#[test]
+fn volatile_frames_need_somebody_who_waits() {
+    let outbox = Outbox::detached(Role::Server, 1_000);
+    let frame = Bytes::from(frames(&["v"]));
+    assert_eq!(outbox.append_volatile(&frame), Ok(Accepted::Done));
+    assert_eq!(outbox.waiting(), 0);
+    outbox.wait();
+    assert_eq!(outbox.append_volatile(&frame), Ok(Accepted::Awaited));
+}

@@ -1,0 +1,41 @@
+//! Beside the inbox, which is also compiled for `tests/loom_inbox`.
+
+use super::inbox::*;
+
+#[test]
+fn one_worker_at_a_time_takes_everything_in_order() {
+    let inbox = Inbox::new();
+    assert!(inbox.push(vec![(1, 10), (2, 10)]).schedule);
+    assert_eq!(
+        inbox.push(vec![(3, 10)]),
+        Pushed {
+            schedule: false,
+            bytes: 30
+        }
+    );
+    assert_eq!(inbox.take(2), [(1, 10), (2, 10)]);
+    assert!(!inbox.push(vec![(4, 10)]).schedule);
+    assert_eq!(inbox.take(9), [(3, 10), (4, 10)]);
+    assert_eq!(inbox.busy(), Busy::Working);
+    assert_eq!(inbox.take(9), []);
+    assert_eq!(inbox.busy(), Busy::Nobody);
+    assert_eq!(
+        inbox.push(vec![(5, 10)]),
+        Pushed {
+            schedule: true,
+            bytes: 10
+        }
+    );
+}
+
+#[test]
+fn who_stopped_reading_is_told_once() {
+    let inbox = Inbox::new();
+    inbox.push(vec![((), 100)]);
+    assert!(inbox.watch(50));
+    assert!(!inbox.take_watched(50));
+    inbox.next();
+    assert!(inbox.take_watched(50));
+    assert!(!inbox.take_watched(50));
+    assert!(!inbox.watch(50));
+}
