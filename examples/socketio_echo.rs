@@ -1,6 +1,6 @@
 //! What Socket.IO clients are tested against: on `/` and `/custom` it emits `auth` with the client's
-//! auth payload, answers `message` with `message-back` and the same arguments, and acknowledges
-//! `message-with-ack` with its arguments.
+//! auth payload, answers `message` with `message-back` and the same arguments, acknowledges
+//! `message-with-ack` with its arguments, and `sleep` after so many milliseconds.
 //!
 //! `socketio_echo PORT [--ping-interval MS] [--ping-timeout MS] [--max-payload BYTES] [--connect-timeout MS]`
 
@@ -8,6 +8,7 @@ mod common;
 
 use socketio::{Event, Server, Socket, Value};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 fn main() -> Result<(), socketio::Error> {
     common::log_to_stderr();
@@ -41,6 +42,9 @@ fn main() -> Result<(), socketio::Error> {
             socket.emit("message-back", event.args())
         });
         namespace.on("message-with-ack", |event: &Event| event.args());
+        namespace.on("sleep", |milliseconds: u64| {
+            std::thread::sleep(Duration::from_millis(milliseconds));
+        });
     }
     io.run(("127.0.0.1", options.port))
 }

@@ -469,6 +469,9 @@ impl Driver {
                     io.attach(ConnectionId::from_u64(channel), session.handle.outbox());
                 }
                 Output::HangUp(Channel(channel)) => {
+                    if session.machine.is_open() {
+                        log::info!(target: "engineio", "{}: a WebSocket is closed, it was no upgrade, or not in time", session.handle.label());
+                    }
                     io.hang_up(ConnectionId::from_u64(channel), None);
                 }
                 Output::Closed(reason) => {

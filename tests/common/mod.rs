@@ -307,7 +307,21 @@ pub(crate) struct Example {
 impl Example {
     /// Starts it on a port of the system's choice, or a given one.
     pub(crate) fn start(name: &str, port: u16, args: &[&str]) -> Example {
-        let mut child = Command::new(example_path(name))
+        Example::start_by(Command::new(example_path(name)), name, port, args)
+    }
+
+    /// Starts it with limits, such as `-n 64`, as the shell's `ulimit` takes them.
+    pub(crate) fn start_within(limits: &str, name: &str, args: &[&str]) -> Example {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit {limits} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script]).arg(example_path(name));
+        command.env("RUST_MIN_STACK", (64 << 20).to_string());
+        command.env("MALLOC_ARENA_MAX", "1");
+        Example::start_by(command, name, 0, args)
+    }
+
+    fn start_by(mut command: Command, name: &str, port: u16, args: &[&str]) -> Example {
+        let mut child = command
             .args(if name == "chat" { &["--port"][..] } else { &[] })
             .arg(port.to_string())
             .args(args)
@@ -348,6 +362,11 @@ impl Example {
         let pid = self.pid().to_string();
         let status = Command::new("kill").args(["-TERM", &pid]).status();
         assert!(status.expect("kill runs").success());
+        assert!(self.child.wait().expect("waited for").success());
+    }
+
+    /// Waits for it to end by itself, in order.
+    pub(crate) fn ended(mut self) {
         assert!(self.child.wait().expect("waited for").success());
     }
 
