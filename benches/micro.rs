@@ -66,3 +66,16 @@ fn unmask_64_kb(bencher: Bencher<'_, '_>) {
     let mut payload = vec![7; 64 << 10];
     bencher.bench_local(|| bench::unmask(black_box(&mut payload)));
 }
+
+#[divan::bench(threads = [1, 2, 4])]
+fn find_a_room_with_others(bencher: Bencher<'_, '_>) {
+    let rooms = bench::RoomTable::new(10_000, 10);
+    bencher.bench(|| rooms.select(black_box("some")));
+}
+
+#[divan::bench(threads = [1, 2, 4])]
+fn fill_an_outbox_with_others(bencher: Bencher<'_, '_>) {
+    let outboxes = bench::Outboxes::new(1);
+    let text = "x".repeat(100);
+    bencher.bench(|| outboxes.broadcast(black_box(&text)));
+}

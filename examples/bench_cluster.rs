@@ -4,7 +4,7 @@
 //!
 //! It connects so many clients to each server, emits from outside with ten broadcasts on their way
 //! at a time, and prints deliveries a second and the CPU time that each has cost the two servers.
-//! `benches/cluster` starts what it needs.
+//! `benches/cluster.sh` starts what it needs.
 
 use socketio::engineio::Transport;
 use socketio::manager::{self, ManagerState};
