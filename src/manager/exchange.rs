@@ -1,6 +1,8 @@
 //! What a manager exchanges with its broker: a publisher's thread with its queue, a listener's, and
 //! the answers that are awaited.
 
+use super::attempts::{Attempts, PAUSES};
+use super::awaited::Awaited;
 use super::backend::{Backend, Publisher, QueueError, TURN};
 use super::pubsub::ManagerState;
 use super::seen::Seen;
@@ -11,9 +13,8 @@ use crate::error::{ConnectError, Error};
 use crate::limits::bounded;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -22,13 +23,8 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 1 << 20;
 /// Messages, and bytes, that are published at once.
 const BATCH: (usize, usize) = (64, 1 << 18);
-/// The first pause after a failure, and the longest; each is twice the one before, a quarter more or
-/// less, so that servers that have lost a broker together do not come back at the same moment.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
 /// How long what waits for a broker that was away goes on waiting, for the others to listen again.
 const GRACE: Duration = Duration::from_millis(1_500);
-/// Answers of other servers that may be awaited.
-const MAX_AWAITED: usize = 100_000;
 /// How long an answer is relayed to a server that does not say how long it waits.
 const RELAY: Duration = Duration::from_secs(60);
 
@@ -41,7 +37,7 @@ pub(super) struct Shared {
     pub(super) queue: Mutex<Queue>,
     /// The queue has changed.
     pub(super) changed: Condvar,
-    pub(super) expected: Mutex<Expected>,
+    pub(super) awaited: Awaited,
     pub(super) link: Mutex<Link>,
 }
 
@@ -66,20 +62,6 @@ pub(super) struct Queue {
     given_up: bool,
     /// How many of the two threads run.
     running: usize,
-}
-
-/// Answers that are awaited from other servers.
-#[derive(Default)]
-pub(super) struct Expected {
-    next_id: u64,
-    pub(super) waiting: HashMap<u64, Waiting>,
-}
-
-pub(super) struct Waiting {
-    callback: Arc<dyn Fn(Result<Answer, Error>) + Send + Sync>,
-    deadline: Instant,
-    /// Whoever it was that was asked, here or there: it is told if nobody has answered.
-    answered: Option<Arc<AtomicBool>>,
 }
 
 /// How the two connections are.
@@ -115,7 +97,7 @@ impl Shared {
                 running: 0,
             }),
             changed: Condvar::new(),
-            expected: Mutex::default(),
+            awaited: Awaited::default(),
             link: Mutex::new(Link {
                 publishes: false,
                 hears: false,
@@ -514,56 +496,17 @@ impl Shared {
         }
     }
 
-    /// Expects answers from other servers; gives the id under which they come.
-    pub(super) fn expect(
-        &self,
-        ack: &AckRequest,
-        answered: Option<Arc<AtomicBool>>,
-    ) -> Result<u64, Error> {
-        let mut expected = self.expected.lock();
-        if expected.waiting.len() >= MAX_AWAITED {
-            return Err(Error::TooMuch("answers of other servers are awaited"));
-        }
-        expected.next_id += 1;
-        let id = expected.next_id;
-        let waiting = Waiting {
-            callback: Arc::clone(&ack.callback),
-            deadline: Instant::now() + bounded(ack.timeout),
-            answered,
-        };
-        expected.waiting.insert(id, waiting);
-        Ok(id)
-    }
-
     /// An answer has come from another server. There may be more: a name may be a room's.
     fn answer(&self, id: u64, answer: Answer) {
-        let expected = self.expected.lock();
-        let Some(waiting) = expected.waiting.get(&id) else {
-            return;
-        };
-        let callback = Arc::clone(&waiting.callback);
-        drop(expected);
-        self.execute(move || callback(Ok(answer)));
+        if let Some(callback) = self.awaited.callback(id) {
+            self.execute(move || callback(Ok(answer)));
+        }
     }
 
     /// Tells those whose answers have not come in time.
     fn expire(&self) {
-        let now = Instant::now();
-        let mut expected = self.expected.lock();
-        if expected.waiting.is_empty() {
-            return;
-        }
-        let late = expected.waiting.extract_if(|_, it| it.deadline <= now);
-        let late: Vec<_> = late.map(|(_, waiting)| waiting).collect();
-        drop(expected);
-        for Waiting {
-            callback, answered, ..
-        } in late
-        {
-            // Of several rooms nobody knows whether anybody is in them.
-            if answered.is_some_and(|answered| !answered.load(Ordering::Acquire)) {
-                self.execute(move || callback(Err(Error::Timeout)));
-            }
+        for callback in self.awaited.late(Instant::now()) {
+            self.execute(move || callback(Err(Error::Timeout)));
         }
     }
 
@@ -572,43 +515,6 @@ impl Shared {
         if let Some(local) = self.local.get().and_then(Weak::upgrade) {
             local.execute(Box::new(job));
         }
-    }
-}
-
-/// How long to wait before the next attempt to connect.
-struct Attempts {
-    pause: Duration,
-    /// When the last one succeeded.
-    since: Option<Instant>,
-}
-
-impl Attempts {
-    fn new() -> Attempts {
-        Attempts {
-            pause: PAUSES.0,
-            since: None,
-        }
-    }
-
-    fn succeeded(&mut self) {
-        self.since = Some(Instant::now());
-    }
-
-    /// The pause after a failure. A connection that has lasted makes it short again.
-    fn pause(&mut self) -> Duration {
-        if self
-            .since
-            .take()
-            .is_some_and(|since| since.elapsed() >= PAUSES.1)
-        {
-            self.pause = PAUSES.0;
-        }
-        let pause = self.pause;
-        self.pause = (pause * 2).min(PAUSES.1);
-        let mut byte = [0];
-        // Without random bytes they come back together.
-        let _ = getrandom::fill(&mut byte);
-        pause.mul_f64(0.75 + f64::from(byte[0]) / 512.0)
     }
 }
 

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "amqp")]
 mod amqp;
+mod attempts;
+mod awaited;
 mod backend;
 mod exchange;
 #[cfg(feature = "kafka")]

@@ -209,11 +209,11 @@ impl PubSubManager {
             return Ok(());
         }
         let ack = emission.ack.as_ref().unwrap_or(ack);
-        let id = shared.expect(ack, answered)?;
+        let id = shared.awaited.expect(ack, answered)?;
         let object = shared.writer.emit(&emission, Some((id, ack.timeout)));
-        shared.push(object).inspect_err(|_| {
-            shared.expected.lock().waiting.remove(&id);
-        })
+        shared
+            .push(object)
+            .inspect_err(|_| shared.awaited.forget(id))
     }
 }
 
