@@ -210,6 +210,11 @@ impl reactor::Driver for Driver {
         self.drive(io, key);
     }
 
+    fn has(&self, key: u64) -> bool {
+        let session = self.sessions.get(key as u32 as usize);
+        session.is_some_and(|session| session.key == key)
+    }
+
     fn on_turn(&mut self, io: &mut Io<Order>) -> Option<Duration> {
         let now = io.now();
         while let Some(cork) = self.corks.due(now) {

@@ -74,6 +74,9 @@ pub(crate) trait Driver: Send + Sized + 'static {
         entry: (std::time::Instant, io::Key),
     );
 
+    /// Whether whom an entry of [`Io::timers`] is for is still there.
+    fn has(&self, key: u64) -> bool;
+
     /// The turn is over: everything that was there has been handled. Gives how long the thread may
     /// sleep at most.
     fn on_turn(&mut self, io: &mut Io<Self::Command>) -> Option<std::time::Duration>;

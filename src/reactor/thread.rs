@@ -105,6 +105,15 @@ impl<D: Driver> Thread<D> {
             if count < MAX_EVENTS && self.io.again.is_empty() {
                 self.ring();
             }
+            let (connections, driver) = (&self.io.connections, &self.driver);
+            self.io.timers.sweep(|key| match key {
+                Key::Connection(id) => {
+                    let connection = connections.get(id.index as usize);
+                    connection.is_some_and(|connection| connection.id == *id)
+                }
+                Key::Driver(key) => driver.has(*key),
+                Key::Accept => true,
+            });
             patience = self.driver.on_turn(&mut self.io);
             self.io.options.executor.begin();
             if let Some(lull) = self.driver.lull() {

@@ -11,7 +11,12 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
     heap: BinaryHeap<Reverse<(Instant, K)>>,
+    /// How many entries there may be before those of who has gone are looked for.
+    enough: usize,
 }
+
+/// So many entries are kept without a look.
+const ENOUGH: usize = 1_024;
 
 /// One party's deadline.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +30,7 @@ impl<K: Ord + Copy> Timers<K> {
     pub(crate) fn new() -> Timers<K> {
         Timers {
             heap: BinaryHeap::new(),
+            enough: ENOUGH,
         }
     }
 
@@ -37,6 +43,17 @@ impl<K: Ord + Copy> Timers<K> {
             alarm.entry = Some(deadline);
             self.heap.push(Reverse((deadline, key)));
         }
+    }
+
+    /// Forgets entries of who has gone, once there are twice as many as after the last time: under
+    /// connections that come and go each would stay until its deadline.
+    pub(crate) fn sweep(&mut self, is_there: impl Fn(&K) -> bool) {
+        if self.heap.len() <= self.enough {
+            return;
+        }
+        self.heap.retain(|Reverse((_, key))| is_there(key));
+        self.enough = (self.heap.len() * 2).max(ENOUGH);
+        self.heap.shrink_to(self.enough);
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
@@ -112,5 +129,22 @@ mod tests {
         timers.set(&mut alarm, 1, None);
         let entry = timers.pop(start).unwrap();
         assert!(!timers.is_due(&mut alarm, entry, start));
+    }
+
+    #[test]
+    fn who_has_gone_is_forgotten_and_who_is_there_is_not() {
+        let mut timers = Timers::new();
+        let start = Instant::now();
+        for number in 0..100_000_u32 {
+            let mut alarm = Alarm::default();
+            timers.set(&mut alarm, number, Some(start + Duration::from_secs(60)));
+            timers.sweep(|key| key % 1_000 == 0);
+            assert!(timers.heap.capacity() <= 4 * ENOUGH, "they do not gather");
+        }
+        let mut left = Vec::new();
+        while let Some((_, key)) = timers.pop(start + Duration::from_secs(60)) {
+            left.push(key);
+        }
+        assert_eq!(left.iter().filter(|key| **key % 1_000 == 0).count(), 100);
     }
 }

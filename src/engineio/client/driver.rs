@@ -230,6 +230,10 @@ impl reactor::Driver for Driver {
         self.schedule(io, id);
     }
 
+    fn has(&self, key: u64) -> bool {
+        self.clients.contains_key(&id_of(key))
+    }
+
     fn on_turn(&mut self, io: &mut Io<Order>) -> Option<Duration> {
         let now = io.now();
         while let Some(cork) = self.corks.due(now) {
