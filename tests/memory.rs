@@ -5,8 +5,9 @@ mod common;
 use common::{Example, Ws, eventually};
 use socketio::engineio::Transport;
 use socketio::{ConnectOptions, SimpleClient};
+use std::net::SocketAddr;
 
-const CLIENTS: usize = 400;
+const CLIENTS: usize = 1_000;
 /// KiB for each idle client, also after it has had large messages.
 const EACH: u64 = 8;
 
@@ -29,17 +30,26 @@ fn large_messages_leave_nothing_behind() {
     let server = Example::start("bench_server", 0, &[]);
     let address = server.address();
     // What the first clients cost stays: tables, workers, the allocator's pages.
-    drop(
-        (0..100)
-            .map(|_| Ws::join(address, "40"))
-            .collect::<Vec<_>>(),
-    );
+    talk_large(&mut connect(address, 100));
     let before = resident(server.pid());
-    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Ws::join(address, "40").0).collect();
+    let mut clients = connect(address, CLIENTS);
+    talk_large(&mut clients);
+    let each = || resident(server.pid()).saturating_sub(before) / CLIENTS as u64;
+    println!("{} KiB for each of {CLIENTS} clients", each());
+    eventually("little memory", || each() <= EACH);
+    drop(clients);
+}
+
+fn connect(address: SocketAddr, count: usize) -> Vec<Ws> {
+    (0..count).map(|_| Ws::join(address, "40").0).collect()
+}
+
+/// 64 KiB to everybody, and a megabyte each way, as text and as bytes.
+fn talk_large(clients: &mut [Ws]) {
     let text = "x".repeat(64 << 10);
     for _ in 0..3 {
         clients[0].send(&format!("42[\"broadcast\",\"{text}\"]"));
-        for client in &mut clients {
+        for client in &mut *clients {
             let mut message = client.text();
             while message == "2" {
                 client.send("3");
@@ -48,7 +58,6 @@ fn large_messages_leave_nothing_behind() {
             assert_eq!(message.len(), text.len() + "42[\"b\",\"\"]".len());
         }
     }
-    // A megabyte each way, as text and as bytes.
     let large = "y".repeat(990_000);
     for client in clients.iter_mut().take(50) {
         client.send(&format!("421[\"echo\",\"{large}\"]"));
@@ -58,9 +67,6 @@ fn large_messages_leave_nothing_behind() {
         assert!(client.text().starts_with("461-2["));
         assert_eq!(client.bytes().len(), large.len());
     }
-    let each = || resident(server.pid()).saturating_sub(before) / CLIENTS as u64;
-    println!("{} KiB for each of {CLIENTS} clients", each());
-    eventually("little memory", || each() <= EACH);
 }
 
 fn an_idle_client_costs_its_own_process_little() {
