@@ -26,7 +26,7 @@ struct Attacked {
 
 impl Attacked {
     fn start() -> Attacked {
-        let server = Example::start("socketio_echo", 0, &["--connect-timeout", "1000"]);
+        let server = Example::start("socketio_echo", 0, &["--connect-timeout", "3000"]);
         let options = ConnectOptions::new(server.url()).transports(&[Transport::WebSocket]);
         let client = Client::builder().reconnection(false);
         let friend = SimpleClient::builder().client(client).connect(options);

@@ -254,7 +254,7 @@ fn of_all_connections() {
 /// Times: what is in time is tried everywhere else; what is late is ended.
 #[test]
 fn of_time() {
-    let soon = Duration::from_millis(300);
+    let soon = Duration::from_secs(1);
     let limits = Limits {
         head_timeout: soon,
         body_timeout: soon,

@@ -77,14 +77,14 @@ fn without_threads_handlers_wait_for_those_there_are() {
 
 #[test]
 fn a_process_that_was_paused_disconnects_nobody_who_answers() {
-    let times = ["--ping-interval", "300", "--ping-timeout", "200"];
+    let times = ["--ping-interval", "2000", "--ping-timeout", "1000"];
     let server = Example::start("socketio_echo", 0, &times);
     let clients: Vec<_> = (0..10).map(|_| client(&server.url())).collect();
     let polling = ConnectOptions::new(server.url()).transports(&[Transport::Polling]);
     let poller = SimpleClient::connect(polling).unwrap();
     // A client notices a silent server too: this pause is shorter than that takes.
     signal(&server, "STOP");
-    std::thread::sleep(Duration::from_millis(350));
+    std::thread::sleep(Duration::from_millis(500));
     signal(&server, "CONT");
     for (number, client) in clients.iter().enumerate() {
         echo(client, number as u64);
@@ -103,9 +103,9 @@ fn a_process_that_was_paused_disconnects_nobody_who_answers() {
         }
     });
     signal(&server, "STOP");
-    std::thread::sleep(Duration::from_millis(1_500));
+    std::thread::sleep(Duration::from_millis(3_500));
     signal(&server, "CONT");
-    std::thread::sleep(Duration::from_millis(800));
+    std::thread::sleep(Duration::from_millis(1_500));
     assert!(
         !patient.is_finished(),
         "it is still connected, and still answers"
