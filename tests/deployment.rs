@@ -86,7 +86,7 @@ fn nginx(port: u16, servers: &[Node]) -> Option<Process> {
         .replace("hash $remote_addr", "hash $http_x_client");
     std::fs::write(folder.join("nginx.conf"), text).unwrap();
     let mut command = Command::new(program);
-    let globals = "daemon off; pid nginx.pid; error_log stderr;";
+    let globals = "daemon off; master_process off; pid nginx.pid; error_log stderr;";
     command
         .arg("-p")
         .arg(&folder)
@@ -143,8 +143,6 @@ fn nginx_keeps_each_client_on_its_server() {
             room.unwrap();
         }
     }
-    // It ends its workers.
-    nginx.signal("TERM");
     drop(nginx);
     let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("socketio-nginx-{port}")));
     assert!(
