@@ -11,7 +11,7 @@ use socketio::manager::{
 };
 use socketio::{Binary, Client, Error, Refused, Server, SimpleClient, Socket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A broker that can be down, and that repeats what it is told to.
@@ -23,8 +23,12 @@ struct State {
     listeners: Mutex<Vec<Sender<Vec<u8>>>>,
     published: Mutex<Vec<String>>,
     down: AtomicBool,
+    /// Publishers that found it down.
+    refused: AtomicUsize,
     /// The next message is delivered, and reported as failed.
     fails_once: AtomicBool,
+    /// The next listener that looks panics.
+    panics_once: Arc<AtomicBool>,
 }
 
 impl Hub {
@@ -56,7 +60,9 @@ impl Hub {
 
 impl Backend for Hub {
     fn publisher(&self, _: &str) -> Result<Box<dyn Publisher>, QueueError> {
-        self.check()?;
+        self.check().inspect_err(|_| {
+            self.0.refused.fetch_add(1, Ordering::SeqCst);
+        })?;
         Ok(Box::new(self.clone()))
     }
 
@@ -64,7 +70,7 @@ impl Backend for Hub {
         self.check()?;
         let (sender, receiver) = unbounded();
         self.0.listeners.lock().push(sender);
-        Ok(Box::new(Ear(receiver)))
+        Ok(Box::new(Ear(receiver, Arc::clone(&self.0.panics_once))))
     }
 }
 
@@ -83,11 +89,12 @@ impl Publisher for Hub {
     }
 }
 
-struct Ear(Receiver<Vec<u8>>);
+struct Ear(Receiver<Vec<u8>>, Arc<AtomicBool>);
 
 impl Subscriber for Ear {
     fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
         loop {
+            assert!(!self.1.swap(false, Ordering::SeqCst), "a backend may panic");
             let go_on = match self.0.recv_timeout(Duration::from_millis(100)) {
                 Ok(message) => heard(Some(&message)),
                 Err(RecvTimeoutError::Timeout) => heard(None),
@@ -380,4 +387,34 @@ fn what_the_queue_can_never_carry_is_an_error_at_the_call() {
     io.emit("small", ()).unwrap();
     manager.flush(SOON).unwrap();
     assert_eq!(received(&other.client), "small ");
+}
+
+#[test]
+fn a_backend_that_panics_is_begun_again() {
+    let hub = Hub::default();
+    let (one, other) = (node(&hub), node(&hub));
+    hub.0.panics_once.store(true, Ordering::SeqCst);
+    eventually("the panic", || {
+        let states = [one.manager.state(), other.manager.state()];
+        states.contains(&ManagerState::Disconnected)
+    });
+    cluster::connected(&one.manager);
+    cluster::connected(&other.manager);
+    one.io.emit("again", ()).unwrap();
+    assert_eq!(received(&other.client), "again ");
+}
+
+#[test]
+fn what_waits_at_the_end_is_published_once_the_broker_is_back() {
+    let hub = Hub::default();
+    hub.set_down(true);
+    let manager = PubSubManager::new(hub.clone());
+    let io = Server::builder().manager(manager.clone()).build();
+    io.emit("last words", ()).unwrap();
+    eventually("an attempt", || hub.0.refused.load(Ordering::SeqCst) > 0);
+    let end = std::thread::spawn(move || drop((io, manager)));
+    hub.set_down(false);
+    let other = node(&hub);
+    assert_eq!(received(&other.client), "last words ");
+    end.join().unwrap();
 }

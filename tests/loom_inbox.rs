@@ -6,25 +6,8 @@
 use loom::thread;
 use sync::{Arc, AtomicU8, Mutex, Ordering};
 
-/// What the inbox is built on, here loom's.
-mod sync {
-    pub(crate) use loom::sync::Arc;
-    use loom::sync::MutexGuard;
-    pub(crate) use loom::sync::atomic::{AtomicU8, Ordering};
-
-    #[derive(Debug)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
-
-    impl<T> Mutex<T> {
-        pub(crate) fn new(value: T) -> Mutex<T> {
-            Mutex(loom::sync::Mutex::new(value))
-        }
-
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap()
-        }
-    }
-}
+#[path = "common/loom.rs"]
+mod sync;
 
 #[path = "../src/workers/inbox.rs"]
 mod inbox;

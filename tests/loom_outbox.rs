@@ -7,25 +7,8 @@ use bytes::Bytes;
 use loom::thread;
 use sync::{Arc, Mutex};
 
-/// What the outbox is built on, here loom's.
-mod sync {
-    pub(crate) use loom::sync::Arc;
-    use loom::sync::MutexGuard;
-    pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
-
-    #[derive(Debug)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
-
-    impl<T> Mutex<T> {
-        pub(crate) fn new(value: T) -> Mutex<T> {
-            Mutex(loom::sync::Mutex::new(value))
-        }
-
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap()
-        }
-    }
-}
+#[path = "common/loom.rs"]
+mod sync;
 
 /// A socket that takes a few bytes, and then none until it is read.
 mod socket {

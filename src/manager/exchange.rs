@@ -137,10 +137,7 @@ impl Shared {
                 // A program's own backend may panic.
                 while catch_unwind(AssertUnwindSafe(|| run(&shared))).is_err() {
                     log::error!(target: "socketio", "a manager's thread panicked, and begins again");
-                    shared.change_state(|link| {
-                        link.hears = false;
-                        link.publishes = false;
-                    });
+                    shared.suspect();
                     if shared.is_over_after(PAUSES.1) {
                         break;
                     }
@@ -293,7 +290,8 @@ impl Shared {
     /// end.
     fn is_over_after_others_listen(&self) -> bool {
         let by = Instant::now() + GRACE * 4;
-        while !self.link.lock().hears && Instant::now() < by {
+        // At the end the listener has gone already, and is not waited for.
+        while !self.is_ending() && !self.link.lock().hears && Instant::now() < by {
             if self.is_over_after(TURN / 10) {
                 return true;
             }
@@ -349,16 +347,20 @@ impl Shared {
                 // Nothing is lost: the publisher may still be at it.
                 return;
             }
-            // The publisher's connection may be as dead, and not know it.
-            self.queue.lock().suspect = true;
-            self.change_state(|link| {
-                link.hears = false;
-                link.publishes = false;
-            });
-            self.changed.notify_all();
+            self.suspect();
             drop(connection);
             self.sleep(attempts.pause());
         }
+    }
+
+    /// The listener's connection is lost. The publisher's may be as dead, and not know it.
+    fn suspect(&self) {
+        self.queue.lock().suspect = true;
+        self.change_state(|link| {
+            link.hears = false;
+            link.publishes = false;
+        });
+        self.changed.notify_all();
     }
 
     fn is_ending(&self) -> bool {
