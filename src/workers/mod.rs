@@ -1,23 +1,26 @@
 //! The threads that run handlers, and everything else that may block.
 //!
 //! There is one for each core, and one more whenever work has waited for 5 ms while nobody took
-//! any: then the workers are blocked, not busy. A watchdog, asleep unless all workers have work,
-//! looks at that. Workers beyond the cores leave when they have been idle for 10 s.
+//! any: then the workers are blocked, not busy. A watchdog, asleep unless there is more work than
+//! was somebody woken for, looks at that. Workers beyond the cores leave when they have been idle
+//! for 10 s.
 
 mod inbox;
 #[cfg(test)]
 mod inbox_tests;
+mod sleepers;
 
 pub(crate) use inbox::{Busy, Inbox};
 
 use crate::reactor::Executor;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use sleepers::Sleepers;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,7 +28,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_millis(5);
 /// How many tasks of an I/O thread may wait for the end of its turn. Waking a worker costs as much
 /// as a handler that only answers; several tasks share the cost.
-const MAX_DEFERRED: usize = 16;
+const MAX_DEFERRED: usize = 64;
 /// How long a worker beyond the cores stays without work.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -63,10 +66,7 @@ struct Shared {
     limit: usize,
     /// Workers there are, and those of them that sleep and have not been woken.
     count: AtomicUsize,
-    asleep: AtomicUsize,
-    /// Where they sleep: `asleep` is changed only with it locked.
-    bed: Mutex<()>,
-    woken: Condvar,
+    sleepers: Sleepers,
     /// Tasks that were ever taken.
     taken: AtomicU64,
     /// Whether the watchdog is awake.
@@ -98,9 +98,7 @@ impl Workers {
                 base: cores.min(limit),
                 limit,
                 count: AtomicUsize::new(0),
-                asleep: AtomicUsize::new(0),
-                bed: Mutex::new(()),
-                woken: Condvar::new(),
+                sleepers: Sleepers::default(),
                 taken: AtomicU64::new(0),
                 watching: AtomicBool::new(false),
                 warned: AtomicBool::new(false),
@@ -179,6 +177,9 @@ impl Executor for Workers {
         if let Some(tasks) = DEFERRED.get().filter(|tasks| *tasks > 0) {
             DEFERRED.set(Some(0));
             self.shared.wake(tasks);
+            // Where a worker shares this thread's core it comes first: its answers bring the
+            // events of the next turn, which are then many. Elsewhere this returns at once.
+            std::thread::yield_now();
         }
     }
 }
@@ -194,7 +195,7 @@ impl fmt::Debug for Workers {
         formatter
             .debug_struct("Workers")
             .field("count", &self.shared.count)
-            .field("asleep", &self.shared.asleep)
+            .field("sleepers", &self.shared.sleepers)
             .finish_non_exhaustive()
     }
 }
@@ -218,23 +219,11 @@ impl Shared {
         }
     }
 
-    /// Wakes as many workers as there are new tasks; without one that sleeps, the watchdog.
+    /// Wakes one worker for new tasks, and the watchdog if it may not be enough. Most handlers are
+    /// so short that a second worker would find nothing left to do.
     fn wake(&self, tasks: usize) {
-        // Either this sees a worker that lies down, or that worker sees the task.
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) > 0 {
-            let _bed = self.bed.lock();
-            let woken = self.asleep.load(Ordering::Relaxed).min(tasks);
-            // Counted as awake at once, so that the next task wakes another one.
-            self.asleep.fetch_sub(woken, Ordering::Relaxed);
-            for _ in 0..woken {
-                self.woken.notify_one();
-            }
-            if woken > 0 {
-                return;
-            }
-        }
-        if !self.watching.swap(true, Ordering::AcqRel) {
+        let woken = self.sleepers.wake(1);
+        if woken < tasks && !self.watching.swap(true, Ordering::AcqRel) {
             self.state.lock().alarm = true;
             self.changed.notify_all();
         }
@@ -249,7 +238,7 @@ impl Shared {
             for _ in 0..count {
                 let _ = self.tasks.0.send(Task::Stop);
             }
-            self.wake(count);
+            self.sleepers.wake(count);
         }
         self.changed.notify_all();
     }
@@ -311,28 +300,13 @@ impl Shared {
     /// Sleeps until there is a task. The channel's own waiting spins first, which costs more than
     /// it gains when tasks come one by one.
     fn sleep(&self) -> Option<Task> {
-        let tasks = &self.tasks.1;
-        let mut bed = self.bed.lock();
         loop {
-            self.asleep.fetch_add(1, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
-            if let Ok(task) = tasks.try_recv() {
-                self.asleep.fetch_sub(1, Ordering::Relaxed);
-                return Some(task);
-            }
-            let surplus = self.count.load(Ordering::Acquire) > self.base;
-            if !surplus {
-                self.woken.wait(&mut bed);
-            } else if self.woken.wait_for(&mut bed, IDLE).timed_out() {
-                self.asleep.fetch_sub(1, Ordering::Relaxed);
-                if MutexGuard::unlocked(&mut bed, || self.leave()) {
-                    return None;
-                }
-                continue;
-            }
-            // Another worker may have been quicker.
-            if let Ok(task) = tasks.try_recv() {
-                return Some(task);
+            let is_surplus = self.count.load(Ordering::Acquire) > self.base;
+            let limit = is_surplus.then_some(IDLE);
+            let look = || self.tasks.1.try_recv().ok();
+            let task = self.sleepers.wait(limit, look, || self.wake(1));
+            if task.is_some() || self.leave() {
+                return task;
             }
         }
     }
@@ -381,7 +355,8 @@ impl Shared {
             }
             return;
         }
-        if self.taken.load(Ordering::Relaxed) != before {
+        let woken = self.sleepers.wake(waiting);
+        if woken > 0 || self.taken.load(Ordering::Relaxed) != before {
             return;
         }
         let count = self.count.load(Ordering::Acquire);

@@ -1,13 +1,33 @@
-//! What the inbox and the outbox are built on, here loom's.
+//! What the pieces that threads share are built on, here loom's.
 
-#![allow(unused_imports, reason = "each of the two uses a part of this")]
+#![allow(
+    unused_imports,
+    dead_code,
+    reason = "each of the tests uses a part of this"
+)]
 
 pub(crate) use loom::sync::Arc;
 use loom::sync::MutexGuard;
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
+
+pub(crate) mod thread {
+    pub(crate) use loom::thread::{Thread, current, park};
+    use std::time::Duration;
+
+    /// Time does not pass.
+    pub(crate) fn park_timeout(_: Duration) {
+        park();
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Mutex<T> {
+        Mutex::new(T::default())
+    }
+}
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Mutex<T> {
