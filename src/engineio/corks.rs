@@ -1,6 +1,6 @@
 //! Sessions whose workers may hold answers back for a moment, so that they leave together.
 
-use super::session::Handle;
+use crate::reactor::outbox::{Accepted, Cork, Outbox, Refusal};
 use crate::workers::Busy;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,13 +14,14 @@ const PATIENCE: u32 = 8;
 /// The corked outboxes of one I/O thread, in the order in which they are looked at.
 #[derive(Debug, Default)]
 pub(super) struct Corks {
-    queue: VecDeque<Cork>,
+    queue: VecDeque<Corked>,
 }
 
 #[derive(Debug)]
-pub(super) struct Cork {
+pub(super) struct Corked {
     pub(super) key: u64,
-    handle: Arc<Handle>,
+    outbox: Arc<Outbox>,
+    cork: Cork,
     look_at: Instant,
     /// How often the worker was seen to have nothing to hold back yet.
     looks: u32,
@@ -28,40 +29,79 @@ pub(super) struct Cork {
 
 impl Corks {
     /// Lets the worker that a session's inbox was given to hold its answers back.
-    pub(super) fn push(&mut self, now: Instant, key: u64, handle: &Arc<Handle>) {
-        handle.outbox().cork();
-        self.queue.push_back(Cork {
-            key,
-            handle: Arc::clone(handle),
-            look_at: now + LINGER,
-            looks: 0,
-        });
+    pub(super) fn push(&mut self, now: Instant, key: u64, outbox: &Arc<Outbox>) {
+        if let Some(cork) = outbox.cork() {
+            self.queue.push_back(Corked {
+                key,
+                outbox: Arc::clone(outbox),
+                cork,
+                look_at: now + LINGER,
+                looks: 0,
+            });
+        }
     }
 
-    /// A cork to look at now: [`Corks::look`] is to be called with it.
-    pub(super) fn due(&mut self, now: Instant) -> Option<Cork> {
-        let is_due = self.queue.front().is_some_and(|cork| cork.look_at <= now);
-        if is_due { self.queue.pop_front() } else { None }
+    /// An outbox to look at now: [`Corks::look`] is to be called with it. Most workers are done by
+    /// then, and hold nothing back any more.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Corked> {
+        while self.queue.front().is_some_and(|it| it.look_at <= now) {
+            let corked = self.queue.pop_front();
+            if corked.as_ref().is_some_and(|it| it.outbox.has(it.cork)) {
+                return corked;
+            }
+        }
+        None
     }
 
-    /// Writes what has been held back for long enough; `busy` says who is at the session's inbox.
-    /// Gives whether the session is corked no more.
-    pub(super) fn look(&mut self, now: Instant, mut cork: Cork, busy: Busy) -> bool {
-        let outbox = cork.handle.outbox();
-        cork.looks += u32::from(busy == Busy::Working);
-        if busy != Busy::Nobody && !outbox.holds() && cork.looks < PATIENCE {
-            cork.look_at = now + LINGER;
-            self.queue.push_back(cork);
-            return false;
+    /// Writes what has been held back for long enough, and gives what became of it; `busy` says who
+    /// is at the session's inbox.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        mut corked: Corked,
+        busy: Busy,
+    ) -> Result<Accepted, Refusal> {
+        corked.looks += u32::from(busy == Busy::Working);
+        if busy != Busy::Nobody && !corked.outbox.holds() && corked.looks < PATIENCE {
+            corked.look_at = now + LINGER;
+            self.queue.push_back(corked);
+            return Ok(Accepted::Done);
         }
         // What the handler sends from here on leaves at once, until more events come.
-        let flushed = outbox.uncork();
-        cork.handle.settle(flushed);
-        true
+        corked.outbox.uncork()
     }
 
     /// How long the thread may sleep.
     pub(super) fn patience(&self) -> Option<Duration> {
         (!self.queue.is_empty()).then_some(LINGER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::websocket::Role;
+
+    #[test]
+    fn each_cork_is_looked_at_once_unless_its_worker_has_taken_it_off() {
+        let outbox = Arc::new(Outbox::detached(Role::Server, 1 << 20));
+        let (mut corks, now) = (Corks::default(), Instant::now());
+        for _ in 0..5 {
+            corks.push(now, 7, &outbox);
+            corks.push(now, 7, &outbox);
+            let _ = outbox.uncork();
+        }
+        corks.push(now, 7, &outbox);
+        assert!(corks.due(now).is_none(), "not before its time");
+        let later = now + LINGER;
+        let corked = corks.due(later).expect("the one that is still on");
+        assert!(corks.due(later).is_none());
+        let _ = corks.look(later, corked, Busy::Waiting);
+        let corked = corks
+            .due(later + LINGER)
+            .expect("a worker is still to come");
+        let _ = corks.look(later + LINGER, corked, Busy::Nobody);
+        assert!(outbox.cork().is_some(), "it was taken off");
+        assert!(corks.queue.is_empty() && corks.patience().is_none());
     }
 }

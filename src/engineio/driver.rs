@@ -57,7 +57,6 @@ pub(super) struct Session {
     parked: Vec<(ConnectionId, Request)>,
     alarm: Alarm,
     wake_at: Option<Instant>,
-    is_draining: bool,
     is_stopped: bool,
     /// Whether the outbox was told that a poll waits.
     is_awaited: bool,
@@ -217,15 +216,14 @@ impl reactor::Driver for Driver {
 
     fn on_turn(&mut self, io: &mut Io<Order>) -> Option<Duration> {
         let now = io.now();
-        while let Some(cork) = self.corks.due(now) {
-            let session = find(&mut self.sessions, cork.key);
+        while let Some(corked) = self.corks.due(now) {
+            let session = find(&mut self.sessions, corked.key);
             let receiver = session.and_then(|session| session.receiver.as_ref());
             let busy = receiver.map_or(Busy::Nobody, |receiver| receiver.busy());
-            let key = cork.key;
-            if self.corks.look(now, cork, busy)
-                && let Some(session) = find(&mut self.sessions, key)
-            {
-                session.is_draining = false;
+            let key = corked.key;
+            let flushed = self.corks.look(now, corked, busy);
+            if let Some(session) = find(&mut self.sessions, key) {
+                session.handle.settle(flushed);
             }
         }
         self.corks.patience()
@@ -368,10 +366,7 @@ impl Driver {
         match flow {
             Flow::Continue => return ControlFlow::Continue(()),
             Flow::Draining => {
-                if !session.is_draining {
-                    session.is_draining = true;
-                    self.corks.push(now, key, &session.handle);
-                }
+                self.corks.push(now, key, session.handle.outbox());
                 return ControlFlow::Continue(());
             }
             Flow::Stop => {
@@ -509,7 +504,6 @@ impl Session {
             parked: Vec::new(),
             alarm: Alarm::default(),
             wake_at: None,
-            is_draining: false,
             is_stopped: false,
             is_awaited: false,
         }

@@ -233,8 +233,8 @@ impl Handle {
     }
 
     /// Runs something that drains this session's inbox: what it sends to the session leaves
-    /// together, at the end.
-    pub(crate) fn drain<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
+    /// together, at the end. It gives whether anything is left, and so does this.
+    pub(crate) fn drain(self: &Arc<Self>, work: impl FnOnce() -> bool) -> bool {
         struct Restore;
         impl Drop for Restore {
             fn drop(&mut self) {
@@ -245,10 +245,15 @@ impl Handle {
         DRAINED.set(self.key);
         DRAINED_HANDLE.set(Some(Arc::clone(self)));
         let restore = Restore;
-        let result = work();
+        let again = work();
         drop(restore);
-        self.settle(self.outbox.flush());
-        result
+        let flushed = if again {
+            self.outbox.flush()
+        } else {
+            self.outbox.uncork()
+        };
+        self.settle(flushed);
+        again
     }
 
     /// Whether something was sent since this was last called.

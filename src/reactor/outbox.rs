@@ -10,7 +10,7 @@
 use super::masking;
 use super::socket::Socket;
 use super::websocket::{self, Role};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
@@ -49,11 +49,20 @@ pub(crate) enum Accepted {
     Awaited,
 }
 
+/// One permission to hold answers back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cork(u32);
+
+fn is_corked(corks: u32) -> bool {
+    corks % 2 == 1
+}
+
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
-    /// Whether a worker that drains this connection's inbox may hold its answers back for a moment.
-    corked: AtomicBool,
+    /// How often it was decided whether a worker that drains this connection's inbox may hold its
+    /// answers back for a moment: after an odd number of times, it may.
+    corks: AtomicU32,
     /// Whether it does.
     holds: AtomicBool,
 }
@@ -100,7 +109,7 @@ impl Outbox {
                 limit,
                 masks: role == Role::Client,
             }),
-            corked: AtomicBool::new(false),
+            corks: AtomicU32::new(0),
             holds: AtomicBool::new(false),
         }
     }
@@ -122,7 +131,7 @@ impl Outbox {
         when: When,
     ) -> Result<Accepted, Refusal> {
         state.admit(bytes.len())?;
-        let now = when == When::Now || !self.corked.load(Ordering::Relaxed);
+        let now = when == When::Now || !is_corked(self.corks.load(Ordering::Relaxed));
         if now && state.is_idle() {
             let written = state.write_idle(bytes)?;
             state.extend(&bytes[written..]);
@@ -146,7 +155,7 @@ impl Outbox {
             return self.append(frames, when);
         }
         state.admit(frames.len())?;
-        let now = when == When::Now || !self.corked.load(Ordering::Relaxed);
+        let now = when == When::Now || !is_corked(self.corks.load(Ordering::Relaxed));
         let written = if now && state.is_idle() {
             state.write_idle(frames)?
         } else {
@@ -191,14 +200,31 @@ impl Outbox {
         self.holds.load(Ordering::Relaxed)
     }
 
-    /// Lets a worker hold its answers back until it flushes, or until [`Outbox::uncork`].
-    pub(crate) fn cork(&self) {
-        self.corked.store(true, Ordering::Relaxed);
+    /// Lets a worker hold its answers back until it flushes, or until [`Outbox::uncork`]; none if
+    /// it may already. Only the I/O thread does that.
+    pub(crate) fn cork(&self) -> Option<Cork> {
+        let corks = self.corks.load(Ordering::Relaxed);
+        if is_corked(corks) {
+            return None;
+        }
+        let cork = corks.wrapping_add(1);
+        self.corks.store(cork, Ordering::Relaxed);
+        Some(Cork(cork))
+    }
+
+    /// Whether this is what lets it. Takes no lock.
+    pub(crate) fn has(&self, cork: Cork) -> bool {
+        self.corks.load(Ordering::Relaxed) == cork.0
     }
 
     /// Ends that, and writes what was held back.
     pub(crate) fn uncork(&self) -> Result<Accepted, Refusal> {
-        self.corked.store(false, Ordering::Relaxed);
+        let corks = self.corks.load(Ordering::Relaxed);
+        if is_corked(corks) {
+            let (next, order) = (corks.wrapping_add(1), Ordering::Relaxed);
+            // If that fails, somebody else has just done it.
+            let _ = self.corks.compare_exchange(corks, next, order, order);
+        }
         self.flush()
     }
 

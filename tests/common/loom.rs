@@ -8,7 +8,9 @@
 
 pub(crate) use loom::sync::Arc;
 use loom::sync::MutexGuard;
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+};
 
 pub(crate) mod thread {
     pub(crate) use loom::thread::{Thread, current, park};

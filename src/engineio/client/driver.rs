@@ -76,7 +76,6 @@ pub(super) struct Session {
     pub(super) route: Route,
     pub(super) connection: Option<ConnectionId>,
     pub(super) is_open: bool,
-    pub(super) is_draining: bool,
     /// Why it could not be opened.
     pub(super) failure: Option<ConnectError>,
     pub(super) max_payload: usize,
@@ -236,14 +235,13 @@ impl reactor::Driver for Driver {
 
     fn on_turn(&mut self, io: &mut Io<Order>) -> Option<Duration> {
         let now = io.now();
-        while let Some(cork) = self.corks.due(now) {
-            let key = cork.key;
+        while let Some(corked) = self.corks.due(now) {
+            let key = corked.key;
             let client = self.clients.get(&id_of(key));
             let busy = client.map_or(Busy::Nobody, |client| client.caller.busy());
-            if self.corks.look(now, cork, busy)
-                && let Some(session) = self.session(key)
-            {
-                session.is_draining = false;
+            let flushed = self.corks.look(now, corked, busy);
+            if let Some(session) = self.session(key) {
+                session.handle.settle(flushed);
             }
         }
         self.corks.patience()
@@ -354,11 +352,9 @@ impl Driver {
         match flow {
             Flow::Continue | Flow::Stop => ControlFlow::Continue(()),
             Flow::Draining => {
-                if let Some(session) = self.session(key)
-                    && !std::mem::replace(&mut session.is_draining, true)
-                {
-                    let handle = Arc::clone(&session.handle);
-                    self.corks.push(now, key, &handle);
+                if let Some(session) = self.session(key) {
+                    let outbox = Arc::clone(session.handle.outbox());
+                    self.corks.push(now, key, &outbox);
                 }
                 ControlFlow::Continue(())
             }

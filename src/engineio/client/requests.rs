@@ -132,7 +132,6 @@ impl Driver {
             route,
             connection: None,
             is_open: false,
-            is_draining: false,
             failure: None,
             max_payload: usize::MAX,
         });
