@@ -15,7 +15,6 @@ use crate::server::{Gate, Server};
 use crate::signals;
 use crate::workers::Workers;
 use parking_lot::Mutex;
-use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -290,7 +289,7 @@ fn answer(files: &StaticFiles, application: Option<&Application>, request: &Requ
             .iter()
             .any(|own| name.eq_ignore_ascii_case(own))
         {
-            response = response.with_header(Cow::Owned(name.to_owned()), value);
+            response = response.with_header(name.to_owned(), value.to_owned());
         }
     }
     let length = answer.data_length().map(|length| length as u64);

@@ -1,7 +1,7 @@
 //! What parked requests are answered with.
 
 use super::driver::Order;
-use super::handshake::{Headers, Problem};
+use super::handshake::Problem;
 use super::serving::Shared;
 use super::session::Handle;
 use crate::protocol::engineio::packet::encode_base64;
@@ -9,7 +9,7 @@ use crate::protocol::engineio::payload;
 use crate::protocol::engineio::server::Answer;
 #[cfg(feature = "compression")]
 use crate::reactor::Command;
-use crate::reactor::http::{Request, Response};
+use crate::reactor::http::{Headers, Request, Response};
 use crate::reactor::outbox::Outbox;
 use crate::reactor::{ConnectionId, Io};
 

@@ -3,8 +3,8 @@
 use crate::limits::Limits;
 use crate::protocol::engineio::open::milliseconds;
 use crate::protocol::engineio::{Open, server};
+use crate::reactor::http::Header;
 use crate::reactor::http::cors::{Cors, Origins};
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -104,14 +104,14 @@ impl Cookie {
         self
     }
 
-    pub(crate) fn header(&self, sid: &str) -> (Cow<'static, str>, String) {
+    pub(crate) fn header(&self, sid: &str) -> Header {
         let attributes = self
             .attributes
             .as_deref()
             .unwrap_or("; path=/; SameSite=Lax");
         (
             "Set-Cookie".into(),
-            format!("{}={sid}{attributes}", self.name),
+            format!("{}={sid}{attributes}", self.name).into(),
         )
     }
 }

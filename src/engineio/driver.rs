@@ -75,9 +75,10 @@ impl reactor::Driver for Driver {
         if !request.path().starts_with(&self.shared.path) {
             return self.fall_back(io, id, request);
         }
-        if let Some(thread) = request.param("sid").and_then(|sid| thread_of(&sid))
+        if io.threads() > 1
+            && let Some(thread) = request.param("sid").and_then(|sid| thread_of(&sid))
             && thread != io.thread()
-            && thread < self.shared.config.io_threads().min(256)
+            && thread < io.threads()
         {
             return io.hand_over(id, thread, request);
         }

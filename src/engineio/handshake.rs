@@ -8,7 +8,7 @@ use super::session::{Handle, PeerName};
 use super::{Opening, Receiver, Refusal, Transport, answers};
 use crate::protocol::engineio::Packet;
 use crate::protocol::engineio::server::{Channel, Server};
-use crate::reactor::http::{Request, Response};
+use crate::reactor::http::{Header, Headers, Request, Response};
 use crate::reactor::outbox::Outbox;
 use crate::reactor::websocket::Role;
 use crate::reactor::{Command, ConnectionId, Io, Mailbox};
@@ -56,6 +56,30 @@ impl Problem {
     }
 }
 
+/// What a request's query says of a session, read in one go.
+#[derive(Default)]
+struct Query<'a> {
+    transport: Option<Cow<'a, str>>,
+    version: Option<Cow<'a, str>>,
+    sid: Option<Cow<'a, str>>,
+}
+
+impl Query<'_> {
+    fn of(request: &Request) -> Query<'_> {
+        let mut query = Query::default();
+        for (name, value) in request.params() {
+            let place = match &*name {
+                "transport" => &mut query.transport,
+                "EIO" => &mut query.version,
+                "sid" => &mut query.sid,
+                _ => continue,
+            };
+            place.get_or_insert(value);
+        }
+        query
+    }
+}
+
 /// What the program has decided about a parked request.
 pub(crate) struct Decided {
     id: ConnectionId,
@@ -79,8 +103,6 @@ pub(super) struct Entry {
     websocket: Option<String>,
     headers: Headers,
 }
-
-pub(super) type Headers = Vec<(Cow<'static, str>, String)>;
 
 impl std::fmt::Debug for Decided {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -112,16 +134,14 @@ impl Driver {
             return io.respond(id, Response::new(204).with_headers(headers));
         }
         let is_upgrade = wants_websocket(&request);
-        let transport = request.param("transport");
-        let transport = transport.and_then(|name| Transport::parse(&name));
+        let query = Query::of(&request);
+        let transport = query.transport.and_then(|name| Transport::parse(&name));
         let transport = transport.filter(|it| self.shared.config.allows(*it));
         let Some(transport) = transport else {
             return self.refuse(io, id, &request, Problem::UnknownTransport);
         };
         if is_upgrade != (transport == Transport::WebSocket) {
-            let known = request
-                .param("sid")
-                .is_none_or(|sid| self.by_sid.contains_key(&*sid));
+            let known = query.sid.is_none_or(|sid| self.by_sid.contains_key(&*sid));
             let problem = if known {
                 Problem::BadRequest
             } else {
@@ -129,9 +149,8 @@ impl Driver {
             };
             return self.refuse(io, id, &request, problem);
         }
-        let version = request.param("EIO");
-        let is_supported = version.as_deref() == Some("4");
-        match request.param("sid") {
+        let is_supported = query.version.as_deref() == Some("4");
+        match query.sid {
             Some(sid) => match self.by_sid.get(&*sid).copied() {
                 None => self.refuse(io, id, &request, Problem::UnknownSid),
                 Some(_) if !is_supported => self.refuse(io, id, &request, Problem::BadRequest),
@@ -377,11 +396,11 @@ pub(super) fn websocket_key(request: &Request) -> Result<String, ()> {
 
 /// The first subprotocol that the client offers, as the reference implementation takes it: some
 /// clients give up without one.
-pub(super) fn subprotocol(request: &Request) -> Option<(Cow<'static, str>, String)> {
+pub(super) fn subprotocol(request: &Request) -> Option<Header> {
     let offered = request.header("sec-websocket-protocol")?;
     let first = offered.split(',').next()?.trim();
     let is_token = !first.is_empty()
         && first.len() <= 256
         && first.bytes().all(|byte| byte.is_ascii_graphic());
-    is_token.then(|| ("Sec-WebSocket-Protocol".into(), first.to_owned()))
+    is_token.then(|| ("Sec-WebSocket-Protocol".into(), first.to_owned().into()))
 }

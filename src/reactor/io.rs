@@ -1,7 +1,7 @@
 //! What a driver may do with the connections of its I/O thread.
 
 use super::connection::{Connection, ConnectionId, Exchange, Protocol};
-use super::http::{Content, Request, Response};
+use super::http::{Content, Header, Request, Response};
 use super::mailbox::Mailbox;
 use super::outbox::{Accepted, Outbox, Refusal, When};
 use super::pump::{self, Framing, Progress, Pump};
@@ -89,6 +89,11 @@ impl<C: Send + 'static> Io<C> {
         self.own
     }
 
+    /// How many there are.
+    pub(crate) fn threads(&self) -> usize {
+        self.mailboxes.len()
+    }
+
     pub(crate) fn mailbox(&self) -> &Mailbox<Command<C>> {
         &self.mailboxes[self.own]
     }
@@ -166,15 +171,15 @@ impl<C: Send + 'static> Io<C> {
         id: ConnectionId,
         owner: u64,
         key: &str,
-        headers: &[(Cow<'static, str>, String)],
+        headers: &[Header],
         frames: &[u8],
     ) {
         let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
         let own = [
-            (Cow::Borrowed("Upgrade"), "websocket".to_owned()),
-            (Cow::Borrowed("Connection"), "Upgrade".to_owned()),
-            (Cow::Borrowed("Sec-WebSocket-Accept"), accept),
+            (Cow::Borrowed("Upgrade"), Cow::Borrowed("websocket")),
+            (Cow::Borrowed("Connection"), Cow::Borrowed("Upgrade")),
+            (Cow::Borrowed("Sec-WebSocket-Accept"), Cow::Owned(accept)),
         ];
         for (name, value) in own.iter().chain(headers) {
             bytes.extend_from_slice(name.as_bytes());

@@ -1,7 +1,7 @@
 //! Which pages of other origins may connect, and the headers that tell browsers so.
 
 use super::request::Request;
-use std::borrow::Cow;
+use super::response::Headers;
 use std::fmt;
 use std::sync::Arc;
 
@@ -143,11 +143,14 @@ impl Cors {
     }
 
     /// The headers of an answer to an allowed request.
-    pub(crate) fn headers(&self, request: &Request) -> Vec<(Cow<'static, str>, String)> {
+    pub(crate) fn headers(&self, request: &Request) -> Headers {
         let mut headers = Vec::new();
         let origin = request.header("origin");
         if let (Some(origin), false) = (origin, matches!(self.origins, Origins::Unchecked)) {
-            headers.push(("Access-Control-Allow-Origin".into(), origin.into()));
+            headers.push((
+                "Access-Control-Allow-Origin".into(),
+                origin.to_owned().into(),
+            ));
             headers.push(("Vary".into(), "Origin".into()));
             if self.credentials {
                 headers.push(("Access-Control-Allow-Credentials".into(), "true".into()));
@@ -157,7 +160,7 @@ impl Cors {
     }
 
     /// The further headers of an answer to a preflight request.
-    pub(crate) fn preflight_headers(&self, request: &Request) -> Vec<(Cow<'static, str>, String)> {
+    pub(crate) fn preflight_headers(&self, request: &Request) -> Headers {
         let mut headers = self.headers(request);
         if headers.is_empty() {
             return headers;
@@ -167,7 +170,10 @@ impl Cors {
             "GET,HEAD,PUT,PATCH,POST,DELETE".into(),
         ));
         if let Some(wanted) = request.header("access-control-request-headers") {
-            headers.push(("Access-Control-Allow-Headers".into(), wanted.into()));
+            headers.push((
+                "Access-Control-Allow-Headers".into(),
+                wanted.to_owned().into(),
+            ));
             headers.push(("Vary".into(), "Access-Control-Request-Headers".into()));
         }
         headers

@@ -9,4 +9,4 @@ pub(crate) mod response;
 
 pub(crate) use body::{Body, Framing};
 pub(crate) use request::{Head, Request};
-pub(crate) use response::{Content, Response};
+pub(crate) use response::{Content, Header, Headers, Response};

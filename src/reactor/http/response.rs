@@ -5,10 +5,15 @@ use std::fmt;
 use std::io::Read;
 use std::io::Write;
 
+/// A field of an answer's head: its name and its value.
+pub(crate) type Header = (Cow<'static, str>, Cow<'static, str>);
+
+pub(crate) type Headers = Vec<Header>;
+
 /// One answer to one request.
 pub(crate) struct Response {
     pub(crate) status: u16,
-    pub(crate) headers: Vec<(Cow<'static, str>, String)>,
+    pub(crate) headers: Headers,
     pub(crate) content: Content,
     /// Close the connection behind it.
     pub(crate) close: bool,
@@ -44,13 +49,13 @@ impl Response {
     pub(crate) fn with_header(
         mut self,
         name: impl Into<Cow<'static, str>>,
-        value: impl Into<String>,
+        value: impl Into<Cow<'static, str>>,
     ) -> Response {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    pub(crate) fn with_headers(mut self, headers: Vec<(Cow<'static, str>, String)>) -> Response {
+    pub(crate) fn with_headers(mut self, headers: Headers) -> Response {
         self.headers.extend(headers);
         self
     }
