@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn content_type(response: Option<Response>) -> Option<String> {
-        response.map(|response| response.headers[0].1.clone())
+        response.map(|response| response.headers[0].1.to_string())
     }
 
     #[test]

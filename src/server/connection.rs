@@ -54,6 +54,7 @@ impl Application for Gate {
         });
         Opening::Accepted(Box::new(Inlet {
             connect_by: Some(Instant::now() + limits.connect_timeout),
+            max_namespaces: limits.namespaces,
             link: Link::new(limits, max_bytes),
             connection,
             sockets: Vec::new(),
@@ -218,6 +219,8 @@ impl HasCallbacks for Connection {
 struct Inlet {
     connection: Arc<Connection>,
     link: Link,
+    /// Copied from the limits, which are far away for something that every packet needs.
+    max_namespaces: usize,
     /// One for each namespace that the client has joined, or wants to.
     sockets: Vec<Socket>,
     /// When it must have joined one.
@@ -231,8 +234,7 @@ struct Inlet {
 
 impl Receiver for Inlet {
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow {
-        let limits = self.connection.limits();
-        let (sockets, max_namespaces) = (&self.sockets, limits.namespaces);
+        let (sockets, max_namespaces) = (&self.sockets, self.max_namespaces);
         let admits = |kind, namespace: &str| admits(sockets, max_namespaces, kind, namespace);
         match self.link.receive(now, message, admits) {
             Ok(Some(received)) => {

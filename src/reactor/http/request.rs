@@ -4,6 +4,7 @@ use super::body::Framing;
 use crate::limits::Limits;
 use std::borrow::Cow;
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
@@ -58,8 +59,15 @@ impl Request {
 
     /// The query's parameters as they were sent.
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let pairs = self.query().split('&').filter(|pair| !pair.is_empty());
-        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        let mut rest = self.query();
+        let pairs = std::iter::from_fn(move || {
+            let (pair, others) =
+                split_at(rest, b'&').or((!rest.is_empty()).then_some((rest, "")))?;
+            rest = others;
+            Some(pair)
+        });
+        let pairs = pairs.filter(|pair| !pair.is_empty());
+        pairs.map(|pair| split_at(pair, b'=').unwrap_or((pair, "")))
     }
 
     /// The first value of a header field, whatever the case of its name; `None` too if it is not
@@ -172,16 +180,18 @@ impl Head {
         secure: bool,
     ) -> Result<Option<Head>, BadHead> {
         let limit = limits.head_bytes.min(usize::from(u16::MAX));
-        let mut fields = [httparse::EMPTY_HEADER; 100];
+        let mut fields = [const { MaybeUninit::uninit() }; 100];
         let mut more_fields;
         let fields = if limits.head_fields <= fields.len() {
             &mut fields[..limits.head_fields]
         } else {
-            more_fields = vec![httparse::EMPTY_HEADER; limits.head_fields];
+            more_fields = vec![MaybeUninit::uninit(); limits.head_fields];
             &mut more_fields[..]
         };
-        let mut parsed = httparse::Request::new(fields);
-        let length = match parsed.parse(&bytes[..bytes.len().min(limit)]) {
+        let mut parsed = httparse::Request::new(&mut []);
+        let length = match parsed
+            .parse_with_uninit_headers(&bytes[..bytes.len().min(limit)], fields)
+        {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) if bytes.len() >= limit => {
                 return Err(BadHead(431, "head too large"));
@@ -257,9 +267,16 @@ fn absolute_path(target: &str) -> &str {
     rest.find('/').map_or("", |at| &rest[at..])
 }
 
+/// What stands before and behind an ASCII character. For the few bytes of a parameter this is
+/// quicker than the search of `split_once`.
+fn split_at(text: &str, character: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|byte| byte == character)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
 /// Decodes one part of a query: `+` is a blank, `%xx` a byte.
 fn decode_form(text: &str) -> Cow<'_, str> {
-    if !text.contains(['+', '%']) {
+    if !text.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
         return Cow::Borrowed(text);
     }
     let spaced = text.replace('+', " ");

@@ -100,13 +100,13 @@ impl Response {
             _ if self.status < 200 || self.status == 304 => {}
             Content::Bytes(bytes) => {
                 let length = if has_body { bytes.len() } else { 0 };
-                let _ = write!(out, "Content-Length: {length}\r\n");
+                write_length(length as u64, out);
             }
             Content::Reader {
                 length: Some(length),
                 ..
             } if has_body => {
-                let _ = write!(out, "Content-Length: {length}\r\n");
+                write_length(*length, out);
             }
             Content::Reader { .. } if has_body && chunked => {
                 out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -127,6 +127,13 @@ impl fmt::Debug for Response {
             .field("status", &self.status)
             .finish_non_exhaustive()
     }
+}
+
+fn write_length(length: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Content-Length: ");
+    // Quicker than formatting, and neither fails in a Vec.
+    let _ = serde_json::to_writer(&mut *out, &length);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// The reason phrase, which clients ignore and people read.
