@@ -1,0 +1,251 @@
+//! A whole server under load from another process: with 1, 2 and 4 I/O threads and workers, and with
+//! 100 active clients alone and among 10,000 that are silent. Prints the server's CPU time for each
+//! echo, which holds still on a busy machine, and how often its threads had to wait for something.
+//!
+//! `cargo bench --bench server`, on Linux. It starts itself once more, as the server.
+
+use socketio::{Limits, Server};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+const ACTIVE: usize = 100;
+/// What each of them has in flight.
+const WINDOW: usize = 10;
+/// Threads that load the server.
+const LOADERS: usize = 2;
+const TEXT: &str = "0123456789abcdef0123456789abcdef";
+
+fn main() -> Result<(), Failure> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [what, io_threads, workers] = &arguments[..]
+        && what == "serve"
+    {
+        return serve(io_threads.parse()?, workers.parse()?);
+    }
+    if !cfg!(target_os = "linux") {
+        println!("server: only Linux tells what a process has used");
+        return Ok(());
+    }
+    let is_test = arguments.iter().any(|it| it == "--test");
+    let (time, silent) = if is_test {
+        (Duration::from_millis(100), 100)
+    } else {
+        (Duration::from_secs(3), 10_000.min(descriptors()? - 500))
+    };
+    for threads in [1, 2, 4] {
+        let server = Served::start(threads, threads)?;
+        let what = format!("I/O threads and workers, each: {threads}");
+        println!("{what:36}{}", server.load(time)?);
+    }
+    let server = Served::start(1, 2)?;
+    println!("{:36}{}", "100 clients alone", server.load(time)?);
+    let others: Vec<_> = (0..silent)
+        .map(|_| connect(server.address))
+        .collect::<Result<_, _>>()?;
+    let what = format!("100 among {} that are silent", others.len());
+    println!("{what:36}{}", server.load(time)?);
+    Ok(())
+}
+
+/// The other process: serves until its input ends.
+fn serve(io_threads: usize, workers: usize) -> Result<(), Failure> {
+    let limits = Limits {
+        workers,
+        ..Limits::default()
+    };
+    let io = Server::builder()
+        .io_threads(io_threads)
+        .limits(limits)
+        .build();
+    io.on("echo", |text: String| text);
+    io.on("hold", || std::thread::sleep(Duration::from_millis(100)));
+    let serving = io.serve(TcpListener::bind("127.0.0.1:0")?)?;
+    println!("{}", serving.local_addr());
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+/// A server in a process of its own, which ends with this.
+struct Served {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Served {
+    fn start(io_threads: usize, workers: usize) -> Result<Served, Failure> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["serve", &io_threads.to_string(), &workers.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        let mut output = process.stdout.take().ok_or("no output")?;
+        let mut byte = [0];
+        while output.read(&mut byte)? == 1 && byte != *b"\n" {
+            line.push(char::from(byte[0]));
+        }
+        let address = line.parse()?;
+        let served = Served { process, address };
+        // Handlers that block make the pool grow to its limit.
+        let mut blocking: Vec<_> = (0..4 * workers)
+            .map(|_| connect(address))
+            .collect::<Result<_, _>>()?;
+        for client in &mut blocking {
+            client.write_all(&frame("420[\"hold\"]"))?;
+        }
+        for client in &mut blocking {
+            client.read_exact(&mut [0; 7])?;
+        }
+        Ok(served)
+    }
+
+    /// What each echo costs while all active clients have echoes in flight.
+    fn load(&self, time: Duration) -> Result<Load, Failure> {
+        let (address, until) = (self.address, Instant::now() + time);
+        let before = Used::by(self.process.id())?;
+        let loaders: Vec<_> = (0..LOADERS)
+            .map(|_| std::thread::spawn(move || echo(address, until)))
+            .collect();
+        let mut echoes = 0;
+        for loader in loaders {
+            echoes += loader.join().map_err(|_| "a loader panicked")??;
+        }
+        let after = Used::by(self.process.id())?;
+        Ok(Load {
+            rate: echoes as f64 / time.as_secs_f64(),
+            each: (after.nanoseconds - before.nanoseconds) as f64 / 1e3 / echoes as f64,
+            waits: (after.waits - before.waits) as f64 * 1e3 / echoes as f64,
+        })
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+struct Load {
+    rate: f64,
+    each: f64,
+    waits: f64,
+}
+
+impl std::fmt::Display for Load {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Load { rate, each, waits } = self;
+        write!(
+            formatter,
+            "{rate:>9.0} echoes/s, {each:5.2} us of CPU each, {waits:6.2} waits for 1,000"
+        )
+    }
+}
+
+/// What the threads of a process have used, and how often they slept.
+#[derive(Default)]
+struct Used {
+    nanoseconds: u64,
+    waits: u64,
+}
+
+impl Used {
+    fn by(process: u32) -> Result<Used, Failure> {
+        let mut used = Used::default();
+        for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+            let path = task?.path();
+            let time = std::fs::read_to_string(path.join("schedstat"))?;
+            used.nanoseconds += time.split(' ').next().unwrap_or_default().parse::<u64>()?;
+            let status = std::fs::read_to_string(path.join("status"))?;
+            let waits = status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            used.waits += waits.unwrap_or_default().trim().parse::<u64>()?;
+        }
+        Ok(used)
+    }
+}
+
+/// One loader's clients: each sends its window, and reads its answers.
+fn echo(address: SocketAddr, until: Instant) -> Result<usize, Failure> {
+    let mut clients: Vec<_> = (0..ACTIVE / LOADERS)
+        .map(|_| connect(address))
+        .collect::<Result<_, _>>()?;
+    let (mut sent, mut expected) = (Vec::new(), Vec::new());
+    for number in 0..WINDOW {
+        sent.extend(frame(&format!("42{number}[\"echo\",\"{TEXT}\"]")));
+        let answer = format!("43{number}[\"{TEXT}\"]");
+        expected.extend([0x81, answer.len() as u8]);
+        expected.extend(answer.into_bytes());
+    }
+    let (mut answers, mut echoes) = (vec![0; expected.len()], 0);
+    while Instant::now() < until {
+        for client in &mut clients {
+            client.write_all(&sent)?;
+        }
+        for client in &mut clients {
+            client.read_exact(&mut answers)?;
+            if answers != expected {
+                return Err("a wrong answer".into());
+            }
+        }
+        echoes += WINDOW * clients.len();
+    }
+    Ok(echoes)
+}
+
+/// A client on the default namespace, as lean as can be.
+fn connect(address: SocketAddr) -> Result<TcpStream, Failure> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(
+        b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+          Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+    )?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    read_frame(&mut stream)?;
+    stream.write_all(&frame("40"))?;
+    read_frame(&mut stream)?;
+    Ok(stream)
+}
+
+/// A frame as clients send it, masked with zeros.
+fn frame(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+    frame.extend(text.bytes());
+    frame
+}
+
+/// Reads a frame of the server's, of up to 65,535 bytes.
+fn read_frame(stream: &mut TcpStream) -> Result<(), Failure> {
+    let mut header = [0; 2];
+    stream.read_exact(&mut header)?;
+    let mut length = usize::from(header[1]);
+    if length == 126 {
+        stream.read_exact(&mut header)?;
+        length = usize::from(u16::from_be_bytes(header));
+    }
+    stream.read_exact(&mut vec![0; length])?;
+    Ok(())
+}
+
+/// How many descriptors this process may have.
+fn descriptors() -> Result<usize, Failure> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().nth(3));
+    Ok(soft.ok_or("no limit of descriptors")?.parse()?)
+}
