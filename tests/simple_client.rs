@@ -6,6 +6,8 @@ use common::{eventually, serve, url};
 use socketio::engineio::Transport;
 use socketio::{Client, ConnectOptions, Error, Event, Refused, Server, SimpleClient, Socket};
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -180,6 +182,53 @@ fn too_much_that_is_not_received_ends_the_connection() {
     assert!((10..1_000).contains(&received), "{received}");
     assert!(matches!(client.receive(None), Err(Error::TooMuch(_))));
     assert!(matches!(client.emit("x", ()), Err(Error::TooMuch(_))));
+}
+
+/// A server that does not read for a while holds up who emits, and loses nothing of it.
+#[test]
+fn emitting_waits_for_a_server_that_reads_too_slowly() {
+    for transport in [Transport::WebSocket, Transport::Polling] {
+        const COUNT: usize = 20_000;
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let next = Arc::new(AtomicUsize::new(0));
+        let io = Server::new();
+        let expected = Arc::clone(&next);
+        io.on("in", move |number: usize, _padding: String| {
+            if number == 0 {
+                held.lock().unwrap().recv().unwrap();
+            }
+            assert_eq!(number, expected.fetch_add(1, Ordering::Relaxed));
+        });
+        io.on("count", move || next.load(Ordering::Relaxed));
+        let serving = serve(&io);
+        let options = ConnectOptions::new(url(&serving)).transports(&[transport]);
+        let client = SimpleClient::builder()
+            .client(quick().max_outbox_size(100_000))
+            .connect(options)
+            .unwrap();
+        let sid = client.sid();
+        let emitted = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let padding = "x".repeat(1_000);
+                for number in 0..COUNT {
+                    client.emit("in", (number, &padding)).unwrap();
+                    emitted.store(number + 1, Ordering::Relaxed);
+                }
+            });
+            // The sockets' buffers take some megabytes, and then nobody gets on.
+            let mut before = 0;
+            while before == 0 || before < emitted.load(Ordering::Relaxed) {
+                before = emitted.load(Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(300));
+            }
+            assert!(before < COUNT, "20 MB were taken at once");
+            release.send(()).unwrap();
+        });
+        assert_eq!(client.call::<usize>("count", (), SOON).unwrap(), COUNT);
+        assert_eq!(client.sid(), sid, "the connection was kept");
+    }
 }
 
 #[test]

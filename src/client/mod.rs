@@ -279,7 +279,9 @@ impl Client {
     }
 
     /// Sends an event: a tuple is several arguments, `()` none. Bytes travel as such in
-    /// [`Binary`](crate::Binary); a `Vec<u8>` by itself is a list of numbers. Does not block.
+    /// [`Binary`](crate::Binary); a `Vec<u8>` by itself is a list of numbers. Blocks only while more
+    /// waits for the server to read it than
+    /// [`max_outbox_size`](ClientBuilder::max_outbox_size), until half of it has left.
     ///
     /// # Errors
     /// [`Error::Disconnected`] without a connection, and [`Error::BadNamespace`] if the connection is

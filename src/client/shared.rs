@@ -184,6 +184,10 @@ impl Shared {
             let largest = outgoing::write_event(namespace, event, sent_id, data, buffer);
             joined.check_size(largest, data)
         });
+        if sent_id.is_none() {
+            // Who asks for an answer waits for that, and no longer than it says.
+            joined.session.wait_for_room();
+        }
         match sent {
             // Who waits has been told so, by the end of the connection.
             Err(_) if sent_id.is_some() && joined.acks.take(id).is_none() => Ok(id),

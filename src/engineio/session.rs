@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 thread_local! {
     /// The session whose inbox this thread is draining: its key, and itself.
@@ -22,6 +22,9 @@ thread_local! {
 
 /// In the place of a [`Transport`]: polling, and a WebSocket is being tried.
 const UPGRADING: u8 = u8::MAX;
+
+/// How often a sender that waits for a slow server looks again. Megabytes take longer to leave.
+const ROOM: Duration = Duration::from_millis(1);
 
 /// How large the scratch buffer of a thread may stay.
 const SCRATCH_KEPT: usize = 64 << 10;
@@ -88,6 +91,8 @@ pub(crate) struct Handle {
     text_only: bool,
     /// Something was sent since that was last asked.
     has_spoken: AtomicBool,
+    /// More was sent than the server has read: whoever sends should wait for it.
+    is_crowded: AtomicBool,
     outbox: Arc<Outbox>,
     orders: Arc<dyn Orders>,
     peer: PeerName,
@@ -107,6 +112,7 @@ impl Handle {
             transport: AtomicU8::new(transport as u8),
             text_only: false,
             has_spoken: AtomicBool::new(false),
+            is_crowded: AtomicBool::new(false),
             outbox,
             orders,
             peer,
@@ -213,6 +219,19 @@ impl Handle {
         self.settle(sent);
     }
 
+    /// Waits, if this is a client that sends faster than its server reads, until half of what may
+    /// wait has left or the session is over. Not on an I/O thread, which is the one that writes.
+    pub(crate) fn wait_for_room(&self) {
+        if !self.is_crowded.load(Ordering::Relaxed) || crate::workers::is_io_thread() {
+            return;
+        }
+        before_waiting();
+        while self.outbox.is_crowded() {
+            std::thread::sleep(ROOM);
+        }
+        self.is_crowded.store(false, Ordering::Relaxed);
+    }
+
     /// Ends the session; what was sent before still leaves.
     pub(crate) fn close(&self, reason: Reason) {
         self.order(Order::Close(self.key, reason));
@@ -274,6 +293,10 @@ impl Handle {
     pub(super) fn settle(&self, sent: Result<Accepted, Refusal>) -> bool {
         match sent {
             Ok(Accepted::Done) => return true,
+            Ok(Accepted::Crowded) => {
+                self.is_crowded.store(true, Ordering::Relaxed);
+                return true;
+            }
             Ok(Accepted::Awaited) => {
                 self.order(Order::Queued(self.key));
                 return true;

@@ -47,6 +47,9 @@ pub(crate) enum Accepted {
     Done,
     /// The outbox belongs to no socket and was being waited for: a poll can be answered.
     Awaited,
+    /// The limit is passed. Only a client's outbox takes more then, up to twice as much: whoever
+    /// sends should wait until it is [crowded](Outbox::is_crowded) no more.
+    Crowded,
 }
 
 /// One permission to hold answers back.
@@ -84,6 +87,9 @@ struct State {
     /// Frames are masked as they are written: this side is the client.
     masks: bool,
 }
+
+/// What a client's outbox takes, times its limit.
+const CLIENT_SLACK: usize = 2;
 
 impl Outbox {
     /// An outbox that collects.
@@ -135,7 +141,7 @@ impl Outbox {
         if now && state.is_idle() {
             let written = state.write_idle(bytes)?;
             state.extend(&bytes[written..]);
-            return Ok(Accepted::Done);
+            return Ok(state.accepted());
         }
         state.extend(bytes);
         if !now {
@@ -254,6 +260,12 @@ impl Outbox {
         self.state.lock().waiting
     }
 
+    /// Whether more than half of what may wait does.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let state = self.state.lock();
+        !state.closed && state.waiting > state.limit / 2
+    }
+
     /// Begins to wait for a frame; false if there is one already.
     pub(crate) fn wait(&self) -> bool {
         let mut state = self.state.lock();
@@ -336,13 +348,26 @@ impl State {
         if self.closed {
             return Err(Refusal::Closed);
         }
+        let limit = if self.masks {
+            self.limit.saturating_mul(CLIENT_SLACK)
+        } else {
+            self.limit
+        };
         // A single message may be larger than the limit: it is what waits that must not grow.
-        if self.waiting > 0 && self.waiting + bytes > self.limit {
+        if self.waiting > 0 && self.waiting + bytes > limit {
             self.closed = true;
             self.release();
             return Err(Refusal::Full);
         }
         Ok(())
+    }
+
+    fn accepted(&self) -> Accepted {
+        if self.masks && self.waiting > self.limit {
+            Accepted::Crowded
+        } else {
+            Accepted::Done
+        }
     }
 
     /// Whether frames are masked as they come. Those that only collect are masked when they leave.
@@ -404,13 +429,13 @@ impl State {
             return Ok(if awaited {
                 Accepted::Awaited
             } else {
-                Accepted::Done
+                self.accepted()
             });
         }
         if now && self.waiting > 0 && !self.blocked {
             self.write_waiting()?;
         }
-        Ok(Accepted::Done)
+        Ok(self.accepted())
     }
 
     fn write_waiting(&mut self) -> Result<(), Refusal> {

@@ -137,8 +137,9 @@ macro_rules! network_options {
                 self
             }
 
-            /// Bytes that may wait for the server to read them; a slower one is disconnected from.
-            /// 16 MB.
+            /// Bytes that may wait for the server to read them: whoever sends more waits until half
+            /// of them have left. Twice as many, which only calls, acknowledgements and many threads
+            /// at once can reach, end the connection. 16 MB.
             #[must_use]
             pub fn max_outbox_size(mut self, bytes: usize) -> Self {
                 self.$($path).+.outbox_bytes = bytes.max(1);

@@ -201,7 +201,8 @@ impl Client {
         }
     }
 
-    /// Sends a message. Does not block.
+    /// Sends a message. Blocks only while more waits for the server to read it than
+    /// [`max_outbox_size`](ClientBuilder::max_outbox_size), until half of it has left.
     ///
     /// # Errors
     /// [`Error::Disconnected`] without a session, [`Error::Invalid`] if the message is larger than
@@ -232,6 +233,7 @@ impl Client {
             Message::Binary(bytes) => frames::append_binaries(&mut buffer, &[bytes]),
         }
         if session.send(&Frames(buffer.into())) {
+            session.wait_for_room();
             Ok(())
         } else {
             Err(Error::Disconnected)
