@@ -1,19 +1,24 @@
 //! The threads that run handlers, and everything else that may block.
 //!
 //! There is one for each core, and one more whenever work has waited for 5 ms while nobody took
-//! any: then the workers are blocked, not busy. A watchdog, asleep unless there is more work than
-//! was somebody woken for, looks at that. Workers beyond the cores leave when they have been idle
-//! for 10 s.
+//! any: then the workers are blocked, not busy. Workers beyond the cores leave when they have been
+//! idle for 10 s.
+//!
+//! While tasks are short an I/O thread wakes one worker for all those of its turn, else one for
+//! each. A watchdog, asleep unless there are more of them than workers were woken, wakes the others
+//! if that was not enough, and adds the new ones.
 
 mod inbox;
 #[cfg(test)]
 mod inbox_tests;
+mod pace;
 mod sleepers;
 
 pub(crate) use inbox::{Busy, Inbox};
 
 use crate::reactor::Executor;
 use crossbeam_channel::{Receiver, Sender};
+use pace::Pace;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use sleepers::Sleepers;
 use std::cell::Cell;
@@ -67,6 +72,7 @@ struct Shared {
     /// Workers there are, and those of them that sleep and have not been woken.
     count: AtomicUsize,
     sleepers: Sleepers,
+    pace: Pace,
     /// Tasks that were ever taken.
     taken: AtomicU64,
     /// Whether the watchdog is awake.
@@ -99,6 +105,7 @@ impl Workers {
                 limit,
                 count: AtomicUsize::new(0),
                 sleepers: Sleepers::default(),
+                pace: Pace::default(),
                 taken: AtomicU64::new(0),
                 watching: AtomicBool::new(false),
                 warned: AtomicBool::new(false),
@@ -219,11 +226,10 @@ impl Shared {
         }
     }
 
-    /// Wakes one worker for new tasks, and the watchdog if it may not be enough. Most handlers are
-    /// so short that a second worker would find nothing left to do.
+    /// Wakes workers for new tasks, and the watchdog if they may not be enough.
     fn wake(&self, tasks: usize) {
-        let woken = self.sleepers.wake(1);
-        if woken < tasks && !self.watching.swap(true, Ordering::AcqRel) {
+        let wanted = if self.pace.is_quick() { 1 } else { tasks };
+        if self.sleepers.wake(wanted) < tasks && !self.watching.swap(true, Ordering::AcqRel) {
             self.state.lock().alarm = true;
             self.changed.notify_all();
         }
@@ -272,11 +278,13 @@ impl Shared {
         POOL.set(self.id());
         while let Some(task) = self.next() {
             self.taken.fetch_add(1, Ordering::Relaxed);
+            let begun = Instant::now();
             let done = catch_unwind(AssertUnwindSafe(|| match task {
                 Task::Turn(turn) => turn.run(),
                 Task::Job(job) => job(),
                 Task::Stop => {}
             }));
+            self.pace.note(begun.elapsed());
             if done.is_err() {
                 log::error!(target: "socketio", "a job on a worker panicked");
             }
@@ -355,8 +363,8 @@ impl Shared {
             }
             return;
         }
-        let woken = self.sleepers.wake(waiting);
-        if woken > 0 || self.taken.load(Ordering::Relaxed) != before {
+        let waiting = waiting - self.sleepers.wake(waiting);
+        if waiting == 0 || self.taken.load(Ordering::Relaxed) != before {
             return;
         }
         let count = self.count.load(Ordering::Acquire);
