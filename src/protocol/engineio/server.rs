@@ -131,11 +131,11 @@ enum Heartbeat {
         until: Instant,
         extended: bool,
     },
-    /// Reading from the client has stopped by our own choice: whatever is due waits that long.
+    /// Reading from the client has stopped by our own choice. It is pinged all the same, since it
+    /// leaves a server that is silent; `left` is the time it still has for a pong.
     Suspended {
-        since: Instant,
-        at: Instant,
-        pinged: bool,
+        ping_at: Instant,
+        left: Option<Duration>,
     },
     Off,
 }
@@ -235,8 +235,10 @@ impl Server {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let heartbeat = match self.heartbeat {
-            Heartbeat::Quiet(at) | Heartbeat::Pinged { until: at, .. } => Some(at),
-            Heartbeat::Suspended { .. } | Heartbeat::Off => None,
+            Heartbeat::Quiet(at)
+            | Heartbeat::Pinged { until: at, .. }
+            | Heartbeat::Suspended { ping_at: at, .. } => Some(at),
+            Heartbeat::Off => None,
         };
         let state = match &self.state {
             State::Polling(Polling {
@@ -284,31 +286,27 @@ impl Server {
         }
     }
 
-    /// Reading from the client stops or resumes: its deadlines stand still meanwhile.
+    /// Reading from the client stops or resumes: its deadline stands still meanwhile.
     pub(crate) fn suspend(&mut self, now: Instant, suspended: bool) {
         self.heartbeat = match (suspended, &self.heartbeat) {
             (true, Heartbeat::Quiet(at)) => Heartbeat::Suspended {
-                since: now,
-                at: *at,
-                pinged: false,
+                ping_at: *at,
+                left: None,
             },
             (true, Heartbeat::Pinged { until, .. }) => Heartbeat::Suspended {
-                since: now,
-                at: *until,
-                pinged: true,
+                ping_at: now + self.config.ping_interval,
+                left: Some(until.saturating_duration_since(now)),
             },
             (
                 false,
                 Heartbeat::Suspended {
-                    since,
-                    at,
-                    pinged: true,
+                    left: Some(left), ..
                 },
             ) => Heartbeat::Pinged {
-                until: *at + now.saturating_duration_since(*since),
+                until: now + *left,
                 extended: false,
             },
-            (false, Heartbeat::Suspended { at, .. }) => Heartbeat::Quiet(*at),
+            (false, Heartbeat::Suspended { ping_at, .. }) => Heartbeat::Quiet(*ping_at),
             _ => return,
         };
     }
@@ -440,19 +438,24 @@ impl Server {
     }
 
     fn on_timeout(&mut self, now: Instant) {
-        match self.heartbeat {
-            Heartbeat::Quiet(at) if at <= now => {
+        match &mut self.heartbeat {
+            Heartbeat::Suspended { ping_at, left } if *ping_at <= now => {
+                *ping_at = now + self.config.ping_interval;
+                left.get_or_insert(self.config.ping_timeout);
+                self.outputs.push_back(Output::Send(Packet::Ping("")));
+            }
+            Heartbeat::Quiet(at) if *at <= now => {
                 // A moment's lateness of the clock is not added to the client's time; after a pause
                 // of the whole process the client gets all of it.
-                let late = now.saturating_duration_since(at) > LATENESS;
-                let pinged = if late { now } else { at };
+                let late = now.saturating_duration_since(*at) > LATENESS;
+                let pinged = if late { now } else { *at };
                 self.heartbeat = Heartbeat::Pinged {
                     until: pinged + self.config.ping_timeout,
                     extended: false,
                 };
                 self.outputs.push_back(Output::Send(Packet::Ping("")));
             }
-            Heartbeat::Pinged { until, .. } if until <= now => {
+            Heartbeat::Pinged { until, .. } if *until <= now => {
                 self.answer_poll(Answer::Close);
                 self.close_now(Reason::PingTimeout);
             }

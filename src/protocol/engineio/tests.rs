@@ -599,17 +599,35 @@ fn surplus_pongs_change_nothing() {
 }
 
 #[test]
-fn deadlines_stand_still_while_reading_is_stopped() {
+fn the_deadline_stands_still_while_reading_is_stopped_and_pings_go_on() {
     let mut server = Server::websocket(Instant::now(), CONFIG, WS);
+    let ping = || Some(server::Output::Send(Packet::Ping("")));
     let pinged = server.next_timeout().unwrap();
     server.handle(pinged, server::Input::Timeout);
-    server.suspend(pinged + Duration::from_secs(5), true);
-    assert_eq!(server.next_timeout(), None);
-    server.suspend(pinged + Duration::from_secs(100), false);
-    assert_eq!(
-        server.next_timeout(),
-        Some(pinged + TIMEOUT + Duration::from_secs(95))
-    );
+    assert_eq!(server.poll(), ping());
+    let mut now = pinged + Duration::from_secs(5);
+    server.suspend(now, true);
+    for _ in 0..10 {
+        assert_eq!(server.next_timeout(), Some(now + INTERVAL));
+        now += INTERVAL;
+        server.handle(now, server::Input::Timeout);
+        assert_eq!((server.poll(), server.poll()), (ping(), None));
+    }
+    server.suspend(now, false);
+    let until = now + TIMEOUT - Duration::from_secs(5);
+    assert_eq!(server.next_timeout(), Some(until));
+    // The pongs that waited to be read are those of all pings.
+    for _ in 0..11 {
+        server.receive(now, WS, Packet::Pong(""));
+    }
+    assert_eq!(server.next_timeout(), Some(now + INTERVAL));
+    // One that stops before a ping is pinged in time, and then has the whole time for its pong.
+    server.suspend(now, true);
+    assert_eq!(server.next_timeout(), Some(now + INTERVAL));
+    server.handle(now + INTERVAL, server::Input::Timeout);
+    server.suspend(now + INTERVAL * 2, false);
+    let until = now + INTERVAL * 2 + TIMEOUT;
+    assert_eq!(server.next_timeout(), Some(until));
 }
 
 #[test]
