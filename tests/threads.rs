@@ -5,6 +5,7 @@ mod common;
 use common::{Http, PATIENCE, Ws, eventually, polling_session, serve};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use socketio::{Error, Event, Limits, Reason, Server, Socket};
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -376,6 +377,36 @@ fn a_reader_that_is_too_slow_is_disconnected_alone() {
     assert_eq!(reader.join().unwrap(), sent);
     // The quick one has hung up by itself since.
     assert_eq!(reasons.lock().unwrap()[0], Reason::TransportError);
+}
+
+/// A peer that never stops sending keeps its I/O thread reading, and nobody's deadlines waiting.
+#[test]
+fn a_flood_does_not_keep_others_from_being_pinged() {
+    let io = Server::builder()
+        .io_threads(1)
+        .ping_interval(Duration::from_millis(200))
+        .build();
+    let serving = serve(&io);
+    let (flood, _) = Ws::join(serving.local_addr(), "40");
+    let (mut friend, _) = Ws::join(serving.local_addr(), "40");
+    let mut stream = flood.stream().try_clone().unwrap();
+    let is_over = Arc::new(AtomicUsize::new(0));
+    let until = Arc::clone(&is_over);
+    let flood = std::thread::spawn(move || {
+        // Pongs that nobody has asked for, masked with zeros.
+        let pongs = [&[0x8a, 0xfd, 0, 0, 0, 0][..], &[0; 125]]
+            .concat()
+            .repeat(10_000);
+        while until.load(Ordering::Relaxed) == 0 {
+            stream.write_all(&pongs).unwrap();
+        }
+    });
+    for _ in 0..2 {
+        assert_eq!(friend.text(), "2");
+        friend.send("3");
+    }
+    is_over.store(1, Ordering::Relaxed);
+    flood.join().unwrap();
 }
 
 #[test]

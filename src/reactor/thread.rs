@@ -20,6 +20,9 @@ const BUFFER: usize = 64 << 10;
 /// What one connection may read in a turn.
 const TURN: usize = 256 << 10;
 pub(super) const MAX_EVENTS: usize = 1024;
+/// Turns in a row after which deadlines are judged though there is more to read, besides those that
+/// it takes to look at every connection: enough for the megabytes that one socket can hold.
+const MAX_POSTPONED: usize = 32;
 /// How long accepting pauses when the system has nothing left to accept with.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,7 +68,7 @@ impl<D: Driver> Thread<D> {
 
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(MAX_EVENTS);
-        let mut patience = None;
+        let (mut patience, mut postponed) = (None, 0);
         self.io.options.executor.defer();
         while !self.is_done() {
             if let Err(error) = self.poll.poll(&mut events, self.sleep_for(patience)) {
@@ -101,9 +104,14 @@ impl<D: Driver> Thread<D> {
                 self.read(id);
             }
             // A process that was paused finds answers in its sockets: all of them are read before
-            // anybody is judged to be late.
-            if count < MAX_EVENTS && self.io.again.is_empty() {
+            // anybody is judged to be late. Who never stops sending does not put that off for ever.
+            let has_read_all = count < MAX_EVENTS && self.io.again.is_empty();
+            let turns = MAX_POSTPONED + self.io.connections.len() / MAX_EVENTS;
+            if has_read_all || postponed >= turns {
+                postponed = 0;
                 self.ring();
+            } else {
+                postponed += 1;
             }
             let (connections, driver) = (&self.io.connections, &self.driver);
             self.io.timers.sweep(|key| match key {
