@@ -84,8 +84,7 @@ impl SimpleClient {
     /// Sends an event: a tuple is several arguments, `()` none. Blocks while the connection is lost,
     /// until it is there again or the
     /// [`reconnect_timeout`](SimpleClientBuilder::reconnect_timeout) is over, and while more waits
-    /// for the server to read it than
-    /// [`max_outbox_size`](crate::ClientBuilder::max_outbox_size).
+    /// for the server than [`max_outbox_size`](crate::ClientBuilder::max_outbox_size).
     ///
     /// # Errors
     /// [`Error::Disconnected`] if there will be no other connection, [`Error::Timeout`] if there was

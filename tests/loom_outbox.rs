@@ -116,6 +116,34 @@ fn what_is_held_back_leaves_once_and_in_order() {
     });
 }
 
+/// A worker takes its cork off while the I/O thread does so too, and puts the next one on.
+#[test]
+fn a_cork_that_is_off_holds_nothing_back() {
+    loom::model(|| {
+        let socket = Arc::new(Socket {
+            state: Mutex::new((Vec::new(), 100)),
+        });
+        let outbox = Arc::new(Outbox::attached(Role::Server, Arc::clone(&socket), 100));
+        let cork = outbox.cork().unwrap();
+        let worker = Arc::clone(&outbox);
+        let worker = thread::spawn(move || {
+            worker.append(b"a", When::Corked).unwrap();
+            worker.uncork().unwrap();
+        });
+        if outbox.has(cork) {
+            outbox.uncork().unwrap();
+        }
+        let next = outbox.cork();
+        worker.join().unwrap();
+        assert_eq!(socket.state.lock().0, b"a");
+        outbox.append(b"b", When::Corked).unwrap();
+        let is_on = next.is_some_and(|next| outbox.has(next));
+        assert_eq!(outbox.holds(), is_on, "held back by a cork, or gone");
+        outbox.uncork().unwrap();
+        assert_eq!(socket.state.lock().0, b"ab");
+    });
+}
+
 #[test]
 fn a_poll_that_waits_is_told_of_what_comes() {
     loom::model(|| {

@@ -279,9 +279,8 @@ impl Client {
     }
 
     /// Sends an event: a tuple is several arguments, `()` none. Bytes travel as such in
-    /// [`Binary`](crate::Binary); a `Vec<u8>` by itself is a list of numbers. Blocks only while more
-    /// waits for the server to read it than
-    /// [`max_outbox_size`](ClientBuilder::max_outbox_size), until half of it has left.
+    /// [`Binary`](crate::Binary); a `Vec<u8>` by itself is a list of numbers. Blocks only while
+    /// more waits for the server than [`max_outbox_size`](ClientBuilder::max_outbox_size).
     ///
     /// # Errors
     /// [`Error::Disconnected`] without a connection, and [`Error::BadNamespace`] if the connection is
@@ -315,7 +314,7 @@ impl Client {
 
     /// Sends an event and calls a function with the server's answer: no value is null, several are
     /// a tuple. It is called once, on a worker, with an [`Error`] if the time is over, the connection
-    /// has ended, or the answer is of another type. Does not block.
+    /// has ended, or the answer is of another type. Blocks as [`emit`](Client::emit) does.
     ///
     /// ```no_run
     /// # use socketio::{Client, Error};

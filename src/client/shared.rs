@@ -162,6 +162,8 @@ impl Shared {
     ) -> Result<u64, Error> {
         let id = self.next_ack.fetch_add(1, Ordering::Relaxed);
         let sent_id = waiting.as_ref().map(|_| id);
+        // It waits for its answer, and no longer than it was told.
+        let is_call = matches!(waiting, Some(Waiting::Call(_)));
         if sent_id.is_some() {
             // Somebody must see to it that what waits for an answer expires.
             self.line()?;
@@ -184,8 +186,7 @@ impl Shared {
             let largest = outgoing::write_event(namespace, event, sent_id, data, buffer);
             joined.check_size(largest, data)
         });
-        if sent_id.is_none() {
-            // Who asks for an answer waits for that, and no longer than it says.
+        if sent.is_ok() && !is_call {
             joined.session.wait_for_room();
         }
         match sent {

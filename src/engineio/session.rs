@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::reactor::outbox::{Accepted, Outbox, Refusal, When};
 use crate::reactor::{Command, Mailbox};
 use crate::reason::Reason;
+use crate::workers;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -23,14 +24,13 @@ thread_local! {
 /// In the place of a [`Transport`]: polling, and a WebSocket is being tried.
 const UPGRADING: u8 = u8::MAX;
 
-/// How often a sender that waits for a slow server looks again. Megabytes take longer to leave.
-const ROOM: Duration = Duration::from_millis(1);
+/// How long whoever sends waits for a server that reads nothing.
+const ROOM_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How large the scratch buffer of a thread may stay.
 const SCRATCH_KEPT: usize = 64 << 10;
 
-/// Writes what the worker that runs this has held back, and holds nothing back until its turn ends:
-/// it is about to wait.
+/// Writes what the worker that runs this has held back: it is about to wait.
 pub(crate) fn before_waiting() {
     let handle = DRAINED_HANDLE.with_borrow(Option::clone);
     if let Some(handle) = handle {
@@ -91,8 +91,6 @@ pub(crate) struct Handle {
     text_only: bool,
     /// Something was sent since that was last asked.
     has_spoken: AtomicBool,
-    /// More was sent than the server has read: whoever sends should wait for it.
-    is_crowded: AtomicBool,
     outbox: Arc<Outbox>,
     orders: Arc<dyn Orders>,
     peer: PeerName,
@@ -112,7 +110,6 @@ impl Handle {
             transport: AtomicU8::new(transport as u8),
             text_only: false,
             has_spoken: AtomicBool::new(false),
-            is_crowded: AtomicBool::new(false),
             outbox,
             orders,
             peer,
@@ -220,16 +217,15 @@ impl Handle {
     }
 
     /// Waits, if this is a client that sends faster than its server reads, until half of what may
-    /// wait has left or the session is over. Not on an I/O thread, which is the one that writes.
+    /// wait has left or the session is over; it is ended if the server reads nothing at all. Not on
+    /// an I/O thread, which is the one that writes.
     pub(crate) fn wait_for_room(&self) {
-        if !self.is_crowded.load(Ordering::Relaxed) || crate::workers::is_io_thread() {
-            return;
+        if self.outbox.is_crowded() && !workers::is_io_thread() {
+            before_waiting();
+            if !self.outbox.wait_for_room(ROOM_PATIENCE) {
+                self.settle(Err(Refusal::Full));
+            }
         }
-        before_waiting();
-        while self.outbox.is_crowded() {
-            std::thread::sleep(ROOM);
-        }
-        self.is_crowded.store(false, Ordering::Relaxed);
     }
 
     /// Ends the session; what was sent before still leaves.
@@ -293,10 +289,6 @@ impl Handle {
     pub(super) fn settle(&self, sent: Result<Accepted, Refusal>) -> bool {
         match sent {
             Ok(Accepted::Done) => return true,
-            Ok(Accepted::Crowded) => {
-                self.is_crowded.store(true, Ordering::Relaxed);
-                return true;
-            }
             Ok(Accepted::Awaited) => {
                 self.order(Order::Queued(self.key));
                 return true;

@@ -10,10 +10,11 @@
 use super::masking;
 use super::socket::Socket;
 use super::websocket::{self, Role};
-use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Condvar, Mutex, Ordering};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
+use std::time::{Duration, Instant};
 
 /// How many buffers one write takes.
 const MAX_SLICES: usize = 64;
@@ -21,6 +22,9 @@ const MAX_SLICES: usize = 64;
 const FIRST: usize = 512;
 /// Shared frames shorter than this are copied behind what waits already.
 const COPY: usize = 512;
+
+/// How often a sender that waits for room looks whether anything leaves.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Why something was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,18 +51,11 @@ pub(crate) enum Accepted {
     Done,
     /// The outbox belongs to no socket and was being waited for: a poll can be answered.
     Awaited,
-    /// The limit is passed. Only a client's outbox takes more then, up to twice as much: whoever
-    /// sends should wait until it is [crowded](Outbox::is_crowded) no more.
-    Crowded,
 }
 
 /// One permission to hold answers back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cork(u32);
-
-fn is_corked(corks: u32) -> bool {
-    corks % 2 == 1
-}
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -68,6 +65,10 @@ pub(crate) struct Outbox {
     corks: AtomicU32,
     /// Whether it does.
     holds: AtomicBool,
+    /// Of a client: more than the limit waits, or did, and half of that has not left yet.
+    crowded: AtomicBool,
+    /// Told when that is over.
+    room: Condvar,
 }
 
 #[derive(Debug)]
@@ -87,9 +88,6 @@ struct State {
     /// Frames are masked as they are written: this side is the client.
     masks: bool,
 }
-
-/// What a client's outbox takes, times its limit.
-const CLIENT_SLACK: usize = 2;
 
 impl Outbox {
     /// An outbox that collects.
@@ -117,17 +115,35 @@ impl Outbox {
             }),
             corks: AtomicU32::new(0),
             holds: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
+            room: Condvar::new(),
         }
     }
 
     /// Appends bytes that are for this peer alone: whole frames, unless it speaks no WebSocket.
     pub(crate) fn append(&self, bytes: &[u8], when: When) -> Result<Accepted, Refusal> {
+        self.locked(|state| {
+            if !state.is_masking() {
+                return self.append_locked(state, bytes, when);
+            }
+            masking::with_masked(bytes, |masked| self.append_locked(state, masked, when))
+                .unwrap_or_else(|_| Err(state.break_off()))
+        })
+    }
+
+    /// Every change of what waits.
+    fn locked<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
-        if !state.is_masking() {
-            return self.append_locked(&mut state, bytes, when);
+        let result = change(&mut state);
+        if state.masks {
+            if state.waiting > state.limit && !state.closed {
+                self.crowded.store(true, Ordering::Relaxed);
+            } else if self.is_crowded() && (state.waiting <= state.limit / 2 || state.closed) {
+                self.crowded.store(false, Ordering::Relaxed);
+                self.room.notify_all();
+            }
         }
-        masking::with_masked(bytes, |masked| self.append_locked(&mut state, masked, when))
-            .unwrap_or_else(|_| Err(state.break_off()))
+        result
     }
 
     fn append_locked(
@@ -141,7 +157,7 @@ impl Outbox {
         if now && state.is_idle() {
             let written = state.write_idle(bytes)?;
             state.extend(&bytes[written..]);
-            return Ok(state.accepted());
+            return Ok(Accepted::Done);
         }
         state.extend(bytes);
         if !now {
@@ -156,7 +172,7 @@ impl Outbox {
             return self.append(frames, when);
         }
         let mut state = self.state.lock();
-        if state.is_masking() {
+        if state.masks {
             drop(state);
             return self.append(frames, when);
         }
@@ -195,9 +211,10 @@ impl Outbox {
 
     /// Writes what the socket takes.
     pub(crate) fn flush(&self) -> Result<Accepted, Refusal> {
-        let mut state = self.state.lock();
-        self.holds.store(false, Ordering::Relaxed);
-        state.settle(true)
+        self.locked(|state| {
+            self.holds.store(false, Ordering::Relaxed);
+            state.settle(true)
+        })
     }
 
     /// Whether something has been held back. Takes no lock: it is asked for every busy connection,
@@ -236,16 +253,19 @@ impl Outbox {
 
     /// The socket can take more: writes, also what is left of TLS.
     pub(crate) fn on_writable(&self) -> Result<Accepted, Refusal> {
-        let mut state = self.state.lock();
-        state.blocked = false;
-        if let Some(socket) = &state.socket {
-            match socket.flush() {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Accepted::Done),
-                Err(_) => return Err(state.break_off()),
+        self.locked(|state| {
+            state.blocked = false;
+            if let Some(socket) = &state.socket {
+                match socket.flush() {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        return Ok(Accepted::Done);
+                    }
+                    Err(_) => return Err(state.break_off()),
+                }
             }
-        }
-        state.settle(true)
+            state.settle(true)
+        })
     }
 
     /// Whether it holds on to memory.
@@ -260,10 +280,22 @@ impl Outbox {
         self.state.lock().waiting
     }
 
-    /// Whether more than half of what may wait does.
+    /// Whether so much waits that whoever sends more should wait. Takes no lock.
     pub(crate) fn is_crowded(&self) -> bool {
-        let state = self.state.lock();
-        !state.closed && state.waiting > state.limit / 2
+        self.crowded.load(Ordering::Relaxed)
+    }
+
+    /// Waits while it is crowded; false if nothing has left for so long.
+    pub(crate) fn wait_for_room(&self, patience: Duration) -> bool {
+        let mut state = self.state.lock();
+        let (mut least, mut since) = (state.waiting, Instant::now());
+        while self.is_crowded() && since.elapsed() < patience {
+            self.room.wait_for(&mut state, LOOK);
+            if state.waiting < least {
+                (least, since) = (state.waiting, Instant::now());
+            }
+        }
+        !self.is_crowded()
     }
 
     /// Begins to wait for a frame; false if there is one already.
@@ -281,93 +313,96 @@ impl Outbox {
     /// Takes frames out, each as whether it is text and its payload, until `take` says no.
     /// Gives whether any is left.
     pub(crate) fn take_frames(&self, mut take: impl FnMut(bool, &[u8]) -> bool) -> bool {
-        let mut state = self.state.lock();
-        state.seal();
-        while let Some(front) = state.sealed.front_mut() {
+        self.locked(|state| state.take_frames(&mut take))
+    }
+
+    /// From now on everything goes to this socket, after `first`.
+    pub(crate) fn attach(&self, socket: Arc<Socket>, first: Bytes) -> Result<Accepted, Refusal> {
+        self.locked(|state| {
+            if state.masks {
+                state.mask_waiting()?;
+            }
+            state.socket = Some(socket);
+            state.awaited = false;
+            state.waiting += first.len();
+            state.sealed.push_front(first);
+            state.settle(true)
+        })
+    }
+
+    /// Gives up the socket, and what was meant for it.
+    pub(crate) fn detach(&self) -> (Option<Arc<Socket>>, Bytes) {
+        self.locked(|state| {
+            state.closed = true;
+            state.seal();
+            let mut rest = Vec::with_capacity(state.waiting);
+            state
+                .sealed
+                .iter()
+                .for_each(|part| rest.extend_from_slice(part));
+            state.release();
+            (state.socket.take(), rest.into())
+        })
+    }
+
+    /// Accepts nothing more; what waits may still leave.
+    pub(crate) fn close(&self) {
+        self.locked(|state| state.closed = true);
+    }
+
+    /// Accepts nothing more and forgets what waits.
+    pub(crate) fn discard(&self) {
+        self.locked(|state| {
+            state.closed = true;
+            state.socket = None;
+            state.release();
+        });
+    }
+}
+
+fn is_corked(corks: u32) -> bool {
+    corks % 2 == 1
+}
+
+impl State {
+    fn take_frames(&mut self, take: &mut impl FnMut(bool, &[u8]) -> bool) -> bool {
+        self.seal();
+        while let Some(front) = self.sealed.front_mut() {
             // A detached outbox holds whole frames.
             let Some((is_text, start, end)) = websocket::split_frame(front) else {
                 debug_assert!(front.is_empty(), "an outbox holds whole frames");
-                state.sealed.pop_front();
+                self.sealed.pop_front();
                 continue;
             };
             if !take(is_text, &front[start..end]) {
                 break;
             }
             front.advance(end);
-            state.waiting -= end;
+            self.waiting -= end;
         }
-        if state.waiting == 0 {
-            state.release();
+        if self.waiting == 0 {
+            self.release();
         }
-        state.waiting > 0
+        self.waiting > 0
     }
 
-    /// From now on everything goes to this socket, after `first`.
-    pub(crate) fn attach(&self, socket: Arc<Socket>, first: Bytes) -> Result<Accepted, Refusal> {
-        let mut state = self.state.lock();
-        if state.masks {
-            state.mask_waiting()?;
-        }
-        state.socket = Some(socket);
-        state.awaited = false;
-        state.waiting += first.len();
-        state.sealed.push_front(first);
-        state.settle(true)
-    }
-
-    /// Gives up the socket, and what was meant for it.
-    pub(crate) fn detach(&self) -> (Option<Arc<Socket>>, Bytes) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        state.seal();
-        let mut rest = Vec::with_capacity(state.waiting);
-        state
-            .sealed
-            .iter()
-            .for_each(|part| rest.extend_from_slice(part));
-        state.release();
-        (state.socket.take(), rest.into())
-    }
-
-    /// Accepts nothing more; what waits may still leave.
-    pub(crate) fn close(&self) {
-        self.state.lock().closed = true;
-    }
-
-    /// Accepts nothing more and forgets what waits.
-    pub(crate) fn discard(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        state.socket = None;
-        state.release();
-    }
-}
-
-impl State {
     fn admit(&mut self, bytes: usize) -> Result<(), Refusal> {
         if self.closed {
             return Err(Refusal::Closed);
         }
-        let limit = if self.masks {
-            self.limit.saturating_mul(CLIENT_SLACK)
+        // A single message may be larger than the limit: it is what waits that must not grow. A
+        // client's own threads are asked to wait at the limit, and so find room for what cannot.
+        let (enough, limit) = if self.masks {
+            (self.limit, self.limit.saturating_mul(2))
         } else {
-            self.limit
+            (0, self.limit)
         };
-        // A single message may be larger than the limit: it is what waits that must not grow.
-        if self.waiting > 0 && self.waiting + bytes > limit {
+        if self.waiting > enough && self.waiting + bytes > limit {
             self.closed = true;
             self.release();
             return Err(Refusal::Full);
         }
         Ok(())
-    }
-
-    fn accepted(&self) -> Accepted {
-        if self.masks && self.waiting > self.limit {
-            Accepted::Crowded
-        } else {
-            Accepted::Done
-        }
     }
 
     /// Whether frames are masked as they come. Those that only collect are masked when they leave.
@@ -429,13 +464,13 @@ impl State {
             return Ok(if awaited {
                 Accepted::Awaited
             } else {
-                self.accepted()
+                Accepted::Done
             });
         }
         if now && self.waiting > 0 && !self.blocked {
             self.write_waiting()?;
         }
-        Ok(self.accepted())
+        Ok(Accepted::Done)
     }
 
     fn write_waiting(&mut self) -> Result<(), Refusal> {

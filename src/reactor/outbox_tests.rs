@@ -3,6 +3,7 @@
 use super::outbox::*;
 use super::websocket::{self, Role};
 use bytes::Bytes;
+use std::time::Duration;
 
 fn frames(texts: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -60,6 +61,35 @@ fn a_reader_that_is_too_slow_is_told_apart_once() {
     assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Full));
     assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Closed));
     assert_eq!(outbox.waiting(), 0);
+}
+
+#[test]
+fn a_client_that_sends_too_much_is_asked_to_wait_and_then_ended() {
+    const EVER: Duration = Duration::from_secs(3600);
+    let outbox = Outbox::detached(Role::Client, 100);
+    let frame = frames(&[&"x".repeat(48)]);
+    outbox.append(&frame, When::Now).unwrap();
+    outbox.append(&frame, When::Now).unwrap();
+    assert!(!outbox.is_crowded(), "the limit is not passed");
+    outbox.append(&frame, When::Now).unwrap();
+    assert!(outbox.is_crowded());
+    assert!(!outbox.wait_for_room(Duration::ZERO), "nobody has read it");
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(outbox.wait_for_room(EVER)));
+        let mut taken = 0;
+        outbox.take_frames(|_, _| {
+            taken += 1;
+            taken <= 2
+        });
+    });
+    assert!(!outbox.is_crowded(), "half of it has left");
+    // A single message may be of any size, also beside a few bytes.
+    outbox.append(&[0; 1_000], When::Now).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(outbox.wait_for_room(EVER)));
+        assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Full));
+    });
+    assert!(!outbox.is_crowded(), "nothing waits for what has ended");
 }
 
 #[test]

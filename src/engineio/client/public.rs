@@ -201,8 +201,8 @@ impl Client {
         }
     }
 
-    /// Sends a message. Blocks only while more waits for the server to read it than
-    /// [`max_outbox_size`](ClientBuilder::max_outbox_size), until half of it has left.
+    /// Sends a message. Blocks only while more waits for the server than
+    /// [`max_outbox_size`](ClientBuilder::max_outbox_size).
     ///
     /// # Errors
     /// [`Error::Disconnected`] without a session, [`Error::Invalid`] if the message is larger than
