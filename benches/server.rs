@@ -34,7 +34,10 @@ fn main() -> Result<(), Failure> {
     let (time, silent) = if is_test {
         (Duration::from_millis(100), 100)
     } else {
-        (Duration::from_secs(3), 10_000.min(descriptors()? - 500))
+        (
+            Duration::from_secs(3),
+            10_000.min(descriptors()?.saturating_sub(500)),
+        )
     };
     for threads in [1, 2, 4] {
         let server = Served::start(threads, threads)?;

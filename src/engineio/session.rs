@@ -30,8 +30,9 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(60);
 /// How large the scratch buffer of a thread may stay.
 const SCRATCH_KEPT: usize = 64 << 10;
 
-/// Writes what the worker that runs this has held back: it is about to wait.
+/// Writes what the worker that runs this has held back, and lets others work: it is about to wait.
 pub(crate) fn before_waiting() {
+    workers::before_waiting();
     let handle = DRAINED_HANDLE.with_borrow(Option::clone);
     if let Some(handle) = handle {
         handle.settle(handle.outbox.uncork());

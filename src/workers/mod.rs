@@ -21,15 +21,16 @@ use crossbeam_channel::{Receiver, Sender};
 use pace::Pace;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use sleepers::Sleepers;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long work waits before the workers count as blocked.
+/// How long work waits before workers that sleep are woken for it, and those that are at work
+/// count as blocked if they take none.
 const PATIENCE: Duration = Duration::from_millis(5);
 /// How many tasks of an I/O thread may wait for the end of its turn. Waking a worker costs as much
 /// as a handler that only answers; several tasks share the cost.
@@ -38,8 +39,8 @@ const MAX_DEFERRED: usize = 64;
 const IDLE: Duration = Duration::from_secs(10);
 
 thread_local! {
-    /// Which pool this thread works for.
-    static POOL: Cell<usize> = const { Cell::new(0) };
+    /// The pool that this thread works for.
+    static POOL: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
     /// On an I/O thread, how many tasks no worker has been woken for yet.
     static DEFERRED: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -47,6 +48,17 @@ thread_local! {
 /// Whether this is called on an I/O thread, which must not wait.
 pub(crate) fn is_io_thread() -> bool {
     DEFERRED.get().is_some()
+}
+
+/// Lets another worker see to the tasks that wait, if this is one: it is about to wait itself.
+pub(crate) fn before_waiting() {
+    POOL.with_borrow(|pool| {
+        if let Some(pool) = pool
+            && !pool.tasks.1.is_empty()
+        {
+            pool.wake(1);
+        }
+    });
 }
 
 /// Something with a queue of its own, such as a connection's inbox, that wants a worker.
@@ -69,8 +81,9 @@ struct Shared {
     tasks: (Sender<Task>, Receiver<Task>),
     base: usize,
     limit: usize,
-    /// Workers there are, and those of them that sleep and have not been woken.
+    /// Workers there are.
     count: AtomicUsize,
+    /// Those of them that sleep and have not been woken.
     sleepers: Sleepers,
     pace: Pace,
     /// Tasks that were ever taken.
@@ -132,7 +145,10 @@ impl Workers {
 
     /// Whether this is called on one of the workers.
     pub(crate) fn is_own_thread(&self) -> bool {
-        POOL.get() == self.shared.id()
+        POOL.with_borrow(|pool| {
+            let pool = pool.as_ref();
+            pool.is_some_and(|pool| Arc::ptr_eq(pool, &self.shared))
+        })
     }
 
     /// Ends the workers once they have done what is queued, and waits for them until `by`. Called
@@ -184,9 +200,11 @@ impl Executor for Workers {
         if let Some(tasks) = DEFERRED.get().filter(|tasks| *tasks > 0) {
             DEFERRED.set(Some(0));
             self.shared.wake(tasks);
-            // Where a worker shares this thread's core it comes first: its answers bring the
-            // events of the next turn, which are then many. Elsewhere this returns at once.
-            std::thread::yield_now();
+            if self.shared.pace.is_quick() {
+                // Where a worker shares this thread's core it comes first: its answers bring the
+                // events of the next turn, which are then many.
+                std::thread::yield_now();
+            }
         }
     }
 }
@@ -208,11 +226,6 @@ impl fmt::Debug for Workers {
 }
 
 impl Shared {
-    /// What tells this pool's threads from others.
-    fn id(self: &Arc<Self>) -> usize {
-        Arc::as_ptr(self).addr()
-    }
-
     fn push(&self, task: Task) {
         // Both ends are ours, so the channel cannot be closed.
         let _ = self.tasks.0.send(task);
@@ -275,7 +288,7 @@ impl Shared {
     }
 
     fn work(self: Arc<Self>) {
-        POOL.set(self.id());
+        POOL.set(Some(Arc::clone(&self)));
         while let Some(task) = self.next() {
             self.taken.fetch_add(1, Ordering::Relaxed);
             let begun = Instant::now();
@@ -357,7 +370,8 @@ impl Shared {
         let waiting = self.tasks.1.len();
         if waiting == 0 {
             self.watching.store(false, Ordering::Release);
-            // A task may have come since.
+            // A task may have come since: either this sees it, or its pusher that nobody watches.
+            fence(Ordering::SeqCst);
             if !self.tasks.1.is_empty() {
                 self.watching.store(true, Ordering::Release);
             }
@@ -417,6 +431,36 @@ mod tests {
         drop(hold);
         workers.stop(Instant::now() + Duration::from_secs(20));
         assert_eq!(workers.shared.count.load(Ordering::Acquire), 0);
+    }
+
+    /// As on an I/O thread, one worker is woken for several tasks, of which the first waits for the
+    /// last: with a word about it, or without.
+    #[test]
+    fn the_tasks_of_a_turn_do_not_wait_for_the_first() {
+        for says_so in [true, false] {
+            let workers = Arc::new(Workers::start(4).unwrap());
+            let (last, when_last) = mpsc::channel();
+            let turn = Arc::clone(&workers);
+            let io_thread = std::thread::spawn(move || {
+                turn.defer();
+                run(&turn, move || {
+                    if says_so {
+                        before_waiting();
+                    }
+                    when_last
+                        .recv_timeout(Duration::from_secs(20))
+                        .expect("the last task");
+                });
+                for _ in 0..5 {
+                    run(&turn, || {});
+                }
+                run(&turn, move || last.send(()).unwrap());
+                turn.begin();
+            });
+            io_thread.join().unwrap();
+            workers.stop(Instant::now() + Duration::from_secs(20));
+            assert_eq!(workers.shared.count.load(Ordering::Acquire), 0);
+        }
     }
 
     #[test]
