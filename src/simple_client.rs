@@ -86,6 +86,9 @@ impl SimpleClient {
     /// [`reconnect_timeout`](SimpleClientBuilder::reconnect_timeout) is over, and while more waits
     /// for the server than [`max_outbox_size`](crate::ClientBuilder::max_outbox_size).
     ///
+    /// What the server has not read when a connection is lost is lost with it: a
+    /// [`call`](SimpleClient::call) behind it tells that it was handled.
+    ///
     /// # Errors
     /// [`Error::Disconnected`] if there will be no other connection, [`Error::Timeout`] if there was
     /// none in time, and those of [`Client::emit`].
@@ -173,8 +176,8 @@ impl SimpleClient {
         std::iter::from_fn(|| self.receive(None).ok())
     }
 
-    /// Disconnects. Blocks until what was sent before has left, for a few seconds at most. What was
-    /// received can still be received.
+    /// Disconnects. Blocks until the server has read what was sent before, for at most twice the
+    /// `request_timeout`. What was received can still be received.
     pub fn disconnect(&self) {
         self.client.disconnect();
         self.inner.change(|state| {

@@ -376,8 +376,9 @@ impl Client {
         answer?.decode()
     }
 
-    /// Ends the connection, with all its namespaces, or the attempts to get one. Blocks until what
-    /// was sent before has left, for a few seconds at most; in a handler it does not wait.
+    /// Ends the connection, with all its namespaces, or the attempts to get one. Blocks until the
+    /// server has read what was sent before, for at most twice the `request_timeout`; in a handler it
+    /// does not wait.
     pub fn disconnect(&self) {
         self.shared.disconnect();
     }

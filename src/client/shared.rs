@@ -258,7 +258,9 @@ impl Shared {
     /// Ends the connection, or the attempts to get one, and waits until that is done.
     pub(super) fn disconnect(self: &Arc<Self>) {
         self.begin_to_disconnect();
-        self.wait_while(|state| state.phase == Phase::Closing);
+        if !self.wait_while(|state| state.phase == Phase::Closing) {
+            log::warn!(target: "socketio", "the server has not read in time all that was sent before the disconnection");
+        }
     }
 
     fn begin_to_disconnect(self: &Arc<Self>) {
@@ -303,18 +305,20 @@ impl Shared {
         self.wait_while(|_| self.inbox.busy() != Busy::Nobody);
     }
 
-    /// Waits for a few seconds at most, and not where nothing may be waited for.
-    fn wait_while(&self, is_so: impl Fn(&State) -> bool) {
+    /// Waits for a few seconds at most, and not where nothing may be waited for; false if that was
+    /// not enough.
+    fn wait_while(&self, is_so: impl Fn(&State) -> bool) -> bool {
         if self.is_own_thread() || workers::is_io_thread() {
-            return;
+            return true;
         }
         let by = Instant::now() + self.config.network.request_timeout * 2;
         let mut state = self.state.lock();
         while is_so(&state) {
             if self.changed.wait_until(&mut state, by).timed_out() {
-                break;
+                return !is_so(&state);
             }
         }
+        true
     }
 
     /// Waits until there is neither a connection nor an attempt, and the last handler has returned.

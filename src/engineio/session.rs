@@ -24,7 +24,8 @@ thread_local! {
 /// In the place of a [`Transport`]: polling, and a WebSocket is being tried.
 const UPGRADING: u8 = u8::MAX;
 
-/// How long whoever sends waits for a server that reads nothing.
+/// How long a worker that sends waits for a server that reads nothing: handlers that wait for each
+/// other's ends of two connections would wait for ever.
 const ROOM_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How large the scratch buffer of a thread may stay.
@@ -218,14 +219,20 @@ impl Handle {
     }
 
     /// Waits, if this is a client that sends faster than its server reads, until half of what may
-    /// wait has left or the session is over; it is ended if the server reads nothing at all. Not on
-    /// an I/O thread, which is the one that writes.
+    /// wait has left or the session is over. A worker ends it if the server reads nothing at all, an
+    /// I/O thread, which is the one that writes, does not wait.
     pub(crate) fn wait_for_room(&self) {
-        if self.outbox.is_crowded() && !workers::is_io_thread() {
-            before_waiting();
-            if !self.outbox.wait_for_room(ROOM_PATIENCE) {
-                self.settle(Err(Refusal::Full));
-            }
+        if !self.outbox.is_crowded() || workers::is_io_thread() {
+            return;
+        }
+        before_waiting();
+        let patience = if workers::is_worker() {
+            ROOM_PATIENCE
+        } else {
+            Duration::MAX
+        };
+        if !self.outbox.wait_for_room(patience) {
+            self.settle(Err(Refusal::Full));
         }
     }
 

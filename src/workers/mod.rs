@@ -50,6 +50,11 @@ pub(crate) fn is_io_thread() -> bool {
     DEFERRED.get().is_some()
 }
 
+/// Whether this is called on a worker, of any pool.
+pub(crate) fn is_worker() -> bool {
+    POOL.with_borrow(Option::is_some)
+}
+
 /// Lets another worker see to the tasks that wait, if this is one: it is about to wait itself.
 pub(crate) fn before_waiting() {
     POOL.with_borrow(|pool| {

@@ -138,9 +138,8 @@ macro_rules! network_options {
             }
 
             /// Bytes that may wait for the server to read them: whoever sends more waits until half
-            /// of them have left. The connection is ended if the server reads nothing of them for a
-            /// minute, or if calls, acknowledgements and many threads at once make them twice as
-            /// many. 16 MB.
+            /// of them have left, for as long as the server pings. The connection is ended if a handler has waited for a minute in which the server has read nothing, or if calls,
+            /// acknowledgements and many threads at once make them twice as many. 16 MB.
             #[must_use]
             pub fn max_outbox_size(mut self, bytes: usize) -> Self {
                 self.$($path).+.outbox_bytes = bytes.max(1);

@@ -240,8 +240,8 @@ impl Client {
         }
     }
 
-    /// Ends the session, or the attempt to open one. Blocks until what was sent before has left, for
-    /// a few seconds at most; in a handler it does not wait.
+    /// Ends the session, or the attempt to open one. Blocks until the server has read what was
+    /// sent before, for at most twice the `request_timeout`; in a handler it does not wait.
     pub fn disconnect(&self) {
         self.shared.disconnect();
     }
