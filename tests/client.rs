@@ -807,6 +807,11 @@ fn posts_hold_no_more_than_the_server_takes() {
 #[test]
 fn events_that_nobody_handles_in_time_end_the_connection_and_not_the_memory() {
     let io = Server::new();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    io.on_connect(move |_: &Socket| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
     io.on("flood", |socket: &Socket| {
         for _ in 0..1_000 {
             let _ = socket.emit("event", "x".repeat(1_000));
@@ -829,8 +834,12 @@ fn events_that_nobody_handles_in_time_end_the_connection_and_not_the_memory() {
     assert_eq!(next(), "connected");
     client.emit("flood", ()).unwrap();
     eventually("the end", || !client.connected());
+    // Twenty delays later nothing has been handled yet, and so it has not come back.
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
     drop(gate);
     assert_eq!([next(), next()], ["transport error", "connected"]);
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
 }
 
 #[test]

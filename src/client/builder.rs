@@ -117,8 +117,8 @@ impl ClientBuilder {
     }
 
     /// Bytes of events that may wait for their handlers. At twice as much the client disconnects
-    /// with an error in the log, and reconnects: a client does not stop reading, since the server
-    /// would take it for gone. 16 MB.
+    /// with an error in the log, and reconnects once no more than this waits: a client does not
+    /// stop reading, since the server would take it for gone. 16 MB.
     #[must_use]
     pub fn max_backlog(mut self, bytes: usize) -> Self {
         self.config.backlog = bytes;

@@ -14,10 +14,13 @@ use crate::protocol::socketio::{Kind, Link, Received};
 use crate::reason::Reason;
 use crate::workers::Busy;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What an event costs in an inbox besides its text.
 const OVERHEAD: usize = 128;
+
+/// How long a client whose handlers are behind waits at least before it looks at them again.
+const MIN_WAIT: Duration = Duration::from_millis(10);
 
 pub(super) struct Inlet {
     shared: Arc<Shared>,
@@ -428,6 +431,12 @@ impl Caller for Inlet {
     fn timeout(&mut self, now: Instant) -> Flow {
         let late = self.link.on_timeout(now);
         let shared = Arc::clone(&self.shared);
+        if let Some((at, _)) = &mut self.retry
+            && *at <= now
+            && shared.is_behind()
+        {
+            *at = now + shared.config.reconnection.delay.max(MIN_WAIT);
+        }
         let mut state = shared.state.lock();
         if let Some((_, attempt)) = self.retry.take_if(|(at, _)| *at <= now)
             && state.phase == Phase::Connecting

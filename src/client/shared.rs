@@ -362,6 +362,11 @@ impl Shared {
         Flow::Draining
     }
 
+    /// Whether so much waits for handlers that another connection would only add to it.
+    pub(super) fn is_behind(&self) -> bool {
+        self.inbox.bytes() > self.config.backlog
+    }
+
     /// Ends a connection for good.
     pub(super) fn end(&self, state: &mut State) {
         if let Some(session) = &state.session {

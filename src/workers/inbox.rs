@@ -110,6 +110,11 @@ impl<T> Inbox<T> {
         taken
     }
 
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+
     /// Who has it, a moment ago. Takes no lock.
     pub(crate) fn busy(&self) -> Busy {
         const WAITING: u8 = Busy::Waiting as u8;
