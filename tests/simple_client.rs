@@ -5,6 +5,7 @@ mod common;
 use common::{eventually, serve, url};
 use socketio::engineio::Transport;
 use socketio::{Client, ConnectOptions, Error, Event, Refused, Server, SimpleClient, Socket};
+use std::cell::RefCell;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -229,6 +230,26 @@ fn emitting_waits_for_a_server_that_reads_too_slowly() {
         assert_eq!(client.call::<usize>("count", (), SOON).unwrap(), COUNT);
         assert_eq!(client.sid(), sid, "the connection was kept");
     }
+}
+
+/// A program may keep its client in a thread's own storage, which is dropped with the thread, after what
+/// the crate keeps there itself.
+#[test]
+fn a_client_may_end_with_its_thread() {
+    thread_local! {
+        static OWN: RefCell<Option<SimpleClient>> = const { RefCell::new(None) };
+    }
+    let io = echo();
+    let serving = serve(&io);
+    let url = url(&serving);
+    let thread = std::thread::spawn(move || {
+        OWN.set(None);
+        let client = SimpleClient::connect(url).unwrap();
+        assert_eq!(client.call::<i64>("echo", 1, SOON).unwrap(), 1);
+        OWN.set(Some(client));
+    });
+    thread.join().unwrap();
+    eventually("the end", || io.sockets().is_empty());
 }
 
 #[test]

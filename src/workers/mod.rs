@@ -50,17 +50,22 @@ pub(crate) fn is_io_thread() -> bool {
     DEFERRED.get().is_some()
 }
 
+/// Asks the pool that this thread works for; none if it works for none, or is just ending: what it
+/// keeps in storage of its own may be dropped after the pool.
+fn with_pool<T>(ask: impl FnOnce(&Arc<Shared>) -> T) -> Option<T> {
+    let asked = POOL.try_with(|pool| pool.borrow().as_ref().map(ask));
+    asked.ok().flatten()
+}
+
 /// Whether this is called on a worker, of any pool.
 pub(crate) fn is_worker() -> bool {
-    POOL.with_borrow(Option::is_some)
+    with_pool(|_| ()).is_some()
 }
 
 /// Lets another worker see to the tasks that wait, if this is one: it is about to wait itself.
 pub(crate) fn before_waiting() {
-    POOL.with_borrow(|pool| {
-        if let Some(pool) = pool
-            && !pool.tasks.1.is_empty()
-        {
+    with_pool(|pool| {
+        if !pool.tasks.1.is_empty() {
             pool.wake(1);
         }
     });
@@ -150,10 +155,7 @@ impl Workers {
 
     /// Whether this is called on one of the workers.
     pub(crate) fn is_own_thread(&self) -> bool {
-        POOL.with_borrow(|pool| {
-            let pool = pool.as_ref();
-            pool.is_some_and(|pool| Arc::ptr_eq(pool, &self.shared))
-        })
+        with_pool(|pool| Arc::ptr_eq(pool, &self.shared)).unwrap_or(false)
     }
 
     /// Ends the workers once they have done what is queued, and waits for them until `by`. Called
