@@ -4,13 +4,14 @@
 //!
 //! `cargo bench --bench server`, on Linux. It starts itself once more, as the server.
 
+mod common;
+
+use common::{Failure, connect, frame};
 use socketio::{Limits, Server};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const ACTIVE: usize = 100;
 /// What each of them has in flight.
@@ -199,48 +200,6 @@ fn echo(address: SocketAddr, until: Instant) -> Result<usize, Failure> {
         echoes += WINDOW * clients.len();
     }
     Ok(echoes)
-}
-
-/// A client on the default namespace, as lean as can be.
-fn connect(address: SocketAddr) -> Result<TcpStream, Failure> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(
-        b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
-          Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-          Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
-    )?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.extend(byte);
-    }
-    read_frame(&mut stream)?;
-    stream.write_all(&frame("40"))?;
-    read_frame(&mut stream)?;
-    Ok(stream)
-}
-
-/// A frame as clients send it, masked with zeros.
-fn frame(text: &str) -> Vec<u8> {
-    let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
-    frame.extend(text.bytes());
-    frame
-}
-
-/// Reads a frame of the server's, of up to 65,535 bytes.
-fn read_frame(stream: &mut TcpStream) -> Result<(), Failure> {
-    let mut header = [0; 2];
-    stream.read_exact(&mut header)?;
-    let mut length = usize::from(header[1]);
-    if length == 126 {
-        stream.read_exact(&mut header)?;
-        length = usize::from(u16::from_be_bytes(header));
-    }
-    stream.read_exact(&mut vec![0; length])?;
-    Ok(())
 }
 
 /// How many descriptors this process may have.

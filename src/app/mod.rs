@@ -253,12 +253,31 @@ impl Serving {
             return;
         };
         let by = Instant::now() + self.timeout;
-        if running.workers.is_own_thread() {
-            running.engine.begin_to_stop(by);
-        } else {
-            running.engine.stop(by);
+        if !running.workers.is_own_thread() {
+            return running.stop(by);
         }
-        running.workers.stop(by);
+        // A handler cannot wait for its own end. Nothing is accepted from here on; the rest is
+        // waited for elsewhere.
+        running.engine.begin_to_stop(by);
+        let (hand, running_elsewhere) = crossbeam_channel::bounded::<Running>(1);
+        let spawned = std::thread::Builder::new()
+            .name("socketio-shutdown".into())
+            .spawn(move || running_elsewhere.recv().map(|mut running| running.stop(by)));
+        match spawned {
+            Ok(_) => drop(hand.send(running)),
+            Err(error) => {
+                log::error!(target: "socketio", "the system gives no thread to wait for the end: {error}");
+                running.workers.stop(by);
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Ends the connections, whose ends are work for the workers, and then the workers.
+    fn stop(&mut self, by: Instant) {
+        self.engine.stop(by);
+        self.workers.stop(by);
     }
 }
 

@@ -13,16 +13,13 @@ use crate::engineio::{Flow, Frames, before_waiting};
 use crate::error::{ConnectError, Error};
 use crate::reason::Reason;
 use crate::signals::{self, Ending};
-use crate::workers::{self, Busy, Inbox, Turn};
+use crate::workers::{self, Busy, Inbox, LastTurn, Turn, work_off};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
-
-/// How many items a worker takes before others get their turn.
-const TURN: usize = 64;
 
 thread_local! {
     static HANDLERS: RefCell<Reader<Handlers>> = const { RefCell::new(Reader::new()) };
@@ -36,8 +33,10 @@ pub(super) struct Shared {
     /// The state has changed.
     pub(super) changed: Condvar,
     pub(super) inbox: Inbox<Item>,
+    last_turn: LastTurn,
     sink: Option<Arc<dyn Sink>>,
     callbacks: Inbox<Answered>,
+    last_callbacks: LastTurn,
     next_ack: AtomicU64,
     /// From the first connection on.
     running: OnceLock<Running>,
@@ -87,8 +86,10 @@ impl Shared {
             handlers: Replaced::new(Handlers::default()),
             changed: Condvar::new(),
             inbox: Inbox::new(),
+            last_turn: LastTurn::default(),
             sink,
             callbacks: Inbox::new(),
+            last_callbacks: LastTurn::default(),
             next_ack: AtomicU64::new(1),
             running: OnceLock::new(),
             life: Mutex::default(),
@@ -375,24 +376,10 @@ impl Shared {
         }
     }
 
-    fn work(self: &Arc<Self>) -> bool {
-        let mut left = TURN;
-        while left > 0 {
-            let items = self.inbox.take(left);
-            if items.is_empty() {
-                return false;
-            }
-            left -= items.len();
-            let life = self.life.lock().upgrade();
-            let handlers = HANDLERS.with_borrow_mut(|reader| reader.read(&self.handlers));
-            for (item, _) in items {
-                self.process(&handlers, item, &life);
-            }
-        }
-        true
-    }
-
-    fn process(self: &Arc<Self>, handlers: &Handlers, item: Item, life: &Option<Arc<Life>>) {
+    fn process(self: &Arc<Self>, item: Item) {
+        // Read for each: a handler may have added one for what came right behind its event.
+        let handlers = HANDLERS.with_borrow_mut(|reader| reader.read(&self.handlers));
+        let life = self.life.lock().upgrade();
         let client = |namespace: &Arc<str>| Client {
             shared: Arc::clone(self),
             namespace: Arc::clone(namespace),
@@ -437,8 +424,8 @@ impl Turn for Shared {
     fn run(self: Arc<Self>) {
         let session = self.state.lock().session.clone();
         let again = match session {
-            Some(session) => session.drain(|| self.work()),
-            None => self.work(),
+            Some(session) => session.drain(|| work_off(&self.inbox, |item| self.process(item))),
+            None => work_off(&self.inbox, |item| self.process(item)),
         };
         if again {
             let turn = Arc::clone(&self) as Arc<dyn Turn>;
@@ -448,11 +435,23 @@ impl Turn for Shared {
             self.changed.notify_all();
         }
     }
+
+    fn last_turn(&self) -> &LastTurn {
+        &self.last_turn
+    }
+
+    fn waiting(&self) -> usize {
+        self.inbox.len()
+    }
 }
 
 impl HasCallbacks for Shared {
     fn callbacks(&self) -> &Inbox<Answered> {
         &self.callbacks
+    }
+
+    fn last_callbacks(&self) -> &LastTurn {
+        &self.last_callbacks
     }
 
     fn schedule(&self, turn: Arc<dyn Turn>) {

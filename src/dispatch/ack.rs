@@ -3,7 +3,7 @@
 use super::args::{Args, decode, decode_data};
 use super::awaited::Giver;
 use crate::error::Error;
-use crate::workers::{Inbox, Turn};
+use crate::workers::{Inbox, LastTurn, Turn};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -60,6 +60,9 @@ pub(crate) trait HasCallbacks: Send + Sync + 'static {
     /// Callbacks with their answers, beside the handlers.
     fn callbacks(&self) -> &Inbox<Answered>;
 
+    /// How the last turn at them went.
+    fn last_callbacks(&self) -> &LastTurn;
+
     fn schedule(&self, turn: Arc<dyn Turn>);
 }
 
@@ -93,6 +96,14 @@ impl<T: HasCallbacks> Turn for Callbacks<T> {
                 log::error!(target: "socketio", "a callback panicked");
             }
         }
+    }
+
+    fn last_turn(&self) -> &LastTurn {
+        self.0.last_callbacks()
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.callbacks().len()
     }
 }
 

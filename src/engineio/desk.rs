@@ -2,11 +2,8 @@
 
 use super::Flow;
 use super::session::Handle;
-use crate::workers::{Busy, Inbox};
+use crate::workers::{Busy, Inbox, Lane, LastTurn, work_off};
 use std::sync::Arc;
-
-/// How many items a worker takes before others get their turn.
-const TURN: usize = 64;
 
 /// A session's inbox, with its limit.
 #[derive(Debug)]
@@ -14,6 +11,7 @@ pub(crate) struct Desk<T> {
     handle: Arc<Handle>,
     inbox: Inbox<T>,
     limit: usize,
+    last_turn: LastTurn,
 }
 
 /// What became of items that were put down.
@@ -26,11 +24,13 @@ pub(crate) struct Placed {
 }
 
 impl<T> Desk<T> {
-    pub(crate) fn new(handle: Arc<Handle>, limit: usize) -> Desk<T> {
+    /// A desk whose first turn is expected to be as others' were.
+    pub(crate) fn new(handle: Arc<Handle>, limit: usize, lane: Lane) -> Desk<T> {
         Desk {
             handle,
             inbox: Inbox::new(),
             limit,
+            last_turn: LastTurn::expected(lane),
         }
     }
 
@@ -69,20 +69,19 @@ impl<T> Desk<T> {
         self.inbox.busy()
     }
 
+    /// How the last turn went.
+    pub(crate) fn last_turn(&self) -> &LastTurn {
+        &self.last_turn
+    }
+
+    /// Items that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inbox.len()
+    }
+
     /// A worker's turn; gives whether another one is needed.
-    pub(crate) fn work(&self, mut process: impl FnMut(T)) -> bool {
-        let again = self.handle.drain(|| {
-            let mut left = TURN;
-            while left > 0 {
-                let items = self.inbox.take(left);
-                if items.is_empty() {
-                    return false;
-                }
-                left -= items.len();
-                items.into_iter().for_each(|(item, _)| process(item));
-            }
-            true
-        });
+    pub(crate) fn work(&self, process: impl FnMut(T)) -> bool {
+        let again = self.handle.drain(|| work_off(&self.inbox, process));
         if self.inbox.take_watched(self.limit / 2) {
             self.handle.resume();
         }

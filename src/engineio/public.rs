@@ -9,7 +9,7 @@ use crate::protocol::engineio::Data;
 use crate::reactor::http::Request;
 use crate::reactor::http::cors::Origins;
 use crate::reason::Reason;
-use crate::workers::{Busy, Turn, Workers};
+use crate::workers::{Busy, Lane, LastTurn, Turn, Workers};
 use crate::{Limits, Value};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -421,7 +421,7 @@ impl Application for Gate {
         let connection = Arc::new(Connection {
             inner: Arc::clone(&self.inner),
             workers: Arc::clone(&self.workers),
-            desk: Desk::new(Arc::clone(handle), limit),
+            desk: Desk::new(Arc::clone(handle), limit, Lane::Quick),
             request,
             saved: Mutex::default(),
         });
@@ -492,6 +492,14 @@ impl Turn for Connection {
             let workers = Arc::clone(&self.workers);
             workers.schedule(self);
         }
+    }
+
+    fn last_turn(&self) -> &LastTurn {
+        self.desk.last_turn()
+    }
+
+    fn waiting(&self) -> usize {
+        self.desk.waiting()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::protocol::engineio::Data;
 use crate::protocol::socketio::{Invalid, Kind, Link, Received};
 use crate::reactor::http::Request;
 use crate::reason::Reason;
-use crate::workers::{Busy, Inbox, Turn, Workers};
+use crate::workers::{Busy, Inbox, LastTurn, Turn, Workers};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::cell::RefCell;
@@ -46,8 +46,13 @@ impl Application for Gate {
         let limits = Arc::clone(&inner.config.link_limits);
         let max_bytes = inner.engine().max_payload;
         let connection = Arc::new(Connection {
-            desk: Desk::new(Arc::clone(handle), limits.inbox_bytes),
+            desk: Desk::new(
+                Arc::clone(handle),
+                limits.inbox_bytes,
+                inner.connects.lane(),
+            ),
             callbacks: Inbox::new(),
+            last_callbacks: LastTurn::default(),
             workers: Arc::clone(&self.workers),
             inner,
             request,
@@ -78,6 +83,7 @@ pub(crate) struct Connection {
     desk: Desk<Item>,
     /// Callbacks with their answers, beside the handlers.
     callbacks: Inbox<Answered>,
+    last_callbacks: LastTurn,
     request: Request,
 }
 
@@ -143,7 +149,9 @@ impl Connection {
             socket.open();
         }
         let handlers = self.handlers();
+        let begun = Instant::now();
         let decided = catch_unwind(AssertUnwindSafe(|| handlers.connect(socket, auth)));
+        self.inner.connects.note(begun.elapsed());
         let refused = match decided {
             Ok(Ok(())) => {
                 log::debug!(target: "socketio", "{}: {} is on {}", self.handle().label(), socket.sid(), socket.namespace());
@@ -203,11 +211,23 @@ impl Turn for Connection {
             workers.schedule(self);
         }
     }
+
+    fn last_turn(&self) -> &LastTurn {
+        self.desk.last_turn()
+    }
+
+    fn waiting(&self) -> usize {
+        self.desk.waiting()
+    }
 }
 
 impl HasCallbacks for Connection {
     fn callbacks(&self) -> &Inbox<Answered> {
         &self.callbacks
+    }
+
+    fn last_callbacks(&self) -> &LastTurn {
+        &self.last_callbacks
     }
 
     fn schedule(&self, turn: Arc<dyn Turn>) {

@@ -110,9 +110,22 @@ impl<T> Inbox<T> {
         taken
     }
 
+    /// Puts items back that were taken last, in front of what has come since.
+    pub(crate) fn put_back(&self, mut items: VecDeque<(T, usize)>) {
+        let mut state = self.state.lock();
+        state.bytes += items.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        items.append(&mut state.queue);
+        state.queue = items;
+    }
+
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.state.lock().bytes
+    }
+
+    /// Items that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().queue.len()
     }
 
     /// Who has it, a moment ago. Takes no lock.

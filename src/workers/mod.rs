@@ -1,46 +1,67 @@
 //! The threads that run handlers, and everything else that may block.
 //!
-//! There is one for each core, and one more whenever work has waited for 5 ms while nobody took
-//! any: then the workers are blocked, not busy. Workers beyond the cores leave when they have been
-//! idle for 10 s.
+//! The pool keeps the cores busy, not the threads. It begins with a worker for each core. Work that
+//! waits while fewer workers compute than there are cores gets another worker, awake or new, up to
+//! the limit: the others are blocked in their handlers. Where as many compute as there are cores,
+//! more of them would only fight for the cores, and the work waits. What a worker does is asked of
+//! the kernel by a watchdog, and only while work waits ([`states`]). Workers beyond the cores leave
+//! when they have been idle for 10 s.
 //!
 //! While tasks are short an I/O thread wakes one worker for all those of its turn, else one for
-//! each. A watchdog, asleep unless there are more of them than workers were woken, wakes the others
-//! if that was not enough, and adds the new ones.
+//! each. The watchdog sleeps unless there are more of them than workers were woken.
+//!
+//! Tasks whose owner has blocked its worker lately stand in a queue of their own ([`queues`]).
 
 mod inbox;
 #[cfg(test)]
 mod inbox_tests;
 mod pace;
+mod queues;
 mod sleepers;
+mod states;
+mod turn;
 
 pub(crate) use inbox::{Busy, Inbox};
+pub(crate) use pace::{LastTurn, Pace};
+pub(crate) use queues::Lane;
+pub(crate) use turn::{Turn, work_off};
 
 use crate::reactor::Executor;
-use crossbeam_channel::{Receiver, Sender};
-use pace::Pace;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use queues::Queues;
 use sleepers::Sleepers;
+use states::States;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long work waits before workers that sleep are woken for it, and those that are at work
-/// count as blocked if they take none.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How long the watchdog waits before its first look at work that waits.
+const FIRST_LOOK: Duration = Duration::from_micros(500);
+/// How long it waits between looks while workers are added: they need a moment to show what they do.
+const NEXT_LOOK: Duration = Duration::from_micros(300);
+/// How long it waits at most, where looks find that the cores are busy.
+const LAST_LOOK: Duration = Duration::from_millis(5);
+/// By how much a look may multiply the workers: as many as there are become up to four times that.
+const MAX_GROWTH: usize = 3;
+/// After so long without a look, work that waits is looked at soon again.
+const FORGET_LOOKS: Duration = Duration::from_millis(100);
 /// How many tasks of an I/O thread may wait for the end of its turn. Waking a worker costs as much
 /// as a handler that only answers; several tasks share the cost.
 const MAX_DEFERRED: usize = 64;
 /// How long a worker beyond the cores stays without work.
 const IDLE: Duration = Duration::from_secs(10);
+/// How long one owner may keep a worker with several items while others wait for one.
+const LONG_TURN: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// The pool that this thread works for.
     static POOL: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+    /// On a worker, when its task was begun.
+    static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
     /// On an I/O thread, how many tasks no worker has been woken for yet.
     static DEFERRED: Cell<Option<usize>> = const { Cell::new(None) };
 }
@@ -65,21 +86,25 @@ pub(crate) fn is_worker() -> bool {
 /// Lets another worker see to the tasks that wait, if this is one: it is about to wait itself.
 pub(crate) fn before_waiting() {
     with_pool(|pool| {
-        if !pool.tasks.1.is_empty() {
+        if pool.queues.len() > 0 {
             pool.wake(1);
         }
     });
 }
 
-/// Something with a queue of its own, such as a connection's inbox, that wants a worker.
-pub(crate) trait Turn: Send + Sync {
-    fn run(self: Arc<Self>);
+/// Whether the turn that this worker has has become long, and others wait for theirs.
+fn should_yield() -> bool {
+    let is_long = |pool: &Arc<Shared>| {
+        !pool.pace.is_quick()
+            && pool.queues.len() > 0
+            && BEGUN.get().is_some_and(|begun| begun.elapsed() > LONG_TURN)
+    };
+    with_pool(is_long).unwrap_or(false)
 }
 
-enum Task {
+pub(super) enum Task {
     Turn(Arc<dyn Turn>),
     Job(Box<dyn FnOnce() + Send>),
-    Stop,
 }
 
 /// A pool of workers. Dropping it ends them, without waiting.
@@ -88,32 +113,55 @@ pub(crate) struct Workers {
 }
 
 struct Shared {
-    tasks: (Sender<Task>, Receiver<Task>),
+    queues: Queues,
     base: usize,
     limit: usize,
     /// Workers there are.
     count: AtomicUsize,
     /// Those of them that sleep and have not been woken.
     sleepers: Sleepers,
+    states: States,
+    /// Of tasks, against the time that waking a worker takes.
     pace: Pace,
-    /// Tasks that were ever taken.
-    taken: AtomicU64,
+    /// Of jobs, against the time after which they block.
+    jobs: Pace,
     /// Whether the watchdog is awake.
     watching: AtomicBool,
     warned: AtomicBool,
     /// The system has given no thread.
     refused: AtomicBool,
+    /// The workers leave once there is no task left, and none that could bring another.
+    stopping: AtomicBool,
+    /// They leave with the task that they have; no task is taken any more.
+    abandoned: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    stopping: bool,
     /// Whether the watchdog was asked to look.
     alarm: bool,
     named: usize,
     handles: Vec<JoinHandle<()>>,
+}
+
+/// What a worker does next.
+enum Next {
+    Run(Task, Lane),
+    Leave,
+}
+
+/// What the watchdog has found.
+enum Look {
+    /// Nothing waits.
+    Idle,
+    /// What waits has to wait.
+    Busy,
+    /// Workers that slept were woken.
+    Woken,
+    /// Workers were added.
+    Grown,
 }
 
 impl Workers {
@@ -123,16 +171,19 @@ impl Workers {
         let limit = limit.max(1);
         let workers = Workers {
             shared: Arc::new(Shared {
-                tasks: crossbeam_channel::unbounded(),
+                queues: Queues::new(limit, cores),
                 base: cores.min(limit),
                 limit,
                 count: AtomicUsize::new(0),
                 sleepers: Sleepers::default(),
-                pace: Pace::default(),
-                taken: AtomicU64::new(0),
+                states: States::new(),
+                pace: Pace::of_wakeups(),
+                jobs: Pace::of_blocking(),
                 watching: AtomicBool::new(false),
                 warned: AtomicBool::new(false),
                 refused: AtomicBool::new(false),
+                stopping: AtomicBool::new(false),
+                abandoned: AtomicBool::new(false),
                 state: Mutex::default(),
                 changed: Condvar::new(),
             }),
@@ -150,7 +201,8 @@ impl Workers {
 
     /// Lets a worker take a turn.
     pub(crate) fn schedule(&self, turn: Arc<dyn Turn>) {
-        self.shared.push(Task::Turn(turn));
+        let lane = turn.last_turn().lane();
+        self.shared.push(Task::Turn(turn), lane);
     }
 
     /// Whether this is called on one of the workers.
@@ -158,8 +210,8 @@ impl Workers {
         with_pool(|pool| Arc::ptr_eq(pool, &self.shared)).unwrap_or(false)
     }
 
-    /// Ends the workers once they have done what is queued, and waits for them until `by`. Called
-    /// on one of them, it does not wait.
+    /// Ends the workers once all work is done, also what it brings, and waits for them until `by`;
+    /// what is left then is dropped, with a warning. Called on one of them, it does not wait.
     pub(crate) fn stop(&self, by: Instant) {
         let shared = &self.shared;
         shared.begin_to_stop();
@@ -182,6 +234,7 @@ impl Workers {
         }
         let handles = std::mem::take(&mut state.handles);
         drop(state);
+        shared.abandon();
         for handle in handles {
             if handle.is_finished() {
                 // Handlers' panics are caught; this one has been logged by the panic hook.
@@ -196,7 +249,8 @@ impl Workers {
 
 impl Executor for Workers {
     fn execute(&self, job: Box<dyn FnOnce() + Send>) {
-        self.shared.push(Task::Job(job));
+        let lane = self.shared.jobs.lane();
+        self.shared.push(Task::Job(job), lane);
     }
 
     fn defer(&self) {
@@ -233,9 +287,12 @@ impl fmt::Debug for Workers {
 }
 
 impl Shared {
-    fn push(&self, task: Task) {
-        // Both ends are ours, so the channel cannot be closed.
-        let _ = self.tasks.0.send(task);
+    fn push(&self, task: Task, lane: Lane) {
+        if self.abandoned.load(Ordering::Acquire) {
+            // No worker would take it, and what it holds may hold the pool.
+            return drop(task);
+        }
+        self.queues.push(task, lane);
         match DEFERRED.get() {
             Some(tasks) if tasks + 1 < MAX_DEFERRED => DEFERRED.set(Some(tasks + 1)),
             Some(tasks) => {
@@ -256,22 +313,34 @@ impl Shared {
     }
 
     fn begin_to_stop(&self) {
-        let mut state = self.state.lock();
-        let begins = !std::mem::replace(&mut state.stopping, true);
-        let count = self.count.load(Ordering::Acquire);
+        let state = self.state.lock();
+        self.stopping.store(true, Ordering::SeqCst);
         drop(state);
-        if begins {
-            for _ in 0..count {
-                let _ = self.tasks.0.send(Task::Stop);
-            }
-            self.sleepers.wake(count);
-        }
+        self.sleepers.wake(usize::MAX);
         self.changed.notify_all();
+    }
+
+    /// Gives up what has not been done by now.
+    fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        let left = self.queues.drain();
+        let items: usize = left
+            .iter()
+            .map(|task| match task {
+                Task::Turn(turn) => turn.waiting(),
+                Task::Job(_) => 1,
+            })
+            .sum();
+        if items > 0 {
+            log::warn!(target: "socketio", "{items} events and other tasks were not handled before the end");
+        }
+        drop(left);
+        self.sleepers.wake(usize::MAX);
     }
 
     fn spawn(self: &Arc<Self>) -> std::io::Result<()> {
         let mut state = self.state.lock();
-        if state.stopping {
+        if self.abandoned.load(Ordering::Acquire) {
             return Ok(());
         }
         state.handles.retain(|handle| !handle.is_finished());
@@ -296,120 +365,177 @@ impl Shared {
 
     fn work(self: Arc<Self>) {
         POOL.set(Some(Arc::clone(&self)));
-        while let Some(task) = self.next() {
-            self.taken.fetch_add(1, Ordering::Relaxed);
+        let own = self.states.add();
+        while let Some((task, lane)) = self.next() {
             let begun = Instant::now();
+            self.states.begin(&own, begun);
+            BEGUN.set(Some(begun));
+            let owner = match &task {
+                Task::Turn(turn) => Some(Arc::clone(turn)),
+                Task::Job(_) => None,
+            };
             let done = catch_unwind(AssertUnwindSafe(|| match task {
                 Task::Turn(turn) => turn.run(),
                 Task::Job(job) => job(),
-                Task::Stop => {}
             }));
-            self.pace.note(begun.elapsed());
+            let took = begun.elapsed();
+            self.pace.note(took);
+            match &owner {
+                Some(owner) => owner.last_turn().note(took),
+                None => self.jobs.note(took),
+            }
             if done.is_err() {
                 log::error!(target: "socketio", "a job on a worker panicked");
             }
+            // What an owner keeps may be the program's, and panic when it is dropped.
+            if catch_unwind(AssertUnwindSafe(|| drop(owner))).is_err() {
+                log::error!(target: "socketio", "a destructor on a worker panicked");
+            }
+            self.queues.done(lane);
+            self.states.end(&own);
+            if self.stopping.load(Ordering::Relaxed) {
+                // Those that wait for the last task to end look again.
+                self.sleepers.wake(usize::MAX);
+            }
         }
+        self.states.remove(&own);
         let _state = self.state.lock();
         self.changed.notify_all();
     }
 
-    /// Waits for a task; none if this worker is to leave.
-    fn next(&self) -> Option<Task> {
-        let task = self.tasks.1.try_recv().ok().or_else(|| self.sleep());
-        match task {
-            Some(Task::Stop) => {
+    /// Waits for a task; none if this worker is to leave, which it is not counted any more then.
+    fn next(&self) -> Option<(Task, Lane)> {
+        match self.look_for_work().or_else(|| self.sleep()) {
+            Some(Next::Run(task, lane)) => Some((task, lane)),
+            Some(Next::Leave) => {
                 self.count.fetch_sub(1, Ordering::AcqRel);
                 None
             }
-            task => task,
+            None => None,
         }
     }
 
+    fn look_for_work(&self) -> Option<Next> {
+        if self.abandoned.load(Ordering::Acquire) {
+            return Some(Next::Leave);
+        }
+        if let Some((task, lane)) = self.queues.take() {
+            return Some(Next::Run(task, lane));
+        }
+        // A task that another worker has may bring more.
+        let is_over = self.stopping.load(Ordering::SeqCst)
+            && !self.states.any_busy()
+            && self.queues.len() == 0;
+        is_over.then_some(Next::Leave)
+    }
+
     /// Sleeps until there is a task. The channel's own waiting spins first, which costs more than
-    /// it gains when tasks come one by one.
-    fn sleep(&self) -> Option<Task> {
+    /// it gains when tasks come one by one. None if it has left.
+    fn sleep(&self) -> Option<Next> {
         loop {
             let is_surplus = self.count.load(Ordering::Acquire) > self.base;
             let limit = is_surplus.then_some(IDLE);
-            let look = || self.tasks.1.try_recv().ok();
-            let task = self.sleepers.wait(limit, look, || self.wake(1));
-            if task.is_some() || self.leave() {
-                return task;
+            let next = self
+                .sleepers
+                .wait(limit, || self.look_for_work(), || self.wake(1));
+            if next.is_some() || self.leave() {
+                return next;
             }
         }
     }
 
     /// Whether this worker, which was idle for long, may go.
     fn leave(&self) -> bool {
-        // Under the lock, so that it does not happen while stops are being counted out.
-        let state = self.state.lock();
-        let leaves = !state.stopping && self.count.load(Ordering::Acquire) > self.base;
+        // Under the lock, so that not all of those beyond the cores go at once.
+        let _state = self.state.lock();
+        let leaves = self.count.load(Ordering::Acquire) > self.base;
         if leaves {
             self.count.fetch_sub(1, Ordering::AcqRel);
         }
         leaves
     }
 
-    /// Adds workers while those that there are do not get on.
+    /// Adds workers while those that there are do not keep the cores busy.
     fn watch(self: Arc<Self>) {
         let mut state = self.state.lock();
-        loop {
-            while !state.alarm && !state.stopping {
-                self.changed.wait(&mut state);
-            }
-            state.alarm = false;
-            if state.stopping {
-                return;
-            }
-            while self.watching.load(Ordering::Acquire) {
-                let before = self.taken.load(Ordering::Relaxed);
-                let at = Instant::now() + PATIENCE;
-                while !state.stopping && !self.changed.wait_until(&mut state, at).timed_out() {}
-                if state.stopping {
-                    return;
+        let (mut pause, mut looked) = (FIRST_LOOK, Instant::now());
+        while !self.is_over() {
+            if !self.watching.load(Ordering::Acquire) {
+                while !state.alarm && !self.stopping.load(Ordering::SeqCst) {
+                    self.changed.wait(&mut state);
                 }
-                MutexGuard::unlocked(&mut state, || self.look(before));
+                state.alarm = false;
+                if looked.elapsed() > FORGET_LOOKS {
+                    pause = FIRST_LOOK;
+                }
             }
+            self.changed.wait_for(&mut state, pause);
+            let look = MutexGuard::unlocked(&mut state, || self.look());
+            looked = Instant::now();
+            pause = match look {
+                Look::Grown => NEXT_LOOK,
+                Look::Woken => FIRST_LOOK,
+                Look::Busy | Look::Idle => (pause * 2).min(LAST_LOOK),
+            };
         }
     }
 
-    fn look(self: &Arc<Self>, before: u64) {
-        let waiting = self.tasks.1.len();
+    /// Whether all workers have left, or are about to.
+    fn is_over(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+            && (self.count.load(Ordering::Acquire) == 0 || self.abandoned.load(Ordering::Acquire))
+    }
+
+    fn look(self: &Arc<Self>) -> Look {
+        let waiting = self.queues.waiting();
         if waiting == 0 {
             self.watching.store(false, Ordering::Release);
             // A task may have come since: either this sees it, or its pusher that nobody watches.
             fence(Ordering::SeqCst);
-            if !self.tasks.1.is_empty() {
+            if self.queues.waiting() > 0 {
                 self.watching.store(true, Ordering::Release);
             }
-            return;
+            return Look::Idle;
         }
-        let waiting = waiting - self.sleepers.wake(waiting);
-        if waiting == 0 || self.taken.load(Ordering::Relaxed) != before {
-            return;
+        let running = self.states.running(self.base);
+        if running >= self.base {
+            return Look::Busy;
+        }
+        // Quick tasks need no more workers than there are cores to run them.
+        let wanted = if self.pace.is_quick() {
+            waiting.min(self.base - running)
+        } else {
+            waiting
+        };
+        let woken = self.sleepers.wake(wanted);
+        if woken > 0 {
+            return Look::Woken;
         }
         let count = self.count.load(Ordering::Acquire);
-        if count >= self.limit && !self.warned.swap(true, Ordering::AcqRel) {
-            log::warn!(target: "socketio", "all {count} workers are blocked in handlers, which is the limit; {waiting} more turns wait");
+        if count >= self.limit {
+            if !self.warned.swap(true, Ordering::AcqRel) {
+                log::warn!(target: "socketio", "all {count} workers are blocked in handlers, which is the limit (Limits::workers); {waiting} more turns wait");
+            }
+            return Look::Busy;
         }
-        // Half as many again, so that a thousand blocked handlers do not take seconds to be noticed.
         let more = waiting
-            .min(count / 2 + 1)
-            .min(self.limit.saturating_sub(count));
+            .min(count.max(1) * MAX_GROWTH)
+            .min(self.limit - count);
         for _ in 0..more {
             match self.spawn() {
                 Ok(()) => self.refused.store(false, Ordering::Relaxed),
                 // Tried again with each look, and said once.
                 Err(error) if self.refused.swap(true, Ordering::Relaxed) => {
                     log::debug!(target: "socketio", "no thread for another worker: {error}");
-                    return;
+                    return Look::Busy;
                 }
                 Err(error) => {
                     log::error!(target: "socketio", "the system gives no thread for another worker: {error}; {waiting} turns wait");
-                    return;
+                    return Look::Busy;
                 }
             }
         }
+        Look::Grown
     }
 }
 
@@ -478,7 +604,7 @@ mod tests {
             let held = held.clone();
             run(&workers, move || assert!(held.recv().is_err()));
         }
-        while workers.shared.tasks.1.len() > 7 {
+        while workers.shared.queues.len() > 7 {
             std::thread::yield_now();
         }
         while !workers.shared.warned.load(Ordering::Acquire) {
@@ -493,13 +619,30 @@ mod tests {
         let workers = Workers::start(1).unwrap();
         let (hold, held) = crossbeam_channel::bounded::<()>(0);
         let (done, when_done) = mpsc::channel();
-        run(&workers, move || assert!(held.recv().is_err()));
+        let (begun, when_begun) = mpsc::channel();
+        run(&workers, move || {
+            begun.send(()).unwrap();
+            assert!(held.recv().is_err());
+        });
         run(&workers, move || done.send(()).unwrap());
+        when_begun.recv().unwrap();
+        // One job waits, one has not been begun.
         workers.stop(Instant::now());
+        assert!(when_done.recv().is_err(), "it was dropped");
         drop(hold);
-        when_done
-            .recv_timeout(Duration::from_secs(20))
-            .expect("the queued job");
+
+        let workers = Workers::start(1).unwrap();
+        let (done, when_done) = mpsc::channel();
+        let pool = Arc::new(workers);
+        let own = Arc::downgrade(&pool);
+        run(&pool, move || {
+            std::thread::sleep(Duration::from_millis(20));
+            // What work brings is done as well.
+            let pool = own.upgrade().expect("a pool that is being stopped");
+            run(&pool, move || done.send(()).unwrap());
+        });
+        pool.stop(Instant::now() + Duration::from_secs(20));
+        assert_eq!(when_done.try_recv(), Ok(()));
     }
 
     #[test]

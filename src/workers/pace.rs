@@ -1,26 +1,46 @@
 //! How long tasks have taken lately.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use super::queues::Lane;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 /// Tasks that take less are done sooner by one worker after the other than another one wakes up.
 const SHORT: Duration = Duration::from_micros(50);
+/// An owner whose last turn took longer is expected to block again.
+const SLOW: Duration = Duration::from_millis(1);
 /// So many long ones in a row are remembered; half as many make a difference.
 const MEMORY: u8 = 16;
 
-/// Whether most of them are short. Single ones say little: the system may take the core away from a
+/// Whether most tasks are short. Single ones say little: the system may take the core away from a
 /// worker for milliseconds.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
+#[derive(Debug)]
+pub(crate) struct Pace {
+    short: Duration,
     /// By how many the long ones prevail, from none to [`MEMORY`]. Workers that note something at
     /// once may lose one of it.
     long: AtomicU8,
 }
 
 impl Pace {
-    pub(super) fn note(&self, time: Duration) {
+    /// Tasks are short that are done before another worker could be awake.
+    pub(super) fn of_wakeups() -> Pace {
+        Pace {
+            short: SHORT,
+            long: AtomicU8::new(0),
+        }
+    }
+
+    /// Tasks are short that do not block.
+    pub(crate) fn of_blocking() -> Pace {
+        Pace {
+            short: SLOW,
+            long: AtomicU8::new(0),
+        }
+    }
+
+    pub(crate) fn note(&self, time: Duration) {
         let long = self.long.load(Ordering::Relaxed);
-        let now = if time < SHORT {
+        let now = if time < self.short {
             long.saturating_sub(1)
         } else {
             (long + 1).min(MEMORY)
@@ -30,9 +50,47 @@ impl Pace {
         }
     }
 
-    /// Whether tasks are so short that one worker should take several.
-    pub(super) fn is_quick(&self) -> bool {
+    /// Whether most tasks are short.
+    pub(crate) fn is_quick(&self) -> bool {
         self.long.load(Ordering::Relaxed) < MEMORY / 2
+    }
+
+    pub(crate) fn lane(&self) -> Lane {
+        if self.is_quick() {
+            Lane::Quick
+        } else {
+            Lane::Slow
+        }
+    }
+}
+
+/// Whether the last turn of one owner blocked.
+#[derive(Debug, Default)]
+pub(crate) struct LastTurn {
+    blocked: AtomicBool,
+}
+
+impl LastTurn {
+    /// An owner that has had none, and is expected to do as others.
+    pub(crate) fn expected(lane: Lane) -> LastTurn {
+        LastTurn {
+            blocked: AtomicBool::new(lane == Lane::Slow),
+        }
+    }
+
+    pub(crate) fn note(&self, time: Duration) {
+        let blocked = time >= SLOW;
+        if self.blocked.load(Ordering::Relaxed) != blocked {
+            self.blocked.store(blocked, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn lane(&self) -> Lane {
+        if self.blocked.load(Ordering::Relaxed) {
+            Lane::Slow
+        } else {
+            Lane::Quick
+        }
     }
 }
 
@@ -42,7 +100,7 @@ mod tests {
 
     #[test]
     fn it_follows_what_most_tasks_take() {
-        let (pace, short, long) = (Pace::default(), SHORT / 10, SHORT * 10);
+        let (pace, short, long) = (Pace::of_wakeups(), SHORT / 10, SHORT * 10);
         assert!(pace.is_quick());
         for _ in 0..100 {
             pace.note(long);

@@ -8,7 +8,7 @@ use crate::engineio::{Flow, Frames, Message, Transport, frames};
 use crate::error::{ConnectError, Error};
 use crate::protocol::engineio::{Data, Open};
 use crate::reason::Reason;
-use crate::workers::{self, Busy, Inbox, Turn};
+use crate::workers::{self, Busy, Inbox, LastTurn, Turn, work_off};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,9 +19,6 @@ use std::time::Instant;
 const BACKLOG: usize = 16_000_000;
 /// What a message costs in an inbox besides its content.
 const OVERHEAD: usize = 64;
-/// How many messages a worker takes before others get their turn.
-const TURN: usize = 64;
-
 /// An Engine.IO client. A cheap handle: clones are the same client, in any thread; when the last
 /// one is dropped, it disconnects.
 ///
@@ -55,6 +52,7 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     inbox: Inbox<Item>,
+    last_turn: LastTurn,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -312,6 +310,7 @@ impl ClientBuilder {
             state: Mutex::default(),
             changed: Condvar::new(),
             inbox: Inbox::new(),
+            last_turn: LastTurn::default(),
         });
         let life = Arc::new(Life(Arc::clone(&shared)));
         *shared.life.lock() = Arc::downgrade(&life);
@@ -409,23 +408,8 @@ impl Shared {
         }
     }
 
-    fn work(self: &Arc<Self>) -> bool {
-        let mut left = TURN;
-        while left > 0 {
-            let items = self.inbox.take(left);
-            if items.is_empty() {
-                return false;
-            }
-            left -= items.len();
-            let client = self.client();
-            for (item, _) in items {
-                self.process(&client, item);
-            }
-        }
-        true
-    }
-
-    fn process(&self, client: &Client, item: Item) {
+    fn process(self: &Arc<Self>, item: Item) {
+        let client = &self.client();
         let handlers = self.handlers.read().clone();
         let handled = catch_unwind(AssertUnwindSafe(|| match item {
             Item::Connect => handlers.connect.iter().for_each(|it| it(client)),
@@ -460,8 +444,8 @@ impl Turn for Shared {
     fn run(self: Arc<Self>) {
         let session = self.state.lock().session.clone();
         let again = match session {
-            Some(session) => session.drain(|| self.work()),
-            None => self.work(),
+            Some(session) => session.drain(|| work_off(&self.inbox, |item| self.process(item))),
+            None => work_off(&self.inbox, |item| self.process(item)),
         };
         if again {
             return self.schedule();
@@ -469,6 +453,14 @@ impl Turn for Shared {
         if self.state.lock().phase == Phase::Idle {
             self.changed.notify_all();
         }
+    }
+
+    fn last_turn(&self) -> &LastTurn {
+        &self.last_turn
+    }
+
+    fn waiting(&self) -> usize {
+        self.inbox.len()
     }
 }
 

@@ -1,0 +1,155 @@
+//! Tasks that wait for a worker, in two queues: those of owners that are quick as a rule, and those
+//! of owners that keep their worker.
+//!
+//! Both are first in, first out. Where every worker there may be is blocked, a few are kept for the
+//! quick tasks: a client that only echoes must not wait for a thousand that ask a database.
+
+use super::Task;
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// One task in so many is taken from the slow queue first, so that it moves on while quick tasks
+/// never end.
+const SLOW_FIRST: u64 = 8;
+
+/// Pools with fewer workers than this keep none of them for quick tasks.
+const MIN_WORKERS_TO_RESERVE: usize = 16;
+
+/// How long the owner of a task keeps its worker, as a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Quick,
+    Slow,
+}
+
+pub(super) struct Queues {
+    quick: (Sender<Task>, Receiver<Task>),
+    slow: (Sender<Task>, Receiver<Task>),
+    /// Workers that run a slow task.
+    slow_running: AtomicUsize,
+    /// How many of them there may be.
+    slow_limit: usize,
+    taken: AtomicU64,
+}
+
+impl Queues {
+    /// Queues for at most `workers` workers on so many cores.
+    pub(super) fn new(workers: usize, cores: usize) -> Queues {
+        let reserved = if workers < MIN_WORKERS_TO_RESERVE {
+            0
+        } else {
+            cores.min(workers / 8)
+        };
+        Queues {
+            quick: unbounded(),
+            slow: unbounded(),
+            slow_running: AtomicUsize::new(0),
+            slow_limit: workers - reserved,
+            taken: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn push(&self, task: Task, lane: Lane) {
+        // Both ends are here, so neither channel can be closed.
+        let _ = match lane {
+            Lane::Quick => self.quick.0.send(task),
+            Lane::Slow => self.slow.0.send(task),
+        };
+    }
+
+    /// Takes a task; [`Queues::done`] is called with its lane once it has run.
+    pub(super) fn take(&self) -> Option<(Task, Lane)> {
+        if self
+            .taken
+            .load(Ordering::Relaxed)
+            .is_multiple_of(SLOW_FIRST)
+        {
+            self.take_slow().or_else(|| self.take_quick())
+        } else {
+            self.take_quick().or_else(|| self.take_slow())
+        }
+    }
+
+    fn take_quick(&self) -> Option<(Task, Lane)> {
+        let task = self.quick.1.try_recv().ok()?;
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Some((task, Lane::Quick))
+    }
+
+    fn take_slow(&self) -> Option<(Task, Lane)> {
+        if self.slow.1.is_empty() {
+            return None;
+        }
+        if self.slow_running.fetch_add(1, Ordering::AcqRel) < self.slow_limit
+            && let Ok(task) = self.slow.1.try_recv()
+        {
+            self.taken.fetch_add(1, Ordering::Relaxed);
+            return Some((task, Lane::Slow));
+        }
+        self.slow_running.fetch_sub(1, Ordering::AcqRel);
+        None
+    }
+
+    pub(super) fn done(&self, lane: Lane) {
+        if lane == Lane::Slow {
+            self.slow_running.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Tasks that another worker could take now.
+    pub(super) fn waiting(&self) -> usize {
+        let running = self.slow_running.load(Ordering::Acquire);
+        let slow = self.slow.1.len();
+        self.quick.1.len() + slow.min(self.slow_limit.saturating_sub(running))
+    }
+
+    /// All tasks, also those that no worker may take now.
+    pub(super) fn len(&self) -> usize {
+        self.quick.1.len() + self.slow.1.len()
+    }
+
+    /// Takes out everything, whatever may run.
+    pub(super) fn drain(&self) -> Vec<Task> {
+        self.quick
+            .1
+            .try_iter()
+            .chain(self.slow.1.try_iter())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job() -> Task {
+        Task::Job(Box::new(|| ()))
+    }
+
+    #[test]
+    fn a_few_workers_are_kept_for_quick_tasks() {
+        let queues = Queues::new(16, 2);
+        (0..20).for_each(|_| queues.push(job(), Lane::Slow));
+        assert_eq!(queues.waiting(), 14);
+        for _ in 0..14 {
+            assert_eq!(queues.take().map(|(_, lane)| lane), Some(Lane::Slow));
+        }
+        assert!(queues.take().is_none() && queues.waiting() == 0 && queues.len() == 6);
+        queues.push(job(), Lane::Quick);
+        assert_eq!(queues.take().map(|(_, lane)| lane), Some(Lane::Quick));
+        queues.done(Lane::Slow);
+        assert_eq!(queues.waiting(), 1);
+        assert_eq!(queues.take().map(|(_, lane)| lane), Some(Lane::Slow));
+    }
+
+    #[test]
+    fn slow_tasks_move_on_while_quick_ones_never_end() {
+        let queues = Queues::new(16, 2);
+        queues.push(job(), Lane::Slow);
+        let lanes = (0..20).map(|_| {
+            queues.push(job(), Lane::Quick);
+            queues.take().map(|(_, lane)| lane)
+        });
+        assert!(lanes.into_iter().any(|lane| lane == Some(Lane::Slow)));
+    }
+}
