@@ -39,7 +39,7 @@ fn main() -> Result<(), socketio::Error> {
             socket.emit("auth", auth).map_err(|error| error.to_string())
         });
         namespace.on("message", |socket: &Socket, event: &Event| {
-            socket.emit("message-back", event.args())
+            socket.emit("message-back", event.args()?)
         });
         namespace.on("message-with-ack", |event: &Event| event.args());
         namespace.on("sleep", |milliseconds: u64| {

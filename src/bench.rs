@@ -3,6 +3,7 @@
 
 #![allow(missing_docs)]
 
+use crate::budget::Share;
 use crate::dispatch::handler::{StoredEvent, store};
 use crate::dispatch::{Encoded, Event, Handler, Incoming, IntoAck, Peer};
 use crate::engineio::Frames;
@@ -154,7 +155,7 @@ impl Outboxes {
     pub fn new(count: usize) -> Outboxes {
         Outboxes(
             (0..count)
-                .map(|_| Outbox::detached(Role::Server, usize::MAX))
+                .map(|_| Outbox::detached(Role::Server, usize::MAX, Share::default()))
                 .collect(),
         )
     }

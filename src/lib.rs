@@ -21,6 +21,9 @@
 mod app;
 #[doc(hidden)]
 pub mod bench;
+mod budget;
+#[cfg(test)]
+mod budget_tests;
 mod client;
 mod dispatch;
 pub mod engineio;
@@ -28,6 +31,7 @@ mod error;
 #[cfg(test)]
 mod fuzz;
 mod limits;
+mod log_limit;
 pub mod manager;
 mod protocol;
 mod reactor;
@@ -51,7 +55,7 @@ pub use dispatch::{
 pub use engineio::ClientTls;
 pub use engineio::Proxy;
 pub use error::{ConnectError, Error};
-pub use limits::Limits;
+pub use limits::{Limits, ReceiveLimits};
 pub use reactor::http::cors::Origins;
 pub use reactor::http::request::Request;
 #[cfg(feature = "tls")]

@@ -1,11 +1,13 @@
 //! What one peer may cost.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What one peer may cost: bytes, counts and times, each with its default.
 ///
-/// The defaults suit a service on the open internet. A limit that is hit closes the connection
-/// (or refuses the request) that hit it, with a record in the log, and nothing else.
+/// The defaults suit a service on the open internet. A limit that is hit closes the connection, or
+/// refuses the request, that hit it, with a record in the log, and nothing else; an event that is
+/// too deep, or too large, is dropped.
 ///
 /// ```
 /// use socketio::{Limits, Server};
@@ -23,42 +25,72 @@ pub struct Limits {
     /// How long the head of a request may take, TLS included, against clients that send it a byte
     /// at a time. 10 s.
     pub head_timeout: Duration,
-    /// How long the body of a request may take. 30 s.
+    /// How long the body of a request may make no progress, which is a kibibyte, or its end. 30 s.
     pub body_timeout: Duration,
-    /// How long a kept-alive connection may be silent between requests. 60 s.
+    /// Bytes of a body for the program's own application; clients' have
+    /// [`max_http_buffer_size`](crate::ServerBuilder::max_http_buffer_size). 10 MB.
+    pub http_body_bytes: usize,
+    /// The same as `body_timeout`, for the program's own application. 30 s.
+    pub http_body_timeout: Duration,
+    /// How long a kept-alive connection may be silent between requests. Longer than the 60 s after
+    /// which load balancers give up theirs: who closes first loses no request. 75 s.
     pub idle_timeout: Duration,
     /// How long a response may make no progress because its reader does not read. 30 s.
     pub write_timeout: Duration,
     /// Connections in all, clients and plain HTTP together. More are closed as they come. 100,000;
     /// the descriptors of the process (`ulimit -n`) usually end earlier.
     pub connections: usize,
+    /// Sessions in all that were opened over polling and have not moved to a WebSocket. They need no
+    /// connection that stays. More are refused with status 503. 50,000.
+    pub polling_sessions: usize,
+    /// The same for one address, which may be that of a proxy. 10,000.
+    pub polling_sessions_per_address: usize,
+    /// Bytes that are kept of the head of the request that opened a session, for
+    /// [`Socket::request`](crate::Socket::request). What concerns HTTP alone is not kept, and of a
+    /// larger head the longest fields are not. 4 KiB.
+    pub session_head_bytes: usize,
     /// Attachments of one incoming packet. 255.
     pub attachments: usize,
+    /// Bytes of all attachments of one incoming packet. An event with more is dropped. 16 MB.
+    pub attachments_bytes: usize,
     /// Attachments of one outgoing packet: an error at the call, since JavaScript clients close
     /// the connection on more. 10.
     pub outgoing_attachments: usize,
-    /// How long the attachments of one packet may take to arrive. 10 s.
+    /// How long a client may be silent while attachments of a packet are missing. As long as a
+    /// client that answers pings may be silent. 45 s.
     pub attachments_timeout: Duration,
     /// Namespaces that one client may be in. 100.
     pub namespaces: usize,
-    /// Bytes of an event's or a namespace's name. 256.
+    /// Bytes of an event's or a namespace's name. An event with a longer one is dropped. 256.
     pub name_bytes: usize,
-    /// Depth of nested lists and objects. JSON deeper than this is an attack on the stack. 64.
+    /// Depth of nested lists and objects, at most 500: JSON deeper than this is an attack on the
+    /// stack. An event that is deeper is dropped. 64.
     pub json_depth: usize,
     /// How long a client may stay without having joined a namespace. 45 s.
     pub connect_timeout: Duration,
     /// How long an upgrade from polling to WebSocket may take. 10 s.
     pub upgrade_timeout: Duration,
-    /// Bytes that may wait for one client to read them; a slower one is disconnected. 16 MB.
+    /// Bytes that may wait for one client to read them; a slower one is disconnected. One message
+    /// at a time may be larger, and does not count. 16 MB.
     pub outbox_bytes: usize,
     /// Bytes of one client's events that may wait for their handlers. Then reading from it stops,
     /// unless an acknowledgement of it is awaited; at twice as much it stops anyway. 1 MB.
     pub inbox_bytes: usize,
+    /// Bytes that may wait in all outboxes and inboxes of a port together, in steps of 16 KiB for
+    /// each. Beyond that clients that hold the most are disconnected, and nothing more is read from
+    /// those whose events wait. A quarter of the memory that the machine, or the container, has.
+    pub buffered_bytes: usize,
     /// Acknowledgements that one client may owe on a namespace. 10,000.
     pub pending_acks: usize,
     /// Worker threads: how many handlers may run, or block, at once. 256.
     pub workers: usize,
 }
+
+/// Where nothing tells how much memory there is.
+const ASSUMED_MEMORY: usize = 4 << 30;
+
+/// The deepest JSON that fits on the stack of any thread, whatever types it is decoded into.
+const MAX_JSON_DEPTH: usize = 500;
 
 /// The longest time that means anything here; later ones would be past the end of the clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -76,7 +108,9 @@ impl Limits {
             body_timeout: bounded(self.body_timeout),
             idle_timeout: bounded(self.idle_timeout),
             write_timeout: bounded(self.write_timeout),
+            http_body_timeout: bounded(self.http_body_timeout),
             attachments_timeout: bounded(self.attachments_timeout),
+            json_depth: self.json_depth.min(MAX_JSON_DEPTH),
             connect_timeout: bounded(self.connect_timeout),
             upgrade_timeout: bounded(self.upgrade_timeout),
             ..self
@@ -91,12 +125,18 @@ impl Default for Limits {
             head_fields: 100,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(60),
+            http_body_bytes: 10_000_000,
+            http_body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             connections: 100_000,
+            polling_sessions: 50_000,
+            polling_sessions_per_address: 10_000,
+            session_head_bytes: 4 << 10,
             attachments: 255,
+            attachments_bytes: 16_000_000,
             outgoing_attachments: 10,
-            attachments_timeout: Duration::from_secs(10),
+            attachments_timeout: Duration::from_secs(45),
             namespaces: 100,
             name_bytes: 256,
             json_depth: 64,
@@ -104,8 +144,79 @@ impl Default for Limits {
             upgrade_timeout: Duration::from_secs(10),
             outbox_bytes: 16_000_000,
             inbox_bytes: 1_000_000,
+            buffered_bytes: memory() / 4,
             pending_acks: 10_000,
             workers: 256,
         }
     }
+}
+
+/// What a client takes of its server. Wider than a server's [`Limits`]: a client has chosen whom it
+/// talks to.
+///
+/// An event over one of these is dropped, with a warning; an acknowledgement is
+/// [`Error::TooMuch`](crate::Error::TooMuch) for who waits for it.
+///
+/// ```
+/// use socketio::{Client, ReceiveLimits};
+///
+/// let limits = ReceiveLimits { json_depth: 300, ..ReceiveLimits::default() };
+/// let client = Client::builder().receive_limits(limits).build();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiveLimits {
+    /// Attachments of one packet. 1,000.
+    pub attachments: usize,
+    /// Bytes of all attachments of one packet. 100 MB.
+    pub attachments_bytes: usize,
+    /// Bytes of an event's or a namespace's name. 64 KiB.
+    pub name_bytes: usize,
+    /// Depth of nested lists and objects, at most 500. 128.
+    pub json_depth: usize,
+}
+
+impl ReceiveLimits {
+    /// As the limits of a connection: attachments may take as long as the server lives.
+    pub(crate) fn to_limits(&self) -> Limits {
+        Limits {
+            attachments: self.attachments,
+            attachments_bytes: self.attachments_bytes,
+            name_bytes: self.name_bytes,
+            json_depth: self.json_depth.min(MAX_JSON_DEPTH),
+            attachments_timeout: LONGEST,
+            ..Limits::default()
+        }
+    }
+}
+
+impl Default for ReceiveLimits {
+    fn default() -> Self {
+        ReceiveLimits {
+            attachments: 1_000,
+            attachments_bytes: 100_000_000,
+            name_bytes: 64 << 10,
+            json_depth: 128,
+        }
+    }
+}
+
+/// Bytes of memory that this process may use at most, asked once.
+fn memory() -> usize {
+    static MEMORY: OnceLock<usize> = OnceLock::new();
+    *MEMORY.get_or_init(|| {
+        let read = |path| std::fs::read_to_string(path).ok();
+        let total = read("/proc/meminfo").and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+            let kibibytes: usize = line.split_whitespace().nth(1)?.parse().ok()?;
+            kibibytes.checked_mul(1 << 10)
+        });
+        let container = read("/sys/fs/cgroup/memory.max")
+            .or_else(|| read("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+            .and_then(|text| text.trim().parse().ok());
+        [total, container]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(ASSUMED_MEMORY)
+    })
 }

@@ -122,7 +122,7 @@ fn everything_goes_both_ways() {
         let client = Client::new();
         let (sender, got) = crossbeam_channel::unbounded();
         client.on("back", move |event: &Event| {
-            sender.send(event.args()).unwrap();
+            sender.send(event.args().unwrap()).unwrap();
         });
         client.on("sum", |a: i64, b: i64| a + b);
         let auth = BTreeMap::from([("token", "x")]);

@@ -80,7 +80,7 @@ fn a_client_that_asks_first_is_told_to_go_on() {
     http.write("body");
     assert_eq!(http.read(false).text(), "POST /x body");
     http.write(
-        "POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4000000\r\n\r\n",
+        "POST /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 40000000\r\n\r\n",
     );
     assert_eq!(http.read(false).status, 413);
 }
@@ -90,19 +90,21 @@ fn what_is_no_request_is_refused_and_closed() {
     let serving = app(&Server::new());
     for (text, status) in [
         (
-            "GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n".to_owned(),
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"
+                .to_owned(),
             400,
         ),
         (
-            "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+                .to_owned(),
             400,
         ),
         (
-            "POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n".to_owned(),
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n".to_owned(),
             501,
         ),
         (
-            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n".to_owned(),
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n".to_owned(),
             400,
         ),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 400),
@@ -127,6 +129,7 @@ fn slow_requests_are_ended() {
     let limits = Limits {
         head_timeout: Duration::from_millis(100),
         body_timeout: Duration::from_millis(100),
+        http_body_timeout: Duration::from_millis(100),
         idle_timeout: Duration::from_millis(100),
         ..Limits::default()
     };
@@ -134,7 +137,14 @@ fn slow_requests_are_ended() {
     let address = serving.local_addr();
     for (begun, status) in [
         ("GET / HT", Some(408)),
-        ("POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx", Some(408)),
+        (
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx",
+            Some(408),
+        ),
+        (
+            "POST /socket.io/ HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx",
+            Some(408),
+        ),
         ("", None),
     ] {
         let mut http = Http::connect(address);
@@ -305,7 +315,7 @@ fn the_request_of_the_handshake_stays_with_the_client() {
             it.method().to_owned(),
             it.path().to_owned(),
             it.param("token").map(|token| token.into_owned()),
-            it.header("host").map(str::to_owned),
+            it.header("host").map(|host| host.into_owned()),
             it.peer_addr().ip().is_loopback(),
             it.is_secure(),
         ));

@@ -92,6 +92,26 @@ fn at_and_above(
     );
 }
 
+/// What fits passes; one more is dropped, and named in the log, and the connection goes on.
+fn dropped_above(
+    serving: &Serving,
+    limit: usize,
+    packets: impl Fn(usize) -> Vec<String>,
+    why: &str,
+) {
+    for size in [limit - 1, limit, limit + 1] {
+        let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+        for packet in packets(size) {
+            ws.send(&packet);
+        }
+        ws.send("42999[\"echo\"]");
+        while ws.text() != "43999[]" {}
+        if size > limit {
+            logged(ws.stream(), why);
+        }
+    }
+}
+
 #[test]
 fn of_a_head() {
     let limits = Limits {
@@ -102,7 +122,7 @@ fn of_a_head() {
     let (_io, serving) = limited(limits);
     let target = "/socket.io/?EIO=4&transport=polling";
     let sized = |bytes: usize| {
-        let begin = format!("GET {target} HTTP/1.1\r\nX: ");
+        let begin = format!("GET {target} HTTP/1.1\r\nHost: x\r\nX: ");
         format!("{begin}{}\r\n\r\n", "x".repeat(bytes - begin.len() - 4))
     };
     for (bytes, status) in [(999, 200), (1_000, 200), (1_001, 431)] {
@@ -117,7 +137,7 @@ fn of_a_head() {
     }
     for (fields, status) in [(9, 200), (10, 200), (11, 431)] {
         let mut http = Http::connect(serving.local_addr());
-        let fields = "A: b\r\n".repeat(fields);
+        let fields = format!("Host: x\r\n{}", "A: b\r\n".repeat(fields - 1));
         http.write(&format!("GET {target} HTTP/1.1\r\n{fields}\r\n"));
         assert_eq!(http.read(false).status, status);
         if status == 431 {
@@ -137,7 +157,7 @@ fn of_a_packet() {
     let (_io, serving) = limited(limits);
     let event = |json: String| vec![format!("42[\"echo\",{json}]")];
     let name = |bytes: usize| vec![format!("42[\"{}\"]", "x".repeat(bytes))];
-    at_and_above(&serving, 20, name, "name");
+    dropped_above(&serving, 20, name, "name");
     let namespace = |bytes: usize| vec![format!("40/{},", "x".repeat(bytes - 1))];
     at_and_above(&serving, 20, namespace, "name");
     // The event's own list is one.
@@ -148,7 +168,7 @@ fn of_a_packet() {
             "]".repeat(depth - 1)
         ))
     };
-    at_and_above(&serving, 10, depth, "deep");
+    dropped_above(&serving, 10, depth, "deep");
     for (count, passes) in [(4, true), (5, true), (6, false)] {
         let (mut ws, _) = Ws::join(serving.local_addr(), "40");
         let places: Vec<_> = (0..count)
@@ -270,7 +290,7 @@ fn of_time() {
     head.write("GET /");
     let mut body = Http::connect(address);
     body.write(
-        "POST /socket.io/?EIO=4&transport=polling&sid=x HTTP/1.1\r\nContent-Length: 9\r\n\r\n4",
+        "POST /socket.io/?EIO=4&transport=polling&sid=x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n4",
     );
     let mut idle = Http::connect(address);
     assert_eq!(idle.get("/nothing").status, 404);

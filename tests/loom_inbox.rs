@@ -9,6 +9,9 @@ use sync::{Arc, AtomicU8, Mutex, Ordering};
 #[path = "common/loom.rs"]
 mod sync;
 
+#[path = "../src/budget.rs"]
+mod budget;
+
 #[path = "../src/workers/inbox.rs"]
 mod inbox;
 

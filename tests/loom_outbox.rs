@@ -10,6 +10,9 @@ use sync::{Arc, Mutex};
 #[path = "common/loom.rs"]
 mod sync;
 
+#[path = "../src/budget.rs"]
+mod budget;
+
 /// A socket that takes a few bytes, and then none until it is read.
 mod socket {
     use super::sync::Mutex;
@@ -94,7 +97,12 @@ fn what_is_held_back_leaves_once_and_in_order() {
         let socket = Arc::new(Socket {
             state: Mutex::new((Vec::new(), 2)),
         });
-        let outbox = Arc::new(Outbox::attached(Role::Server, Arc::clone(&socket), 100));
+        let outbox = Arc::new(Outbox::attached(
+            Role::Server,
+            Arc::clone(&socket),
+            100,
+            budget::Share::default(),
+        ));
         outbox.cork();
         let worker = Arc::clone(&outbox);
         let worker = thread::spawn(move || turn(&worker));
@@ -123,7 +131,12 @@ fn a_cork_that_is_off_holds_nothing_back() {
         let socket = Arc::new(Socket {
             state: Mutex::new((Vec::new(), 100)),
         });
-        let outbox = Arc::new(Outbox::attached(Role::Server, Arc::clone(&socket), 100));
+        let outbox = Arc::new(Outbox::attached(
+            Role::Server,
+            Arc::clone(&socket),
+            100,
+            budget::Share::default(),
+        ));
         let cork = outbox.cork().unwrap();
         let worker = Arc::clone(&outbox);
         let worker = thread::spawn(move || {
@@ -147,7 +160,11 @@ fn a_cork_that_is_off_holds_nothing_back() {
 #[test]
 fn a_poll_that_waits_is_told_of_what_comes() {
     loom::model(|| {
-        let outbox = Arc::new(Outbox::detached(Role::Server, 100));
+        let outbox = Arc::new(Outbox::detached(
+            Role::Server,
+            100,
+            budget::Share::default(),
+        ));
         outbox.cork();
         let worker = Arc::clone(&outbox);
         let worker = thread::spawn(move || turn(&worker));
@@ -171,7 +188,11 @@ fn nothing_is_lost_while_the_transport_changes() {
         let socket = Arc::new(Socket {
             state: Mutex::new((Vec::new(), 100)),
         });
-        let outbox = Arc::new(Outbox::detached(Role::Server, 100));
+        let outbox = Arc::new(Outbox::detached(
+            Role::Server,
+            100,
+            budget::Share::default(),
+        ));
         let worker = Arc::clone(&outbox);
         let worker = thread::spawn(move || turn(&worker));
         outbox

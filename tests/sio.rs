@@ -47,7 +47,10 @@ fn server() -> Server {
         }
     });
     io.of("/head").on("token", |socket: &Socket| {
-        socket.request().header("x-token").map(str::to_owned)
+        socket
+            .request()
+            .header("x-token")
+            .map(|token| token.into_owned())
     });
     io
 }

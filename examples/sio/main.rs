@@ -72,7 +72,9 @@ fn run(arguments: &Arguments) -> Result<(), Error> {
                 .timeout
                 .map(|it| it.saturating_sub(since.elapsed()));
             let event = client.receive(left)?;
-            print(&json!({"event": event.name(), "args": to_json(&event.args())}))?;
+            print(
+                &json!({"event": event.name(), "args": to_json(&event.args().unwrap_or_default())}),
+            )?;
         },
         Command::Emit { event, data } => client.emit(event, data),
         Command::Call { event, data } => {

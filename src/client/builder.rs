@@ -3,7 +3,7 @@
 use super::reconnect::Reconnection;
 use super::{Client, Sink};
 use crate::engineio::client::{Network, network_options};
-use crate::limits::bounded;
+use crate::limits::{Limits, ReceiveLimits, bounded};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ pub(crate) struct Config {
     pub(super) backlog: usize,
     pub(super) pending_acks: usize,
     pub(super) outgoing_attachments: usize,
+    pub(super) receive_limits: Arc<Limits>,
     pub(super) handle_sigint: bool,
 }
 
@@ -47,6 +48,7 @@ impl ClientBuilder {
                 backlog: 16_000_000,
                 pending_acks: 10_000,
                 outgoing_attachments: 10,
+                receive_limits: Arc::new(ReceiveLimits::default().to_limits()),
                 handle_sigint: false,
             },
         }
@@ -70,6 +72,21 @@ impl ClientBuilder {
     #[must_use]
     pub fn reconnection(mut self, reconnect: bool) -> Self {
         self.config.reconnection.enabled = reconnect;
+        self
+    }
+
+    /// Whether the client also comes back when the server has disconnected it from all its
+    /// namespaces, which ends the official client. Defaults to `false`.
+    #[must_use]
+    pub fn reconnect_on_disconnect(mut self, reconnect: bool) -> Self {
+        self.config.reconnection.on_disconnect = reconnect;
+        self
+    }
+
+    /// What the client takes of its server. See [`ReceiveLimits`].
+    #[must_use]
+    pub fn receive_limits(mut self, limits: ReceiveLimits) -> Self {
+        self.config.receive_limits = Arc::new(limits.to_limits());
         self
     }
 

@@ -3,16 +3,17 @@
 use super::joined::Joined;
 use super::shared::{Item, Shared};
 use super::state::{Outcome, Phase, State, Step};
-use crate::Limits;
 use crate::dispatch::ack;
 use crate::dispatch::{Answer, Event, Peer, Waiting, outgoing};
 use crate::engineio::client::{Caller, Line};
 use crate::engineio::{Flow, Handle};
 use crate::error::{ConnectError, Error};
 use crate::protocol::engineio::{Data, Open};
-use crate::protocol::socketio::{Kind, Link, Received};
+use crate::protocol::socketio::{Arrival, Dropped, Kind, Link, Received, Side, json};
 use crate::reason::Reason;
 use crate::workers::Busy;
+use bytes::Bytes;
+use log::Level;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,25 @@ pub(super) struct Inlet {
     acks_at: Option<Instant>,
     /// What one read has brought for the workers.
     batch: Vec<(Item, usize)>,
+    /// Events of namespaces that the server has not answered for: python's servers send what a
+    /// connect handler emits before their CONNECT.
+    early: Vec<Early>,
+    early_bytes: usize,
+    /// Records that are written once no lock is held: loggers are the program's.
+    notes: Vec<(Level, String)>,
 }
+
+/// An event that came before its namespace was connected.
+struct Early {
+    namespace: Box<str>,
+    name: Box<str>,
+    data: Box<str>,
+    attachments: Vec<Bytes>,
+    id: Option<u64>,
+}
+
+/// Bytes of events that may wait for their namespace.
+const MAX_EARLY: usize = 1_000_000;
 
 impl Inlet {
     pub(super) fn build(shared: &Arc<Shared>, line: &Line) -> Box<dyn Caller> {
@@ -49,7 +68,21 @@ impl Inlet {
             join_by: None,
             acks_at: None,
             batch: Vec::new(),
+            early: Vec::new(),
+            early_bytes: 0,
+            notes: Vec::new(),
         })
+    }
+
+    fn note(&mut self, level: Level, text: String) {
+        self.notes.push((level, text));
+    }
+
+    /// Writes the records that were noted. No lock may be held.
+    fn write_notes(&mut self) {
+        for (level, text) in std::mem::take(&mut self.notes) {
+            log::log!(target: "socketio", level, "{text}");
+        }
     }
 
     fn push(&mut self, item: Item) {
@@ -70,7 +103,10 @@ impl Inlet {
 
     /// An attempt has failed: the next one comes after a delay, or none.
     fn try_again(&mut self, now: Instant, state: &mut State, error: ConnectError) {
-        log::info!(target: "socketio", "not connected: {error}");
+        // Without an attempt there was a loss, which has been said.
+        if state.phase != Phase::Open {
+            self.note(Level::Info, format!("not connected: {error}"));
+        }
         state.session = None;
         state.failure = None;
         let delay = if state.persists {
@@ -80,7 +116,7 @@ impl Inlet {
         };
         match delay {
             Some(delay) => {
-                log::debug!(target: "socketio", "trying again in {delay:?}");
+                self.note(Level::Debug, format!("trying again in {delay:?}"));
                 state.phase = Phase::Connecting;
                 self.retry = Some((now + delay, state.attempt));
             }
@@ -101,7 +137,7 @@ impl Inlet {
     }
 
     fn give_up(&mut self, state: &mut State) {
-        log::warn!(target: "socketio", "the attempts to reconnect are used up");
+        self.note(Level::Warn, "the attempts to reconnect are used up".into());
         for space in &state.spaces {
             self.push(Item::ReconnectFailed(Arc::clone(&space.name)));
         }
@@ -175,6 +211,7 @@ impl Inlet {
             .position(|joined| *joined.namespace == *received.namespace);
         match (received.kind, at) {
             (Kind::Event, Some(at)) => self.take_event(at, received),
+            (Kind::Event, None) => self.keep_early(received),
             (Kind::Ack, Some(at)) => {
                 let acks = &self.joined[at].acks;
                 let Some(waiting) = received.id.and_then(|id| acks.take(id)) else {
@@ -195,7 +232,15 @@ impl Inlet {
                 }
                 self.check_joined(now, &mut state);
                 if state.phase == Phase::Open && self.joined.is_empty() {
-                    self.shared.end(&mut state);
+                    if shared.config.reconnection.on_disconnect {
+                        // As if the connection had been lost; the namespaces are wanted again.
+                        state.rejoin_all();
+                        if let Some(session) = &state.session {
+                            session.close(Reason::TransportClose);
+                        }
+                    } else {
+                        self.shared.end(&mut state);
+                    }
                 }
             }
             _ => {
@@ -209,12 +254,95 @@ impl Inlet {
         let Some(name) = received.name else {
             return;
         };
+        self.push_event(at, &name, &received.data, received.attachments, received.id);
+    }
+
+    fn push_event(
+        &mut self,
+        at: usize,
+        name: &str,
+        data: &str,
+        attachments: Vec<Bytes>,
+        id: Option<u64>,
+    ) {
+        let attached: usize = attachments.iter().map(|bytes| bytes.len()).sum();
+        let bytes = data.len() + attached + OVERHEAD;
+        let peer = Arc::clone(&self.joined[at]) as Arc<dyn Peer>;
+        let event = Event::new(peer, name, data, attachments, id);
+        self.batch.push((Item::Event(event), bytes));
+    }
+
+    /// Keeps an event of a namespace that is being connected, until it is.
+    fn keep_early(&mut self, received: Received<'_>) {
+        let Some(name) = received.name else {
+            return;
+        };
+        let namespace = &*received.namespace;
+        let is_pending = {
+            let mut state = self.shared.state.lock();
+            let space = state.space(namespace);
+            space.is_some_and(|space| matches!(space.step, Step::Pending))
+        };
+        if !is_pending {
+            log::debug!(target: "socketio", "an event for {namespace:?}, which is not connected");
+            return;
+        }
         let attached: usize = received.attachments.iter().map(|bytes| bytes.len()).sum();
         let bytes = received.data.len() + attached + OVERHEAD;
-        let peer = Arc::clone(&self.joined[at]) as Arc<dyn Peer>;
-        let (data, attachments) = (&received.data, received.attachments);
-        let event = Event::new(peer, &name, data, attachments, received.id);
-        self.batch.push((Item::Event(event), bytes));
+        if self.early_bytes + bytes > MAX_EARLY {
+            log::warn!(target: "socketio", "an event for {namespace:?} is dropped: it came before the server's CONNECT, and {MAX_EARLY} bytes such wait");
+            return;
+        }
+        self.early_bytes += bytes;
+        self.early.push(Early {
+            namespace: namespace.into(),
+            name: name.into(),
+            data: (&*received.data).into(),
+            attachments: received.attachments,
+            id: received.id,
+        });
+    }
+
+    /// Delivers what came early for a namespace that is connected now.
+    fn deliver_early(&mut self, namespace: &str) {
+        let (own, others) = std::mem::take(&mut self.early)
+            .into_iter()
+            .partition(|early| &*early.namespace == namespace);
+        self.early = others;
+        let own: Vec<Early> = own;
+        let Some(at) = self
+            .joined
+            .iter()
+            .position(|it| &*it.namespace == namespace)
+        else {
+            return;
+        };
+        for early in own {
+            let attached: usize = early.attachments.iter().map(|bytes| bytes.len()).sum();
+            self.early_bytes -= early.data.len() + attached + OVERHEAD;
+            self.push_event(at, &early.name, &early.data, early.attachments, early.id);
+        }
+    }
+
+    /// Forgets what came early in a session that has ended.
+    fn forget_early(&mut self) {
+        self.early = Vec::new();
+        self.early_bytes = 0;
+    }
+
+    /// A packet over a limit: the connection goes on without it.
+    fn drop_packet(&mut self, dropped: &Dropped<'_>) {
+        log::warn!(target: "socketio", "a packet for {:?} is dropped: {} (ReceiveLimits)", dropped.namespace, dropped.why);
+        let joined = self
+            .joined
+            .iter()
+            .find(|it| *it.namespace == *dropped.namespace);
+        if let (Kind::Ack, Some(joined), Some(id)) = (dropped.kind, joined, dropped.id)
+            && let Some(waiting) = joined.acks.take(id)
+        {
+            let error = Error::TooMuch(dropped.why.limit());
+            ack::settle(&self.shared, waiting, Err(error));
+        }
     }
 
     /// The server has let a namespace in.
@@ -230,26 +358,44 @@ impl Inlet {
         };
         let max_payload = state.max_payload;
         let Some(space) = state.space(&received.namespace) else {
-            log::debug!(target: "socketio", "the server connects {:?}, which nobody asked for", received.namespace);
+            self.note(
+                Level::Debug,
+                format!(
+                    "the server connects {:?}, which nobody asked for",
+                    received.namespace
+                ),
+            );
             return;
         };
         if !matches!(space.step, Step::Pending) {
             return;
         }
-        let content = serde_json::from_str::<Content>(&received.data);
-        let sid = content.map_or_else(|_| session.sid().to_owned(), |content| content.sid);
+        let Ok(Content { sid }) = json::read::<Content>(&received.data) else {
+            // Version 3 of the server brought it; before, pings go the other way, too.
+            let message = "the server's CONNECT has no sid: it speaks Socket.IO version 2, and version 3 or later is needed";
+            self.note(Level::Error, message.into());
+            state.failure = Some(ConnectError::new(message));
+            return session.close(Reason::ClientDisconnect);
+        };
         let name = Arc::clone(&space.name);
-        let joined = Arc::new(Joined::new(name, &sid, session, max_payload));
+        let joined = Arc::new(Joined::new(
+            name,
+            &sid,
+            session,
+            max_payload,
+            shared.config.outgoing_attachments,
+        ));
         space.step = Step::Connected(Arc::clone(&joined));
         // The handlers of an attempt that was ended meanwhile still see both ends of it.
         self.push(Item::Connect(Arc::clone(&joined.namespace)));
         self.joined.push(Arc::clone(&joined));
+        self.deliver_early(&joined.namespace);
         self.send_held(&mut state, &joined);
         self.check_joined(now, &mut state);
     }
 
     /// Sends what was emitted without a connection, in its order.
-    fn send_held(&self, state: &mut State, joined: &Arc<Joined>) {
+    fn send_held(&mut self, state: &mut State, joined: &Arc<Joined>) {
         for event in state.held.take(&joined.namespace) {
             let waiting = match event.id {
                 None => None,
@@ -266,11 +412,11 @@ impl Inlet {
                     if let Ok(Some(deadline)) = joined.acks.insert(id, waiting, usize::MAX) {
                         self.line.wake_at(deadline);
                     }
-                    joined.session.send(&event.frames);
+                    let _ = joined.session.send(&event.frames);
                 }
                 (Err(error), Some((_, waiting))) => ack::settle(&self.shared, waiting, Err(error)),
                 (Err(error), None) => {
-                    log::error!(target: "socketio", "an event was not sent: {error}");
+                    self.note(Level::Error, format!("an event was not sent: {error}"));
                 }
             }
         }
@@ -294,8 +440,8 @@ impl Inlet {
     }
 }
 
-impl Caller for Inlet {
-    fn fail(&mut self, now: Instant, attempt: u32, error: ConnectError) {
+impl Inlet {
+    fn on_failed(&mut self, now: Instant, attempt: u32, error: ConnectError) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
         if state.attempt != attempt || state.phase != Phase::Connecting {
@@ -307,8 +453,71 @@ impl Caller for Inlet {
             }
         }
         self.try_again(now, &mut state, error);
-        // Whoever waits for the last handler must find it in the inbox.
-        self.flush();
+        // Whoever waits for the last handler must find it in the inbox. The session is over.
+        let _ = self.flush();
+    }
+
+    fn on_closed(
+        &mut self,
+        now: Instant,
+        attempt: u32,
+        reason: Reason,
+        failure: Option<ConnectError>,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state.lock();
+        if state.attempt != attempt {
+            return;
+        }
+        self.join_by = None;
+        self.link = new_link(&shared);
+        self.forget_early();
+        // The server may be quicker in ending what the program has ended.
+        let reason = match state.phase {
+            Phase::Closing => Reason::ClientDisconnect,
+            // A server that shuts down closes Engine.IO's session, over polling by a packet: that is
+            // a loss. What ends a client on purpose is Socket.IO's DISCONNECT (see `take`).
+            _ if reason == Reason::ServerDisconnect => Reason::TransportClose,
+            _ => reason,
+        };
+        while let Some(at) = self.joined.len().checked_sub(1) {
+            self.leave(at, reason);
+        }
+        let pending = state.pending();
+        state.leave_all();
+        state.session = None;
+        match state.phase {
+            Phase::Joining => {
+                let lost = || ConnectError::new("the connection was lost before it was complete");
+                let error = state.failure.take().or(failure).unwrap_or_else(lost);
+                for name in pending {
+                    self.push(Item::ConnectError(name, error.clone()));
+                }
+                self.try_again(now, &mut state, error);
+            }
+            Phase::Open if state.persists && is_loss(reason) => {
+                let why = failure.map_or_else(String::new, |error| format!(": {error}"));
+                self.note(
+                    Level::Info,
+                    format!("the connection is lost: {reason}{why}"),
+                );
+                let lost = ConnectError::new(reason.as_str());
+                self.try_again(now, &mut state, lost);
+            }
+            _ => {
+                self.become_idle(&mut state);
+                shared.changed.notify_all();
+            }
+        }
+        // Whoever waits for the last handler must find it in the inbox. The session is over.
+        let _ = self.flush();
+    }
+}
+
+impl Caller for Inlet {
+    fn fail(&mut self, now: Instant, attempt: u32, error: ConnectError) {
+        self.on_failed(now, attempt, error);
+        self.write_notes();
     }
 
     fn open(&mut self, now: Instant, attempt: u32, session: &Arc<Handle>, open: &Open) {
@@ -326,7 +535,7 @@ impl Caller for Inlet {
             if !matches!(space.step, Step::Left) {
                 space.step = Step::Pending;
                 let connect = outgoing::packet_frames(Kind::Connect, &space.name, &auth);
-                session.send(&connect);
+                let _ = session.send(&connect);
             }
         }
         let waits = state.persists || state.options.as_ref().is_none_or(|it| it.wait);
@@ -346,8 +555,13 @@ impl Caller for Inlet {
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow {
         // What comes for a namespace that is not connected is dropped, but as a whole.
         match self.link.receive(now, message, |_, _| Ok(())) {
-            Ok(Some(received)) => {
+            Ok(Some(Arrival::Packet(received))) => {
                 self.take(now, received);
+                self.write_notes();
+                Flow::Continue
+            }
+            Ok(Some(Arrival::Dropped(dropped))) => {
+                self.drop_packet(&dropped);
                 Flow::Continue
             }
             Ok(None) => Flow::Continue,
@@ -358,11 +572,17 @@ impl Caller for Inlet {
         }
     }
 
-    fn pause(&mut self) -> Flow {
+    fn pause(&mut self, now: Instant) -> Flow {
+        self.link.on_traffic(now);
         match self.flush() {
             Flow::Close(Reason::ClientDisconnect) => {
                 self.shared.end(&mut self.shared.state.lock());
                 Flow::Continue
+            }
+            Flow::Close(reason) => {
+                let limit = self.shared.config.backlog;
+                log::error!(target: "socketio", "disconnected: more bytes of events wait for their handlers than twice the {limit} that may (max_backlog)");
+                Flow::Close(reason)
             }
             flow => flow,
         }
@@ -372,50 +592,13 @@ impl Caller for Inlet {
         for joined in &self.joined {
             let packet = outgoing::packet_frames(Kind::Disconnect, &joined.namespace, "");
             joined.leave();
-            joined.session.send(&packet);
+            let _ = joined.session.send(&packet);
         }
     }
 
-    fn close(&mut self, now: Instant, attempt: u32, reason: Reason) {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.state.lock();
-        if state.attempt != attempt {
-            return;
-        }
-        self.join_by = None;
-        self.link = new_link(&shared);
-        // The server may be quicker in ending what the program has ended.
-        let reason = match state.phase {
-            Phase::Closing => Reason::ClientDisconnect,
-            _ => reason,
-        };
-        while let Some(at) = self.joined.len().checked_sub(1) {
-            self.leave(at, reason);
-        }
-        let pending = state.pending();
-        state.leave_all();
-        state.session = None;
-        match state.phase {
-            Phase::Joining => {
-                let lost = || ConnectError::new("the connection was lost before it was complete");
-                let error = state.failure.take().unwrap_or_else(lost);
-                for name in pending {
-                    self.push(Item::ConnectError(name, error.clone()));
-                }
-                self.try_again(now, &mut state, error);
-            }
-            Phase::Open if state.persists && is_loss(reason) => {
-                log::info!(target: "socketio", "the connection is lost: {reason}");
-                let lost = ConnectError::new(reason.as_str());
-                self.try_again(now, &mut state, lost);
-            }
-            _ => {
-                self.become_idle(&mut state);
-                shared.changed.notify_all();
-            }
-        }
-        // Whoever waits for the last handler must find it in the inbox.
-        self.flush();
+    fn close(&mut self, now: Instant, attempt: u32, reason: Reason, failure: Option<ConnectError>) {
+        self.on_closed(now, attempt, reason, failure);
+        self.write_notes();
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -479,34 +662,31 @@ impl Caller for Inlet {
 }
 
 fn new_link(shared: &Shared) -> Link {
-    Link::new(
-        Arc::new(Limits::default()),
-        shared.config.network.max_message,
-    )
+    Link::new(Arc::clone(&shared.config.receive_limits), Side::Client)
 }
 
 /// Whether a connection that ended so is worth another one.
 fn is_loss(reason: Reason) -> bool {
-    !matches!(reason, Reason::ClientDisconnect | Reason::ServerDisconnect)
+    reason != Reason::ClientDisconnect
 }
 
 /// The content of a CONNECT_ERROR: an object with a message and data, or only a message.
-fn read_refusal(json: &str) -> ConnectError {
+fn read_refusal(text: &str) -> ConnectError {
     #[derive(serde::Deserialize)]
     struct Content {
         message: String,
         data: Option<serde_json::Value>,
     }
-    if let Ok(content) = serde_json::from_str::<Content>(json) {
+    if let Ok(content) = json::read::<Content>(text) {
         let error = ConnectError::new(content.message);
         return match content.data {
             Some(data) => error.with_data(data.to_string()),
             None => error,
         };
     }
-    match serde_json::from_str::<String>(json) {
+    match json::read::<String>(text) {
         Ok(message) => ConnectError::new(message),
-        Err(_) => ConnectError::new("the server refused the connection").with_data(json),
+        Err(_) => ConnectError::new("the server refused the connection").with_data(text),
     }
 }
 

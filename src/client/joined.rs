@@ -15,6 +15,7 @@ pub(super) struct Joined {
     pub(super) acks: Acks,
     /// Bytes of one message that the server takes.
     max_payload: usize,
+    max_attachments: usize,
     gone: AtomicBool,
 }
 
@@ -24,10 +25,12 @@ impl Joined {
         sid: &str,
         session: Arc<Handle>,
         max_payload: usize,
+        max_attachments: usize,
     ) -> Joined {
         Joined {
             namespace,
             max_payload,
+            max_attachments,
             sid: sid.into(),
             session,
             acks: Acks::default(),
@@ -95,6 +98,9 @@ impl Peer for Joined {
         if self.gone.load(Ordering::Acquire) {
             return Err(Error::Disconnected);
         }
+        answer.check_attachments(self.max_attachments)?;
+        // What is too large is not written first.
+        self.check_size(answer.json.len(), answer)?;
         self.session.send_written(|buffer| {
             let largest = outgoing::write_ack(&self.namespace, id, answer, buffer);
             self.check_size(largest, answer)

@@ -135,7 +135,7 @@ impl Client {
     /// client.on("news", |text: String| println!("{text}"));
     /// client.on("ping", |client: &Client| client.emit("pong", ()));
     /// client.on("file", |name: String, Binary(bytes): Binary| (name, bytes.len()));
-    /// client.on("raw", |event: &Event| event.args().len());
+    /// client.on("raw", |event: &Event| event.args().map(|args| args.len()));
     /// ```
     ///
     /// A handler of a server does not compile here:
@@ -151,21 +151,21 @@ impl Client {
     pub fn on<S>(&self, event: &str, handler: impl Handler<Client, S, Output: IntoAck>) {
         refuse_reserved(event);
         let handler = store(handler);
-        self.change(|set| drop(set.events.insert(event.to_owned(), handler)));
+        drop(self.change(|set| set.events.insert(event.to_owned(), handler)));
     }
 
     /// Handles the events that have no handler; what it returns acknowledges them. Without it they
     /// are acknowledged with nothing.
     pub fn on_any<S>(&self, handler: impl Handler<Client, S, Output: IntoAck>) {
         let handler = store(handler);
-        self.change(|set| set.any = Some(handler));
+        drop(self.change(|set| set.any.replace(handler)));
     }
 
     /// Is called each time the namespace is connected, also again after a loss. It may return what a
     /// handler may; only an `Err` matters, and is logged.
     pub fn on_connect<R: IntoAck>(&self, handler: impl Fn(&Client) -> R + Send + Sync + 'static) {
         let handler = move |client: &Client| log_failure("connect", handler(client));
-        self.change(|set| set.more.connect = Some(Arc::new(handler)));
+        drop(self.change(|set| set.more.connect.replace(Arc::new(handler))));
     }
 
     /// Is called for each attempt that failed: the server was not reached, or refused.
@@ -176,7 +176,7 @@ impl Client {
         let handler = move |client: &Client, error: &ConnectError| {
             log_failure("connect_error", handler(client, error));
         };
-        self.change(|set| set.more.connect_error = Some(Arc::new(handler)));
+        drop(self.change(|set| set.more.connect_error.replace(Arc::new(handler))));
     }
 
     /// Is called once for each time the namespace was connected and is no more, after its last
@@ -188,7 +188,7 @@ impl Client {
         let handler = move |client: &Client, reason| {
             log_failure("disconnect", handler(client, reason));
         };
-        self.change(|set| set.more.disconnect = Some(Arc::new(handler)));
+        drop(self.change(|set| set.more.disconnect.replace(Arc::new(handler))));
     }
 
     /// Is called when [`reconnection_attempts`](ClientBuilder::reconnection_attempts) are used up.
@@ -197,13 +197,13 @@ impl Client {
         handler: impl Fn(&Client) -> R + Send + Sync + 'static,
     ) {
         let handler = move |client: &Client| log_failure("reconnect_failed", handler(client));
-        self.change(|set| set.more.reconnect_failed = Some(Arc::new(handler)));
+        drop(self.change(|set| set.more.reconnect_failed.replace(Arc::new(handler))));
     }
 
     /// Lets a type handle the namespace, in the place of one that did: see [`ClientService`].
     pub fn register(&self, service: impl ClientService) {
         let service = Arc::new(Registered::new(service));
-        self.change(|set| set.service = Some(service));
+        drop(self.change(|set| set.service.replace(service)));
     }
 
     /// Connects to a server: a URL, or [`ConnectOptions`]. Blocks until all namespaces are
@@ -384,15 +384,14 @@ impl Client {
     }
 
     /// Ends the connection for good: disconnects, lets the handlers that are due run, for a few
-    /// seconds at most, and forgets all of them, with what they have captured.
+    /// seconds at most, and forgets all of them, with what they have captured. In a handler it does
+    /// not wait: the handlers are forgotten after the last of them has run.
     pub fn shutdown(&self) {
         self.disconnect();
         self.shared.wait_for_handlers();
         let options = self.shared.state.lock().options.take();
         drop(options);
-        self.shared
-            .handlers
-            .change(|handlers| *handlers = Handlers::default());
+        self.shared.forget_handlers();
     }
 
     /// Waits until the client is neither connected nor trying to be, and its last handler has
@@ -455,10 +454,10 @@ impl Client {
         outgoing::encode(event, data, self.shared.config.outgoing_attachments)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Set)) {
-        self.shared
-            .handlers
-            .change(|handlers| change(handlers.set(&self.namespace)));
+    /// What was there before is given back, to be dropped.
+    fn change<T>(&self, change: impl FnOnce(&mut Set) -> T) -> T {
+        let handlers = &self.shared.handlers;
+        handlers.change(|handlers| change(handlers.set(&self.namespace)))
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reconnection {
     pub(super) enabled: bool,
+    /// Also when the server has disconnected all namespaces.
+    pub(super) on_disconnect: bool,
     /// None is as many as it takes.
     pub(super) attempts: Option<u32>,
     pub(super) delay: Duration,
@@ -18,6 +20,7 @@ impl Default for Reconnection {
     fn default() -> Self {
         Reconnection {
             enabled: true,
+            on_disconnect: false,
             attempts: None,
             delay: Duration::from_secs(1),
             delay_max: Duration::from_secs(5),

@@ -11,13 +11,14 @@ use crate::dispatch::{Encoded, Event, Incoming, Waiting, outgoing};
 use crate::engineio::client::{Attempt, Line, Prepare, Runtime, Target};
 use crate::engineio::{Flow, Frames, before_waiting};
 use crate::error::{ConnectError, Error};
+use crate::log_limit::LogLimit;
 use crate::reason::Reason;
 use crate::signals::{self, Ending};
 use crate::workers::{self, Busy, Inbox, LastTurn, Turn, work_off};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -38,6 +39,9 @@ pub(super) struct Shared {
     callbacks: Inbox<Answered>,
     last_callbacks: LastTurn,
     next_ack: AtomicU64,
+    log_limit: LogLimit,
+    /// The handlers are to be forgotten when the client has ended.
+    forgets: AtomicBool,
     /// From the first connection on.
     running: OnceLock<Running>,
     /// What the program's handles keep alive.
@@ -91,6 +95,8 @@ impl Shared {
             callbacks: Inbox::new(),
             last_callbacks: LastTurn::default(),
             next_ack: AtomicU64::new(1),
+            log_limit: LogLimit::default(),
+            forgets: AtomicBool::new(false),
             running: OnceLock::new(),
             life: Mutex::default(),
         }
@@ -297,8 +303,19 @@ impl Shared {
             ack::settle(self, waiting, Err(Error::Disconnected));
         }
         if !ended.is_empty() {
-            self.place(ended);
+            // There is no connection that could be ended for it.
+            let _ = self.place(ended);
         }
+    }
+
+    /// Forgets all handlers, those that are still to run once they have.
+    pub(super) fn forget_handlers(&self) {
+        let cannot_wait = self.is_own_thread() || workers::is_io_thread();
+        if cannot_wait && self.state.lock().phase != Phase::Idle {
+            self.forgets.store(true, Ordering::Release);
+            return;
+        }
+        drop(self.handlers.change(std::mem::take));
     }
 
     /// Lets the handlers that are due run. Waits for them as [`Shared::disconnect`] does.
@@ -357,7 +374,6 @@ impl Shared {
         // One read may bring as much as it likes: it is what nobody handles that must not grow.
         let (waiting, limit) = (pushed.bytes - own, self.config.backlog.saturating_mul(2));
         if waiting > limit {
-            log::error!(target: "socketio", "disconnected: {waiting} bytes of events wait for their handlers, {limit} are the limit");
             return Flow::Close(Reason::TransportError);
         }
         Flow::Draining
@@ -386,12 +402,23 @@ impl Shared {
             life: life.clone(),
         };
         let (what, handled) = match item {
-            Item::Ended => return,
+            Item::Ended => {
+                if self.forgets.swap(false, Ordering::AcqRel) {
+                    drop(self.handlers.change(std::mem::take));
+                }
+                return;
+            }
             Item::Event(event) => {
                 let peer = client(event.namespace_shared());
                 let incoming = Incoming { event, peer };
                 let call = |answer: &mut Encoded| handlers.event(&incoming, answer);
-                return running::run(&incoming.event, "client", Unhandled::Acknowledge, call);
+                return running::run(
+                    &incoming.event,
+                    "client",
+                    &self.log_limit,
+                    Unhandled::Acknowledge,
+                    call,
+                );
             }
             Item::Connect(namespace) => {
                 let client = client(&namespace);

@@ -195,6 +195,13 @@ impl State {
         self.spaces.iter_mut().filter_map(leave).collect()
     }
 
+    /// The server has disconnected all namespaces, and they are wanted all the same.
+    pub(super) fn rejoin_all(&mut self) {
+        for space in &mut self.spaces {
+            space.step = Step::Pending;
+        }
+    }
+
     /// The namespaces that the server has not answered for.
     pub(super) fn pending(&self) -> Vec<Arc<str>> {
         let pending = self.spaces.iter();

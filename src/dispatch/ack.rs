@@ -1,6 +1,6 @@
 //! Acknowledgements that are awaited.
 
-use super::args::{Args, decode, decode_data};
+use super::args::decode_data;
 use super::awaited::Giver;
 use crate::error::Error;
 use crate::workers::{Inbox, LastTurn, Turn};
@@ -37,11 +37,6 @@ impl Answer {
     /// No value is null, one is itself, several are a tuple or a list.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         decode_data(&self.json, 0, &self.attachments)
-    }
-
-    /// All values.
-    pub fn args(&self) -> Args {
-        decode(&self.json, 0, &self.attachments).unwrap_or_default()
     }
 }
 

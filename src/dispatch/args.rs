@@ -3,6 +3,7 @@
 use super::binary;
 use super::value::Value;
 use crate::error::Error;
+use crate::protocol::socketio::json::{is_out_of_range, normalized};
 use bytes::Bytes;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
@@ -54,20 +55,33 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Encodes data: a tuple is several arguments, `()` and `None` are none, anything else is one.
+    /// Encodes data: a tuple is several arguments, `()` is none, anything else is one; `None` and a
+    /// value that is null are null.
     pub(crate) fn new(data: &(impl Serialize + ?Sized)) -> Result<Encoded, Error> {
         let mut encoded = Encoded::default();
         encoded.push(data)?;
         Ok(encoded)
     }
 
-    pub(crate) fn push(&mut self, data: &(impl Serialize + ?Sized)) -> Result<(), Error> {
+    pub(crate) fn push<T: Serialize + ?Sized>(&mut self, data: &T) -> Result<(), Error> {
         let json = &mut self.json;
-        let encode = || data.serialize(Spread { json });
+        let is_nothing = is_unit::<T>();
+        let encode = || data.serialize(Spread { json, is_nothing });
         match binary::collect(&mut self.attachments, encode) {
             Ok(()) => Ok(()),
             Err(error) => Err(Error::Encode(error.to_string())),
         }
+    }
+
+    /// An error if there are more attachments than may be in one packet.
+    pub(crate) fn check_attachments(&self, max: usize) -> Result<(), Error> {
+        let count = self.attachments.len();
+        if count <= max {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "{count} attachments in one packet: the other side may close the connection on more than {max}; the limit of outgoing attachments raises that"
+        )))
     }
 
     /// Forgets the arguments and keeps the memory.
@@ -91,23 +105,52 @@ impl Encoded {
     }
 }
 
+/// Whether a type is `()`, or a reference to it. serde cannot tell it from the null of other crates.
+fn is_unit<T: ?Sized>() -> bool {
+    std::any::type_name::<T>().trim_start_matches('&') == "()"
+}
+
 /// Decodes the items of a JSON array one by one, skipping an event's name.
 pub(crate) fn decode<T: FromArgs>(
     json: &str,
     skip: usize,
     attachments: &[Bytes],
 ) -> Result<T, Mismatch> {
-    let mut at = 0;
     let json = if json.is_empty() { "[]" } else { json };
+    let (mut at, mut ignored) = (0, 0);
     let mut deserializer = serde_json::Deserializer::from_str(json);
+    // Its depth was checked when the packet was read.
+    deserializer.disable_recursion_limit();
     let visitor = Items {
         skip,
         at: &mut at,
         wanted: PhantomData,
     };
-    let decoded = binary::provide(attachments, || deserializer.deserialize_seq(visitor));
-    decoded.map_err(|error| Mismatch {
+    let error = match binary::provide(attachments, || deserializer.deserialize_seq(visitor)) {
+        Ok(decoded) => return Ok(decoded),
+        Err(error) => error,
+    };
+    if is_out_of_range(&error) {
+        let json = normalized(json, false);
+        // Has no such numbers any more.
+        return decode(&json, skip, attachments);
+    }
+    // Once more, slowly, to find the place.
+    let mut track = serde_path_to_error::Track::new();
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    deserializer.disable_recursion_limit();
+    let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    let visitor = Items::<T> {
+        skip,
+        at: &mut ignored,
+        wanted: PhantomData,
+    };
+    let _ = binary::provide(attachments, || tracked.deserialize_seq(visitor));
+    let path = track.path().to_string();
+    let place = path.find(']').map_or("", |end| &path[end + 1..]);
+    Err(Mismatch {
         argument: at,
+        place: place.trim_start_matches('.').to_owned(),
         why: error.to_string(),
     })
 }
@@ -119,7 +162,7 @@ pub(crate) fn decode_data<T: DeserializeOwned>(
     skip: usize,
     attachments: &[Bytes],
 ) -> Result<T, Error> {
-    let fail = |Mismatch { why, .. }| Error::Decode(why);
+    let fail = |mismatch: Mismatch| mismatch.into_error(false);
     let Count(count) = decode(json, skip, &[]).map_err(fail)?;
     if count <= 1 {
         let Nth(value) = decode(json, skip, attachments).map_err(fail)?;
@@ -147,25 +190,61 @@ impl FromArgs for Count {
 pub(crate) struct Mismatch {
     /// Counted from zero.
     pub(crate) argument: usize,
+    /// The path to it inside the argument: `list[1].n`.
+    pub(crate) place: String,
     pub(crate) why: String,
 }
 
+/// What [`next_arg`] says of an argument that has not come, and may not be left out.
+const MISSING: &str = "missing";
+
 impl Mismatch {
-    /// What may be logged: what was expected, not what came, which may be a secret.
+    /// What may be logged: what was expected and where, not what came, which may be a secret.
     pub(crate) fn without_value(&self, has_bytes: bool) -> String {
         let argument = self.argument + 1;
-        let hint = if has_bytes {
+        let why = self.without_position();
+        if why == MISSING {
+            return format!("argument {argument} is missing");
+        }
+        // A placeholder is an object where something else was expected.
+        let hint = if has_bytes && why.starts_with("invalid type: map") {
             "; bytes are taken as `Binary`"
         } else {
             ""
         };
-        let position = self.why.rfind(" at line ").unwrap_or(self.why.len());
-        let why = &self.why[..position];
+        let place = match &*self.place {
+            "" => String::new(),
+            place => format!(": {}", place.escape_debug()),
+        };
         match why.rsplit_once(", expected ") {
-            Some((_, expected)) => format!("argument {argument} is not {expected}{hint}"),
-            None if why.starts_with("missing field") => format!("argument {argument}: {why}"),
-            None => format!("argument {argument} is not what the handler takes{hint}"),
+            Some((_, expected)) => format!("argument {argument}{place} is not {expected}{hint}"),
+            None if why.starts_with("missing field") && place.is_empty() => {
+                format!("argument {argument}: {why}")
+            }
+            None if why.starts_with("missing field") => {
+                format!("argument {argument}{place}: {why}")
+            }
+            None => format!("argument {argument}{place} is not what the handler takes{hint}"),
         }
+    }
+
+    /// Everything that is known, for who has asked; `numbered` if arguments are told apart.
+    pub(crate) fn into_error(self, numbered: bool) -> Error {
+        let why = self.without_position();
+        let place = match &*self.place {
+            "" => String::new(),
+            place => format!("{place}: "),
+        };
+        Error::Decode(if numbered {
+            format!("argument {}: {place}{why}", self.argument + 1)
+        } else {
+            format!("{place}{why}")
+        })
+    }
+
+    fn without_position(&self) -> &str {
+        let position = self.why.rfind(" at line ").unwrap_or(self.why.len());
+        &self.why[..position]
     }
 }
 
@@ -205,7 +284,7 @@ pub(crate) fn next_arg<'de, T: DeserializeOwned, A: SeqAccess<'de>>(
 ) -> Result<T, A::Error> {
     let value = match items.next_element()? {
         Some(value) => value,
-        None => serde_json::from_str("null").map_err(|_| A::Error::custom("missing"))?,
+        None => serde_json::from_str("null").map_err(|_| A::Error::custom(MISSING))?,
     };
     *at += 1;
     Ok(value)
@@ -273,6 +352,8 @@ impl<T: DeserializeOwned> FromArgs for Rest<T> {
 /// Serializes at the top level: tuples spread into arguments, and all else is one.
 struct Spread<'a> {
     json: &'a mut Vec<u8>,
+    /// A unit is no argument, and not null.
+    is_nothing: bool,
 }
 
 type Failure = serde_json::Error;
@@ -326,7 +407,7 @@ impl<'a> Serializer for Spread<'a> {
     }
 
     fn serialize_none(self) -> Result<(), Failure> {
-        Ok(())
+        self.one(&())
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
@@ -334,7 +415,11 @@ impl<'a> Serializer for Spread<'a> {
     }
 
     fn serialize_unit(self) -> Result<(), Failure> {
-        Ok(())
+        if self.is_nothing {
+            Ok(())
+        } else {
+            self.one(&())
+        }
     }
 
     fn serialize_unit_struct(self, _: &'static str) -> Result<(), Failure> {
@@ -425,7 +510,11 @@ impl SerializeTuple for Arguments<'_> {
     type Error = Failure;
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        Spread { json: self.json }.one(value)
+        Spread {
+            json: self.json,
+            is_nothing: false,
+        }
+        .one(value)
     }
 
     fn end(self) -> Result<(), Failure> {
@@ -575,7 +664,10 @@ mod tests {
     #[test]
     fn a_tuple_is_several_arguments_and_all_else_is_one() {
         assert_eq!(encode(()), "");
-        assert_eq!(encode(None::<i32>), "");
+        assert_eq!(encode(None::<i32>), "null");
+        assert_eq!(encode(&()), "");
+        assert_eq!(encode(Value::Null), "null");
+        assert_eq!(encode(serde_json::Value::Null), "null");
         assert_eq!(encode(Some(1)), "1");
         assert_eq!(encode("a\"b"), "\"a\\\"b\"");
         assert_eq!(encode((1, "two", (3, 4), ())), "1,\"two\",[3,4],null");

@@ -13,6 +13,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::Deref;
 
+/// How many attachments of a packet are looked through for bytes that come again: as many as a
+/// peer's packet may have.
+const MAX_COMPARED: usize = 1_000;
+
 thread_local! {
     static ATTACHMENTS: RefCell<Attachments> = const { RefCell::new(Attachments::None) };
 }
@@ -79,10 +83,7 @@ impl Deref for Binary {
 impl Serialize for Binary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let number = ATTACHMENTS.with_borrow_mut(|attachments| match attachments {
-            Attachments::Out(list) => {
-                list.push(self.0.clone());
-                Some(list.len() - 1)
-            }
+            Attachments::Out(list) => Some(place(list, &self.0)),
             _ => None,
         });
         let number =
@@ -92,6 +93,18 @@ impl Serialize for Binary {
         map.serialize_entry("num", &number)?;
         map.end()
     }
+}
+
+/// Gives bytes their number. The same bytes in several places are sent once: a peer that repeats a
+/// placeholder must not make an answer of gigabytes.
+fn place(list: &mut Vec<Bytes>, bytes: &Bytes) -> usize {
+    let is_same = |other: &Bytes| other.as_ptr() == bytes.as_ptr() && other.len() == bytes.len();
+    // More than these are not sent anyway, by default.
+    let known = list.iter().take(MAX_COMPARED).position(is_same);
+    known.unwrap_or_else(|| {
+        list.push(bytes.clone());
+        list.len() - 1
+    })
 }
 
 /// What stands for bytes in JSON.

@@ -90,8 +90,11 @@ impl Event {
     }
 
     /// Its arguments, of whatever types.
-    pub fn args(&self) -> Args {
-        decode(&self.json, 1, &self.attachments).unwrap_or_default()
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if they cannot be values.
+    pub fn args(&self) -> Result<Args, Error> {
+        decode(&self.json, 1, &self.attachments).map_err(|mismatch| mismatch.into_error(true))
     }
 
     /// The argument at an index, counted from zero; a missing one decodes as null.
@@ -99,8 +102,14 @@ impl Event {
     /// # Errors
     /// [`Error::Decode`] if it is not of that type.
     pub fn arg<T: DeserializeOwned>(&self, index: usize) -> Result<T, Error> {
-        decode_nth(&self.json, index + 1, &self.attachments)
-            .map_err(|Mismatch { why, .. }| Error::Decode(format!("argument {}: {why}", index + 1)))
+        decode_nth(&self.json, index + 1, &self.attachments).map_err(|mismatch| {
+            let argument = index;
+            Mismatch {
+                argument,
+                ..mismatch
+            }
+            .into_error(true)
+        })
     }
 
     /// All arguments as one value: none is null, one is itself, several are a tuple.
@@ -156,7 +165,7 @@ impl fmt::Debug for Event {
             .debug_struct("Event")
             .field("name", &self.name())
             .field("namespace", &self.namespace())
-            .field("args", &self.args())
+            .field("args", &self.args().ok())
             .finish_non_exhaustive()
     }
 }
@@ -174,7 +183,8 @@ impl Ack {
     /// Sends it: a tuple is several values, `()` none. Does not block.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] if the sender has gone, [`Error::Encode`] if the data cannot be JSON.
+    /// [`Error::Disconnected`] if the sender has gone, [`Error::Encode`] if the data cannot be JSON,
+    /// [`Error::Invalid`] if it has too many attachments or is larger than the sender takes.
     pub fn send(self, data: impl Serialize) -> Result<(), Error> {
         self.peer.acknowledge(self.id, &Encoded::new(&data)?)
     }

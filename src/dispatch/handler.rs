@@ -1,6 +1,6 @@
 //! Closures as handlers, by the number and the types of their parameters.
 
-use super::args::{Encoded, FromArgs, Mismatch, decode};
+use super::args::{Encoded, FromArgs, decode, decode_nth};
 use super::binary::Binary;
 use super::event::{Event, Incoming};
 use super::value::Value;
@@ -401,17 +401,17 @@ where
     Fun: Fn(&P, Auth) -> Out + Send + Sync + 'static,
 {
     fn call(&self, peer: &P, auth: &str) -> Result<(), Refused> {
-        let auth = if auth.is_empty() { "null" } else { auth };
-        let auth = serde_json::from_str(auth).map_err(|error| {
-            let why = error.to_string();
-            let mismatch = Mismatch { argument: 0, why };
-            Refused {
-                note: Some(format!("auth: {}", mismatch.without_value(false))),
-                ..Refused::new("Invalid auth")
-            }
-        })?;
-        self(peer, auth).decide()
+        self(peer, read_auth(auth)?).decide()
     }
+}
+
+/// Decodes what a client has sent as `auth`: JSON text, or nothing.
+pub(crate) fn read_auth<T: DeserializeOwned>(auth: &str) -> Result<T, Refused> {
+    let auth = if auth.is_empty() { "null" } else { auth };
+    decode_nth(&format!("[{auth}]"), 0, &[]).map_err(|mismatch| Refused {
+        note: Some(format!("auth: {}", mismatch.without_value(false))),
+        ..Refused::new("Invalid auth")
+    })
 }
 
 /// A connect handler in a table.

@@ -18,12 +18,7 @@ pub(crate) fn encode(
         )));
     }
     let data = Encoded::new(&data)?;
-    let count = data.attachments.len();
-    if count > max_attachments {
-        return Err(Error::Invalid(format!(
-            "{count} attachments in one packet: the other side may close the connection on more than {max_attachments}; the limit of outgoing attachments raises that"
-        )));
-    }
+    data.check_attachments(max_attachments)?;
     Ok(data)
 }
 

@@ -34,17 +34,19 @@ impl<T: Clone> Replaced<T> {
         Arc::clone(&self.current.lock())
     }
 
-    /// Replaces the value by a changed copy.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut T)) {
+    /// Changes the value, or a copy that replaces it if somebody reads it just now. What `change`
+    /// takes out of it, it gives back: what a handler has captured may do anything when it is
+    /// dropped, also come back here, and is dropped by the caller, without the lock.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut current = self.current.lock();
-        let mut value = T::clone(&current);
-        change(&mut value);
-        let before = std::mem::replace(&mut *current, Arc::new(value));
+        let is_read = Arc::strong_count(&current) > 1;
+        let before = is_read.then(|| Arc::clone(&current));
+        let taken = change(Arc::make_mut(&mut current));
         let version = VERSION.fetch_add(1, Ordering::Relaxed);
         self.version.store(version, Ordering::Release);
         drop(current);
-        // What a handler has captured may do anything when it is dropped, also come back here.
         drop(before);
+        taken
     }
 }
 
@@ -89,7 +91,7 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let source =
             Arc::new_cyclic(|own| Replaced::new(Nosy(Some(Arc::clone(&seen)), own.clone())));
-        source.change(|value| drop(value.0.take()));
+        drop(source.change(|value| value.0.take()));
         assert_eq!(*seen.lock(), [true]);
     }
 
@@ -99,7 +101,7 @@ mod tests {
         let source = Replaced::new(Some(Arc::clone(&captured)));
         let mut reader = Reader::new();
         drop(reader.read(&source));
-        source.change(|value| *value = None);
+        drop(source.change(Option::take));
         assert_eq!(Arc::strong_count(&captured), 1);
         assert_eq!(*reader.read(&source), None);
     }

@@ -4,6 +4,7 @@ use super::args::Encoded;
 use super::event::Event;
 use super::handler::HandlerError;
 use crate::error::Error;
+use crate::log_limit::LogLimit;
 use std::cell::Cell;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +29,7 @@ pub(crate) enum Unhandled {
 pub(crate) fn run(
     event: &Event,
     who: impl Display,
+    log_limit: &LogLimit,
     unhandled: Unhandled,
     call: impl FnOnce(&mut Encoded) -> Result<bool, HandlerError>,
 ) {
@@ -37,15 +39,18 @@ pub(crate) fn run(
     let acknowledges = match catch_unwind(AssertUnwindSafe(|| call(&mut answer))) {
         Ok(Ok(true)) => true,
         Ok(Ok(false)) => {
-            log::debug!(target: "socketio", "{who}: nobody handles {name} on {namespace}");
+            log::debug!(target: "socketio", "{who}: nobody handles {name:?} on {namespace:?}");
             unhandled == Unhandled::Acknowledge
         }
         Ok(Err(error)) => {
-            log::warn!(target: "socketio", "{who}: {name} on {namespace}: {error}");
+            // What a peer sends decides about it, and about its name.
+            if log_limit.admits(&who) {
+                log::warn!(target: "socketio", "{who}: {name:?} on {namespace:?}: {error}");
+            }
             false
         }
         Err(_) => {
-            log::error!(target: "socketio", "{who}: the handler of {name} on {namespace} panicked");
+            log::error!(target: "socketio", "{who}: the handler of {name:?} on {namespace:?} panicked");
             false
         }
     };
@@ -53,7 +58,10 @@ pub(crate) fn run(
         match event.acknowledge(&answer) {
             // The other side has gone meanwhile: nobody is left to be told.
             Ok(()) | Err(Error::Disconnected) => {}
-            Err(error) => log::warn!(target: "socketio", "{name} was not acknowledged: {error}"),
+            Err(error) if log_limit.admits(&who) => {
+                log::error!(target: "socketio", "{who}: {name:?} on {namespace:?} was not acknowledged: {error}");
+            }
+            Err(_) => {}
         }
     }
     if answer.json.capacity() <= KEPT {

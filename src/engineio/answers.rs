@@ -13,11 +13,34 @@ use crate::reactor::http::{Headers, Request, Response};
 use crate::reactor::outbox::Outbox;
 use crate::reactor::{ConnectionId, Io};
 
-/// Answers larger than this are compressed on a worker.
+/// Answers larger than this are compressed on a worker, or not at all if none is free: what answers
+/// a call must not wait for those that wait for it.
 #[cfg(feature = "compression")]
 const COMPRESS_HERE: usize = 32 << 10;
 
+/// Bytes of a payload after which no further packet is taken: a client reads it whole. The first
+/// packet is taken whatever its size.
+const MAX_PAYLOAD: usize = 1_000_000;
+
 impl Shared {
+    /// How many packets a client takes in one payload.
+    fn max_packets(&self, request: &Request) -> usize {
+        let is_python = || {
+            let agent = request.first("user-agent").unwrap_or_default();
+            // What python-engineio's two clients send, and what they are built on.
+            ["python", "aiohttp"].iter().any(|name| {
+                agent
+                    .get(..name.len())
+                    .is_some_and(|it| it.eq_ignore_ascii_case(name))
+            })
+        };
+        match self.config.payload_packets {
+            Some(count) => count,
+            None if is_python() => payload::MAX_PACKETS_OF_PYTHON,
+            None => usize::MAX,
+        }
+    }
+
     /// Answers a parked request; gives whether nothing waits for the client any more.
     pub(super) fn answer(
         &self,
@@ -31,7 +54,8 @@ impl Shared {
         let mut empty = false;
         let body = match answer {
             Answer::Queued => {
-                let (body, left) = take_payload(handle.outbox(), usize::MAX);
+                let max_packets = self.max_packets(request);
+                let (body, left) = take_payload(handle.outbox(), MAX_PAYLOAD, max_packets);
                 empty = !left;
                 body
             }
@@ -79,11 +103,13 @@ impl Shared {
     ) {
         use crate::reactor::http::compression::Encoding;
         let wanted = self.config.compression && body.len() >= self.config.compression_threshold;
-        let accepted = request.header("accept-encoding").filter(|_| wanted);
-        let Some(encoding) = accepted.and_then(Encoding::negotiate) else {
+        let accepted = request.first("accept-encoding").filter(|_| wanted);
+        let length = body.len();
+        let is_feasible = length <= COMPRESS_HERE || io.has_room();
+        let encoding = accepted.and_then(Encoding::negotiate);
+        let Some(encoding) = encoding.filter(|_| is_feasible) else {
             return io.respond(id, response.with_body(body));
         };
-        let length = body.len();
         let compress = move || match encoding.encode(&body) {
             Some(compressed) => response
                 .with_header("Content-Encoding", encoding.name())
@@ -117,8 +143,13 @@ pub(super) fn polling_answer(headers: Headers) -> Response {
         .with_header("Cache-Control", "no-store")
 }
 
-/// Takes a payload's worth of packets, in at most so many bytes; gives also whether any is left.
-pub(super) fn take_payload(outbox: &Outbox, max_bytes: usize) -> (Vec<u8>, bool) {
+/// Takes a payload's worth of packets, in at most so many bytes, unless the first alone is larger;
+/// gives also whether any is left.
+pub(super) fn take_payload(
+    outbox: &Outbox,
+    max_bytes: usize,
+    max_packets: usize,
+) -> (Vec<u8>, bool) {
     let (mut body, mut count) = (Vec::new(), 0);
     let left = outbox.take_frames(|is_text, packet| {
         let before = body.len();
@@ -129,7 +160,7 @@ pub(super) fn take_payload(outbox: &Outbox, max_bytes: usize) -> (Vec<u8>, bool)
             encode_base64(packet, &mut body);
         }
         count += 1;
-        let fits = count <= payload::MAX_PACKETS && body.len() <= max_bytes;
+        let fits = count <= max_packets && (count == 1 || body.len() <= max_bytes);
         if !fits {
             body.truncate(before);
         }

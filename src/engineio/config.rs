@@ -128,6 +128,8 @@ pub(crate) struct Config {
     pub(crate) transports: Vec<Transport>,
     pub(crate) compression: bool,
     pub(crate) compression_threshold: usize,
+    /// Packets in one payload; none for what the client takes.
+    pub(crate) payload_packets: Option<usize>,
     pub(crate) cookie: Option<Cookie>,
     pub(crate) cors: Cors,
     pub(crate) limits: Limits,
@@ -146,6 +148,7 @@ impl Default for Config {
             transports: vec![Transport::Polling, Transport::WebSocket],
             compression: true,
             compression_threshold: 1024,
+            payload_packets: None,
             cookie: None,
             cors: Cors {
                 origins: Origins::default(),

@@ -80,11 +80,12 @@ impl Corks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Share;
     use crate::reactor::websocket::Role;
 
     #[test]
     fn each_cork_is_looked_at_once_unless_its_worker_has_taken_it_off() {
-        let outbox = Arc::new(Outbox::detached(Role::Server, 1 << 20));
+        let outbox = Arc::new(Outbox::detached(Role::Server, 1 << 20, Share::default()));
         let (mut corks, now) = (Corks::default(), Instant::now());
         for _ in 0..5 {
             corks.push(now, 7, &outbox);

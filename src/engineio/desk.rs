@@ -2,6 +2,7 @@
 
 use super::Flow;
 use super::session::Handle;
+use crate::budget::Share;
 use crate::workers::{Busy, Inbox, Lane, LastTurn, work_off};
 use std::sync::Arc;
 
@@ -27,8 +28,8 @@ impl<T> Desk<T> {
     /// A desk whose first turn is expected to be as others' were.
     pub(crate) fn new(handle: Arc<Handle>, limit: usize, lane: Lane) -> Desk<T> {
         Desk {
+            inbox: Inbox::with(Share::of(handle.budget().cloned())),
             handle,
-            inbox: Inbox::new(),
             limit,
             last_turn: LastTurn::expected(lane),
         }
@@ -48,7 +49,10 @@ impl<T> Desk<T> {
         let pushed = self.inbox.push(items);
         let overfull = pushed.bytes >= self.limit.saturating_mul(2);
         let full = overfull || pushed.bytes >= self.limit && !awaits_answer();
-        let stop = full && self.inbox.watch(self.limit / 2);
+        let is_crowded = self.handle.budget().is_some_and(|it| it.is_exceeded());
+        let stop = full && self.inbox.watch(self.limit / 2)
+            // Where too much waits in all, one reads no more before its own has been handled.
+            || is_crowded && self.inbox.watch(1);
         if stop {
             log::debug!(target: "socketio", "{}: reading stops, {} bytes wait for handlers", self.handle.label(), pushed.bytes);
         }
@@ -59,9 +63,18 @@ impl<T> Desk<T> {
         }
     }
 
-    /// Puts something down that did not come from the client; gives whether a worker must be found.
-    pub(crate) fn add(&self, item: T) -> bool {
-        self.inbox.push(vec![(item, 0)]).schedule
+    /// Puts something down that did not come from the client, with the bytes that it costs; gives
+    /// whether a worker must be found.
+    pub(crate) fn add(&self, item: T, bytes: usize) -> bool {
+        self.inbox.push(vec![(item, bytes)]).schedule
+    }
+
+    /// An answer of the client is awaited from now on: what was not to be read before its handlers
+    /// have caught up is read, for the answer may be behind it.
+    pub(crate) fn await_answer(&self) {
+        if self.inbox.is_watched() {
+            self.handle.resume();
+        }
     }
 
     /// Who is at it.

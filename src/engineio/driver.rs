@@ -3,20 +3,23 @@
 
 use super::corks::Corks;
 use super::frames::Frames;
-use super::handshake::{Decided, Decision, decide, subprotocol, thread_of, websocket_key};
-use super::serving::Shared;
+use super::handshake::{
+    Decided, Decision, decide, subprotocol, thread_of, wants_text, websocket_key,
+};
+use super::serving::{PollingSlot, Shared};
 use super::session::{self, Handle, Orders};
-use super::{Flow, Receiver, Transport};
+use super::{Flow, HeldBroadcasts, Receiver, Transport, row};
+use crate::budget::Share;
 use crate::protocol::engineio::server::{Channel, Input, Output, Server};
 use crate::protocol::engineio::{Data, Packet, payload};
 use crate::reactor::http::cors::Verdict;
 use crate::reactor::http::{Request, Response};
 use crate::reactor::outbox::{Accepted, When};
-use crate::reactor::{self, Alarm, ConnectionId, Io, Key};
+use crate::reactor::{self, Alarm, BodyRules, ConnectionId, Io, Key};
 use crate::reason::Reason;
 use crate::workers::Busy;
 use slab::Slab;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -44,6 +47,10 @@ pub(super) struct Driver {
     pub(super) sessions: Slab<Session>,
     pub(super) by_sid: HashMap<Box<str>, u32>,
     corks: Corks,
+    /// Sessions with a POST of which packets are left, to go on with in the next turn.
+    unfinished: Vec<u64>,
+    /// Rows of broadcasts, in their order.
+    held: VecDeque<Arc<HeldBroadcasts>>,
     pub(super) stopping: bool,
 }
 
@@ -60,7 +67,29 @@ pub(super) struct Session {
     is_stopped: bool,
     /// Whether the outbox was told that a poll waits.
     is_awaited: bool,
+    /// A POST that is being handled.
+    posted: Option<Box<Posted>>,
+    /// The origin that was found to be allowed when the session was opened.
+    origin: Option<Box<str>>,
+    /// A place among the polling sessions, until it has moved to a WebSocket.
+    pub(super) polling_slot: Option<PollingSlot>,
+    /// The program ended it before it was open: it is to end as soon as it is.
+    pub(super) ends: Option<Reason>,
+    /// What its unfinished packet costs.
+    share: Share,
 }
+
+/// A POST whose packets are handled a portion at a time.
+struct Posted {
+    channel: Channel,
+    body: Vec<u8>,
+    /// How much of it has been read.
+    at: usize,
+}
+
+/// Packets of one POST that are handled in one turn: what they bring to do takes up to a few
+/// microseconds each.
+const MAX_PACKETS: usize = 512;
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -85,6 +114,8 @@ impl reactor::Driver for Driver {
         match self.shared.config.cors.check(&request) {
             Verdict::Allowed => self.route(io, id, request),
             Verdict::Refused => self.refuse_origin(io, id, &request),
+            // Decided once for a session: an answer must not wait for a worker.
+            Verdict::Ask(_) if self.is_known_origin(&request) => self.route(io, id, request),
             Verdict::Ask(check) => {
                 let mailbox = io.mailbox().clone();
                 io.execute(move || {
@@ -96,6 +127,64 @@ impl reactor::Driver for Driver {
                     );
                 });
             }
+        }
+    }
+
+    fn body_rules(&self, request: &Request) -> BodyRules {
+        let config = &self.shared.config;
+        if request.path().starts_with(&self.shared.path) {
+            return BodyRules {
+                max_bytes: config.max_payload,
+                timeout: config.limits.body_timeout,
+            };
+        }
+        BodyRules {
+            max_bytes: config.limits.http_body_bytes,
+            timeout: config.limits.http_body_timeout,
+        }
+    }
+
+    fn refuse_body(&self, request: &Request, status: u16) -> Response {
+        let response = Response::new(status);
+        if !request.path().starts_with(&self.shared.path) {
+            return response;
+        }
+        let cors = &self.shared.config.cors;
+        let allowed = match cors.check(request) {
+            Verdict::Allowed => true,
+            Verdict::Refused => false,
+            Verdict::Ask(_) => self.is_known_origin(request),
+        };
+        // Without them a browser's page is told of an error of CORS, and not of this one.
+        if allowed {
+            response.with_headers(cors.headers(request))
+        } else {
+            response
+        }
+    }
+
+    fn label(&self, owner: u64) -> Option<String> {
+        let session = self.sessions.get(owner as u32 as usize);
+        let session = session.filter(|session| session.key == owner);
+        session.map(|session| session.handle.label().to_string())
+    }
+
+    fn heaviest(&self) -> Option<(usize, u64)> {
+        let sessions = self.sessions.iter();
+        let held = sessions.map(|(_, session)| (session.held(), session.key));
+        held.max_by_key(|(bytes, _)| *bytes)
+    }
+
+    fn give_up(&mut self, io: &mut Io<Order>, key: u64) {
+        let now = io.now();
+        if let Some(session) = find(&mut self.sessions, key) {
+            let held = session.held();
+            log::warn!(target: "engineio", "{}: closed, {held} bytes wait for it, and more in all than may (Limits::buffered_bytes)", session.handle.label());
+            session.handle.outbox().give_up();
+            session
+                .machine
+                .handle(now, Input::Close(Reason::TransportError));
+            self.drive(io, key);
         }
     }
 
@@ -156,7 +245,7 @@ impl reactor::Driver for Driver {
     }
 
     fn on_command(&mut self, io: &mut Io<Order>, order: Order) {
-        use session::Order::{Close, Dismiss, Queued, Resume, WakeAt};
+        use session::Order::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
         let now = io.now();
         let order = match order {
             Order::Session(order) => order,
@@ -164,7 +253,21 @@ impl reactor::Driver for Driver {
         };
         let (key, input) = match order {
             Queued(key) => (key, Input::Queued),
-            Close(key, reason) => (key, Input::Close(reason)),
+            Close(key, reason) => {
+                if let Some(session) = find(&mut self.sessions, key)
+                    && session.is_undecided()
+                {
+                    session.ends = Some(reason);
+                    return;
+                }
+                (key, Input::Close(reason))
+            }
+            TooSlow(key) => {
+                if let Some(session) = find(&mut self.sessions, key) {
+                    session.handle.report_slowness();
+                }
+                (key, Input::Close(Reason::TransportError))
+            }
             Dismiss(key) => {
                 let session = find(&mut self.sessions, key);
                 if let Some(receiver) = session.and_then(|it| it.receiver.as_mut()) {
@@ -172,6 +275,7 @@ impl reactor::Driver for Driver {
                 }
                 (key, Input::Close(Reason::ServerDisconnect))
             }
+            Flush(held) => return self.held.push_back(held),
             Resume(key) => return self.resume(io, key),
             WakeAt(key, at) => {
                 if let Some(session) = find(&mut self.sessions, key) {
@@ -217,6 +321,9 @@ impl reactor::Driver for Driver {
 
     fn on_turn(&mut self, io: &mut Io<Order>) -> Option<Duration> {
         let now = io.now();
+        for key in std::mem::take(&mut self.unfinished) {
+            self.go_on_with_post(io, key);
+        }
         while let Some(corked) = self.corks.due(now) {
             let session = find(&mut self.sessions, corked.key);
             let receiver = session.and_then(|session| session.receiver.as_ref());
@@ -224,10 +331,18 @@ impl reactor::Driver for Driver {
             let key = corked.key;
             let flushed = self.corks.look(now, corked, busy);
             if let Some(session) = find(&mut self.sessions, key) {
-                session.handle.settle(flushed);
+                // What has become of the session comes as an order.
+                let _ = session.handle.settle(flushed);
             }
         }
-        self.corks.patience()
+        while let Some(held) = self.held.pop_front_if(|held| held.due() <= now) {
+            held.flush();
+        }
+        if !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let held = (!self.held.is_empty()).then_some(row::MAX_HELD);
+        self.corks.patience().or(held)
     }
 
     fn on_stop(&mut self, io: &mut Io<Order>) {
@@ -254,6 +369,8 @@ impl Driver {
             sessions: Slab::new(),
             by_sid: HashMap::new(),
             corks: Corks::default(),
+            unfinished: Vec::new(),
+            held: VecDeque::new(),
             stopping: false,
         }
     }
@@ -278,6 +395,8 @@ impl Driver {
             };
             let mut headers = self.shared.config.cors.headers(&request);
             headers.extend(subprotocol(&request));
+            // As the reference does, from the request of each transport.
+            session.handle.set_text_only(wants_text(&request));
             io.upgrade(id, key, &websocket, &headers, &[]);
             session.machine.handle(now, Input::WebSocket(channel));
             return self.drive(io, key);
@@ -294,6 +413,7 @@ impl Driver {
             "POST" => self.on_post(io, id, request, key),
             _ => {
                 let response = Response::text(405, "Method Not Allowed")
+                    .with_headers(self.shared.config.cors.headers(&request))
                     .with_header("Allow", "GET, POST, OPTIONS");
                 io.respond(id, response);
             }
@@ -308,19 +428,38 @@ impl Driver {
         let channel = Channel(id.to_u64());
         let body = request.take_body();
         let is_binary = request
-            .header("content-type")
+            .first("content-type")
             .is_some_and(|kind| kind.starts_with("application/octet-stream"));
         if is_binary {
             log::info!(target: "engineio", "{}: closed, it posted an octet-stream", session.handle.label());
             session.machine.handle(now, Input::Invalid);
             self.drive(io, key);
-            return io.respond(id, Response::new(400));
+            let headers = self.shared.config.cors.headers(&request);
+            return io.respond(id, Response::new(400).with_headers(headers));
         }
         io.set_owner(id, Some(key));
         session.parked.push((id, request));
         session.machine.handle(now, Input::Post(channel));
-        let mut hold = false;
-        for packet in payload::decode(&body) {
+        if session.machine.post() == Some(channel) {
+            let (at, body) = (0, body);
+            session.posted = Some(Box::new(Posted { channel, body, at }));
+            return self.go_on_with_post(io, key);
+        }
+        self.drive(io, key);
+    }
+
+    /// Handles the next packets of a POST: so many that other connections do not wait for long.
+    fn go_on_with_post(&mut self, io: &mut Io<Order>, key: u64) {
+        let now = io.now();
+        let Some(session) = find(&mut self.sessions, key) else {
+            return;
+        };
+        let Some(mut posted) = session.posted.take() else {
+            return;
+        };
+        let channel = posted.channel;
+        let mut packets = payload::decode(&posted.body[posted.at..]);
+        for packet in packets.by_ref().take(MAX_PACKETS) {
             let message = match packet {
                 Ok(packet) => session.machine.receive(now, channel, packet),
                 Err(invalid) => {
@@ -332,30 +471,44 @@ impl Driver {
             let (Some(message), Some(receiver)) = (message, &mut session.receiver) else {
                 continue;
             };
-            match receiver.receive(now, message) {
-                Flow::Close(reason) => {
-                    session.machine.handle(now, Input::Close(reason));
-                    break;
-                }
-                Flow::Stop => hold = true,
-                Flow::Continue | Flow::Draining => {}
+            if let Flow::Close(reason) = receiver.receive(now, message) {
+                session.machine.handle(now, Input::Close(reason));
+                break;
             }
         }
+        let is_open = session.machine.is_open();
+        let left = packets.left().filter(|_| is_open);
         let flow = match &mut session.receiver {
-            Some(receiver) if session.machine.is_open() => receiver.pause(),
+            Some(receiver) if is_open => receiver.pause(now),
             _ => Flow::Continue,
         };
-        if hold || flow == Flow::Stop {
+        if let Some(left) = left {
+            posted.at = posted.body.len() - left;
+            session.posted = Some(posted);
+        }
+        if flow == Flow::Stop {
             // The client posts nothing more before it has its answer.
             session.is_stopped = true;
             session.machine.suspend(now, true);
         } else {
-            session.machine.handle(now, Input::Posted(channel));
-        }
-        if flow != Flow::Stop {
+            if left.is_some() {
+                self.unfinished.push(key);
+            } else {
+                session.machine.handle(now, Input::Posted(channel));
+            }
             let _ = self.act(io, key, flow);
         }
         self.drive(io, key);
+    }
+
+    /// Whether a request is for an open session, and of the origin that opened it.
+    fn is_known_origin(&self, request: &Request) -> bool {
+        let known = || {
+            let index = *self.by_sid.get(&*request.param("sid")?)?;
+            let session = self.sessions.get(index as usize)?;
+            Some(session.origin.as_deref()? == request.first("origin")?)
+        };
+        known().unwrap_or(false)
     }
 
     /// Does what a receiver wants.
@@ -388,13 +541,16 @@ impl Driver {
     }
 
     fn pause(&mut self, io: &mut Io<Order>, key: u64) {
+        let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
         };
         let Some(receiver) = &mut session.receiver else {
             return;
         };
-        let flow = receiver.pause();
+        let flow = receiver.pause(now);
+        let kept = receiver.kept();
+        session.share.hold(kept);
         session.schedule(io);
         let _ = self.act(io, key, flow);
     }
@@ -410,13 +566,9 @@ impl Driver {
         session.machine.suspend(now, false);
         match session.machine.carrier() {
             Some(Channel(channel)) => io.stop_reading(ConnectionId::from_u64(channel), false),
+            None if session.posted.is_some() => self.unfinished.push(key),
             None => {
-                let posts = session
-                    .parked
-                    .iter()
-                    .filter(|(_, it)| it.method() == "POST");
-                let posts: Vec<_> = posts.map(|(id, _)| Channel(id.to_u64())).collect();
-                for channel in posts {
+                if let Some(channel) = session.machine.post() {
                     session.machine.handle(now, Input::Posted(channel));
                 }
             }
@@ -425,7 +577,7 @@ impl Driver {
     }
 
     /// Does what a session's machine wants.
-    fn drive(&mut self, io: &mut Io<Order>, key: u64) {
+    pub(super) fn drive(&mut self, io: &mut Io<Order>, key: u64) {
         let now = io.now();
         while let Some(session) = find(&mut self.sessions, key) {
             let Some(output) = session.machine.poll() else {
@@ -467,6 +619,7 @@ impl Driver {
                 Output::Attach(Channel(channel)) => {
                     log::debug!(target: "engineio", "{}: upgraded to websocket", session.handle.label());
                     session.handle.set_transport(Transport::WebSocket);
+                    session.polling_slot = None;
                     io.attach(ConnectionId::from_u64(channel), session.handle.outbox());
                 }
                 Output::HangUp(Channel(channel)) => {
@@ -478,15 +631,19 @@ impl Driver {
                 Output::Closed(reason) => {
                     log::debug!(target: "engineio", "{}: closed, {reason}", session.handle.label());
                     session.handle.outbox().close();
+                    session.polling_slot = None;
+                    session.posted = None;
                     if let Some(mut receiver) = session.receiver.take() {
-                        receiver.close(reason);
+                        receiver.close(now, reason);
                     }
                 }
                 Output::Gone => {
                     let session = self.sessions.remove(key as u32 as usize);
+                    session.handle.log_limit().close(session.handle.label());
                     self.by_sid.remove(session.handle.sid());
-                    for (id, _) in session.parked {
-                        io.respond(id, Response::new(400));
+                    for (id, request) in &session.parked {
+                        let headers = self.shared.config.cors.headers(request);
+                        io.respond(*id, Response::new(400).with_headers(headers));
                     }
                     return;
                 }
@@ -496,7 +653,25 @@ impl Driver {
 }
 
 impl Session {
-    pub(super) fn new(key: u64, machine: Server, handle: Arc<Handle>) -> Session {
+    /// Bytes that wait for the client, and of what it has not sent to the end.
+    fn held(&self) -> usize {
+        let receiver = self.receiver.as_ref();
+        let posted = self.posted.as_ref().map_or(0, |posted| posted.body.len());
+        self.handle.outbox().waiting() + receiver.map_or(0, |it| it.kept()) + posted
+    }
+
+    /// Whether the program has still to decide about it.
+    fn is_undecided(&self) -> bool {
+        self.receiver.is_none() && self.machine.is_open()
+    }
+
+    pub(super) fn new(
+        key: u64,
+        machine: Server,
+        handle: Arc<Handle>,
+        origin: Option<Box<str>>,
+        share: Share,
+    ) -> Session {
         Session {
             key,
             machine,
@@ -507,6 +682,11 @@ impl Session {
             wake_at: None,
             is_stopped: false,
             is_awaited: false,
+            posted: None,
+            origin,
+            polling_slot: None,
+            ends: None,
+            share,
         }
     }
 

@@ -7,7 +7,7 @@ use super::serving::Elsewhere;
 use super::session::{Handle, PeerName};
 use super::{Opening, Receiver, Refusal, Transport, answers};
 use crate::protocol::engineio::Packet;
-use crate::protocol::engineio::server::{Channel, Server};
+use crate::protocol::engineio::server::{Channel, Input, Server};
 use crate::reactor::http::{Header, Headers, Request, Response};
 use crate::reactor::outbox::Outbox;
 use crate::reactor::websocket::Role;
@@ -71,7 +71,8 @@ impl Query<'_> {
             let place = match &*name {
                 "transport" => &mut query.transport,
                 "EIO" => &mut query.version,
-                "sid" => &mut query.sid,
+                // An empty one is none, as for the reference.
+                "sid" if !value.is_empty() => &mut query.sid,
                 _ => continue,
             };
             place.get_or_insert(value);
@@ -102,6 +103,8 @@ pub(super) struct Entry {
     /// The key of the handshake; none on polling.
     websocket: Option<String>,
     headers: Headers,
+    /// The session's outbox is not the connection's yet.
+    collects: bool,
 }
 
 impl std::fmt::Debug for Decided {
@@ -195,18 +198,36 @@ impl Driver {
             headers.extend(subprotocol(&request));
         }
         let now = io.now();
-        let (machine, outbox) = match transport {
-            Transport::Polling => (
-                Server::polling(now, config.machine()),
-                Arc::new(Outbox::detached(Role::Server, config.limits.outbox_bytes)),
-            ),
-            Transport::WebSocket => {
-                let Some(outbox) = io.outbox(id) else {
-                    return;
-                };
-                let channel = Channel(id.to_u64());
-                (Server::websocket(now, config.machine(), channel), outbox)
+        let slot = match transport {
+            Transport::WebSocket => None,
+            Transport::Polling => {
+                let address = request.peer_addr().ip();
+                match self.shared.polling.take(address, &config.limits) {
+                    Ok(slot) => Some(slot),
+                    Err(limit) => {
+                        if io.may_log(id, log::Level::Warn) {
+                            log::warn!(target: "engineio", "{address}: refused, as many sessions are on polling as may be ({limit})");
+                        }
+                        let response = Response::text(503, "Service Unavailable");
+                        return io.respond(id, response.with_headers(headers));
+                    }
+                }
             }
+        };
+        let machine = match transport {
+            Transport::Polling => Server::polling(now, config.machine()),
+            Transport::WebSocket => Server::websocket(now, config.machine(), Channel(id.to_u64())),
+        };
+        // What is sent before the client has its answer is collected: nothing goes before that.
+        let collects = transport == Transport::Polling || self.shared.application.asks();
+        let outbox = if collects {
+            let limit = config.limits.outbox_bytes;
+            Arc::new(Outbox::detached(Role::Server, limit, io.share()))
+        } else {
+            let Some(outbox) = io.outbox(id) else {
+                return;
+            };
+            outbox
         };
         let place = self.sessions.vacant_entry();
         let index = place.key() as u32;
@@ -216,15 +237,22 @@ impl Driver {
                 .get_or_insert_with(|| Arc::new(io.mailbox().clone())),
         );
         let peer = PeerName::Address(request.peer_addr());
-        let text_only = request
-            .param("b64")
-            .is_some_and(|value| value != "0" && value != "false");
-        let handle = Handle::new(key, transport, outbox, orders, peer).text_only(text_only);
+        let handle = Handle::new(key, transport, outbox, orders, peer, io.budget());
+        handle.set_text_only(transport == Transport::WebSocket && wants_text(&request));
         handle.set_sid(&sid);
         let handle = Arc::new(handle);
-        place.insert(Session::new(key, machine, Arc::clone(&handle)));
+        let origin = request.first("origin").map(Box::from);
+        let mut session = Session::new(key, machine, Arc::clone(&handle), origin, io.share());
+        session.polling_slot = slot;
+        place.insert(session);
         io.set_owner(id, Some(key));
-        let entry = Entry { websocket, headers };
+        let entry = Entry {
+            websocket,
+            headers,
+            collects,
+        };
+        let mut request = request;
+        request.trim(config.limits.session_head_bytes);
         match self.shared.application.open(&handle, request) {
             Opening::Accepted(receiver) => self.admit(io, id, key, entry, receiver),
             Opening::Ask(ask) => {
@@ -252,6 +280,7 @@ impl Driver {
                 Err(refusal) => {
                     if let Some(session) = find(&mut self.sessions, key) {
                         log::info!(target: "engineio", "{}: refused by the program", session.handle.label());
+                        session.handle.outbox().discard();
                         self.sessions.remove(key as u32 as usize);
                     }
                     io.set_owner(id, None);
@@ -279,13 +308,14 @@ impl Driver {
             find(&mut self.sessions, key).filter(|it| it.machine.is_open() && !self.stopping)
         else {
             // The client has gone meanwhile, or everything is.
-            receiver.close(Reason::TransportClose);
+            receiver.close(io.now(), Reason::TransportClose);
             if find(&mut self.sessions, key).is_some() {
                 self.sessions.remove(key as u32 as usize);
             }
             return io.close(id);
         };
         let handle = Arc::clone(&session.handle);
+        receiver.opened();
         session.receiver = Some(receiver);
         self.by_sid.insert(handle.sid().into(), key as u32);
         let open = self
@@ -299,6 +329,9 @@ impl Driver {
             Some(websocket) => {
                 let frames = Frames::control(&packet);
                 io.upgrade(id, key, &websocket, &entry.headers, &frames.0);
+                if entry.collects {
+                    io.attach(id, handle.outbox());
+                }
             }
             None => {
                 let mut body = Vec::new();
@@ -308,11 +341,23 @@ impl Driver {
             }
         }
         session.schedule(io);
+        if let Some(reason) = session.ends.take() {
+            // What was sent before still leaves.
+            session.machine.handle(io.now(), Input::Close(reason));
+            self.drive(io, key);
+        }
     }
 
     fn refuse(&self, io: &mut Io<Order>, id: ConnectionId, request: &Request, problem: Problem) {
-        let peer = request.peer_addr();
-        log::info!(target: "engineio", "{peer}: refused, {}", problem.message());
+        if io.may_log(id, log::Level::Info) {
+            let peer = request.peer_addr();
+            let hint = if problem == Problem::UnknownSid {
+                "; behind several servers, is one client always sent to the same one?"
+            } else {
+                ""
+            };
+            log::info!(target: "engineio", "{peer}: refused, {}{hint}", problem.message());
+        }
         let headers = self.shared.config.cors.headers(request);
         let response = Response::new(400).with_headers(headers);
         let response = if wants_websocket(request) {
@@ -335,9 +380,12 @@ impl Driver {
     }
 
     pub(super) fn refuse_origin(&self, io: &mut Io<Order>, id: ConnectionId, request: &Request) {
-        let origin = request.header("origin").unwrap_or("(not text)");
-        let peer = request.peer_addr();
-        log::warn!(target: "engineio", "{peer}: {origin} is not an accepted origin; cors_allowed_origins names those that are");
+        if io.may_log(id, log::Level::Warn) {
+            let origin = request.first("origin").unwrap_or("(not text)");
+            let peer = request.peer_addr();
+            let allowed = &self.shared.config.cors.origins;
+            log::warn!(target: "engineio", "{peer}: {origin:?} is no accepted origin, {allowed} is; cors_allowed_origins({origin:?}) would accept it, in the place of the default");
+        }
         let body = format!(
             "{{\"code\":3,\"message\":\"{}\"}}",
             Problem::BadRequest.message()
@@ -350,7 +398,9 @@ impl Driver {
 
     /// The handshake is not one of WebSocket 13.
     pub(super) fn refuse_websocket(&self, io: &mut Io<Order>, id: ConnectionId, request: &Request) {
-        log::info!(target: "engineio", "{}: not a WebSocket handshake", request.peer_addr());
+        if io.may_log(id, log::Level::Info) {
+            log::info!(target: "engineio", "{}: not a WebSocket handshake", request.peer_addr());
+        }
         let response = Response::text(400, "Bad Request")
             .with_header("Sec-WebSocket-Version", "13")
             .closing();
@@ -372,6 +422,12 @@ fn new_sid(thread: usize) -> Option<String> {
     Some(URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// Whether a client takes no bytes over a WebSocket.
+pub(super) fn wants_text(request: &Request) -> bool {
+    let value = request.param("b64");
+    value.is_some_and(|value| value != "0" && value != "false")
+}
+
 pub(super) fn thread_of(sid: &str) -> Option<usize> {
     let mut bytes = [0; 15];
     let length = URL_SAFE_NO_PAD.decode_slice(sid, &mut bytes).ok()?;
@@ -384,8 +440,8 @@ fn wants_websocket(request: &Request) -> bool {
 
 /// The key of a WebSocket handshake (RFC 6455, 4.2.1): 16 bytes in base64.
 pub(super) fn websocket_key(request: &Request) -> Result<String, ()> {
-    let key = request.header("sec-websocket-key").ok_or(())?.trim();
-    let version = request.header("sec-websocket-version").map(str::trim);
+    let key = request.first("sec-websocket-key").ok_or(())?.trim();
+    let version = request.first("sec-websocket-version").map(str::trim);
     let is_key = key.len() == 24 && key.ends_with("==");
     if request.method() == "GET" && version == Some("13") && is_key {
         Ok(key.to_owned())
@@ -397,7 +453,7 @@ pub(super) fn websocket_key(request: &Request) -> Result<String, ()> {
 /// The first subprotocol that the client offers, as the reference implementation takes it: some
 /// clients give up without one.
 pub(super) fn subprotocol(request: &Request) -> Option<Header> {
-    let offered = request.header("sec-websocket-protocol")?;
+    let offered = request.first("sec-websocket-protocol")?;
     let first = offered.split(',').next()?.trim();
     let is_token = !first.is_empty()
         && first.len() <= 256

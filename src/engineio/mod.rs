@@ -25,6 +25,7 @@ mod driver;
 pub(crate) mod frames;
 mod handshake;
 mod public;
+mod row;
 mod serving;
 mod session;
 
@@ -38,6 +39,7 @@ pub use public::{Accept, Message, Server, ServerBuilder, Session};
 pub(crate) use config::Config;
 pub(crate) use desk::Desk;
 pub(crate) use frames::Frames;
+pub(crate) use row::HeldBroadcasts;
 pub(crate) use serving::Serving;
 pub(crate) use session::{Handle, before_waiting};
 
@@ -51,6 +53,9 @@ use std::time::Instant;
 
 /// What uses Engine.IO sessions: Socket.IO, or the program itself. Called on an I/O thread.
 pub(crate) trait Application: Send + Sync + Debug + 'static {
+    /// Whether the program is asked about each client, on a worker, before the session opens.
+    fn asks(&self) -> bool;
+
     /// A client wants to open a session.
     fn open(&self, session: &Arc<Handle>, request: Request) -> Opening;
 }
@@ -71,16 +76,24 @@ pub(crate) struct Refusal {
 
 /// One session's messages. Called on its I/O thread.
 pub(crate) trait Receiver: Send {
+    /// The client has been told that its session is open, or will be before anything else.
+    fn opened(&mut self) {}
+
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow;
 
-    /// All messages of one read have come.
-    fn pause(&mut self) -> Flow;
+    /// All messages of one read have come, if any was complete.
+    fn pause(&mut self, now: Instant) -> Flow;
+
+    /// Bytes of a packet that is not complete.
+    fn kept(&self) -> usize {
+        0
+    }
 
     /// The server ends the session: the last chance to tell the client why.
     fn dismiss(&mut self) {}
 
     /// The session has ended. Comes once, and last.
-    fn close(&mut self, reason: Reason);
+    fn close(&mut self, now: Instant, reason: Reason);
 
     fn next_timeout(&self) -> Option<Instant>;
 
@@ -91,6 +104,7 @@ pub(crate) trait Receiver: Send {
 }
 
 /// What a receiver wants of the session.
+#[must_use = "a stop that is dropped lets the peer go on"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     Continue,

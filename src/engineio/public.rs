@@ -230,7 +230,8 @@ impl Session {
     /// Sends a message. Does not block.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] if the session has ended.
+    /// [`Error::Disconnected`] if the session has ended, [`Error::TooMuch`] for a message larger
+    /// than [`Limits::outbox_bytes`] while another such one waits.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
         let mut buffer = Vec::new();
         match message.into() {
@@ -241,11 +242,7 @@ impl Session {
             }
             Message::Binary(bytes) => super::frames::append_binaries(&mut buffer, &[bytes]),
         }
-        if self.handle().send(&Frames(buffer.into())) {
-            Ok(())
-        } else {
-            Err(Error::Disconnected)
-        }
+        self.handle().send(&Frames(buffer.into()))
     }
 
     /// Ends it; what was sent before still leaves.
@@ -361,6 +358,15 @@ macro_rules! engine_options {
                 self
             }
 
+            /// How many packets one answer to a poll carries at most. As many as fit into a
+            /// megabyte; 16 for clients whose `User-Agent` says that they are python's, which take
+            /// no more.
+            #[must_use]
+            pub fn payload_packets(mut self, packets: usize) -> Self {
+                self.$config$(.$path)*.payload_packets = Some(packets.max(1));
+                self
+            }
+
             /// The cookie that the answer to a handshake sets to the session's id. None.
             #[must_use]
             pub fn cookie(mut self, cookie: Cookie) -> Self {
@@ -416,6 +422,10 @@ impl fmt::Debug for Gate {
 }
 
 impl Application for Gate {
+    fn asks(&self) -> bool {
+        true
+    }
+
     fn open(&self, handle: &Arc<Handle>, request: Request) -> Opening {
         let limit = self.inner.config.limits.inbox_bytes;
         let connection = Arc::new(Connection {
@@ -433,8 +443,6 @@ impl Application for Gate {
             if let Some(handler) = handler {
                 handler(&session).map_err(|body| Refusal { body })?;
             }
-            let sessions = &connection.inner.sessions;
-            sessions.write().insert(session.sid().to_owned(), session);
             let receiver: Box<dyn Receiver> = Box::new(Inlet {
                 connection,
                 batch: Vec::new(),
@@ -510,6 +518,14 @@ struct Inlet {
 }
 
 impl Receiver for Inlet {
+    fn opened(&mut self) {
+        let session = Session {
+            connection: Arc::clone(&self.connection),
+        };
+        let sessions = &self.connection.inner.sessions;
+        sessions.write().insert(session.sid().to_owned(), session);
+    }
+
     fn receive(&mut self, _: Instant, message: Data<'_>) -> Flow {
         let (message, bytes) = match message {
             Data::Text(text) => (Message::from(text), text.len()),
@@ -522,7 +538,7 @@ impl Receiver for Inlet {
         Flow::Continue
     }
 
-    fn pause(&mut self) -> Flow {
+    fn pause(&mut self, _: Instant) -> Flow {
         if self.batch.is_empty() {
             return Flow::Continue;
         }
@@ -538,15 +554,16 @@ impl Receiver for Inlet {
         placed.flow
     }
 
-    fn close(&mut self, reason: Reason) {
+    fn close(&mut self, now: Instant, reason: Reason) {
         let connection = &self.connection;
         connection
             .inner
             .sessions
             .write()
             .remove(connection.desk.handle().sid());
-        self.batch.push((Item::Disconnect(reason), 0));
-        self.pause();
+        self.batch.push((Item::Disconnect(reason), OVERHEAD));
+        // The end of the session is the end of reading, too.
+        let _ = self.pause(now);
     }
 
     fn next_timeout(&self) -> Option<Instant> {

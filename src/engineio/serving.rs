@@ -2,13 +2,17 @@
 
 use super::driver::{Driver, Order};
 use super::{Application, Config, Fallback};
+use crate::limits::Limits;
 #[cfg(feature = "tls")]
 use crate::reactor::tls::Tls;
 use crate::reactor::{Executor, Options, Threads};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// What the I/O threads of one port share.
@@ -19,6 +23,59 @@ pub(super) struct Shared {
     pub(super) path: String,
     pub(super) application: Arc<dyn Application>,
     pub(super) fallback: Option<Elsewhere>,
+    pub(super) polling: Arc<PollingSessions>,
+}
+
+/// The sessions that are on polling: they need no connection that stays, and so have limits of their
+/// own.
+#[derive(Debug, Default)]
+pub(super) struct PollingSessions {
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    count: AtomicUsize,
+}
+
+/// A place among them, which is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct PollingSlot {
+    sessions: Arc<PollingSessions>,
+    address: IpAddr,
+}
+
+impl PollingSessions {
+    /// Takes a place, or says which limit is reached.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        address: IpAddr,
+        limits: &Limits,
+    ) -> Result<PollingSlot, &'static str> {
+        let mut by_address = self.by_address.lock();
+        if self.count.load(Ordering::Relaxed) >= limits.polling_sessions {
+            return Err("Limits::polling_sessions");
+        }
+        let own = by_address.entry(address).or_default();
+        if *own >= limits.polling_sessions_per_address {
+            return Err("Limits::polling_sessions_per_address");
+        }
+        *own += 1;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Ok(PollingSlot {
+            sessions: Arc::clone(self),
+            address,
+        })
+    }
+}
+
+impl Drop for PollingSlot {
+    fn drop(&mut self) {
+        let mut by_address = self.sessions.by_address.lock();
+        if let Entry::Occupied(mut own) = by_address.entry(self.address) {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
+        self.sessions.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 pub(super) struct Elsewhere(pub(super) Arc<Fallback>);
@@ -57,12 +114,14 @@ impl Serving {
             tls,
             executor,
             connections: AtomicUsize::new(0),
+            budget: OnceLock::new(),
         };
         let shared = Arc::new(Shared {
             config,
             path,
             application,
             fallback: fallback.map(Elsewhere),
+            polling: Arc::default(),
         });
         let threads = Threads::start("io", Some(listener), count, options, || {
             Driver::new(&shared)

@@ -1,7 +1,9 @@
 //! A session as other threads know it.
 
-use super::{Frames, Transport, frames};
+use super::{Frames, HeldBroadcasts, Transport, frames, row};
+use crate::budget::Budget;
 use crate::error::Error;
+use crate::log_limit::LogLimit;
 use crate::reactor::outbox::{Accepted, Outbox, Refusal, When};
 use crate::reactor::{Command, Mailbox};
 use crate::reason::Reason;
@@ -34,9 +36,10 @@ const SCRATCH_KEPT: usize = 64 << 10;
 /// Writes what the worker that runs this has held back, and lets others work: it is about to wait.
 pub(crate) fn before_waiting() {
     workers::before_waiting();
+    row::end();
     let handle = DRAINED_HANDLE.with_borrow(Option::clone);
     if let Some(handle) = handle {
-        handle.settle(handle.outbox.uncork());
+        let _ = handle.settle(handle.outbox.uncork());
     }
 }
 
@@ -47,8 +50,12 @@ pub(crate) enum Order {
     Queued(u64),
     /// End the session.
     Close(u64, Reason),
+    /// End the session of a peer that reads too slowly.
+    TooSlow(u64),
     /// Tell the client so on each of its namespaces, and end the session.
     Dismiss(u64),
+    /// Write what a row of broadcasts has held back, in a moment.
+    Flush(Arc<HeldBroadcasts>),
     /// Read again.
     Resume(u64),
     /// Look at the receiver's timeout at this time, if it looks later now.
@@ -90,12 +97,15 @@ pub(crate) struct Handle {
     key: u64,
     transport: AtomicU8,
     /// Text only: bytes travel as base64 also over a WebSocket.
-    text_only: bool,
+    text_only: AtomicBool,
     /// Something was sent since that was last asked.
     has_spoken: AtomicBool,
     outbox: Arc<Outbox>,
     orders: Arc<dyn Orders>,
     peer: PeerName,
+    /// What may wait on its port.
+    budget: Option<Arc<Budget>>,
+    log_limit: LogLimit,
 }
 
 impl Handle {
@@ -105,22 +115,25 @@ impl Handle {
         outbox: Arc<Outbox>,
         orders: Arc<dyn Orders>,
         peer: PeerName,
+        budget: Option<Arc<Budget>>,
     ) -> Handle {
         Handle {
             sid: OnceLock::new(),
             key,
             transport: AtomicU8::new(transport as u8),
-            text_only: false,
+            text_only: AtomicBool::new(false),
             has_spoken: AtomicBool::new(false),
             outbox,
             orders,
             peer,
+            budget,
+            log_limit: LogLimit::default(),
         }
     }
 
-    /// The same, for a client that takes no bytes.
-    pub(super) fn text_only(self, text_only: bool) -> Handle {
-        Handle { text_only, ..self }
+    /// Says whether the client takes no bytes over its WebSocket. Over polling nobody does.
+    pub(super) fn set_text_only(&self, text_only: bool) {
+        self.text_only.store(text_only, Ordering::Relaxed);
     }
 
     /// Its id, empty until it is known.
@@ -164,8 +177,12 @@ impl Handle {
         &self.outbox
     }
 
-    /// Queues messages; whether they leave now depends on who calls. False if the session is over.
-    pub(crate) fn send(&self, frames: &Frames) -> bool {
+    /// Queues messages; whether they leave now depends on who calls.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if the session is over, [`Error::TooMuch`] if they are larger than
+    /// what may wait and others such are waiting.
+    pub(crate) fn send(&self, frames: &Frames) -> Result<(), Error> {
         let when = self.when();
         let sent = match self.text_form(frames) {
             Some(text) => self.outbox.append(&text, when),
@@ -174,9 +191,36 @@ impl Handle {
         self.settle(sent)
     }
 
+    /// Queues messages that leave with others of a row.
+    ///
+    /// # Errors
+    /// Those of [`send`](Handle::send).
+    pub(crate) fn send_held(
+        self: &Arc<Self>,
+        frames: &Frames,
+        held: &HeldBroadcasts,
+    ) -> Result<(), Error> {
+        let sent = match self.text_form(frames) {
+            Some(text) => self.outbox.append(&text, When::Held),
+            None => self.outbox.append_shared(&frames.0, When::Held),
+        };
+        if let Ok(Accepted::Held) = sent {
+            held.add(self);
+        }
+        self.settle(sent)
+    }
+
+    /// Writes what was held back.
+    pub(super) fn flush(&self) {
+        let _ = self.settle(self.outbox.flush());
+    }
+
     /// Queues messages that are for this session alone.
-    pub(crate) fn send_bytes(&self, frames: &[u8]) -> bool {
-        if self.text_only {
+    ///
+    /// # Errors
+    /// Those of [`send`](Handle::send).
+    pub(crate) fn send_bytes(&self, frames: &[u8]) -> Result<(), Error> {
+        if self.text_only.load(Ordering::Relaxed) {
             return self.send(&Frames(Bytes::copy_from_slice(frames)));
         }
         let when = self.when();
@@ -194,14 +238,7 @@ impl Handle {
         // Data is serialized before: nothing in `write` comes back to this function.
         SCRATCH.with_borrow_mut(|buffer| {
             buffer.clear();
-            let sent = write(buffer).and_then(|()| {
-                let sent = self.send_bytes(buffer);
-                if sent {
-                    Ok(())
-                } else {
-                    Err(Error::Disconnected)
-                }
-            });
+            let sent = write(buffer).and_then(|()| self.send_bytes(buffer));
             if buffer.capacity() > SCRATCH_KEPT {
                 *buffer = Vec::new();
             }
@@ -215,7 +252,8 @@ impl Handle {
         let sent = self
             .outbox
             .append_volatile(text.as_ref().unwrap_or(&frames.0));
-        self.settle(sent);
+        // What cannot be sent now is not sent.
+        let _ = self.settle(sent);
     }
 
     /// Waits, if this is a client that sends faster than its server reads, until half of what may
@@ -232,7 +270,7 @@ impl Handle {
             Duration::MAX
         };
         if !self.outbox.wait_for_room(patience) {
-            self.settle(Err(Refusal::Full));
+            let _ = self.settle(Err(Refusal::Full));
         }
     }
 
@@ -270,12 +308,13 @@ impl Handle {
         let restore = Restore;
         let again = work();
         drop(restore);
+        row::end();
         let flushed = if again {
             self.outbox.flush()
         } else {
             self.outbox.uncork()
         };
-        self.settle(flushed);
+        let _ = self.settle(flushed);
         again
     }
 
@@ -294,21 +333,43 @@ impl Handle {
         }
     }
 
-    pub(super) fn settle(&self, sent: Result<Accepted, Refusal>) -> bool {
+    /// Says that its peer read too slowly.
+    pub(super) fn report_slowness(&self) {
+        log::warn!(target: "engineio", "{}: closed, it reads too slowly: more waits for it than the {} bytes that may (Limits::outbox_bytes)", self.label(), self.outbox.limit());
+    }
+
+    pub(super) fn settle(&self, sent: Result<Accepted, Refusal>) -> Result<(), Error> {
         match sent {
-            Ok(Accepted::Done) => return true,
+            Ok(Accepted::Done | Accepted::Held) => return Ok(()),
             Ok(Accepted::Awaited) => {
                 self.order(Order::Queued(self.key));
-                return true;
+                return Ok(());
+            }
+            Err(Refusal::TooLarge) => {
+                return Err(Error::TooMuch(
+                    "bytes in one message, while another such one waits for its reader",
+                ));
             }
             Err(Refusal::Closed) => {}
-            Err(Refusal::Full) => {
-                log::warn!(target: "engineio", "{}: closed, it reads too slowly", self.label());
-                self.order(Order::Close(self.key, Reason::TransportError));
-            }
+            // Said by the I/O thread: a lock may be held here, and loggers are the program's.
+            Err(Refusal::Full) => self.order(Order::TooSlow(self.key)),
             Err(Refusal::Broken) => self.order(Order::Close(self.key, Reason::TransportClose)),
         }
-        false
+        Err(Error::Disconnected)
+    }
+
+    pub(crate) fn budget(&self) -> Option<&Arc<Budget>> {
+        self.budget.as_ref()
+    }
+
+    /// Whether a record that the peer causes may be written, of those of its session.
+    pub(crate) fn may_log(&self, level: log::Level) -> bool {
+        log::log_enabled!(target: "socketio", level) && self.log_limit.admits(self.label())
+    }
+
+    /// The limit of records that the peer causes.
+    pub(crate) fn log_limit(&self) -> &LogLimit {
+        &self.log_limit
     }
 
     /// What the log may say of a session: its id opens it, so only its beginning is shown.
@@ -326,13 +387,13 @@ impl Handle {
 
     /// Frames in which bytes are base64, if this client cannot take them otherwise.
     fn text_form(&self, frames: &Frames) -> Option<Vec<u8>> {
-        if !self.text_only {
+        if !self.text_only.load(Ordering::Relaxed) {
             return None;
         }
         Some(frames::without_bytes(&frames.0))
     }
 
-    fn order(&self, order: Order) {
+    pub(super) fn order(&self, order: Order) {
         self.orders.give(order);
     }
 }

@@ -494,6 +494,7 @@ impl Shared {
         };
         AckRequest {
             callback: Arc::new(callback),
+            tells_of_nobody: false,
             timeout: bounded(timeout),
         }
     }

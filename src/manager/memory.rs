@@ -90,7 +90,7 @@ struct Member<M> {
     client: M,
     /// Whether broadcasts to everybody include it: its connect handler has accepted.
     admitted: bool,
-    rooms: Vec<Arc<str>>,
+    rooms: HashSet<Arc<str>>,
 }
 
 impl<M: Clone> Rooms<M> {
@@ -110,7 +110,7 @@ impl<M: Clone> Rooms<M> {
         let index = state.members.insert(Member {
             client,
             admitted: false,
-            rooms: Vec::new(),
+            rooms: HashSet::new(),
         });
         state.by_sid.insert(sid, index as u32);
     }
@@ -160,7 +160,7 @@ impl<M: Clone> Rooms<M> {
         };
         let members = state.rooms.entry(Arc::clone(&name)).or_default();
         if members.insert(index) {
-            state.members[index as usize].rooms.push(name);
+            state.members[index as usize].rooms.insert(name);
         }
         Ok(())
     }
@@ -174,8 +174,7 @@ impl<M: Clone> Rooms<M> {
             return Ok(());
         };
         state.remove_from(room, index);
-        let rooms = &mut state.members[index as usize].rooms;
-        rooms.retain(|name| **name != *room);
+        state.members[index as usize].rooms.remove(room);
         Ok(())
     }
 
@@ -187,8 +186,7 @@ impl<M: Clone> Rooms<M> {
             ));
         }
         for index in state.rooms.remove(room).unwrap_or_default() {
-            let rooms = &mut state.members[index as usize].rooms;
-            rooms.retain(|name| **name != *room);
+            state.members[index as usize].rooms.remove(room);
         }
         Ok(())
     }
@@ -211,7 +209,7 @@ impl<M: Clone> Rooms<M> {
     /// Every client, each once, that an event is for.
     pub(crate) fn select(&self, recipients: &Recipients) -> Vec<M> {
         let state = self.state.read();
-        let skipped: HashSet<u32> = recipients
+        let mut skipped: HashSet<u32> = recipients
             .skip
             .iter()
             .filter_map(|sid| state.by_sid.get(&**sid).copied())
@@ -221,6 +219,21 @@ impl<M: Clone> Rooms<M> {
             .iter()
             .filter_map(|room| state.room(room))
             .collect();
+        let named = match recipients.rooms.as_deref() {
+            None => state.members.len(),
+            Some(rooms) => {
+                let rooms = rooms.iter().filter_map(|room| state.room(room));
+                rooms.map(|room| room.len()).sum()
+            }
+        };
+        let excepted: usize = except.iter().map(Room::len).sum();
+        let except = if except.len() > 1 && excepted < named.saturating_mul(except.len()) {
+            // Cheaper than to look for each recipient in each of the rooms.
+            skipped.extend(except.iter().flat_map(|room| room.iter()));
+            Vec::new()
+        } else {
+            except
+        };
         let wanted = |index: &u32| {
             !skipped.contains(index) && !except.iter().any(|room| room.contains(*index))
         };

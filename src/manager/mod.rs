@@ -204,6 +204,8 @@ pub(crate) struct Recipients {
 pub(crate) struct AckRequest {
     pub(crate) callback: Arc<dyn Fn(Result<Answer, Error>) + Send + Sync>,
     pub(crate) timeout: Duration,
+    /// The callback is also called where there is no recipient.
+    pub(crate) tells_of_nobody: bool,
 }
 
 impl fmt::Debug for Emission {

@@ -198,6 +198,7 @@ impl PubSubManager {
                     callback(answer);
                 }),
                 timeout: ack.timeout,
+                tells_of_nobody: false,
             });
             answered
         });

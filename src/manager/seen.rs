@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 /// Servers that are remembered.
 const MAX_HOSTS: usize = 10_000;
+/// Bytes of all their names. Those of this crate and of python have 32 each.
+const MAX_BYTES: usize = 1_000_000;
 /// Numbers below the highest that are remembered of each: two connections of one publisher may
 /// overtake each other, the one that it has given up and the one after it.
 const WINDOW: u64 = u128::BITS as u64;
@@ -13,6 +15,8 @@ const WINDOW: u64 = u128::BITS as u64;
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     hosts: HashMap<String, Window>,
+    /// Bytes of their names.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -28,9 +32,14 @@ impl Seen {
         if let Some(window) = self.hosts.get_mut(&host) {
             return window.is_new(seq);
         }
-        if self.hosts.len() >= MAX_HOSTS {
-            self.hosts.clear();
+        if host.len() > MAX_BYTES {
+            return true;
         }
+        if self.hosts.len() >= MAX_HOSTS || self.bytes + host.len() > MAX_BYTES {
+            self.hosts.clear();
+            self.bytes = 0;
+        }
+        self.bytes += host.len();
         let window = Window {
             highest: seq,
             bits: 1,
@@ -84,5 +93,17 @@ mod tests {
             assert!(seen.is_new(number.to_string(), 0));
             assert!(seen.hosts.len() <= MAX_HOSTS);
         }
+    }
+
+    #[test]
+    fn names_have_a_bound_together() {
+        let mut seen = Seen::default();
+        for number in 0..100 {
+            assert!(seen.is_new(format!("{number}{}", "x".repeat(100_000)), 0));
+            let kept: usize = seen.hosts.keys().map(String::len).sum();
+            assert!(kept <= MAX_BYTES && kept == seen.bytes);
+        }
+        assert!(seen.is_new("x".repeat(2_000_000), 0));
+        assert!(seen.bytes <= MAX_BYTES);
     }
 }

@@ -6,6 +6,7 @@ use super::socket::Socket;
 use super::thread::{ACCEPT_PAUSE, MAX_EVENTS, Thread};
 use super::threads::{Command, Handed, Options};
 use super::websocket::Role;
+use bytes::Bytes;
 use mio::net::TcpStream;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -61,6 +62,7 @@ impl<D: Driver> Thread<D> {
             socket,
             peer,
             unread: Vec::new(),
+            unwritten: Bytes::new(),
             request: None,
         };
         let thread = self.next_thread;
@@ -83,12 +85,17 @@ impl<D: Driver> Thread<D> {
         else {
             return;
         };
-        let head_timeout = self.io.options.limits.head_timeout;
-        let deadline = self.io.now + head_timeout;
-        self.io.set_deadline(id, Some(deadline));
-        if let Some((exchange, request)) = handed.request {
-            self.hand_request(id, exchange, request);
+        if !handed.unwritten.is_empty() {
+            self.io.append(id, &handed.unwritten);
         }
+        let Some((exchange, request)) = handed.request else {
+            let deadline = self.io.now + self.io.options.limits.head_timeout;
+            return self.io.set_deadline(id, Some(deadline));
+        };
+        if let Some(connection) = self.io.get_mut(id) {
+            connection.fresh = false;
+        }
+        self.hand_request(id, exchange, request);
     }
 }
 

@@ -6,6 +6,8 @@ use super::pump::Pump;
 use super::socket::Socket;
 use super::timers::Alarm;
 use super::websocket::Decoder;
+use crate::budget::Share;
+use crate::log_limit::LogLimit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -54,6 +56,23 @@ pub(super) struct Connection {
     /// What is unread has been seen to be the beginning of a head, and no line has ended since: it
     /// is not looked at again for every byte of a client that sends them one by one.
     pub(super) is_partial: bool,
+    /// Bytes of a body since its deadline was set.
+    pub(super) progress: usize,
+    /// What it holds of requests and messages that are not complete.
+    pub(super) share: Share,
+    pub(super) log_limit: LogLimit,
+}
+
+impl Connection {
+    /// Bytes of requests and messages that are not complete, or not handled.
+    pub(super) fn kept(&self) -> usize {
+        let partial = match &self.protocol {
+            Protocol::Body(reading) => reading.1.kept(),
+            Protocol::WebSocket(decoder) => decoder.kept(),
+            _ => 0,
+        };
+        self.unread.len() + partial
+    }
 }
 
 /// What a connection is doing.

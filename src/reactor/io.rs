@@ -9,6 +9,8 @@ use super::socket::Socket;
 use super::threads::{Command, Handed, Options};
 use super::timers::Timers;
 use super::websocket::{self, Decoder, Role};
+use crate::budget::{Budget, Share};
+use crate::log_limit::LogLimit;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 use std::borrow::Cow;
@@ -101,6 +103,29 @@ impl<C: Send + 'static> Io<C> {
     /// Runs something that may block on a worker.
     pub(crate) fn execute(&self, job: impl FnOnce() + Send + 'static) {
         self.options.executor.execute(Box::new(job));
+    }
+
+    /// Whether a job would be begun soon.
+    pub(crate) fn has_room(&self) -> bool {
+        self.options.executor.has_room()
+    }
+
+    /// A share of what may wait on this port.
+    pub(crate) fn share(&self) -> Share {
+        self.options.share()
+    }
+
+    /// What may wait on this port.
+    pub(crate) fn budget(&self) -> Option<Arc<Budget>> {
+        self.options.budget.get().cloned()
+    }
+
+    /// Whether a record that the peer causes may be written, of those of its connection.
+    pub(crate) fn may_log(&self, id: ConnectionId, level: log::Level) -> bool {
+        log::log_enabled!(target: "engineio", level)
+            && self
+                .get(id)
+                .is_none_or(|connection| connection.log_limit.admits(connection.peer))
     }
 
     pub(crate) fn is_alive(&self, id: ConnectionId) -> bool {
@@ -272,7 +297,9 @@ impl<C: Send + 'static> Io<C> {
         let Some(mut connection) = self.take(id) else {
             return;
         };
-        connection.outbox.detach();
+        // What its reader has not taken goes along.
+        let (attached, unwritten) = connection.outbox.detach();
+        drop(attached);
         let Some(socket) = Arc::get_mut(&mut connection.socket) else {
             log::error!(target: "engineio", "a connection that is shared cannot change its thread");
             return connection.socket.abort();
@@ -283,6 +310,7 @@ impl<C: Send + 'static> Io<C> {
             socket: connection.socket,
             peer: connection.peer,
             unread: connection.unread,
+            unwritten,
             request: match connection.protocol {
                 Protocol::Answering(exchange) => Some((exchange, request)),
                 _ => None,
@@ -336,7 +364,8 @@ impl<C: Send + 'static> Io<C> {
             self.options.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let outbox = Outbox::attached(role, Arc::clone(&socket), self.options.limits.outbox_bytes);
+        let limit = self.options.limits.outbox_bytes;
+        let outbox = Outbox::attached(role, Arc::clone(&socket), limit, self.options.share());
         entry.insert(Connection {
             id,
             socket,
@@ -352,6 +381,9 @@ impl<C: Send + 'static> Io<C> {
             finishing: false,
             fresh: true,
             is_partial: false,
+            progress: 0,
+            share: self.options.share(),
+            log_limit: LogLimit::default(),
         });
         Some(id)
     }
@@ -438,7 +470,7 @@ impl<C: Send + 'static> Io<C> {
     /// Acts on what became of bytes that were given to an outbox.
     fn check(&mut self, id: ConnectionId, result: Result<Accepted, Refusal>) {
         match result {
-            Ok(_) | Err(Refusal::Closed) => {}
+            Ok(_) | Err(Refusal::Closed | Refusal::TooLarge) => {}
             Err(Refusal::Full | Refusal::Broken) => {
                 // The next read of the connection tells the driver.
                 if let Some(connection) = self.get_mut(id) {

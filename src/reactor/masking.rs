@@ -87,7 +87,7 @@ mod tests {
             });
             ControlFlow::Continue(())
         });
-        assert_eq!(decoded, Ok(()));
+        assert_eq!(decoded, Ok(0));
         assert_eq!(got, [3, 70_000, 300, 0]);
     }
 

@@ -44,6 +44,21 @@ pub(crate) trait Driver: Send + Sized + 'static {
     /// now or later.
     fn on_request(&mut self, io: &mut Io<Self::Command>, id: ConnectionId, request: Request);
 
+    /// The limits of a request's body, which has not come.
+    fn body_rules(&self, request: &Request) -> BodyRules;
+
+    /// The answer to a request whose body is refused.
+    fn refuse_body(&self, request: &Request, status: u16) -> http::Response;
+
+    /// How the log names an owner.
+    fn label(&self, owner: u64) -> Option<String>;
+
+    /// What holds the most of the bytes that wait, of what it may give up: how many, and its key.
+    fn heaviest(&self) -> Option<(usize, u64)>;
+
+    /// Gives that up: more bytes wait than may.
+    fn give_up(&mut self, io: &mut Io<Self::Command>, key: u64);
+
     /// A message came over a WebSocket; a break stops reading from it.
     fn on_message(
         &mut self,
@@ -91,9 +106,20 @@ pub(crate) trait Driver: Send + Sized + 'static {
     fn on_stop(&mut self, io: &mut Io<Self::Command>);
 }
 
+/// The limits of a request's body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyRules {
+    pub(crate) max_bytes: usize,
+    /// How long it may make no progress.
+    pub(crate) timeout: std::time::Duration,
+}
+
 /// Runs what may block.
 pub(crate) trait Executor: Send + Sync + Debug {
     fn execute(&self, job: Box<dyn FnOnce() + Send>);
+
+    /// Whether a job would be begun soon: not everybody who could run it may be blocked.
+    fn has_room(&self) -> bool;
 
     /// From now on, what this thread gives may wait for [`Executor::begin`].
     fn defer(&self);

@@ -10,6 +10,7 @@
 use super::masking;
 use super::socket::Socket;
 use super::websocket::{self, Role};
+use crate::budget::Share;
 use crate::sync::{Arc, AtomicBool, AtomicU32, Condvar, Mutex, Ordering};
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -35,6 +36,8 @@ pub(crate) enum Refusal {
     Full,
     /// The connection broke. Comes once.
     Broken,
+    /// A message larger than the limit, while another such one waits. Nothing has happened.
+    TooLarge,
 }
 
 /// When accepted bytes leave.
@@ -43,6 +46,8 @@ pub(crate) enum When {
     Now,
     /// At the next flush, if the outbox is corked; else now.
     Corked,
+    /// At the next flush, which the caller sees to.
+    Held,
 }
 
 /// What became of accepted bytes.
@@ -51,6 +56,8 @@ pub(crate) enum Accepted {
     Done,
     /// The outbox belongs to no socket and was being waited for: a poll can be answered.
     Awaited,
+    /// They are the first that are held back: whoever has brought them sees to the flush.
+    Held,
 }
 
 /// One permission to hold answers back.
@@ -84,23 +91,27 @@ struct State {
     open: Vec<u8>,
     /// Bytes in both.
     waiting: usize,
+    /// Of those, the ones of a message that is larger than what may wait, and those in front of it.
+    large: usize,
+    before_large: usize,
     limit: usize,
+    share: Share,
     /// Frames are masked as they are written: this side is the client.
     masks: bool,
 }
 
 impl Outbox {
     /// An outbox that collects.
-    pub(crate) fn detached(role: Role, limit: usize) -> Outbox {
-        Outbox::new(role, None, limit)
+    pub(crate) fn detached(role: Role, limit: usize, share: Share) -> Outbox {
+        Outbox::new(role, None, limit, share)
     }
 
     /// An outbox that writes.
-    pub(crate) fn attached(role: Role, socket: Arc<Socket>, limit: usize) -> Outbox {
-        Outbox::new(role, Some(socket), limit)
+    pub(crate) fn attached(role: Role, socket: Arc<Socket>, limit: usize, share: Share) -> Outbox {
+        Outbox::new(role, Some(socket), limit, share)
     }
 
-    fn new(role: Role, socket: Option<Arc<Socket>>, limit: usize) -> Outbox {
+    fn new(role: Role, socket: Option<Arc<Socket>>, limit: usize, share: Share) -> Outbox {
         Outbox {
             state: Mutex::new(State {
                 socket,
@@ -110,7 +121,10 @@ impl Outbox {
                 sealed: VecDeque::new(),
                 open: Vec::new(),
                 waiting: 0,
+                large: 0,
+                before_large: 0,
                 limit,
+                share,
                 masks: role == Role::Client,
             }),
             corks: AtomicU32::new(0),
@@ -135,6 +149,8 @@ impl Outbox {
     fn locked<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
         let result = change(&mut state);
+        let waiting = state.waiting;
+        state.share.hold(waiting);
         if state.masks {
             if state.waiting > state.limit && !state.closed {
                 self.crowded.store(true, Ordering::Relaxed);
@@ -146,6 +162,14 @@ impl Outbox {
         result
     }
 
+    fn leaves_now(&self, when: When) -> bool {
+        match when {
+            When::Now => true,
+            When::Corked => !is_corked(self.corks.load(Ordering::Relaxed)),
+            When::Held => false,
+        }
+    }
+
     fn append_locked(
         &self,
         state: &mut State,
@@ -153,15 +177,16 @@ impl Outbox {
         when: When,
     ) -> Result<Accepted, Refusal> {
         state.admit(bytes.len())?;
-        let now = when == When::Now || !is_corked(self.corks.load(Ordering::Relaxed));
+        let now = self.leaves_now(when);
         if now && state.is_idle() {
             let written = state.write_idle(bytes)?;
+            state.forget_large(written);
             state.extend(&bytes[written..]);
             return Ok(Accepted::Done);
         }
         state.extend(bytes);
-        if !now {
-            self.holds.store(true, Ordering::Relaxed);
+        if !now && !self.holds.swap(true, Ordering::Relaxed) && when == When::Held {
+            return Ok(Accepted::Held);
         }
         state.settle(now)
     }
@@ -177,28 +202,35 @@ impl Outbox {
             return self.append(frames, when);
         }
         state.admit(frames.len())?;
-        let now = when == When::Now || !is_corked(self.corks.load(Ordering::Relaxed));
+        let now = self.leaves_now(when);
         let written = if now && state.is_idle() {
             state.write_idle(frames)?
         } else {
             0
         };
+        state.forget_large(written);
         if written < frames.len() {
             state.seal();
             state.waiting += frames.len() - written;
             state.sealed.push_back(frames.slice(written..));
         }
-        if !now {
-            self.holds.store(true, Ordering::Relaxed);
+        let is_first = !now && !self.holds.swap(true, Ordering::Relaxed);
+        let settled = state.settle(now);
+        let waiting = state.waiting;
+        state.share.hold(waiting);
+        if is_first && when == When::Held {
+            return Ok(Accepted::Held);
         }
-        state.settle(now)
+        settled
     }
 
     /// Appends only what can leave at once; else drops it.
     pub(crate) fn append_volatile(&self, frames: &Bytes) -> Result<Accepted, Refusal> {
         let state = self.state.lock();
         let takes = match state.socket {
-            Some(_) => state.waiting == 0 && !state.blocked,
+            // What waits although the socket takes more is held back by this side itself, for a
+            // moment, and leaves before it.
+            Some(_) => !state.blocked,
             None => state.awaited,
         };
         drop(state);
@@ -275,9 +307,22 @@ impl Outbox {
         state.sealed.capacity() + state.open.capacity() > 0
     }
 
+    /// Accepts nothing more and forgets what waits, so that its reader is given up.
+    pub(crate) fn give_up(&self) {
+        self.locked(|state| {
+            state.closed = true;
+            state.release();
+        });
+    }
+
     /// Bytes that have not left.
     pub(crate) fn waiting(&self) -> usize {
         self.state.lock().waiting
+    }
+
+    /// Bytes that may wait.
+    pub(crate) fn limit(&self) -> usize {
+        self.state.lock().limit
     }
 
     /// Whether so much waits that whoever sends more should wait. Takes no lock.
@@ -325,6 +370,7 @@ impl Outbox {
             state.socket = Some(socket);
             state.awaited = false;
             state.waiting += first.len();
+            state.before_large += first.len();
             state.sealed.push_front(first);
             state.settle(true)
         })
@@ -379,6 +425,7 @@ impl State {
             }
             front.advance(end);
             self.waiting -= end;
+            self.forget_large(end);
         }
         if self.waiting == 0 {
             self.release();
@@ -390,19 +437,36 @@ impl State {
         if self.closed {
             return Err(Refusal::Closed);
         }
-        // A single message may be larger than the limit: it is what waits that must not grow. A
-        // client's own threads are asked to wait at the limit, and so find room for what cannot.
-        let (enough, limit) = if self.masks {
-            (self.limit, self.limit.saturating_mul(2))
+        // A client's own threads are asked to wait at the limit, and so find room for what cannot.
+        let limit = if self.masks {
+            self.limit.saturating_mul(2)
         } else {
-            (0, self.limit)
+            self.limit
         };
-        if self.waiting > enough && self.waiting + bytes > limit {
-            self.closed = true;
-            self.release();
-            return Err(Refusal::Full);
+        // What waits must not grow, but one message at a time may be as large as it likes.
+        let counted = self.waiting - self.large;
+        if counted + bytes <= limit {
+            return Ok(());
         }
-        Ok(())
+        if counted <= limit && bytes > limit {
+            if self.large > 0 {
+                return Err(Refusal::TooLarge);
+            }
+            self.large = bytes;
+            self.before_large = self.waiting;
+            return Ok(());
+        }
+        self.closed = true;
+        self.release();
+        Err(Refusal::Full)
+    }
+
+    /// Bytes have left from the front.
+    fn forget_large(&mut self, mut count: usize) {
+        let before = count.min(self.before_large);
+        self.before_large -= before;
+        count -= before;
+        self.large -= count.min(self.large);
     }
 
     /// Whether frames are masked as they come. Those that only collect are masked when they leave.
@@ -419,6 +483,10 @@ impl State {
             }
         }
         self.waiting = masked.len();
+        if self.large > 0 {
+            // Lengths have changed a little.
+            (self.large, self.before_large) = (self.waiting, 0);
+        }
         self.sealed.push_back(masked.into());
         Ok(())
     }
@@ -511,6 +579,7 @@ impl State {
     /// Forgets bytes that were written.
     fn advance(&mut self, mut count: usize) {
         self.waiting -= count;
+        self.forget_large(count);
         if self.waiting == 0 {
             return self.release();
         }
@@ -542,6 +611,7 @@ impl State {
     /// An idle connection keeps no buffer.
     fn release(&mut self) {
         self.waiting = 0;
+        (self.large, self.before_large) = (0, 0);
         self.sealed = VecDeque::new();
         self.open = Vec::new();
     }

@@ -2,6 +2,7 @@
 
 use super::outbox::*;
 use super::websocket::{self, Role};
+use crate::budget::Share;
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ fn take(outbox: &Outbox, mut count: usize) -> Vec<String> {
 
 #[test]
 fn frames_are_taken_out_in_order_as_they_went_in() {
-    let outbox = Outbox::detached(Role::Server, 1_000_000);
+    let outbox = Outbox::detached(Role::Server, 1_000_000, Share::default());
     let shared = Bytes::from(frames(&["a", &"b".repeat(2_000)]));
     outbox.append(&frames(&["1", "2"]), When::Now).unwrap();
     outbox.append_shared(&shared, When::Now).unwrap();
@@ -41,7 +42,7 @@ fn frames_are_taken_out_in_order_as_they_went_in() {
 
 #[test]
 fn a_waiting_poll_is_told_once() {
-    let outbox = Outbox::detached(Role::Server, 1_000);
+    let outbox = Outbox::detached(Role::Server, 1_000, Share::default());
     assert!(outbox.wait());
     assert_eq!(
         outbox.append(&frames(&["1"]), When::Now),
@@ -56,17 +57,44 @@ fn a_waiting_poll_is_told_once() {
 
 #[test]
 fn a_reader_that_is_too_slow_is_told_apart_once() {
-    let outbox = Outbox::detached(Role::Server, 10);
-    assert_eq!(outbox.append(&[0; 20], When::Now), Ok(Accepted::Done));
-    assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Full));
+    let outbox = Outbox::detached(Role::Server, 10, Share::default());
+    assert_eq!(outbox.append(&[0; 9], When::Now), Ok(Accepted::Done));
+    assert_eq!(outbox.append(&[0; 2], When::Now), Err(Refusal::Full));
     assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Closed));
     assert_eq!(outbox.waiting(), 0);
 }
 
 #[test]
+fn one_message_at_a_time_may_be_larger_than_what_may_wait() {
+    let large = frames(&[&"x".repeat(50)]);
+    let small = frames(&["a"]);
+    let outbox = Outbox::detached(Role::Server, 20, Share::default());
+    assert_eq!(outbox.append(&small, When::Now), Ok(Accepted::Done));
+    assert_eq!(outbox.append(&large, When::Now), Ok(Accepted::Done));
+    assert_eq!(outbox.append(&small, When::Now), Ok(Accepted::Done));
+    assert_eq!(outbox.append(&large, When::Now), Err(Refusal::TooLarge));
+    let mut taken = 0;
+    outbox.take_frames(|_, _| {
+        taken += 1;
+        taken <= 2
+    });
+    assert_eq!(
+        outbox.append(&large, When::Now),
+        Ok(Accepted::Done),
+        "the first has left"
+    );
+    let smalls = (0..9).map(|_| outbox.append(&small, When::Now));
+    assert_eq!(
+        smalls.last(),
+        Some(Err(Refusal::Closed)),
+        "the others count"
+    );
+}
+
+#[test]
 fn a_client_that_sends_too_much_is_asked_to_wait_and_then_ended() {
     const EVER: Duration = Duration::from_secs(3600);
-    let outbox = Outbox::detached(Role::Client, 100);
+    let outbox = Outbox::detached(Role::Client, 100, Share::default());
     let frame = frames(&[&"x".repeat(48)]);
     outbox.append(&frame, When::Now).unwrap();
     outbox.append(&frame, When::Now).unwrap();
@@ -87,14 +115,15 @@ fn a_client_that_sends_too_much_is_asked_to_wait_and_then_ended() {
     outbox.append(&[0; 1_000], When::Now).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(outbox.wait_for_room(EVER)));
-        assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Full));
+        outbox.append(&[0; 140], When::Now).unwrap();
+        assert_eq!(outbox.append(&[0; 100], When::Now), Err(Refusal::Full));
     });
     assert!(!outbox.is_crowded(), "nothing waits for what has ended");
 }
 
 #[test]
 fn volatile_frames_need_somebody_who_waits() {
-    let outbox = Outbox::detached(Role::Server, 1_000);
+    let outbox = Outbox::detached(Role::Server, 1_000, Share::default());
     let frame = Bytes::from(frames(&["v"]));
     assert_eq!(outbox.append_volatile(&frame), Ok(Accepted::Done));
     assert_eq!(outbox.waiting(), 0);

@@ -7,6 +7,9 @@ use super::http::{Body, Framing, Head, Request, Response};
 use super::thread::Thread;
 use std::sync::Arc;
 
+/// Bytes of a body that are progress: with fewer in its time, it is a client that only holds on.
+const PROGRESS: usize = 1 << 10;
+
 impl<D: Driver> Thread<D> {
     /// Reads requests from what has arrived.
     pub(super) fn process(&mut self, id: ConnectionId) {
@@ -76,10 +79,11 @@ impl<D: Driver> Thread<D> {
             self.hand_request(id, exchange, head.request);
             return true;
         }
-        match Body::new(head.framing, options.max_message) {
+        let rules = self.driver.body_rules(&head.request);
+        match Body::new(head.framing, rules.max_bytes) {
             Err(_) => {
-                log::info!(target: "engineio", "{peer}: a body over {} bytes", options.max_message);
-                self.refuse(id, 413);
+                log::info!(target: "engineio", "{peer}: a body over {} bytes", rules.max_bytes);
+                self.refuse_request(id, &head.request, 413);
                 false
             }
             Ok(body) if body.is_done() => {
@@ -92,7 +96,7 @@ impl<D: Driver> Thread<D> {
                 if expects {
                     self.io.append(id, b"HTTP/1.1 100 Continue\r\n\r\n");
                 }
-                self.io.set_deadline(id, Some(now + limits.body_timeout));
+                self.io.set_deadline(id, Some(now + rules.timeout));
                 true
             }
         }
@@ -108,7 +112,10 @@ impl<D: Driver> Thread<D> {
             return false;
         };
         match reading.1.read(&connection.unread) {
-            Ok(taken) => connection.unread.drain(..taken),
+            Ok(taken) => {
+                connection.unread.drain(..taken);
+                connection.progress += taken;
+            }
             Err(problem) => {
                 log::info!(target: "engineio", "{peer}: the body of a request is {problem:?}");
                 let status = if problem == BadBody::TooLarge {
@@ -116,9 +123,21 @@ impl<D: Driver> Thread<D> {
                 } else {
                     400
                 };
-                self.refuse(id, status);
+                self.refuse_body(id, status);
                 return false;
             }
+        };
+        if connection.progress >= PROGRESS {
+            connection.progress = 0;
+            let rules = self.driver.body_rules(&reading.0.request);
+            let deadline = self.io.now + rules.timeout;
+            self.io.set_deadline(id, Some(deadline));
+        }
+        let Some(connection) = self.io.get_mut(id) else {
+            return false;
+        };
+        let Protocol::Body(reading) = &mut connection.protocol else {
+            return false;
         };
         if connection.unread.is_empty() {
             connection.unread = Vec::new();
@@ -150,15 +169,35 @@ impl<D: Driver> Thread<D> {
         }
     }
 
+    /// Refuses a request for its body, or for want of it, and closes.
+    pub(super) fn refuse_body(&mut self, id: ConnectionId, status: u16) {
+        let Some(connection) = self.io.get_mut(id) else {
+            return;
+        };
+        match std::mem::replace(&mut connection.protocol, Protocol::Busy) {
+            Protocol::Body(reading) => self.refuse_request(id, &reading.0.request, status),
+            _ => self.refuse(id, status),
+        }
+    }
+
+    fn refuse_request(&mut self, id: ConnectionId, request: &Request, status: u16) {
+        let response = self.driver.refuse_body(request, status);
+        self.answer_last(id, response);
+    }
+
     /// Answers what is no request, and closes.
     pub(super) fn refuse(&mut self, id: ConnectionId, status: u16) {
+        self.answer_last(id, Response::new(status));
+    }
+
+    fn answer_last(&mut self, id: ConnectionId, response: Response) {
         if let Some(connection) = self.io.get_mut(id) {
             connection.protocol = Protocol::Answering(Exchange {
                 keep_alive: false,
                 head_only: false,
                 takes_chunks: true,
             });
-            self.io.respond(id, Response::new(status).closing());
+            self.io.respond(id, response.closing());
         }
     }
 }

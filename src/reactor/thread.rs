@@ -5,6 +5,7 @@ use super::io::{Io, Key};
 use super::threads::Command;
 use super::websocket::{self, Decoder, Incoming};
 use super::{Alarm, Driver};
+use crate::budget;
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
 use crossbeam_channel::Receiver;
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 const BUFFER: usize = 64 << 10;
 /// What one connection may read in a turn.
 const TURN: usize = 256 << 10;
+/// Messages of one connection that are handled in one go: a millisecond or two, even if each of
+/// them opens something. What else came with them waits for its turn.
+const MAX_MESSAGES: usize = 512;
 pub(super) const MAX_EVENTS: usize = 1024;
 /// Turns in a row after which deadlines are judged though there is more to read, besides those that
 /// it takes to look at every connection: enough for the megabytes that one socket can hold.
@@ -122,6 +126,7 @@ impl<D: Driver> Thread<D> {
                 Key::Driver(key) => driver.has(*key),
                 Key::Accept => true,
             });
+            self.relieve();
             patience = self.driver.on_turn(&mut self.io);
             self.io.options.executor.begin();
             if let Some(lull) = self.driver.lull() {
@@ -161,6 +166,8 @@ impl<D: Driver> Thread<D> {
                 Command::Adopt(handed) => self.adopt(*handed),
                 Command::Respond(id, response) => self.io.respond(id, response),
                 Command::Pumped(id, progress) => self.io.on_pumped(id, progress),
+                // It has woken this thread, which looks at the end of its turn.
+                Command::Relieve => {}
                 Command::Driver(command) => self.driver.on_command(&mut self.io, command),
                 Command::Stop(by) => self.stop(by),
             }
@@ -225,6 +232,8 @@ impl<D: Driver> Thread<D> {
                 }
                 Protocol::Answering(_) | Protocol::Pumping(..) => break,
                 Protocol::WebSocket(_) if connection.stopped => break,
+                // What was read before comes first.
+                Protocol::WebSocket(_) if !connection.unread.is_empty() => break,
                 _ => {}
             }
             if budget == 0 {
@@ -265,6 +274,46 @@ impl<D: Driver> Thread<D> {
             }
         }
         self.buffer = buffer;
+        if let Some(connection) = self.io.get_mut(id) {
+            let kept = connection.kept();
+            connection.share.hold(kept);
+        }
+    }
+
+    /// Gives up who holds the most while more bytes wait than may.
+    fn relieve(&mut self) {
+        let Some(budget) = self.io.options.budget.get().cloned() else {
+            return;
+        };
+        if !budget.is_exceeded() {
+            return;
+        }
+        while budget.is_exceeded() {
+            let connections = self.io.connections.iter();
+            let incomplete = connections
+                .map(|(_, connection)| (connection.kept(), connection.id))
+                .max_by_key(|(kept, _)| *kept);
+            let waiting = self.driver.heaviest();
+            let (incomplete_bytes, waiting_bytes) = (
+                incomplete.map_or(0, |(kept, _)| kept),
+                waiting.map_or(0, |(bytes, _)| bytes),
+            );
+            if incomplete_bytes.max(waiting_bytes) < budget::STEP {
+                // Another thread's connections hold them, or inboxes, whose reading has stopped.
+                break;
+            }
+            match (incomplete, waiting) {
+                (Some((_, id)), _) if incomplete_bytes > waiting_bytes => {
+                    if let Some(connection) = self.io.get(id) {
+                        log::warn!(target: "engineio", "{}: closed, {incomplete_bytes} bytes of it are not complete, and more than {} wait in all (Limits::buffered_bytes)", connection.peer, budget.limit());
+                    }
+                    self.lose(id, Reason::TransportError);
+                }
+                (_, Some((_, key))) => self.driver.give_up(&mut self.io, key),
+                _ => break,
+            }
+        }
+        budget.settle();
     }
 
     fn feed(&mut self, id: ConnectionId, bytes: &mut [u8]) {
@@ -303,13 +352,16 @@ impl<D: Driver> Thread<D> {
         else {
             return;
         };
+        let limit = decoder.max_message();
         let (io, driver) = (&mut self.io, &mut self.driver);
         let mut closed = false;
+        let mut left = MAX_MESSAGES;
         let result = decoder.decode(bytes, &mut |incoming| {
+            left -= 1;
             let (Some(owner), true) = (owner, io.is_alive(id)) else {
                 return ControlFlow::Break(());
             };
-            match incoming {
+            let flow = match incoming {
                 Incoming::Text(text) => driver.on_message(io, owner, id, Data::Text(text)),
                 Incoming::Binary(bytes) => {
                     driver.on_message(io, owner, id, Data::Binary(Cow::Borrowed(bytes)))
@@ -328,15 +380,30 @@ impl<D: Driver> Thread<D> {
                     closed = true;
                     ControlFlow::Break(())
                 }
+            };
+            if left == 0 {
+                ControlFlow::Break(())
+            } else {
+                flow
             }
         });
         self.put_back(id, decoder);
+        if let (Ok(rest @ 1..), 0, false) = (&result, left, closed)
+            && let Some(connection) = self.io.get_mut(id)
+        {
+            connection.unread = bytes[bytes.len() - rest..].to_vec();
+            self.io.again.push(id);
+        }
         if let Some(owner) = owner {
             self.driver.on_read(&mut self.io, owner);
         }
         if let Err(violation) = result {
-            let peer = self.io.get(id).map(|connection| connection.peer);
-            log::info!(target: "engineio", "{peer:?}: WebSocket closed with {}: {violation:?}", violation.code());
+            if let Some(connection) = self.io.get(id) {
+                let session = owner.and_then(|owner| self.driver.label(owner));
+                let who = session.unwrap_or_else(|| connection.peer.to_string());
+                let what = violation.describe(limit);
+                log::info!(target: "engineio", "{who}: WebSocket closed with {}: {what}", violation.code());
+            }
             self.hang_up(id, Some(violation.code()), Reason::TransportError);
         } else if closed {
             self.hang_up(id, None, Reason::TransportClose);
@@ -400,7 +467,7 @@ impl<D: Driver> Thread<D> {
         match &connection.protocol {
             Protocol::Head | Protocol::Body(_) if begun => {
                 log::info!(target: "engineio", "{peer}: a request was not complete in time");
-                self.refuse(id, 408);
+                self.refuse_body(id, 408);
             }
             Protocol::Pumping(_, pump) => {
                 if pump.is_none() {

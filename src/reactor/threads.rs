@@ -10,13 +10,15 @@ use super::thread::{LISTENER, Thread, WAKER};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use super::{Driver, Executor};
+use crate::budget::{Budget, Share};
 use crate::limits::Limits;
+use bytes::Bytes;
 use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -31,6 +33,15 @@ pub(crate) struct Options {
     pub(crate) executor: Arc<dyn Executor>,
     /// How many connections there are.
     pub(crate) connections: AtomicUsize,
+    /// What all of them may hold together.
+    pub(crate) budget: OnceLock<Arc<Budget>>,
+}
+
+impl Options {
+    /// A share of the budget, for one holder.
+    pub(crate) fn share(&self) -> Share {
+        Share::of(self.budget.get().cloned())
+    }
 }
 
 /// What other threads ask of an I/O thread.
@@ -42,6 +53,8 @@ pub(crate) enum Command<C> {
     Respond(ConnectionId, Response),
     /// A part of an answer's body has been read.
     Pumped(ConnectionId, Progress),
+    /// More bytes wait than may.
+    Relieve,
     /// For the driver.
     Driver(C),
     /// Close everything; what cannot be written by then is dropped.
@@ -54,6 +67,8 @@ pub(crate) struct Handed {
     pub(super) socket: Arc<Socket>,
     pub(super) peer: SocketAddr,
     pub(super) unread: Vec<u8>,
+    /// What its outbox has not written.
+    pub(super) unwritten: Bytes,
     pub(super) request: Option<(Exchange, Request)>,
 }
 
@@ -91,6 +106,14 @@ impl<C: Send + std::fmt::Debug + 'static> Threads<C> {
             polls.push((poll, receiver));
         }
         let mailboxes: Arc<[_]> = mailboxes.into();
+        let told = Arc::clone(&mailboxes);
+        let tell = move || {
+            told.iter()
+                .for_each(|it: &Mailbox<_>| it.send(Command::Relieve))
+        };
+        let budget = Budget::new(options.limits.buffered_bytes, tell);
+        // It is made here and nowhere else.
+        let _ = options.budget.set(Arc::new(budget));
         let mut threads = Threads {
             mailboxes: Arc::clone(&mailboxes),
             handles: Vec::new(),

@@ -48,6 +48,20 @@ impl Violation {
     }
 }
 
+impl Violation {
+    /// What the log says, of a side that takes messages of `limit` bytes.
+    pub(crate) fn describe(self, limit: usize) -> String {
+        match self {
+            Violation::Protocol => "a frame that RFC 6455 does not allow".into(),
+            Violation::Utf8 => "text that is not UTF-8".into(),
+            Violation::Policy => "a message of too many fragments".into(),
+            Violation::TooLarge => {
+                format!("a message of more than {limit} bytes (max_http_buffer_size)")
+            }
+        }
+    }
+}
+
 /// Which frames a side may receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -86,12 +100,24 @@ impl Decoder {
         }
     }
 
-    /// Hands over what `input` completes, in order, until `handle` breaks.
+    /// Bytes of the largest message that it takes.
+    pub(crate) fn max_message(&self) -> usize {
+        self.max_message
+    }
+
+    /// Bytes that it keeps.
+    pub(crate) fn kept(&self) -> usize {
+        let message = self.message.as_ref();
+        self.frame.len() + message.map_or(0, |message| message.bytes.len())
+    }
+
+    /// Hands over what `input` completes, in order, until `handle` breaks; gives how many bytes at
+    /// the end are left then.
     pub(crate) fn decode(
         &mut self,
         mut input: &mut [u8],
         handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Violation> {
+    ) -> Result<usize, Violation> {
         while !self.frame.is_empty() && !input.is_empty() {
             let missing = match self.measure(&self.frame)? {
                 Some(frame) => frame.end() - self.frame.len(),
@@ -109,7 +135,7 @@ impl Decoder {
                     .take(&frame, &mut bytes[frame.start..], handle)?
                     .is_break()
                 {
-                    return Ok(());
+                    return Ok(input.len());
                 }
             }
         }
@@ -118,7 +144,8 @@ impl Decoder {
                 .measure(input)?
                 .filter(|frame| frame.end() <= input.len())
             else {
-                return self.keep(input);
+                self.keep(input)?;
+                return Ok(0);
             };
             let (bytes, rest) = input.split_at_mut(frame.end());
             input = rest;
@@ -126,10 +153,10 @@ impl Decoder {
                 .take(&frame, &mut bytes[frame.start..], handle)?
                 .is_break()
             {
-                return Ok(());
+                return Ok(input.len());
             }
         }
-        Ok(())
+        Ok(0)
     }
 
     fn keep(&mut self, input: &[u8]) -> Result<(), Violation> {
@@ -425,7 +452,7 @@ mod tests {
                 ControlFlow::Continue(())
             });
             if result.is_err() {
-                return (got, result);
+                return (got, result.map(drop));
             }
         }
         assert!(decoder.frame.is_empty(), "a whole frame was kept");
@@ -514,7 +541,7 @@ mod tests {
         let mut decoder = Decoder::new(Role::Server, usize::MAX);
         let mut header = vec![0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
         let result = decoder.decode(&mut header, &mut |_| ControlFlow::Continue(()));
-        assert_eq!(result, Ok(()));
+        assert_eq!(result, Ok(0));
         assert!(decoder.frame.capacity() <= TRUST);
     }
 

@@ -12,7 +12,7 @@ use crate::dispatch::{Answer, Encoded, Event, Incoming, Refused, Waiting, outgoi
 use crate::engineio::{Application, Desk, Flow, Handle, Opening, Receiver};
 use crate::error::Error;
 use crate::protocol::engineio::Data;
-use crate::protocol::socketio::{Invalid, Kind, Link, Received};
+use crate::protocol::socketio::{Arrival, Dropped, Invalid, Kind, Link, Received, Side};
 use crate::reactor::http::Request;
 use crate::reason::Reason;
 use crate::workers::{Busy, Inbox, LastTurn, Turn, Workers};
@@ -26,6 +26,10 @@ use std::time::Instant;
 
 /// What an event costs in an inbox besides its text.
 const OVERHEAD: usize = 128;
+
+/// What a client on a namespace costs until its connect handler has run: the client itself, its
+/// place among the others, and its `auth`.
+const CONNECT_OVERHEAD: usize = 1024;
 
 /// What a batch of events that is begun has room for.
 const BATCH: usize = 8;
@@ -41,10 +45,13 @@ pub(crate) struct Gate {
 }
 
 impl Application for Gate {
+    fn asks(&self) -> bool {
+        false
+    }
+
     fn open(&self, handle: &Arc<Handle>, request: Request) -> Opening {
         let inner = Arc::clone(&self.server.inner);
         let limits = Arc::clone(&inner.config.link_limits);
-        let max_bytes = inner.engine().max_payload;
         let connection = Arc::new(Connection {
             desk: Desk::new(
                 Arc::clone(handle),
@@ -60,7 +67,7 @@ impl Application for Gate {
         Opening::Accepted(Box::new(Inlet {
             connect_by: Some(Instant::now() + limits.connect_timeout),
             max_namespaces: limits.namespaces,
-            link: Link::new(limits, max_bytes),
+            link: Link::new(limits, Side::Server),
             connection,
             sockets: Vec::new(),
             has_joined: false,
@@ -118,9 +125,15 @@ impl Connection {
         &self.inner.engine().limits
     }
 
+    /// An answer of the client is awaited from now on.
+    pub(super) fn await_answer(&self) {
+        self.desk.await_answer();
+    }
+
     /// Lets the disconnect handler run, behind the events that wait.
     pub(super) fn depart(self: &Arc<Self>, socket: &Socket, reason: Reason) {
-        if self.desk.add(Item::Disconnect(socket.clone(), reason)) {
+        let item = Item::Disconnect(socket.clone(), reason);
+        if self.desk.add(item, OVERHEAD) {
             self.workers.schedule(Arc::clone(self) as Arc<dyn Turn>);
         }
     }
@@ -154,17 +167,19 @@ impl Connection {
         self.inner.connects.note(begun.elapsed());
         let refused = match decided {
             Ok(Ok(())) => {
-                log::debug!(target: "socketio", "{}: {} is on {}", self.handle().label(), socket.sid(), socket.namespace());
+                log::debug!(target: "socketio", "{}: {} is on {:?}", self.handle().label(), socket.sid(), socket.namespace_name());
                 socket.accept();
                 return socket.open();
             }
             Ok(Err(refused)) => refused,
             Err(_) => {
-                log::error!(target: "socketio", "{}: the connect handler of {} panicked", self.handle().label(), socket.namespace());
+                log::error!(target: "socketio", "{}: the connect handler of {:?} panicked", self.handle().label(), socket.namespace_name());
                 Refused::default()
             }
         };
-        log::info!(target: "socketio", "{}: refused on {}: {}", self.handle().label(), socket.namespace(), refused.note());
+        if self.handle().may_log(log::Level::Info) {
+            log::info!(target: "socketio", "{}: refused on {:?}: {}", self.handle().label(), socket.namespace_name(), refused.note());
+        }
         if first {
             socket.send_packet(Kind::Disconnect, "");
         } else {
@@ -182,6 +197,7 @@ impl Connection {
         running::run(
             &incoming.event,
             self.handle().label(),
+            self.handle().log_limit(),
             Unhandled::Ignore,
             call,
         );
@@ -189,11 +205,11 @@ impl Connection {
 
     fn disconnect(&self, socket: &Socket, reason: Reason) {
         if socket.was_accepted() {
-            log::debug!(target: "socketio", "{}: {} has left {}: {reason}", self.handle().label(), socket.sid(), socket.namespace());
+            log::debug!(target: "socketio", "{}: {} has left {:?}: {reason}", self.handle().label(), socket.sid(), socket.namespace_name());
             let handlers = self.handlers();
             let told = catch_unwind(AssertUnwindSafe(|| handlers.disconnect(socket, reason)));
             if told.is_err() {
-                log::error!(target: "socketio", "{}: the disconnect handler of {} panicked", self.handle().label(), socket.namespace());
+                log::error!(target: "socketio", "{}: the disconnect handler of {:?} panicked", self.handle().label(), socket.namespace_name());
             }
         }
         socket.forget();
@@ -257,8 +273,12 @@ impl Receiver for Inlet {
         let (sockets, max_namespaces) = (&self.sockets, self.max_namespaces);
         let admits = |kind, namespace: &str| admits(sockets, max_namespaces, kind, namespace);
         match self.link.receive(now, message, admits) {
-            Ok(Some(received)) => {
+            Ok(Some(Arrival::Packet(received))) => {
                 self.take(received);
+                Flow::Continue
+            }
+            Ok(Some(Arrival::Dropped(dropped))) => {
+                self.drop_packet(&dropped);
                 Flow::Continue
             }
             Ok(None) => Flow::Continue,
@@ -266,7 +286,12 @@ impl Receiver for Inlet {
         }
     }
 
-    fn pause(&mut self) -> Flow {
+    fn kept(&self) -> usize {
+        self.link.kept()
+    }
+
+    fn pause(&mut self, now: Instant) -> Flow {
+        self.link.on_traffic(now);
         if self.batch.is_empty() {
             return Flow::Continue;
         }
@@ -279,7 +304,10 @@ impl Receiver for Inlet {
             self.connection.workers.schedule(turn);
         }
         if placed.overfull {
-            log::warn!(target: "socketio", "{}: its events come faster than they are handled", self.connection.handle().label());
+            let handle = self.connection.handle();
+            if handle.may_log(log::Level::Warn) {
+                log::warn!(target: "socketio", "{}: its events come faster than they are handled", handle.label());
+            }
             for waiting in self
                 .sockets
                 .iter()
@@ -298,8 +326,9 @@ impl Receiver for Inlet {
         }
     }
 
-    fn close(&mut self, reason: Reason) {
-        self.pause();
+    fn close(&mut self, now: Instant, reason: Reason) {
+        // The end of the session is the end of reading, too.
+        let _ = self.pause(now);
         for socket in self.sockets.drain(..) {
             socket.lose(reason);
         }
@@ -348,13 +377,12 @@ fn admits(
 ) -> Result<(), Invalid> {
     let phase = sockets
         .iter()
-        .find(|socket| socket.namespace() == namespace)
+        .find(|socket| socket.namespace_name() == namespace)
         .map(Socket::phase);
     match (kind, phase) {
         (Kind::ConnectError, _) => Err(Invalid::Direction),
-        (Kind::Connect, Some(Phase::Pending | Phase::Admitted | Phase::Connected)) => {
-            Err(Invalid::ConnectedTwice)
-        }
+        // One while the first is undecided changes nothing (see `Inlet::take`).
+        (Kind::Connect, Some(Phase::Admitted | Phase::Connected)) => Err(Invalid::ConnectedTwice),
         (Kind::Connect, None) if sockets.len() >= max_namespaces => Err(Invalid::TooManyNamespaces),
         (Kind::Connect, _) => Ok(()),
         (_, Some(Phase::Admitted | Phase::Connected)) => Ok(()),
@@ -375,27 +403,48 @@ impl Inlet {
         let at = self
             .sockets
             .iter()
-            .position(|socket| socket.namespace() == received.namespace);
+            .position(|socket| socket.namespace_name() == received.namespace);
         match (received.kind, at) {
+            // The official client sends two when a namespace is connected twice in a row.
+            (Kind::Connect, Some(at)) if self.sockets[at].phase() == Phase::Pending => {}
             (Kind::Connect, _) => self.join(&received),
             (Kind::Event, Some(at)) => self.take_event(at, received),
             (Kind::Ack, Some(at)) => {
-                let socket = &self.sockets[at];
-                let Some(waiting) = received.id.and_then(|id| socket.acks().take(id)) else {
-                    log::debug!(target: "socketio", "{}: an acknowledgement that nobody waits for", self.connection.handle().label());
-                    return;
-                };
                 let answer = Answer::new(&received.data, received.attachments);
-                ack::settle(&self.connection, waiting, Ok(answer));
+                self.take_ack(at, received.id, Ok(answer));
             }
             (Kind::Disconnect, Some(at)) => {
-                // What came before it goes before it.
-                let _ = self.pause();
                 let socket = self.sockets.swap_remove(at);
                 self.has_joined |= socket.phase() != Phase::Pending;
-                socket.lose(Reason::ClientDisconnect);
+                if socket.end() {
+                    // Behind what came before it, and counted as that is.
+                    let item = Item::Disconnect(socket, Reason::ClientDisconnect);
+                    self.batch.push((item, OVERHEAD));
+                }
             }
             _ => {}
+        }
+    }
+
+    fn take_ack(&self, at: usize, id: Option<u64>, answer: Result<Answer, Error>) {
+        match id.and_then(|id| self.sockets[at].acks().take(id)) {
+            Some(waiting) => ack::settle(&self.connection, waiting, answer),
+            None => {
+                log::debug!(target: "socketio", "{}: an acknowledgement that nobody waits for", self.connection.handle().label());
+            }
+        }
+    }
+
+    /// A packet over a limit: the connection goes on without it.
+    fn drop_packet(&self, dropped: &Dropped<'_>) {
+        let handle = self.connection.handle();
+        if handle.may_log(log::Level::Warn) {
+            log::warn!(target: "socketio", "{}: a packet for {:?} is dropped: {} (Limits)", handle.label(), dropped.namespace, dropped.why);
+        }
+        let mut sockets = self.sockets.iter();
+        let at = sockets.position(|socket| socket.namespace_name() == dropped.namespace);
+        if let (Kind::Ack, Some(at)) = (dropped.kind, at) {
+            self.take_ack(at, dropped.id, Err(Error::TooMuch(dropped.why.limit())));
         }
     }
 
@@ -430,22 +479,25 @@ impl Inlet {
             inner.handlers.get().know(namespace) || inner.config.namespaces.include(namespace);
         let sid = if known { new_sid() } else { None };
         let Some(sid) = sid else {
-            log::info!(target: "socketio", "{}: there is no namespace {namespace:?} for clients", self.connection.handle().label());
+            let handle = self.connection.handle();
+            if handle.may_log(log::Level::Info) {
+                log::info!(target: "socketio", "{}: there is no namespace {namespace:?} for clients", handle.label());
+            }
             let data = "{\"message\":\"Invalid namespace\"}";
             let refusal = outgoing::packet_frames(Kind::ConnectError, namespace, data);
-            self.connection.handle().send(&refusal);
+            let _ = self.connection.handle().send(&refusal);
             return;
         };
         // One that has left, or was refused, makes room for its successor.
         self.sockets
-            .retain(|socket| socket.namespace() != namespace);
+            .retain(|socket| socket.namespace_name() != namespace);
         let connection = Arc::clone(&self.connection);
         let socket = inner.spaces.insert(namespace, &sid, |space| {
             Socket::new(Arc::clone(&sid), space, connection)
         });
         self.sockets.push(socket.clone());
         let auth: Box<str> = (&*received.data).into();
-        let bytes = auth.len() + OVERHEAD;
+        let bytes = auth.len() + CONNECT_OVERHEAD;
         self.batch.push((Item::Connect(socket, auth), bytes));
     }
 }

@@ -5,6 +5,7 @@ use super::socket::Socket;
 use super::{Inner, Rooms, Server, encode};
 use crate::dispatch::outgoing;
 use crate::dispatch::{Answer, Encoded};
+use crate::engineio::HeldBroadcasts;
 use crate::error::Error;
 use crate::manager::{AckRequest, Emission, Local as _, Recipients};
 use serde::Serialize;
@@ -96,10 +97,12 @@ impl To {
     }
 
     /// Sends an event and calls a function with the answer of each recipient: once each, on a
-    /// worker, with an error when the time is over or the client has gone.
+    /// worker, with an error when the time is over, the client has gone, or owes too many answers.
+    /// Where there is no recipient, it is called once, with [`Error::Disconnected`], or, with a
+    /// manager that knows other servers, with [`Error::Timeout`] when the time is over.
     ///
     /// # Errors
-    /// Those of [`emit`](To::emit), and [`Error::TooMuch`] if a recipient owes too many answers.
+    /// Those of [`emit`](To::emit). The function is not called then.
     pub fn emit_with_ack<T: DeserializeOwned>(
         &self,
         event: &str,
@@ -113,6 +116,7 @@ impl To {
                 callback(answer.and_then(|it| it.decode()))
             }),
             timeout,
+            tells_of_nobody: self.local || self.server.inner.manager.is_alone(),
         };
         self.send_out(&self.emission(event, data, Some(ack)))
     }
@@ -149,6 +153,7 @@ impl To {
                 let ack = AckRequest {
                     callback: Arc::new(move |answer| drop(sender.try_send(answer))),
                     timeout,
+                    tells_of_nobody: false,
                 };
                 self.send_out(&self.emission(event, data, Some(ack)))?;
                 crate::engineio::before_waiting();
@@ -202,38 +207,54 @@ impl To {
 
 /// Sends an event to its recipients on this server. It is encoded once for all.
 pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
-    let Some(space) = inner.spaces.get(&emission.namespace) else {
-        return Ok(());
-    };
-    let sockets = space.rooms.select(&emission.recipients);
+    let space = inner.spaces.get(&emission.namespace);
+    let sockets = space.map_or_else(Vec::new, |space| space.rooms.select(&emission.recipients));
     if sockets.is_empty() {
-        return Ok(());
-    }
-    let Some(ack) = &emission.ack else {
-        let frames =
-            outgoing::event_frames(&emission.namespace, &emission.event, None, &emission.data);
-        for socket in sockets {
-            socket.deliver(&frames, emission.volatile);
+        if let Some(ack) = emission.ack.as_ref().filter(|ack| ack.tells_of_nobody) {
+            // A function that never hears anything would be waited for.
+            let callback = Arc::clone(&ack.callback);
+            inner.execute(Box::new(move || callback(Err(Error::Disconnected))));
         }
         return Ok(());
-    };
-    let id = inner.next_ack.fetch_add(1, Ordering::Relaxed);
-    let frames = outgoing::event_frames(
-        &emission.namespace,
-        &emission.event,
-        Some(id),
-        &emission.data,
-    );
-    let mut result = Ok(());
+    }
+    let id = emission
+        .ack
+        .as_ref()
+        .map(|_| inner.next_ack.fetch_add(1, Ordering::Relaxed));
+    let (namespace, event) = (&emission.namespace, &emission.event);
+    let frames = outgoing::event_frames(namespace, event, id, &emission.data);
+    let held = sockets.first().filter(|_| id.is_none()).and_then(|one| {
+        let one = one.connection().handle();
+        HeldBroadcasts::join(sockets.len(), one)
+    });
     for socket in sockets {
-        let callback = Arc::clone(&ack.callback);
-        let expected = socket.expect_ack(id, ack.timeout, Box::new(move |answer| callback(answer)));
-        match expected {
-            Ok(()) => socket.deliver(&frames, emission.volatile),
-            // It has gone a moment ago.
-            Err(Error::Disconnected) => {}
-            Err(error) => result = Err(error),
+        let expected = match (&emission.ack, id) {
+            (Some(ack), Some(id)) => {
+                let callback = Arc::clone(&ack.callback);
+                socket.expect_ack(id, ack.timeout, Box::new(move |answer| callback(answer)))
+            }
+            _ => Ok(()),
+        };
+        let sent = match &expected {
+            Ok(()) => socket.deliver(&frames, emission.volatile, held.as_deref()),
+            Err(_) => Ok(()),
+        };
+        let failed = match (expected, sent) {
+            (Err(error), _) => Some(error),
+            // One that was expected is settled by who takes it out.
+            (Ok(()), Err(error)) => id.is_none_or(|id| socket.forget_ack(id)).then_some(error),
+            _ => None,
+        };
+        match (failed, &emission.ack) {
+            (None, _) | (Some(Error::Disconnected), None) => {}
+            (Some(error), Some(ack)) => {
+                let callback = Arc::clone(&ack.callback);
+                inner.execute(Box::new(move || callback(Err(error))));
+            }
+            (Some(error), None) => {
+                log::error!(target: "socketio", "{}: {event:?} was not sent: {error}", socket.sid());
+            }
         }
     }
-    result
+    Ok(())
 }

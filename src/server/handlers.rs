@@ -22,7 +22,7 @@ pub(crate) struct Lifecycle {
 
 impl Handlers {
     pub(crate) fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused> {
-        let mut sets = self.sets(socket.namespace());
+        let mut sets = self.sets(socket.namespace_name());
         if let Some(handler) = sets.clone().find_map(|set| set.more.connect.as_ref()) {
             return handler(socket, auth);
         }
@@ -31,7 +31,7 @@ impl Handlers {
     }
 
     pub(crate) fn disconnect(&self, socket: &Socket, reason: Reason) {
-        let mut sets = self.sets(socket.namespace());
+        let mut sets = self.sets(socket.namespace_name());
         if let Some(handler) = sets.clone().find_map(|set| set.more.disconnect.as_ref()) {
             return handler(socket, reason);
         }

@@ -14,6 +14,7 @@ use crate::manager::Recipients;
 use crate::reason::Reason;
 use serde::Serialize;
 use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
 /// A namespace: clients connect to each that they use, over one connection. A cheap handle, from
@@ -24,6 +25,13 @@ use std::sync::Arc;
 pub struct Namespace {
     server: Server,
     name: Arc<str>,
+}
+
+impl fmt::Display for Namespace {
+    /// Its name.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.name)
+    }
 }
 
 impl Namespace {
@@ -37,6 +45,14 @@ impl Namespace {
             } else {
                 format!("/{name}").into()
             },
+        }
+    }
+
+    /// The namespace of a name that is one.
+    pub(crate) fn of_space(server: &Server, name: &Arc<str>) -> Namespace {
+        Namespace {
+            server: server.clone(),
+            name: Arc::clone(name),
         }
     }
 
@@ -58,7 +74,7 @@ impl Namespace {
     /// io.on("sum", |a: i64, b: i64| a + b);                              // acknowledges with a number
     /// io.on("say", |socket: &Socket, text: String| socket.broadcast().emit("said", &text));
     /// io.on("upload", |name: String, Binary(bytes): Binary| (name, bytes.len()));  // with two values
-    /// io.on("raw", |event: &Event| event.args().len());
+    /// io.on("raw", |event: &Event| event.args().map(|args| args.len()));
     /// io.on("parse", |number: String| -> Result<i64, HandlerError> { Ok(number.parse()?) });
     /// ```
     ///
@@ -85,13 +101,13 @@ impl Namespace {
     pub fn on<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
         refuse_reserved(event);
         let handler = store(handler);
-        self.change(|set| set.events.insert(event.to_owned(), handler));
+        drop(self.change(|set| set.events.insert(event.to_owned(), handler)));
     }
 
     /// Handles the events that have no handler; what it returns acknowledges them.
     pub fn on_any<S>(&self, handler: impl Handler<Socket, S, Output: IntoAck>) {
         let handler = store(handler);
-        self.change(|set| set.any = Some(handler));
+        drop(self.change(|set| set.any.replace(handler)));
     }
 
     /// Decides about each client that connects, before it is told so: see [`ConnectHandler`].
@@ -113,19 +129,19 @@ impl Namespace {
     /// ```
     pub fn on_connect<S>(&self, handler: impl ConnectHandler<Socket, S>) {
         let handler = Arc::new(move |socket: &Socket, auth: &str| handler.call(socket, auth));
-        self.change(|set| set.more.connect = Some(handler));
+        drop(self.change(|set| set.more.connect.replace(handler)));
     }
 
     /// Is called once for each client that was accepted and has gone, after its last event. Its
     /// rooms and its session are still there.
     pub fn on_disconnect(&self, handler: impl Fn(&Socket, Reason) + Send + Sync + 'static) {
-        self.change(|set| set.more.disconnect = Some(Arc::new(handler)));
+        drop(self.change(|set| set.more.disconnect.replace(Arc::new(handler))));
     }
 
     /// Lets a type handle the namespace, in the place of one that did: see [`Service`].
     pub fn register(&self, service: impl Service) {
         let service = Arc::new(Registered::new(service));
-        self.change(|set| set.service = Some(service));
+        drop(self.change(|set| set.service.replace(service)));
     }
 
     /// Begins to address the members of a room, or of any of several, or a client by its sid.
@@ -249,9 +265,9 @@ impl Namespace {
         sockets
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut super::handlers::Set) -> T) {
-        self.server.inner.handlers.change(|handlers| {
-            change(handlers.set(&self.name));
-        });
+    /// What was there before is given back, to be dropped.
+    fn change<T>(&self, change: impl FnOnce(&mut super::handlers::Set) -> T) -> T {
+        let handlers = &self.server.inner.handlers;
+        handlers.change(|handlers| change(handlers.set(&self.name)))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::socket::Socket;
 use crate::Value;
+use crate::dispatch::handler::read_auth;
 use crate::dispatch::handlers::HandlesEvents;
 use crate::dispatch::{Encoded, Event, Events, HandlerError, Incoming, Next, Outcome, Refused};
 use crate::reason::Reason;
@@ -102,8 +103,7 @@ impl<S: Service> Registered<S> {
 
 impl<S: Service> ErasedService for Registered<S> {
     fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused> {
-        let auth = serde_json::from_str(auth).unwrap_or_default();
-        self.service.on_connect(socket, auth)
+        self.service.on_connect(socket, read_auth(auth)?)
     }
 
     fn disconnect(&self, socket: &Socket, reason: Reason) {

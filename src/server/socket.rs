@@ -2,13 +2,14 @@
 
 use super::connection::Connection;
 use super::emit::To;
+use super::namespace::Namespace;
 use super::space::Space;
 use super::{Rooms, Server, encode};
 use crate::dispatch::ack::{self, Callback};
 use crate::dispatch::awaited::awaited;
 use crate::dispatch::outgoing;
 use crate::dispatch::{Acks, Answer, Context, Encoded, Incoming, Peer, Waiting};
-use crate::engineio::{self, Frames, Transport};
+use crate::engineio::{self, Frames, HeldBroadcasts, Transport};
 use crate::error::Error;
 use crate::limits::bounded;
 use crate::protocol::socketio::Kind;
@@ -97,12 +98,25 @@ impl Socket {
         &self.inner.sid
     }
 
-    /// The name of its namespace.
-    pub fn namespace(&self) -> &str {
+    /// Its namespace: what reaches the other clients that are on it.
+    ///
+    /// ```
+    /// # use socketio::{Server, Socket};
+    /// # let io = Server::new();
+    /// io.of("/chat").on("say", |socket: &Socket, room: String, text: String| {
+    ///     socket.namespace().to(room).emit("said", text)
+    /// });
+    /// ```
+    pub fn namespace(&self) -> Namespace {
+        Namespace::of_space(&self.server(), &self.inner.space.name)
+    }
+
+    pub(super) fn namespace_name(&self) -> &str {
         &self.inner.space.name
     }
 
-    /// The server that it is connected to.
+    /// The server that it is connected to. Its own methods speak for the namespace `/`, whatever
+    /// this socket's is: [`namespace`](Socket::namespace) speaks for that.
     pub fn server(&self) -> Server {
         self.connection().server()
     }
@@ -153,7 +167,8 @@ impl Socket {
     /// [`call`](Socket::call).
     ///
     /// # Errors
-    /// Those of [`emit`](Socket::emit), and [`Error::TooMuch`] if it owes too many answers.
+    /// Those of [`emit`](Socket::emit), and [`Error::TooMuch`] if it owes too many answers. The
+    /// function is not called then.
     pub fn emit_with_ack<T: DeserializeOwned>(
         &self,
         event: &str,
@@ -165,7 +180,11 @@ impl Socket {
         let id = self.next_ack();
         let callback = |answer: Result<Answer, Error>| callback(answer.and_then(|it| it.decode()));
         self.expect_ack(id, timeout, Box::new(callback))?;
-        self.emit_encoded(event, Some(id), &data)
+        match self.emit_encoded(event, Some(id), &data) {
+            // The callback has been told, or will be.
+            Err(_) if !self.forget_ack(id) => Ok(()),
+            sent => sent,
+        }
     }
 
     /// Sends it an event and waits for the answer: no value is null, several are a tuple. Blocks,
@@ -274,7 +293,11 @@ impl Socket {
         let id = self.next_ack();
         let limit = self.connection().limits().pending_acks;
         self.inner.acks.insert(id, Waiting::Call(giver), limit)?;
-        self.emit_encoded(event, Some(id), data)?;
+        self.connection().await_answer();
+        if let Err(error) = self.emit_encoded(event, Some(id), data) {
+            self.inner.acks.take(id);
+            return Err(error);
+        }
         engineio::before_waiting();
         answer.take(by).unwrap_or_else(|| {
             self.inner.acks.take(id);
@@ -296,58 +319,73 @@ impl Socket {
         if let Some(deadline) = self.inner.acks.insert(id, waiting, limit)? {
             self.connection().handle().wake_at(deadline);
         }
+        self.connection().await_answer();
         Ok(())
+    }
+
+    /// Takes back what was expected; false if it has been settled already.
+    pub(super) fn forget_ack(&self, id: u64) -> bool {
+        self.inner.acks.take(id).is_some()
     }
 
     fn emit_encoded(&self, event: &str, id: Option<u64>, data: &Encoded) -> Result<(), Error> {
         if self.phase() == Phase::Connected && data.attachments.is_empty() {
             return self.connection().handle().send_written(|buffer| {
-                outgoing::write_event(self.namespace(), event, id, data, buffer);
+                outgoing::write_event(self.namespace_name(), event, id, data, buffer);
                 Ok(())
             });
         }
-        let frames = outgoing::event_frames(self.namespace(), event, id, data);
-        if self.deliver_or_hold(&frames) {
-            Ok(())
-        } else {
-            Err(Error::Disconnected)
-        }
+        let frames = outgoing::event_frames(self.namespace_name(), event, id, data);
+        self.deliver_or_hold(&frames)
     }
 
     /// Sends frames that others may get too.
-    pub(super) fn deliver(&self, frames: &Frames, volatile: bool) {
+    pub(super) fn deliver(
+        &self,
+        frames: &Frames,
+        volatile: bool,
+        held: Option<&HeldBroadcasts>,
+    ) -> Result<(), Error> {
+        match (self.phase(), held) {
+            (Phase::Connected, Some(held)) if !volatile => {
+                return self.connection().handle().send_held(frames, held);
+            }
+            _ => {}
+        }
         match self.phase() {
-            Phase::Connected if volatile => self.connection().handle().send_volatile(frames),
-            Phase::Connected => {
-                self.connection().handle().send(frames);
+            Phase::Connected if volatile => {
+                self.connection().handle().send_volatile(frames);
+                Ok(())
             }
-            Phase::Pending if volatile => {}
-            _ => {
-                self.deliver_or_hold(frames);
-            }
+            Phase::Connected => self.connection().handle().send(frames),
+            Phase::Pending if volatile => Ok(()),
+            _ => self.deliver_or_hold(frames),
         }
     }
 
-    fn deliver_or_hold(&self, frames: &Frames) -> bool {
+    fn deliver_or_hold(&self, frames: &Frames) -> Result<(), Error> {
         let mut state = self.inner.state.lock();
         match self.phase() {
             Phase::Pending => {
-                state.held_bytes += frames.0.len();
-                if state.held_bytes > self.connection().limits().outbox_bytes {
-                    return false;
+                if state.held_bytes + frames.0.len() > self.connection().limits().outbox_bytes {
+                    return Err(Error::TooMuch(
+                        "bytes for a client that is not connected yet",
+                    ));
                 }
+                state.held_bytes += frames.0.len();
                 state.held.push(frames.clone());
-                true
+                Ok(())
             }
             Phase::Admitted | Phase::Connected => self.connection().handle().send(frames),
-            Phase::Gone | Phase::Refused => false,
+            Phase::Gone | Phase::Refused => Err(Error::Disconnected),
         }
     }
 
     /// Sends a packet without arguments.
-    pub(super) fn send_packet(&self, kind: Kind, data: &str) -> bool {
-        let frames = outgoing::packet_frames(kind, self.namespace(), data);
-        self.connection().handle().send(&frames)
+    pub(super) fn send_packet(&self, kind: Kind, data: &str) {
+        let frames = outgoing::packet_frames(kind, self.namespace_name(), data);
+        // A client that has gone needs none.
+        let _ = self.connection().handle().send(&frames);
     }
 
     /// Tells the client that it is connected, and sends what was held for it.
@@ -360,7 +398,9 @@ impl Socket {
         self.set_phase(Phase::Admitted);
         self.send_packet(Kind::Connect, &format!("{{\"sid\":\"{}\"}}", self.sid()));
         for frames in std::mem::take(&mut state.held) {
-            self.connection().handle().send(&frames);
+            if let Err(error @ Error::TooMuch(_)) = self.connection().handle().send(&frames) {
+                log::error!(target: "socketio", "{}: what was sent in the connect handler is lost: {error}", self.sid());
+            }
         }
         self.set_phase(Phase::Connected);
         let leaves = state.leaves;
@@ -408,6 +448,13 @@ impl Socket {
 
     /// The client has gone, or its connection has. Called on the I/O thread.
     pub(super) fn lose(&self, reason: Reason) {
+        if self.end() {
+            self.connection().depart(self, reason);
+        }
+    }
+
+    /// Ends it; gives whether its disconnect handler is still to be queued.
+    pub(super) fn end(&self) -> bool {
         let before = {
             let _state = self.inner.state.lock();
             let before = self.phase();
@@ -420,9 +467,11 @@ impl Socket {
             }
             before
         };
-        if before <= Phase::Connected {
-            self.on_gone(reason);
+        let ends = before <= Phase::Connected;
+        if ends {
+            self.fail_acks();
         }
+        ends
     }
 
     fn on_gone(&self, reason: Reason) {
@@ -480,6 +529,8 @@ impl Peer for Inner {
         if !matches!(phase, Phase::Admitted | Phase::Connected) {
             return Err(Error::Disconnected);
         }
+        let max_attachments = self.connection.limits().outgoing_attachments;
+        answer.check_attachments(max_attachments)?;
         self.connection.handle().send_written(|buffer| {
             outgoing::write_ack(&self.space.name, id, answer, buffer);
             Ok(())
@@ -501,7 +552,7 @@ impl fmt::Debug for Socket {
         formatter
             .debug_struct("Socket")
             .field("sid", &self.sid())
-            .field("namespace", &self.namespace())
+            .field("namespace", &self.namespace_name())
             .field("phase", &self.phase())
             .finish_non_exhaustive()
     }

@@ -1,5 +1,6 @@
 //! What waits for the handlers of one connection, in order.
 
+use crate::budget::Share;
 use crate::sync::{AtomicU8, Mutex, Ordering};
 use std::collections::VecDeque;
 
@@ -30,6 +31,13 @@ struct State<T> {
     scheduled: bool,
     /// Somebody wants to know when it is short again.
     watched: bool,
+    share: Share,
+}
+
+impl<T> State<T> {
+    fn count(&mut self) {
+        self.share.hold(self.bytes);
+    }
 }
 
 /// What became of items that were pushed.
@@ -43,12 +51,18 @@ pub(crate) struct Pushed {
 
 impl<T> Inbox<T> {
     pub(crate) fn new() -> Inbox<T> {
+        Inbox::with(Share::default())
+    }
+
+    /// An inbox whose bytes are a part of a budget.
+    pub(crate) fn with(share: Share) -> Inbox<T> {
         Inbox {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 bytes: 0,
                 scheduled: false,
                 watched: false,
+                share,
             }),
             busy: AtomicU8::new(Busy::Nobody as u8),
         }
@@ -59,6 +73,7 @@ impl<T> Inbox<T> {
         let bytes: usize = items.iter().map(|(_, bytes)| bytes).sum();
         let mut state = self.state.lock();
         state.bytes += bytes;
+        state.count();
         if state.queue.is_empty() {
             state.queue = items.into();
         } else {
@@ -80,6 +95,7 @@ impl<T> Inbox<T> {
         match state.queue.pop_front() {
             Some((item, bytes)) => {
                 state.bytes -= bytes;
+                state.count();
                 Some(item)
             }
             None => {
@@ -103,10 +119,12 @@ impl<T> Inbox<T> {
         self.set_busy(Busy::Working);
         if state.queue.len() <= count {
             state.bytes = 0;
+            state.count();
             return std::mem::take(&mut state.queue);
         }
         let taken: VecDeque<_> = state.queue.drain(..count).collect();
         state.bytes -= taken.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        state.count();
         taken
     }
 
@@ -114,6 +132,7 @@ impl<T> Inbox<T> {
     pub(crate) fn put_back(&self, mut items: VecDeque<(T, usize)>) {
         let mut state = self.state.lock();
         state.bytes += items.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        state.count();
         items.append(&mut state.queue);
         state.queue = items;
     }
@@ -148,6 +167,11 @@ impl<T> Inbox<T> {
         let mut state = self.state.lock();
         state.watched = state.bytes >= bytes;
         state.watched
+    }
+
+    /// Whether somebody waits to be told so.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.state.lock().watched
     }
 
     /// Whether somebody is to be told that fewer than `bytes` wait.

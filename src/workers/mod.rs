@@ -253,6 +253,11 @@ impl Executor for Workers {
         self.shared.push(Task::Job(job), lane);
     }
 
+    fn has_room(&self) -> bool {
+        let shared = &self.shared;
+        !shared.sleepers.is_empty() || shared.count.load(Ordering::Acquire) < shared.limit
+    }
+
     fn defer(&self) {
         DEFERRED.set(Some(0));
     }

@@ -31,6 +31,12 @@ impl Sleepers {
         woken.len()
     }
 
+    /// Whether all threads are awake, a moment ago.
+    #[allow(dead_code, reason = "not called in `tests/loom_sleepers`")]
+    pub(super) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
     /// Sleeps until there is something to do, which `look` finds; none if nobody wakes this thread
     /// within `limit`. `pass_on` is called if it was woken although it has found something itself:
     /// what it was woken for must not wait for the end of that.

@@ -52,7 +52,7 @@ pub(crate) fn connected(manager: &PubSubManager) {
 
 pub(crate) fn received(client: &SimpleClient) -> String {
     let event = client.receive(SOON).unwrap();
-    let args = event.args();
+    let args = event.args().unwrap();
     let args: Vec<_> = args
         .iter()
         .map(|value| match value {
@@ -221,7 +221,12 @@ pub(crate) fn with_python(make: Make<'_>, url_of_broker: &str) {
         theirs.on("sum", |a: i64, b: i64| a + b);
         let (sender, events) = unbounded();
         theirs.on_any(move |event: &Event| {
-            let args: Vec<_> = event.args().iter().map(|it| format!("{it:?}")).collect();
+            let args: Vec<_> = event
+                .args()
+                .unwrap()
+                .iter()
+                .map(|it| format!("{it:?}"))
+                .collect();
             let _ = sender.send(format!("{} {}", event.name(), args.join(" ")));
         });
         theirs.connect(format!("http://127.0.0.1:{port}")).unwrap();

@@ -11,9 +11,9 @@ use crate::engineio::{Flow, Frames, Transport};
 use crate::error::ConnectError;
 use crate::protocol::engineio::client::{Client, Input, Output, Via};
 use crate::protocol::engineio::{Data, Packet};
-use crate::reactor::http::Request;
+use crate::reactor::http::{Request, Response};
 use crate::reactor::outbox::{Accepted, When};
-use crate::reactor::{self, Alarm, ConnectionId, Io, Key};
+use crate::reactor::{self, Alarm, BodyRules, ConnectionId, Io, Key};
 use crate::reason::Reason;
 use crate::workers::Busy;
 use std::collections::HashMap;
@@ -109,6 +109,28 @@ impl reactor::Driver for Driver {
         // Clients listen to nobody.
         io.close(id);
     }
+
+    fn body_rules(&self, _: &Request) -> BodyRules {
+        BodyRules {
+            max_bytes: 0,
+            timeout: Duration::ZERO,
+        }
+    }
+
+    fn refuse_body(&self, _: &Request, status: u16) -> Response {
+        Response::new(status)
+    }
+
+    fn label(&self, owner: u64) -> Option<String> {
+        let session = self.clients.get(&id_of(owner))?.session.as_ref()?;
+        (session.key == owner).then(|| session.handle.label().to_string())
+    }
+
+    fn heaviest(&self) -> Option<(usize, u64)> {
+        None
+    }
+
+    fn give_up(&mut self, _: &mut Io<Order>, _: u64) {}
 
     fn on_message(
         &mut self,
@@ -241,7 +263,7 @@ impl reactor::Driver for Driver {
             let busy = client.map_or(Busy::Nobody, |client| client.caller.busy());
             let flushed = self.corks.look(now, corked, busy);
             if let Some(session) = self.session(key) {
-                session.handle.settle(flushed);
+                let _ = session.handle.settle(flushed);
             }
         }
         self.corks.patience()
@@ -274,10 +296,16 @@ impl Driver {
     }
 
     fn on_order(&mut self, io: &mut Io<Order>, order: session::Order) {
-        use session::Order::{Close, Dismiss, Queued, Resume, WakeAt};
+        use session::Order::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
         let (key, input) = match order {
             Queued(key) => (key, Input::Queued),
             Close(key, Reason::ClientDisconnect) | Dismiss(key) => (key, Input::Close),
+            TooSlow(key) => {
+                if let Some(session) = self.session(key) {
+                    session.handle.report_slowness();
+                }
+                return self.on_order(io, Close(key, Reason::TransportError));
+            }
             Close(key, reason) => {
                 let via = match self.session(key).map(|it| it.handle.transport()) {
                     Some(Transport::WebSocket) => Via::WebSocket,
@@ -286,8 +314,8 @@ impl Driver {
                 (key, Input::Lost(via, reason))
             }
             WakeAt(key, at) => return self.wake_at(io, id_of(key), at),
-            // A client never stops reading.
-            Resume(_) => return,
+            // A client never stops reading, and broadcasts nothing.
+            Resume(_) | Flush(_) => return,
         };
         self.handle(io, key, input);
     }
@@ -341,7 +369,7 @@ impl Driver {
             return;
         };
         if client.session.as_ref().is_some_and(|it| it.key == key) {
-            let flow = client.caller.pause();
+            let flow = client.caller.pause(io.now());
             let _ = self.act(io, key, flow);
             self.schedule(io, id_of(key));
         }
@@ -461,7 +489,9 @@ impl Driver {
         log::debug!(target: "engineio", "{}: closed, {reason}", session.handle.label());
         session.end(io);
         if session.is_open {
-            client.caller.close(now, attempt_of(key), reason);
+            client
+                .caller
+                .close(now, attempt_of(key), reason, session.failure);
         } else {
             let silent = || ConnectError::new("the server's answer has no sound open packet");
             let error = session.failure.unwrap_or_else(silent);

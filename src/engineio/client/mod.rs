@@ -50,13 +50,13 @@ pub(crate) trait Caller: Send {
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow;
 
     /// All messages of one read have come.
-    fn pause(&mut self) -> Flow;
+    fn pause(&mut self, now: Instant) -> Flow;
 
     /// The session is about to end: the last chance to tell the server why.
     fn farewell(&mut self) {}
 
-    /// The session that was open has ended.
-    fn close(&mut self, now: Instant, attempt: u32, reason: Reason);
+    /// The session that was open has ended; with what had failed, if a request had.
+    fn close(&mut self, now: Instant, attempt: u32, reason: Reason, failure: Option<ConnectError>);
 
     fn next_timeout(&self) -> Option<Instant>;
 

@@ -230,7 +230,7 @@ impl Client {
             }
             Message::Binary(bytes) => frames::append_binaries(&mut buffer, &[bytes]),
         }
-        if session.send(&Frames(buffer.into())) {
+        if session.send(&Frames(buffer.into())).is_ok() {
             session.wait_for_room();
             Ok(())
         } else {
@@ -510,7 +510,7 @@ impl Caller for Inlet {
         });
         self.is_open = opened;
         if opened {
-            self.batch.push((Item::Connect, 0));
+            self.batch.push((Item::Connect, OVERHEAD));
         }
     }
 
@@ -529,7 +529,7 @@ impl Caller for Inlet {
         Flow::Continue
     }
 
-    fn pause(&mut self) -> Flow {
+    fn pause(&mut self, _: Instant) -> Flow {
         if self.batch.is_empty() {
             return Flow::Continue;
         }
@@ -546,10 +546,11 @@ impl Caller for Inlet {
         Flow::Draining
     }
 
-    fn close(&mut self, _: Instant, attempt: u32, reason: Reason) {
+    fn close(&mut self, now: Instant, attempt: u32, reason: Reason, _: Option<ConnectError>) {
         if std::mem::take(&mut self.is_open) {
-            self.batch.push((Item::Disconnect(reason), 0));
-            self.pause();
+            self.batch.push((Item::Disconnect(reason), OVERHEAD));
+            // The end of the session is the end of reading, too.
+            let _ = self.pause(now);
         }
         self.change(attempt, |state| {
             state.session = None;

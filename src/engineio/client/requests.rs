@@ -5,6 +5,7 @@ use super::network::Network;
 use super::polling::Polling;
 use super::target::Target;
 use super::{Attempt, Prepare, websocket};
+use crate::budget::Share;
 use crate::engineio::Transport;
 use crate::engineio::answers::take_payload;
 use crate::engineio::session::{Handle, PeerName};
@@ -118,12 +119,16 @@ impl Driver {
         } else {
             Transport::WebSocket
         };
-        let outbox = Arc::new(Outbox::detached(Role::Client, route.network.outbox_bytes));
+        let outbox = Arc::new(Outbox::detached(
+            Role::Client,
+            route.network.outbox_bytes,
+            Share::default(),
+        ));
         let orders = self
             .orders
             .get_or_insert_with(|| Arc::new(io.mailbox().clone()));
         let peer = PeerName::Host(route.target.authority().into());
-        let handle = Handle::new(key, transport, outbox, Arc::clone(orders), peer);
+        let handle = Handle::new(key, transport, outbox, Arc::clone(orders), peer, None);
         let max_message = route.network.max_message;
         let before = client.session.replace(Session {
             key,
@@ -259,7 +264,11 @@ impl Driver {
             return;
         };
         let upgrading = session.machine.is_upgrading();
-        let (body, _) = take_payload(session.handle.outbox(), session.max_payload);
+        let (body, _) = take_payload(
+            session.handle.outbox(),
+            session.max_payload,
+            payload::MAX_PACKETS_OF_PYTHON,
+        );
         if body.is_empty() {
             // What is too large for a POST leaves over the WebSocket, or not at all.
             let stuck = session.handle.outbox().waiting() > 0;

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 /// The threads that are running, if there is a client.
@@ -39,7 +39,11 @@ impl Runtime {
     }
 
     fn start() -> io::Result<Runtime> {
-        let limits = Limits::default();
+        let limits = Limits {
+            // A program's own clients hold what it sends and asks for.
+            buffered_bytes: usize::MAX,
+            ..Limits::default()
+        };
         let workers = Arc::new(Workers::start(limits.workers)?);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let options = Options {
@@ -50,6 +54,7 @@ impl Runtime {
             tls: None,
             executor: Arc::clone(&workers) as Arc<dyn Executor>,
             connections: AtomicUsize::new(0),
+            budget: OnceLock::new(),
         };
         let errands = Arc::new(Errands::new());
         let driver = || Driver::new(&errands);

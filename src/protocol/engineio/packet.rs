@@ -1,7 +1,9 @@
 //! Engine.IO packets (engine.io-protocol, "Packet encoding").
 
 use base64::Engine as _;
+use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -51,7 +53,7 @@ impl<'a> Packet<'a> {
             b'5' => Ok(Packet::Upgrade),
             b'6' => Ok(Packet::Noop),
             b'b' => {
-                let bytes = STANDARD.decode(rest()).map_err(|_| Invalid::Base64)?;
+                let bytes = decode_base64(rest())?;
                 Ok(Packet::Message(Data::Binary(Cow::Owned(bytes))))
             }
             _ => Err(Invalid::Type),
@@ -95,6 +97,31 @@ impl fmt::Display for Invalid {
         })
     }
 }
+
+/// Reads base64 as the reference implementation does: clients write it without padding, with line
+/// feeds, or with the characters of base64url.
+fn decode_base64(text: &str) -> Result<Vec<u8>, Invalid> {
+    if let Ok(bytes) = STANDARD.decode(text) {
+        return Ok(bytes);
+    }
+    let plain: Vec<u8> = text
+        .bytes()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .map(|byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        })
+        .collect();
+    INDIFFERENT.decode(plain).map_err(|_| Invalid::Base64)
+}
+
+const INDIFFERENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 #[cfg(test)]
 mod tests {

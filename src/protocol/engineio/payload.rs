@@ -5,27 +5,62 @@ use super::packet::{Invalid, Packet};
 /// What stands between two packets of a payload: the record separator.
 pub(crate) const SEPARATOR: u8 = 0x1e;
 
-/// The most packets that are put into one payload.
-///
-/// python-engineio drops a whole payload of more than 16; any number is accepted from others.
-pub(crate) const MAX_PACKETS: usize = 16;
+/// The most packets in one payload for a client that is, or may be, python-engineio's: it drops a
+/// whole payload of more than 16. Any number is accepted from others, and sent to them.
+pub(crate) const MAX_PACKETS_OF_PYTHON: usize = 16;
 
 /// Reads the packets of a payload one after the other. The first error is the last item: what
 /// follows a broken packet cannot be trusted.
-pub(crate) fn decode(body: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, Invalid>> {
-    let mut parts = std::str::from_utf8(body).map(|text| text.split(char::from(SEPARATOR)));
-    let mut ended = false;
-    std::iter::from_fn(move || {
-        if ended {
+#[derive(Clone, Debug)]
+pub(crate) struct Packets<'a> {
+    /// What is left; `None` if it is no text.
+    rest: Option<&'a str>,
+    ended: bool,
+}
+
+pub(crate) fn decode(body: &[u8]) -> Packets<'_> {
+    Packets {
+        rest: std::str::from_utf8(body).ok(),
+        ended: false,
+    }
+}
+
+impl Packets<'_> {
+    /// Bytes that have not been read; none if the payload is at its end.
+    pub(crate) fn left(&self) -> Option<usize> {
+        if self.ended {
+            None
+        } else {
+            self.rest.map(str::len)
+        }
+    }
+}
+
+impl<'a> Iterator for Packets<'a> {
+    type Item = Result<Packet<'a>, Invalid>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
             return None;
         }
-        let item = match &mut parts {
-            Ok(parts) => parts.next().map(Packet::decode),
-            Err(_) => Some(Err(Invalid::Utf8)),
+        let Some(rest) = self.rest else {
+            self.ended = true;
+            return Some(Err(Invalid::Utf8));
         };
-        ended = matches!(item, None | Some(Err(_)));
-        item
-    })
+        let packet = match rest.split_once(char::from(SEPARATOR)) {
+            Some((packet, rest)) => {
+                self.rest = Some(rest);
+                packet
+            }
+            None => {
+                self.ended = true;
+                rest
+            }
+        };
+        let packet = Packet::decode(packet);
+        self.ended |= packet.is_err();
+        Some(packet)
+    }
 }
 
 /// Starts another packet in a payload that is being written.

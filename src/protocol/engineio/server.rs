@@ -263,6 +263,14 @@ impl Server {
         matches!(&self.state, State::Polling(polling) if polling.poll.is_some())
     }
 
+    /// The POST that waits for its answer.
+    pub(crate) fn post(&self) -> Option<Channel> {
+        match &self.state {
+            State::Polling(polling) => polling.post,
+            _ => None,
+        }
+    }
+
     /// The WebSocket that carries the session.
     pub(crate) fn carrier(&self) -> Option<Channel> {
         match self.state {

@@ -137,7 +137,7 @@ impl Pair {
     fn on_answer(&mut self, channel: Channel, answer: Answer) {
         let body = match answer {
             Answer::Queued => {
-                let count = self.server_queue.len().min(payload::MAX_PACKETS);
+                let count = self.server_queue.len().min(payload::MAX_PACKETS_OF_PYTHON);
                 let body = self.server_queue.drain(..count).collect();
                 if self.server_queue.is_empty() {
                     self.server.handle(self.now, server::Input::Drained);

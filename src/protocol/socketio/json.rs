@@ -20,6 +20,7 @@ pub(crate) fn check(text: &str, depth: usize) -> Result<(), Invalid> {
 pub(crate) fn check_event(text: &str, depth: usize) -> Result<Cow<'_, str>, Invalid> {
     check_depth(text, depth)?;
     let mut json = serde_json::Deserializer::from_str(text);
+    json.disable_recursion_limit();
     let name = json.deserialize_seq(EventShape).map_err(|error| {
         if error.is_data() {
             Invalid::Payload
@@ -61,9 +62,159 @@ fn check_depth(text: &str, limit: usize) -> Result<(), Invalid> {
 /// Checks that every placeholder names one of `count` attachments (CVE-2022-2421).
 pub(crate) fn check_placeholders(text: &str, count: usize) -> Result<(), Invalid> {
     let mut json = serde_json::Deserializer::from_str(text);
-    Placeholders(count)
-        .deserialize(&mut json)
-        .map_err(|_| Invalid::Placeholder)
+    json.disable_recursion_limit();
+    match Placeholders(count).deserialize(&mut json) {
+        Ok(_) => Ok(()),
+        Err(error) if is_out_of_range(&error) => Err(Invalid::Number),
+        Err(_) => Err(Invalid::Placeholder),
+    }
+}
+
+/// Whether a number is why a text that is JSON was not read: JavaScript reads 1e400 as infinity.
+pub(crate) fn is_out_of_range(error: &serde_json::Error) -> bool {
+    error.is_syntax() && error.to_string().starts_with("number out of range")
+}
+
+/// Whether a text holds half of a surrogate pair (`"\ud83d"`), which JavaScript writes where it has
+/// cut a string, and which no Rust string can hold. Only looks for escapes.
+pub(crate) fn has_lone_surrogate(text: &str) -> bool {
+    // Most texts have no escape at all, and `contains` is quick.
+    text.as_bytes().contains(&b'\\')
+        && Escapes::new(text).any(|(_, escape)| matches!(escape, Escape::Lone))
+}
+
+/// What serde_json would not read, as JavaScript has it when it writes it again: lone surrogates are
+/// U+FFFD, and numbers beyond those of f64 null. With `lenient`, so are `NaN` and `Infinity`, which
+/// python writes.
+pub(crate) fn normalized(text: &str, lenient: bool) -> String {
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len());
+    let (mut at, mut copied) = (0, 0);
+    let mut replace = |from: usize, to: usize, with: &str, out: &mut String| {
+        out.push_str(&text[copied..from]);
+        out.push_str(with);
+        copied = to;
+    };
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                let end = string_end(bytes, at + 1);
+                let inner = &text[at + 1..end.saturating_sub(1).max(at + 1)];
+                for (escape_at, escape) in Escapes::new(inner) {
+                    if let Escape::Lone = escape {
+                        let from = at + 1 + escape_at;
+                        replace(from, from + 6, "\\ufffd", &mut out);
+                    }
+                }
+                at = end;
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part =
+                    |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+                let length = bytes[at..].iter().take_while(|byte| is_part(byte)).count();
+                let end = at + length;
+                // `-Infinity`
+                if lenient && text[end..].starts_with("Infinity") && length == 1 {
+                    replace(at, end + 8, "null", &mut out);
+                    at = end + 8;
+                    continue;
+                }
+                let is_beyond = text[at..end].parse::<f64>().is_ok_and(f64::is_infinite);
+                if is_beyond {
+                    replace(at, end, "null", &mut out);
+                }
+                at = end;
+            }
+            b'N' | b'I' if lenient => {
+                let word = ["NaN", "Infinity"]
+                    .into_iter()
+                    .find(|word| text[at..].starts_with(word));
+                match word {
+                    Some(word) => {
+                        replace(at, at + word.len(), "null", &mut out);
+                        at += word.len();
+                    }
+                    None => at += 1,
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    out.push_str(&text[copied..]);
+    out
+}
+
+/// Where the string ends whose content begins at `at`: behind its quotation mark.
+fn string_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+/// The escapes in a JSON text, with their places. Outside of strings there are none.
+struct Escapes<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+enum Escape {
+    /// Half of a surrogate pair.
+    Lone,
+    Other,
+}
+
+impl Escapes<'_> {
+    fn new(text: &str) -> Escapes<'_> {
+        Escapes {
+            bytes: text.as_bytes(),
+            at: 0,
+        }
+    }
+
+    /// The code unit of `\uXXXX` at a place.
+    fn unit(&self, at: usize) -> Option<u16> {
+        let escape = self.bytes.get(at..at + 6)?;
+        let digits = escape.strip_prefix(b"\\u")?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    }
+}
+
+impl Iterator for Escapes<'_> {
+    type Item = (usize, Escape);
+
+    fn next(&mut self) -> Option<(usize, Escape)> {
+        let rest = self.bytes.get(self.at..)?;
+        let at = self.at + rest.iter().position(|byte| *byte == b'\\')?;
+        let (length, escape) = match self.unit(at) {
+            Some(0xd800..=0xdbff) => match self.unit(at + 6) {
+                Some(0xdc00..=0xdfff) => (12, Escape::Other),
+                _ => (6, Escape::Lone),
+            },
+            Some(0xdc00..=0xdfff) => (6, Escape::Lone),
+            _ => (2, Escape::Other),
+        };
+        self.at = at + length;
+        Some((at, escape))
+    }
+}
+
+/// Reads JSON text that a peer sent: what serde_json refuses and JavaScript reads is
+/// [`normalized`] first.
+pub(crate) fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    match serde_json::from_str(text) {
+        Err(error) if is_out_of_range(&error) || has_lone_surrogate(text) => {
+            serde_json::from_str(&normalized(text, false))
+        }
+        result => result,
+    }
 }
 
 struct EventShape;
@@ -127,69 +278,74 @@ impl<'de> Visitor<'de> for EventName {
 #[derive(Clone, Copy)]
 struct Placeholders(usize);
 
-impl<'de> DeserializeSeed<'de> for Placeholders {
-    type Value = ();
+/// What a value is, as far as placeholders go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    True,
+    Number(u64),
+    Other,
+}
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+impl<'de> DeserializeSeed<'de> for Placeholders {
+    type Value = Part;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Part, D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Placeholders {
-    type Value = ();
+    type Value = Part;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, value: bool) -> Result<Part, E> {
+        Ok(if value { Part::True } else { Part::Other })
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, _: i64) -> Result<Part, E> {
+        Ok(Part::Other)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, value: u64) -> Result<Part, E> {
+        Ok(Part::Number(value))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E>(self, _: f64) -> Result<Part, E> {
+        Ok(Part::Other)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E>(self, _: &str) -> Result<Part, E> {
+        Ok(Part::Other)
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E>(self) -> Result<Part, E> {
+        Ok(Part::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Part, A::Error> {
         while items.next_element_seed(self)?.is_some() {}
-        Ok(())
+        Ok(Part::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Part, A::Error> {
         let (mut is_placeholder, mut is_valid) = (false, false);
         while let Some(key) = entries.next_key::<Cow<'de, str>>()? {
-            match &*key {
-                "_placeholder" => {
-                    let flag: serde_json::Value = entries.next_value()?;
-                    is_placeholder = flag == serde_json::Value::Bool(true);
-                }
-                "num" => {
-                    let number: serde_json::Value = entries.next_value()?;
-                    is_valid = number.as_u64().is_some_and(|number| number < self.0 as u64);
-                }
-                _ => entries.next_value_seed(self)?,
+            // Also below these keys there may be placeholders.
+            let value = entries.next_value_seed(self)?;
+            match (&*key, value) {
+                ("_placeholder", value) => is_placeholder = value == Part::True,
+                ("num", Part::Number(number)) => is_valid = number < self.0 as u64,
+                ("num", _) => is_valid = false,
+                _ => {}
             }
         }
         if is_placeholder && !is_valid {
             return Err(A::Error::custom("a placeholder without its attachment"));
         }
-        Ok(())
+        Ok(Part::Other)
     }
 }
 
@@ -244,5 +400,74 @@ mod tests {
             check(r#"[{"_placeholder":true}]"#),
             Err(Invalid::Placeholder)
         );
+        for key in ["num", "_placeholder", "x"] {
+            let text = format!(r#"[{{"{key}":{{"_placeholder":true,"num":9}}}}]"#);
+            assert_eq!(check(&text), Err(Invalid::Placeholder), "{key}");
+        }
+        assert_eq!(check("[1e400]"), Err(Invalid::Number));
+    }
+
+    #[test]
+    fn halves_of_pairs_are_replaced_and_nothing_else() {
+        for (text, wanted) in [
+            (r#"["\ud83d"]"#, r#"["\ufffd"]"#),
+            (
+                r#"["\uDE00x","\ud83d\ude00"]"#,
+                r#"["\ufffdx","\ud83d\ude00"]"#,
+            ),
+            (
+                r#"{"k\ud800":"\ud83d\ud83d\ude00"}"#,
+                r#"{"k\ufffd":"\ufffd\ud83d\ude00"}"#,
+            ),
+            (r#"["\ud83d\n","\\ud83d"]"#, r#"["\ufffd\n","\\ud83d"]"#),
+            (r#"["\\\ud83d"]"#, r#"["\\\ufffd"]"#),
+        ] {
+            assert!(has_lone_surrogate(text), "{text}");
+            assert_eq!(normalized(text, false), wanted);
+        }
+        for text in [
+            r#"["\ud83d\ude00"]"#,
+            r#"["\\ud83d"]"#,
+            r#"["\u00e9 é 😀"]"#,
+            "[]",
+        ] {
+            assert!(!has_lone_surrogate(text), "{text}");
+            assert_eq!(normalized(text, false), text);
+        }
+    }
+
+    #[test]
+    fn numbers_beyond_all_are_null() {
+        for (text, lenient, wanted) in [
+            (
+                "[1e400,-1e999,1e4,\"1e400\"]",
+                false,
+                "[null,null,1e4,\"1e400\"]",
+            ),
+            (
+                "[NaN,-Infinity,Infinity,\"NaN\",-1]",
+                true,
+                "[null,null,null,\"NaN\",-1]",
+            ),
+            ("[NaN]", false, "[NaN]"),
+        ] {
+            assert_eq!(normalized(text, lenient), wanted);
+        }
+        let digits = format!("[{}]", "9".repeat(400));
+        assert_eq!(normalized(&digits, false), "[null]");
+        assert_eq!(
+            read::<Vec<Option<f64>>>("[1e400,2]").unwrap(),
+            [None, Some(2.0)]
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_normalized_is_json_again(text in "[\\[\\]{}\",:a-z0-9\\\\uUdDeE89.+-]{0,40}") {
+            let normal = normalized(&text, true);
+            if serde_json::from_str::<IgnoredAny>(&text).is_ok() {
+                proptest::prop_assert!(serde_json::from_str::<serde_json::Value>(&normal).is_ok(), "{}", normal);
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What one connection has said so far: the packet that waits for its attachments.
 
+use super::json;
 use super::packet::{Invalid, Kind, Packet};
 use super::parser::{Decoded, Parser, Text};
 use crate::limits::Limits;
@@ -22,13 +23,41 @@ pub(crate) struct Received<'a> {
     pub(crate) attachments: Vec<Bytes>,
 }
 
+/// What messages bring.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival<'a> {
+    Packet(Received<'a>),
+    /// An event or an acknowledgement that is over a limit: its messages were skipped.
+    Dropped(Dropped<'a>),
+}
+
+/// A packet that was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Dropped<'a> {
+    /// Never a binary kind.
+    pub(crate) kind: Kind,
+    pub(crate) namespace: Cow<'a, str>,
+    pub(crate) id: Option<u64>,
+    pub(crate) why: Invalid,
+}
+
 /// Reads a connection's messages into packets.
 #[derive(Debug)]
 pub(crate) struct Link<P = Text> {
     parser: P,
     limits: Arc<Limits>,
-    max_bytes: usize,
+    side: Side,
     partial: Option<Box<Partial>>,
+}
+
+/// Whose link it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// A server closes on what its reference closes on.
+    Server,
+    /// A client bears more of the server that it has chosen: too many attachments are skipped, and
+    /// python's `NaN` is null.
+    Client,
 }
 
 /// A packet whose attachments have not all come.
@@ -39,19 +68,22 @@ struct Partial {
     id: Option<u64>,
     name: Option<String>,
     data: String,
-    expected: usize,
+    /// Attachments that are still to come.
+    missing: usize,
     attachments: Vec<Bytes>,
     bytes: usize,
+    /// What is wrong with it, if it is only skipped.
+    dropped: Option<Invalid>,
+    /// By when something more must have come.
     deadline: Instant,
 }
 
 impl Link<Text> {
-    /// A link that takes packets of at most `max_bytes`, attachments included.
-    pub(crate) fn new(limits: Arc<Limits>, max_bytes: usize) -> Link<Text> {
+    pub(crate) fn new(limits: Arc<Limits>, side: Side) -> Link<Text> {
         Link {
             parser: Text,
             limits,
-            max_bytes,
+            side,
             partial: None,
         }
     }
@@ -64,29 +96,76 @@ impl<P: Parser> Link<P> {
         &mut self,
         now: Instant,
         message: Data<'a>,
-        admits: impl FnOnce(Kind, &str) -> Result<(), Invalid>,
-    ) -> Result<Option<Received<'a>>, Invalid> {
-        match self.parser.decode(message, &self.limits)? {
-            Decoded::Attachment(bytes) => self.attach(bytes),
-            Decoded::Packet(..) if self.partial.is_some() => Err(Invalid::TextAmidAttachments),
-            Decoded::Packet(packet, name) => {
-                admits(packet.kind.plain(), packet.namespace)?;
-                if packet.attachments == 0 {
-                    return Ok(Some(Received::whole(packet, name)));
-                }
-                self.partial = Some(Box::new(Partial::new(
-                    packet,
-                    name,
-                    now + self.limits.attachments_timeout,
-                )));
-                Ok(None)
+        admits: impl Fn(Kind, &str) -> Result<(), Invalid>,
+    ) -> Result<Option<Arrival<'a>>, Invalid> {
+        let text = match message {
+            Data::Binary(_) => return self.read(now, message, admits),
+            Data::Text(text) => text,
+        };
+        let is_lenient = self.side == Side::Client;
+        if !json::has_lone_surrogate(text) {
+            match self.read(now, message, &admits) {
+                Err(Invalid::Number) => {}
+                Err(Invalid::Json) if is_lenient => {}
+                result => return result,
             }
         }
+        // Rare, and so read from a copy.
+        let text = json::normalized(text, is_lenient);
+        let arrival = self.read(now, Data::Text(&text), admits)?;
+        Ok(arrival.map(Arrival::into_owned))
     }
 
-    /// When the attachments that are missing must have come.
+    fn read<'a>(
+        &mut self,
+        now: Instant,
+        message: Data<'a>,
+        admits: impl Fn(Kind, &str) -> Result<(), Invalid>,
+    ) -> Result<Option<Arrival<'a>>, Invalid> {
+        let (packet, name, dropped) = match self.parser.decode(message, &self.limits)? {
+            Decoded::Attachment(bytes) => return self.attach(now, bytes),
+            Decoded::Packet(packet, name) => (packet, name, None),
+            Decoded::OverLimit(_, Invalid::Attachments) if self.side == Side::Server => {
+                return Err(Invalid::Attachments);
+            }
+            Decoded::OverLimit(packet, why) => (packet, None, Some(why)),
+        };
+        if self.partial.is_some() {
+            return Err(Invalid::TextAmidAttachments);
+        }
+        admits(packet.kind.plain(), packet.namespace)?;
+        if packet.attachments > 0 {
+            let deadline = now + self.limits.attachments_timeout;
+            let partial = Partial::new(packet, name, dropped, deadline);
+            self.partial = Some(Box::new(partial));
+            return Ok(None);
+        }
+        Ok(Some(match dropped {
+            None => Arrival::Packet(Received::whole(packet, name)),
+            Some(why) => Arrival::Dropped(Dropped {
+                kind: packet.kind,
+                namespace: Cow::Borrowed(packet.namespace),
+                id: packet.id,
+                why,
+            }),
+        }))
+    }
+
+    /// Bytes of an unfinished packet that it keeps.
+    pub(crate) fn kept(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.bytes)
+    }
+
+    /// When something more must have come of the attachments that are missing.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.partial.as_ref().map(|partial| partial.deadline)
+    }
+
+    /// Something has come from the peer, if only a part of an attachment: only silence counts.
+    pub(crate) fn on_traffic(&mut self, now: Instant) {
+        if let Some(partial) = &mut self.partial {
+            partial.deadline = now + self.limits.attachments_timeout;
+        }
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) -> Result<(), Invalid> {
@@ -96,20 +175,47 @@ impl<P: Parser> Link<P> {
         }
     }
 
-    fn attach<'a>(&mut self, bytes: Cow<'_, [u8]>) -> Result<Option<Received<'a>>, Invalid> {
+    fn attach<'a>(
+        &mut self,
+        now: Instant,
+        bytes: Cow<'_, [u8]>,
+    ) -> Result<Option<Arrival<'a>>, Invalid> {
+        self.on_traffic(now);
         let partial = self.partial.as_mut().ok_or(Invalid::UnexpectedBinary)?;
-        partial.bytes += bytes.len();
-        if partial.bytes > self.max_bytes {
-            return Err(Invalid::AttachmentsTooLarge);
+        partial.missing -= 1;
+        if partial.dropped.is_none() {
+            partial.bytes += bytes.len();
+            partial.attachments.push(match bytes {
+                Cow::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+                Cow::Owned(bytes) => Bytes::from(bytes),
+            });
+            if partial.bytes > self.limits.attachments_bytes {
+                partial.drop_content(Invalid::AttachmentsTooLarge);
+            }
         }
-        partial.attachments.push(match bytes {
-            Cow::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
-            Cow::Owned(bytes) => Bytes::from(bytes),
-        });
-        if partial.attachments.len() < partial.expected {
+        if partial.missing > 0 {
             return Ok(None);
         }
         Ok(self.partial.take().map(|partial| partial.finish()))
+    }
+}
+
+impl Arrival<'_> {
+    fn into_owned<'a>(self) -> Arrival<'a> {
+        match self {
+            Arrival::Packet(packet) => Arrival::Packet(Received {
+                kind: packet.kind,
+                namespace: Cow::Owned(packet.namespace.into_owned()),
+                id: packet.id,
+                name: packet.name.map(|name| Cow::Owned(name.into_owned())),
+                data: Cow::Owned(packet.data.into_owned()),
+                attachments: packet.attachments,
+            }),
+            Arrival::Dropped(dropped) => Arrival::Dropped(Dropped {
+                namespace: Cow::Owned(dropped.namespace.into_owned()),
+                ..dropped
+            }),
+        }
     }
 }
 
@@ -127,28 +233,52 @@ impl<'a> Received<'a> {
 }
 
 impl Partial {
-    fn new(packet: Packet<'_>, name: Option<Cow<'_, str>>, deadline: Instant) -> Partial {
+    fn new(
+        packet: Packet<'_>,
+        name: Option<Cow<'_, str>>,
+        dropped: Option<Invalid>,
+        deadline: Instant,
+    ) -> Partial {
         Partial {
             kind: packet.kind.plain(),
             namespace: packet.namespace.to_owned(),
             id: packet.id,
             name: name.map(Cow::into_owned),
             data: packet.data.to_owned(),
-            expected: packet.attachments,
+            missing: packet.attachments,
             attachments: Vec::new(),
             bytes: packet.data.len(),
+            dropped,
             deadline,
         }
     }
 
-    fn finish<'a>(self) -> Received<'a> {
-        Received {
-            kind: self.kind,
-            namespace: Cow::Owned(self.namespace),
-            id: self.id,
-            name: self.name.map(Cow::Owned),
-            data: Cow::Owned(self.data),
-            attachments: self.attachments,
+    /// Keeps no more than is needed to know where the packet ends.
+    fn drop_content(&mut self, why: Invalid) {
+        self.dropped = Some(why);
+        self.name = None;
+        self.data = String::new();
+        self.attachments = Vec::new();
+        self.bytes = 0;
+    }
+
+    fn finish<'a>(self) -> Arrival<'a> {
+        let namespace = Cow::Owned(self.namespace);
+        match self.dropped {
+            Some(why) => Arrival::Dropped(Dropped {
+                kind: self.kind,
+                namespace,
+                id: self.id,
+                why,
+            }),
+            None => Arrival::Packet(Received {
+                kind: self.kind,
+                namespace,
+                id: self.id,
+                name: self.name.map(Cow::Owned),
+                data: Cow::Owned(self.data),
+                attachments: self.attachments,
+            }),
         }
     }
 }
@@ -162,6 +292,11 @@ impl Kind {
             other => other,
         }
     }
+
+    /// Whether it is an event or an acknowledgement.
+    pub(crate) fn has_arguments(self) -> bool {
+        matches!(self.plain(), Kind::Event | Kind::Ack)
+    }
 }
 
 #[cfg(test)]
@@ -173,7 +308,18 @@ mod tests {
         r#"52-/n,7["up",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#;
 
     fn link() -> Link {
-        Link::new(Arc::new(Limits::default()), 1_000)
+        let limits = Limits {
+            attachments_bytes: 1_000,
+            ..Limits::default()
+        };
+        Link::new(Arc::new(limits), Side::Server)
+    }
+
+    fn packet(arrival: Arrival<'_>) -> Received<'_> {
+        match arrival {
+            Arrival::Packet(packet) => packet,
+            Arrival::Dropped(dropped) => panic!("{dropped:?}"),
+        }
     }
 
     fn text<'a>(
@@ -181,7 +327,8 @@ mod tests {
         now: Instant,
         text: &'a str,
     ) -> Result<Option<Received<'a>>, Invalid> {
-        link.receive(now, Data::Text(text), |_, _| Ok(()))
+        let arrival = link.receive(now, Data::Text(text), |_, _| Ok(()))?;
+        Ok(arrival.map(packet))
     }
 
     fn bytes(
@@ -189,7 +336,9 @@ mod tests {
         now: Instant,
         bytes: &'static [u8],
     ) -> Result<Option<Received<'static>>, Invalid> {
-        link.receive(now, Data::Binary(Cow::Borrowed(bytes)), |_, _| Ok(()))
+        let data = Data::Binary(Cow::Borrowed(bytes));
+        let arrival = link.receive(now, data, |_, _| Ok(()))?;
+        Ok(arrival.map(packet))
     }
 
     #[test]
@@ -226,20 +375,79 @@ mod tests {
     }
 
     #[test]
-    fn attachments_have_a_size_and_a_deadline() {
+    fn attachments_have_a_size_and_may_not_stop_coming() {
         let (mut link, now) = (link(), Instant::now());
         text(&mut link, now, HEADER).unwrap();
-        assert_eq!(
-            bytes(&mut link, now, &[0; 1_000]),
-            Err(Invalid::AttachmentsTooLarge)
-        );
+        assert_eq!(bytes(&mut link, now, &[0; 1_000]), Ok(None));
+        assert_eq!(link.kept(), 0, "nothing of it is kept");
+        let data = Data::Binary(Cow::Borrowed(b"x"));
+        let arrival = link.receive(now, data, |_, _| Ok(())).unwrap();
+        let Some(Arrival::Dropped(dropped)) = arrival else {
+            panic!("{arrival:?}");
+        };
+        assert_eq!((dropped.kind, dropped.id), (Kind::Event, Some(7)));
+        assert_eq!(dropped.why, Invalid::AttachmentsTooLarge);
+        assert!(text(&mut link, now, "2[\"a\"]").unwrap().is_some());
 
         let mut link = self::link();
+        let patience = Limits::default().attachments_timeout;
         text(&mut link, now, HEADER).unwrap();
-        let deadline = link.next_timeout().expect("a deadline");
-        assert_eq!(deadline, now + Duration::from_secs(10));
-        assert_eq!(link.on_timeout(deadline - Duration::from_millis(1)), Ok(()));
-        assert_eq!(link.on_timeout(deadline), Err(Invalid::AttachmentsTooLate));
+        assert_eq!(link.next_timeout(), Some(now + patience));
+        let later = now + patience - Duration::from_millis(1);
+        assert_eq!(link.on_timeout(later), Ok(()));
+        link.on_traffic(later);
+        assert_eq!(link.on_timeout(now + patience), Ok(()), "a part has come");
+        assert_eq!(
+            link.on_timeout(later + patience),
+            Err(Invalid::AttachmentsTooLate)
+        );
+    }
+
+    #[test]
+    fn an_event_over_a_limit_is_skipped_with_its_attachments() {
+        let deep = format!("52-[\"deep\",{}1{}]", "[".repeat(80), "]".repeat(80));
+        let (mut link, now) = (link(), Instant::now());
+        assert_eq!(text(&mut link, now, &deep), Ok(None));
+        assert_eq!(bytes(&mut link, now, b"one"), Ok(None));
+        let data = Data::Binary(Cow::Borrowed(b"two"));
+        let arrival = link.receive(now, data, |_, _| Ok(())).unwrap();
+        let is_depth = |it: &Dropped| it.why == Invalid::Depth && it.kind == Kind::Event;
+        assert!(matches!(arrival, Some(Arrival::Dropped(it)) if is_depth(&it)));
+        let long = format!("2/n,[\"{}\"]", "x".repeat(300));
+        let arrival = link.receive(now, Data::Text(&long), |_, _| Ok(())).unwrap();
+        let is_name = |it: &Dropped| it.why == Invalid::Name && it.namespace == "/n";
+        assert!(matches!(arrival, Some(Arrival::Dropped(it)) if is_name(&it)));
+    }
+
+    #[test]
+    fn a_client_skips_too_many_attachments_and_a_server_closes() {
+        let now = Instant::now();
+        for side in [Side::Server, Side::Client] {
+            let mut link = Link::new(Arc::new(Limits::default()), side);
+            let result = text(&mut link, now, "5256-[\"x\"]");
+            match side {
+                Side::Server => assert_eq!(result, Err(Invalid::Attachments)),
+                Side::Client => assert_eq!(result, Ok(None)),
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_pair_is_replaced_wherever_it_stands() {
+        let (mut link, now) = (link(), Instant::now());
+        let event = text(&mut link, now, r#"2["n\ud83d",{"k\udead":"\ud83d"}]"#)
+            .unwrap()
+            .unwrap();
+        assert_eq!(event.name.as_deref(), Some("n\u{fffd}"));
+        assert_eq!(event.data, r#"["n\ufffd",{"k\ufffd":"\ufffd"}]"#);
+        let header = r#"51-["x",{"_placeholder":true,"num":0},"\ud83d",1e400]"#;
+        assert_eq!(text(&mut link, now, header), Ok(None));
+        let event = bytes(&mut link, now, b"one").unwrap().unwrap();
+        assert!(event.data.ends_with(r#","\ufffd",null]"#), "{}", event.data);
+        assert_eq!(text(&mut link, now, "2[\"a\",NaN]"), Err(Invalid::Json));
+        let mut link = Link::new(Arc::new(Limits::default()), Side::Client);
+        let event = text(&mut link, now, "2[\"a\",NaN]").unwrap().unwrap();
+        assert_eq!(event.data, "[\"a\",null]");
     }
 
     #[test]
@@ -265,9 +473,12 @@ mod tests {
             b"1/chat,",
             b"4{\"message\":\"no\"}",
         ];
-        let limits = Arc::new(Limits::default());
+        let limits = Arc::new(Limits {
+            attachments_bytes: 1_000,
+            ..Limits::default()
+        });
         crate::fuzz::run(|source| {
-            let mut link = Link::new(Arc::clone(&limits), 1_000);
+            let mut link = Link::new(Arc::clone(&limits), Side::Server);
             let now = Instant::now();
             for _ in 0..8 {
                 let bytes = source.spoil(PACKETS);
@@ -276,19 +487,21 @@ mod tests {
                 } else {
                     let text = String::from_utf8_lossy(&bytes);
                     let received = link.receive(now, Data::Text(&text), |_, _| Ok(()));
-                    if let Ok(Some(whole)) = received {
-                        assert!(whole.attachments.is_empty(), "text completes nothing");
+                    if let Ok(Some(arrival)) = received {
+                        if let Arrival::Packet(whole) = arrival {
+                            assert!(whole.attachments.is_empty(), "text completes nothing");
+                        }
                         continue;
                     }
                     received.map(|_| None)
                 };
                 match received {
-                    Ok(Some(whole)) => {
+                    Ok(Some(Arrival::Packet(whole))) => {
                         let held: usize = whole.attachments.iter().map(Bytes::len).sum();
                         assert!(held + whole.data.len() <= 2_000, "what one packet may hold");
                         assert!(link.next_timeout().is_none());
                     }
-                    Ok(None) => {}
+                    Ok(Some(Arrival::Dropped(_)) | None) => assert!(link.kept() <= 2_000),
                     // The connection ends with it.
                     Err(_) => return,
                 }

@@ -5,7 +5,7 @@ pub(crate) mod link;
 pub(crate) mod packet;
 pub(crate) mod parser;
 
-pub(crate) use link::{Link, Received};
+pub(crate) use link::{Arrival, Dropped, Link, Received, Side};
 pub(crate) use packet::{Invalid, Kind, Packet};
 pub(crate) use parser::{Parser, Text};
 

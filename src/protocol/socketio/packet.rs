@@ -39,6 +39,8 @@ pub(crate) enum Invalid {
     ReservedEvent,
     Name,
     Placeholder,
+    /// A number that f64 cannot hold.
+    Number,
     /// Text where an attachment was due.
     TextAmidAttachments,
     /// Bytes that no packet announced.
@@ -53,6 +55,17 @@ pub(crate) enum Invalid {
     NeverConnected,
 }
 
+impl Invalid {
+    /// Of a packet over a limit, what there is too much of.
+    pub(crate) fn limit(self) -> &'static str {
+        match self {
+            Invalid::Depth => "levels of nested data in an answer",
+            Invalid::Attachments => "attachments in an answer",
+            _ => "bytes of attachments in an answer",
+        }
+    }
+}
+
 impl fmt::Display for Invalid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -65,11 +78,12 @@ impl fmt::Display for Invalid {
             Invalid::Payload => "payload has the wrong shape",
             Invalid::ReservedEvent => "reserved event name",
             Invalid::Name => "event name too long",
+            Invalid::Number => "number out of range",
             Invalid::Placeholder => "wrong attachment placeholder",
             Invalid::TextAmidAttachments => "text where an attachment was due",
             Invalid::UnexpectedBinary => "bytes that no packet announced",
-            Invalid::AttachmentsTooLarge => "attachments larger than a message may be",
-            Invalid::AttachmentsTooLate => "attachments did not arrive in time",
+            Invalid::AttachmentsTooLarge => "attachments larger than one packet's may be",
+            Invalid::AttachmentsTooLate => "attachments stopped arriving",
             Invalid::NotConnected => "packet for a namespace that is not connected",
             Invalid::ConnectedTwice => "CONNECT to a namespace that is already connected",
             Invalid::TooManyNamespaces => "too many namespaces",

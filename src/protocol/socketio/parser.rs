@@ -25,6 +25,8 @@ pub(crate) trait Parser {
 pub(crate) enum Decoded<'a> {
     /// A packet. Of an event that carries data, the name too.
     Packet(Packet<'a>, Option<Cow<'a, str>>),
+    /// An event or an acknowledgement that is over a limit, without its data.
+    OverLimit(Packet<'a>, Invalid),
     /// An attachment of the packet before.
     Attachment(Cow<'a, [u8]>),
 }
@@ -69,7 +71,7 @@ impl Parser for Text {
 fn decode_text<'a>(text: &'a str, limits: &Limits) -> Result<Decoded<'a>, Invalid> {
     let (kind, rest) = split_kind(text)?;
     let (attachments, rest) = match kind {
-        Kind::BinaryEvent | Kind::BinaryAck => split_attachments(rest, limits)?,
+        Kind::BinaryEvent | Kind::BinaryAck => split_attachments(rest)?,
         _ => (0, rest),
     };
     let (namespace, rest) = split_namespace(rest, limits)?;
@@ -81,7 +83,17 @@ fn decode_text<'a>(text: &'a str, limits: &Limits) -> Result<Decoded<'a>, Invali
         attachments,
         data,
     };
-    let name = check_data(&packet, limits)?;
+    let over = |invalid| Ok(Decoded::OverLimit(Packet { data: "", ..packet }, invalid));
+    if attachments > limits.attachments {
+        return over(Invalid::Attachments);
+    }
+    let name = match check_data(&packet, limits) {
+        // Where such a packet ends is known all the same.
+        Err(invalid @ (Invalid::Depth | Invalid::Name)) if kind.has_arguments() => {
+            return over(invalid);
+        }
+        checked => checked?,
+    };
     if attachments > 0 {
         json::check_placeholders(data, attachments)?;
     }
@@ -102,13 +114,11 @@ fn split_kind(text: &str) -> Result<(Kind, &str), Invalid> {
     Ok((kind, &text[1..]))
 }
 
-/// One to as many attachments as the limit allows; none is "Illegal attachments" since parser 4.2.7.
-fn split_attachments<'a>(text: &'a str, limits: &Limits) -> Result<(usize, &'a str), Invalid> {
+/// One attachment or more; none is "Illegal attachments" since parser 4.2.7.
+fn split_attachments(text: &str) -> Result<(usize, &str), Invalid> {
     let (count, rest) = text.split_once('-').ok_or(Invalid::Attachments)?;
-    match parse_digits(count) {
-        Some(count) if (1..=limits.attachments as u64).contains(&count) => {
-            Ok((count as usize, rest))
-        }
+    match parse_digits(count).map(usize::try_from) {
+        Some(Ok(count @ 1..)) => Ok((count, rest)),
         _ => Err(Invalid::Attachments),
     }
 }
@@ -186,6 +196,7 @@ mod tests {
     fn decode(text: &str) -> Result<Packet<'_>, Invalid> {
         match Text.decode(Data::Text(text), &Limits::default())? {
             Decoded::Packet(packet, _) => Ok(packet),
+            Decoded::OverLimit(_, invalid) => Err(invalid),
             Decoded::Attachment(_) => unreachable!("text is no attachment"),
         }
     }

@@ -61,8 +61,10 @@ enum State {
     Size(Vec<u8>),
     Chunk(u64),
     ChunkEnd(usize),
+    /// Bytes of the line that is being read, whether the last was a carriage return, and lines.
     Trailers {
         line: usize,
+        returned: bool,
         count: usize,
     },
     Done,
@@ -99,6 +101,11 @@ impl Body {
             rest = &rest[taken..];
         }
         Ok(input.len() - rest.len())
+    }
+
+    /// Bytes that it keeps.
+    pub(crate) fn kept(&self) -> usize {
+        self.bytes.len()
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -140,7 +147,11 @@ impl Body {
                     return Err(BadBody::TooLarge);
                 }
                 self.state = match size {
-                    0 => State::Trailers { line: 0, count: 0 },
+                    0 => State::Trailers {
+                        line: 0,
+                        returned: false,
+                        count: 0,
+                    },
                     size => State::Chunk(size),
                 };
                 Ok(1)
@@ -155,15 +166,21 @@ impl Body {
                 }
                 Ok(1)
             }
-            State::Trailers { line, count } => {
-                match input[0] {
-                    b'\n' if *line == 0 => self.state = State::Done,
-                    b'\n' => (*line, *count) = (0, *count + 1),
-                    b'\r' => {}
+            State::Trailers {
+                line,
+                returned,
+                count,
+            } => {
+                match (input[0], *returned) {
+                    (b'\n', true) if *line == 0 => self.state = State::Done,
+                    (b'\n', true) => (*line, *returned, *count) = (0, false, *count + 1),
+                    (b'\r', false) => *returned = true,
+                    // A line ends with both (RFC 9112, 2.2), here as for a proxy in front.
+                    (b'\n', false) | (_, true) => return Err(BadBody::Malformed),
                     _ => *line += 1,
                 }
                 match &self.state {
-                    State::Trailers { line, count }
+                    State::Trailers { line, count, .. }
                         if *line > MAX_LINE || *count > MAX_TRAILERS =>
                     {
                         Err(BadBody::Malformed)
@@ -180,7 +197,7 @@ impl Body {
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let line = line.strip_suffix(b"\r")?;
     let digits = line.split(|byte| *byte == b';').next()?;
-    let digits = std::str::from_utf8(digits).ok()?.trim_ascii();
+    let digits = std::str::from_utf8(digits).ok()?;
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_number
         .then(|| u64::from_str_radix(digits, 16).ok())
@@ -196,7 +213,7 @@ mod tests {
     use std::net::SocketAddr;
 
     fn framing(fields: &str) -> Result<Framing, u16> {
-        let text = format!("POST / HTTP/1.1\r\n{fields}\r\n");
+        let text = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         match Head::parse(text.as_bytes(), &Limits::default(), peer, false) {
             Ok(Some(head)) => Ok(head.framing),
@@ -264,6 +281,11 @@ mod tests {
             "1\r\nab",
             "fffffffffffffffff\r\n",
             "x\r\n",
+            " 1\r\n",
+            "1 \r\n",
+            "0\r\n\n",
+            "0\r\nX: y\n",
+            "0\r\nX: y\rz",
         ] {
             assert_eq!(
                 read(body.as_bytes(), 99),

@@ -22,13 +22,14 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Origins {
-    /// The origin that the request itself was sent to, also as a proxy's `X-Forwarded-Proto` and
-    /// `X-Forwarded-Host` name it. The default.
+    /// The origin that the request itself was sent to, also as a proxy's `X-Forwarded-Proto`,
+    /// `X-Forwarded-Host` and `X-Forwarded-Port`, or its `Forwarded`, name it. The default.
     #[default]
     Same,
     /// Any origin.
     Any,
-    /// These origins, compared as they are: `https://example.com`.
+    /// These origins: `https://example.com`. Made by [`From`], which brings them into the form in
+    /// which they are compared.
     List(Vec<String>),
     /// What a function says. It runs on a worker thread and may block.
     Function(Arc<Check>),
@@ -47,6 +48,9 @@ impl Origins {
 
 impl From<&str> for Origins {
     /// One origin, or `*` for any.
+    ///
+    /// # Panics
+    /// If it is no origin, and so would never match: `example.com`, or one with a path.
     fn from(origin: &str) -> Self {
         Origins::from(vec![origin.to_owned()])
     }
@@ -67,7 +71,7 @@ impl From<Vec<String>> for Origins {
         if origins.iter().any(|origin| origin == "*") {
             return Origins::Any;
         }
-        Origins::List(origins)
+        Origins::List(origins.iter().map(|origin| entry(origin)).collect())
     }
 }
 
@@ -110,13 +114,25 @@ pub(crate) struct OriginCheck(Arc<Check>);
 
 impl OriginCheck {
     pub(crate) fn allows(&self, request: &Request) -> bool {
-        (self.0)(request.header("origin").unwrap_or_default(), request)
+        (self.0)(request.first("origin").unwrap_or_default(), request)
     }
 }
 
 impl fmt::Debug for OriginCheck {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Check")
+    }
+}
+
+impl fmt::Display for Origins {
+    /// For the record of a refusal.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origins::Same => formatter.write_str("that of the server itself"),
+            Origins::Any | Origins::Unchecked => formatter.write_str("any"),
+            Origins::List(list) => write!(formatter, "{}", list.join(", ")),
+            Origins::Function(_) => formatter.write_str("those that the program's function allows"),
+        }
     }
 }
 
@@ -130,7 +146,7 @@ impl Cors {
             (_, Err(_)) => false,
             (Origins::Any, _) => true,
             (Origins::Same, Ok(origin)) => is_same(origin, request),
-            (Origins::List(list), Ok(origin)) => list.iter().any(|it| it == origin),
+            (Origins::List(list), Ok(origin)) => list.contains(&normalized(origin)),
             (Origins::Function(check), Ok(_)) => {
                 return Verdict::Ask(Arc::new(OriginCheck(Arc::clone(check))));
             }
@@ -145,7 +161,7 @@ impl Cors {
     /// The headers of an answer to an allowed request.
     pub(crate) fn headers(&self, request: &Request) -> Headers {
         let mut headers = Vec::new();
-        let origin = request.header("origin");
+        let origin = request.first("origin");
         if let (Some(origin), false) = (origin, matches!(self.origins, Origins::Unchecked)) {
             headers.push((
                 "Access-Control-Allow-Origin".into(),
@@ -169,7 +185,7 @@ impl Cors {
             "Access-Control-Allow-Methods".into(),
             "GET,HEAD,PUT,PATCH,POST,DELETE".into(),
         ));
-        if let Some(wanted) = request.header("access-control-request-headers") {
+        if let Some(wanted) = request.first("access-control-request-headers") {
             headers.push((
                 "Access-Control-Allow-Headers".into(),
                 wanted.to_owned().into(),
@@ -180,26 +196,231 @@ impl Cors {
     }
 }
 
-/// Compares with the scheme and host of the request, and with those that a proxy forwards.
+/// The origin of a URL, as browsers compare them (RFC 6454): scheme, host and port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Origin {
+    scheme: String,
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// Reads `https://example.com:8443`. `ws` and `wss` are what clients that are no browsers call
+    /// `http` and `https`.
+    fn parse(text: &str) -> Option<Origin> {
+        let (scheme, authority) = text.split_once("://")?;
+        Origin::new(scheme, authority.strip_suffix('/').unwrap_or(authority))
+    }
+
+    fn new(scheme: &str, authority: &str) -> Option<Origin> {
+        let (scheme, default) = match &*scheme.trim().to_ascii_lowercase() {
+            "http" | "ws" => ("http", 80),
+            "https" | "wss" => ("https", 443),
+            _ => return None,
+        };
+        let authority = authority.trim();
+        // The colons of an IPv6 address stand in brackets.
+        let end = authority.rfind(']').map_or(0, |end| end + 1);
+        let (host, port) = match authority[end..].rfind(':') {
+            Some(at) => (&authority[..end + at], Some(&authority[end + at + 1..])),
+            None => (authority, None),
+        };
+        if host.is_empty() || host.contains(['/', '?', '#', '@']) {
+            return None;
+        }
+        Some(Origin {
+            scheme: scheme.into(),
+            host: host.to_ascii_lowercase(),
+            port: match port {
+                None | Some("") => default,
+                Some(port) => port.parse().ok()?,
+            },
+        })
+    }
+}
+
+/// Compares with the origin that the request was sent to, and with that which proxies in front say
+/// it was sent to.
 fn is_same(origin: &str, request: &Request) -> bool {
-    let first = |name| {
-        let value = request.header(name)?;
-        value.split(',').next().map(str::trim)
+    let Some(origin) = Origin::parse(origin) else {
+        return false;
     };
     let scheme = if request.is_secure() { "https" } else { "http" };
-    let host = request.header("host").unwrap_or_default();
-    let is = |scheme: &str, host: &str| {
-        origin
-            .strip_prefix(scheme)
-            .and_then(|rest| rest.strip_prefix("://"))
-            == Some(host)
-    };
-    if is(scheme, host) {
+    let host = request.first("host").unwrap_or_default();
+    if Origin::new(scheme, host).as_ref() == Some(&origin) {
         return true;
     }
-    let forwarded = (first("x-forwarded-proto"), first("x-forwarded-host"));
-    match forwarded {
-        (None, None) => false,
-        (proto, forwarded) => is(proto.unwrap_or(scheme), forwarded.unwrap_or(host)),
+    let first = |name| {
+        let value = request.first(name)?;
+        value.split(',').next().map(str::trim)
+    };
+    let [proto, forwarded_host] = forwarded(request.first("forwarded").unwrap_or_default());
+    let proto = first("x-forwarded-proto").or(proto);
+    let forwarded_host = first("x-forwarded-host").or(forwarded_host);
+    let port = first("x-forwarded-port");
+    if proto.is_none() && forwarded_host.is_none() && port.is_none() {
+        return false;
+    }
+    let named = Origin::new(proto.unwrap_or(scheme), forwarded_host.unwrap_or(host));
+    let Some(named) = named else {
+        return false;
+    };
+    let with_port = port.and_then(|port| port.parse().ok()).map(|port| Origin {
+        port,
+        ..named.clone()
+    });
+    named == origin || with_port == Some(origin)
+}
+
+/// What the nearest of the proxies in a `Forwarded` field (RFC 7239) was asked for: by which
+/// protocol, and of which host.
+fn forwarded(field: &str) -> [Option<&str>; 2] {
+    let element = field.split(',').next().unwrap_or_default();
+    let pair = |wanted: &str| {
+        element.split(';').find_map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            let is_wanted = name.trim().eq_ignore_ascii_case(wanted);
+            is_wanted.then(|| value.trim().trim_matches('"'))
+        })
+    };
+    [pair("proto"), pair("host")]
+}
+
+/// An entry of a list of origins in the form in which it is compared.
+///
+/// # Panics
+/// If no origin that a client sends can be like it.
+fn entry(text: &str) -> String {
+    let text = text.trim();
+    if let Some(Origin { scheme, host, port }) = Origin::parse(text) {
+        let default = if scheme == "http" { 80 } else { 443 };
+        return if port == default {
+            format!("{scheme}://{host}")
+        } else {
+            format!("{scheme}://{host}:{port}")
+        };
+    }
+    // Other schemes are those of applications: `capacitor://localhost`, `file://`.
+    let other = text.split_once("://");
+    let is_other = other.is_some_and(|(scheme, _)| {
+        !["http", "https", "ws", "wss"]
+            .iter()
+            .any(|it| it.eq_ignore_ascii_case(scheme))
+    });
+    assert!(
+        is_other || text == "null",
+        "{text:?} is no origin and would never match: an origin is a scheme, a host and a port, like https://example.com or http://localhost:3000"
+    );
+    text.to_ascii_lowercase()
+}
+
+/// The form in which an origin that came is looked for in a list.
+fn normalized(origin: &str) -> String {
+    match Origin::parse(origin) {
+        Some(_) => entry(origin),
+        None => origin.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::reactor::http::Head;
+    use std::net::SocketAddr;
+
+    fn request(secure: bool, fields: &str) -> Request {
+        let text = format!("GET / HTTP/1.1\r\n{fields}\r\n");
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let head = Head::parse(text.as_bytes(), &Limits::default(), peer, secure);
+        head.unwrap().expect("a whole head").request
+    }
+
+    #[test]
+    fn origins_are_compared_as_origins() {
+        for (origin, secure, fields, same) in [
+            ("http://a", false, "Host: a\r\n", true),
+            ("https://a", false, "Host: a\r\n", false),
+            ("ws://a:5000", false, "Host: a:5000\r\n", true),
+            ("wss://a", true, "Host: a:443\r\n", true),
+            ("http://a", false, "Host: a:80\r\n", true),
+            ("http://a:8080", false, "Host: a\r\n", false),
+            ("http://a.example", false, "Host: A.Example\r\n", true),
+            ("HTTP://[::1]:5000", false, "Host: [::1]:5000\r\n", true),
+            ("http://[::1]", false, "Host: [::1]\r\n", true),
+            (
+                "https://a",
+                false,
+                "Host: a\r\nX-Forwarded-Proto: HTTPS\r\n",
+                true,
+            ),
+            (
+                "https://a",
+                false,
+                "Host: a\r\nX-Forwarded-Proto: wss\r\n",
+                true,
+            ),
+            (
+                "https://a",
+                false,
+                "Host: b\r\nX-Forwarded-Proto: https, http\r\nX-Forwarded-Host: a, b\r\n",
+                true,
+            ),
+            (
+                "http://a:8080",
+                false,
+                "Host: a\r\nX-Forwarded-Port: 8080\r\n",
+                true,
+            ),
+            (
+                "https://a",
+                false,
+                "Host: b\r\nForwarded: for=1.2.3.4;proto=https;host=\"a\", for=x\r\n",
+                true,
+            ),
+            (
+                "https://evil",
+                false,
+                "Host: b\r\nForwarded: for=1.2.3.4;proto=https;host=a\r\n",
+                false,
+            ),
+            ("file://", false, "Host: a\r\n", false),
+            ("null", false, "Host: a\r\n", false),
+            ("http://a@b", false, "Host: b\r\n", false),
+            ("http://", false, "Host: \r\n", false),
+        ] {
+            assert_eq!(
+                is_same(origin, &request(secure, fields)),
+                same,
+                "{origin} {fields}"
+            );
+        }
+    }
+
+    #[test]
+    fn entries_are_brought_into_one_form() {
+        for (given, sent) in [
+            ("http://localhost:3000/", "http://localhost:3000"),
+            ("HTTPS://Example.COM", "https://example.com"),
+            ("https://example.com:443", "https://example.com"),
+            ("capacitor://localhost", "capacitor://localhost"),
+            ("file://", "file://"),
+            ("null", "null"),
+        ] {
+            let cors = Cors {
+                origins: Origins::from(given),
+                credentials: true,
+            };
+            let request = request(false, &format!("Host: x\r\nOrigin: {sent}\r\n"));
+            assert!(matches!(cors.check(&request), Verdict::Allowed), "{given}");
+        }
+    }
+
+    #[test]
+    fn entries_that_never_match_are_refused() {
+        for text in ["localhost:3000", "example.com", "https://a/path", "http://"] {
+            let refused = std::panic::catch_unwind(|| Origins::from(text));
+            assert!(refused.is_err(), "{text}");
+        }
     }
 }

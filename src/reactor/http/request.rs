@@ -27,6 +27,41 @@ pub struct Request {
 
 type Span = (u16, u16);
 
+/// Fields whose values are not lists: node takes the first.
+const SINGLE_FIELDS: [&str; 13] = [
+    "authorization",
+    "content-length",
+    "content-type",
+    "from",
+    "host",
+    "if-modified-since",
+    "if-unmodified-since",
+    "max-forwards",
+    "origin",
+    "proxy-authorization",
+    "referer",
+    "sec-websocket-key",
+    "user-agent",
+];
+
+/// Fields that concern HTTP and WebSocket alone; of those that end with a hyphen, all that begin so.
+const HTTP_FIELDS: [&str; 14] = [
+    "accept",
+    "accept-encoding",
+    "cache-control",
+    "connection",
+    "content-length",
+    "dnt",
+    "pragma",
+    "sec-fetch-",
+    "sec-websocket-",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "upgrade-insecure-requests",
+    "keep-alive",
+];
+
 impl Request {
     /// `GET`, `POST`, ...
     pub fn method(&self) -> &str {
@@ -70,9 +105,32 @@ impl Request {
         pairs.map(|pair| split_at(pair, b'=').unwrap_or((pair, "")))
     }
 
-    /// The first value of a header field, whatever the case of its name; `None` too if it is not
-    /// UTF-8.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    /// The value of a header field, whatever the case of its name; `None` too if it is not UTF-8.
+    ///
+    /// The values of repeated fields are joined: by a comma (RFC 9110, 5.3), those of `Cookie` by a
+    /// semicolon. Of a field that a request has once, such as `Authorization`, the first counts.
+    pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        let first = self.first(name)?;
+        let is_single = SINGLE_FIELDS.iter().any(|it| it.eq_ignore_ascii_case(name));
+        let mut more = self.values(name).skip(1).peekable();
+        if is_single || more.peek().is_none() {
+            return Some(Cow::Borrowed(first));
+        }
+        let separator = if name.eq_ignore_ascii_case("cookie") {
+            "; "
+        } else {
+            ", "
+        };
+        let mut joined = first.to_owned();
+        for value in more {
+            joined.push_str(separator);
+            joined.push_str(std::str::from_utf8(value).ok()?);
+        }
+        Some(Cow::Owned(joined))
+    }
+
+    /// The first value of a header field.
+    pub(crate) fn first(&self, name: &str) -> Option<&str> {
         let mut fields = self.fields.iter();
         let (_, value) = fields.find(|(key, _)| self.is_named(*key, name))?;
         std::str::from_utf8(self.bytes(*value)).ok()
@@ -117,6 +175,56 @@ impl Request {
             .filter_map(|value| std::str::from_utf8(value).ok())
             .flat_map(|value| value.split(','))
             .any(|item| item.trim().eq_ignore_ascii_case(word))
+    }
+
+    /// Keeps only what a program may want to know of a session's request later: not what concerns
+    /// HTTP alone, and of what is more than `max` bytes not the longest fields.
+    pub(crate) fn trim(&mut self, max: usize) {
+        let is_of_program = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            !HTTP_FIELDS
+                .iter()
+                .any(|it| name == *it || it.ends_with('-') && name.starts_with(it))
+        };
+        let length = |(name, value): &(Span, Span)| {
+            usize::from(name.1 - name.0) + usize::from(value.1 - value.0)
+        };
+        let mut fields: Vec<_> = self
+            .fields
+            .iter()
+            .filter(|(name, _)| is_of_program(self.text(*name)))
+            .copied()
+            .collect();
+        let line: usize = [self.method, self.path, self.query]
+            .iter()
+            .map(|span| usize::from(span.1 - span.0))
+            .sum();
+        let mut total: usize = line + fields.iter().map(length).sum::<usize>();
+        while total > max && !fields.is_empty() {
+            let longest = fields
+                .iter()
+                .enumerate()
+                .max_by_key(|(_, field)| length(field));
+            let at = longest.map_or(0, |(at, _)| at);
+            total -= length(&fields.remove(at));
+        }
+        if total > max {
+            self.query = (0, 0);
+        }
+        let mut head = Vec::with_capacity(total);
+        let mut keep = |span: Span| -> Span {
+            // Not longer than the head was.
+            let start = head.len() as u16;
+            head.extend_from_slice(&self.head[usize::from(span.0)..usize::from(span.1)]);
+            (start, head.len() as u16)
+        };
+        let (method, path, query) = (keep(self.method), keep(self.path), keep(self.query));
+        let fields = fields
+            .into_iter()
+            .map(|(name, value)| (keep(name), keep(value)))
+            .collect();
+        (self.method, self.path, self.query, self.fields) = (method, path, query, fields);
+        self.head = head.into();
     }
 
     pub(crate) fn set_body(&mut self, body: Vec<u8>) {
@@ -243,7 +351,16 @@ impl Head {
             1 => !request.lists("connection", "close"),
             _ => request.lists("connection", "keep-alive"),
         };
+        let hosts = request.values("host").count();
+        if hosts > 1 || hosts == 0 && version == 1 {
+            // RFC 9112, 3.2.
+            return Err(BadHead(400, "not one Host field"));
+        }
         let framing = Framing::of(&request)?;
+        if framing == Framing::Chunked && version == 0 {
+            // RFC 9112, 6.1: there are none in HTTP/1.0, and proxies may not see where it ends.
+            return Err(BadHead(400, "Transfer-Encoding in HTTP/1.0"));
+        }
         let expects_continue = version == 1 && request.lists("expect", "100-continue");
         Ok(Some(Head {
             request,
@@ -333,7 +450,7 @@ mod tests {
         assert_eq!(request.param("a").as_deref(), Some("é b"));
         assert_eq!(request.param("t").as_deref(), Some("%zz"));
         assert_eq!(request.param("__proto__"), None);
-        assert_eq!(request.header("x-A"), Some("1"));
+        assert_eq!(request.header("x-A").as_deref(), Some("1, 2"));
         assert_eq!(request.values("x-a").count(), 2);
         assert_eq!(head.framing, Framing::None);
         assert!(head.keep_alive);
@@ -343,7 +460,7 @@ mod tests {
     #[test]
     fn the_forms_of_a_target() {
         let path = |target: &str| {
-            let text = format!("GET {target} HTTP/1.1\r\n\r\n");
+            let text = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
             let head = parse(text.as_bytes()).unwrap().unwrap();
             (
                 head.request.path().to_owned(),
@@ -372,11 +489,61 @@ mod tests {
     }
 
     #[test]
+    fn a_request_names_one_host() {
+        let status = |text: &str| parse(text.as_bytes()).map(drop).map_err(|bad| bad.0);
+        assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), Err(400));
+        assert_eq!(status("GET / HTTP/1.0\r\n\r\n"), Ok(()));
+        assert_eq!(
+            status("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
+            Err(400)
+        );
+        let chunked = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(status(chunked), Err(400));
+    }
+
+    #[test]
+    fn repeated_fields_are_one() {
+        let head = parse(
+            b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 1.1.1.1\r\nCookie: a=1\r\n\
+              x-forwarded-for: 2.2.2.2\r\ncookie: b=2\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n",
+        );
+        let request = head.unwrap().unwrap().request;
+        let header = |name| request.header(name).map(Cow::into_owned);
+        assert_eq!(
+            header("X-Forwarded-For").as_deref(),
+            Some("1.1.1.1, 2.2.2.2")
+        );
+        assert_eq!(header("Cookie").as_deref(), Some("a=1; b=2"));
+        assert_eq!(header("Authorization").as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_head_has_a_bound() {
+        let long = "x".repeat(9_000);
+        let text = format!(
+            "GET /socket.io/?EIO=4&token=7 HTTP/1.1\r\nHost: x\r\nX-Long: {long}\r\nAccept: */*\r\n\
+             Sec-WebSocket-Key: k\r\nCookie: a=1\r\nConnection: Upgrade\r\n\r\n"
+        );
+        let mut request = parse(text.as_bytes()).unwrap().unwrap().request;
+        request.trim(4096);
+        assert!(request.head.len() < 100);
+        assert_eq!((request.method(), request.path()), ("GET", "/socket.io/"));
+        assert_eq!(request.param("token").as_deref(), Some("7"));
+        assert_eq!(request.header("cookie").as_deref(), Some("a=1"));
+        assert_eq!(request.header("host").as_deref(), Some("x"));
+        for gone in ["x-long", "accept", "sec-websocket-key", "connection"] {
+            assert_eq!(request.header(gone), None, "{gone}");
+        }
+    }
+
+    #[test]
     fn old_clients_close_unless_they_say_otherwise() {
         let keep = |text: &str| parse(text.as_bytes()).unwrap().unwrap().keep_alive;
         assert!(!keep("GET / HTTP/1.0\r\n\r\n"));
         assert!(keep("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"));
-        assert!(!keep("GET / HTTP/1.1\r\nConnection: x, close\r\n\r\n"));
+        assert!(!keep(
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: x, close\r\n\r\n"
+        ));
     }
 
     proptest! {
@@ -387,7 +554,7 @@ mod tests {
 
         #[test]
         fn no_target_panics(target in "[ -~]{0,40}") {
-            if let Ok(Some(head)) = parse(format!("GET {target} HTTP/1.1\r\n\r\n").as_bytes()) {
+            if let Ok(Some(head)) = parse(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()) {
                 head.request.params().for_each(drop);
                 let _ = (head.request.path(), head.request.query());
             }
