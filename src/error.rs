@@ -79,6 +79,18 @@ pub struct ConnectError {
     /// JSON text.
     data: Option<String>,
     is_timeout: bool,
+    /// No other attempt can succeed: it is the program's own mistake.
+    is_invalid: bool,
+    /// The answer to a request that was refused.
+    answer: Option<Box<HttpAnswer>>,
+}
+
+/// An answer over HTTP that was not what a client had asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct HttpAnswer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    text: String,
 }
 
 impl ConnectError {
@@ -87,7 +99,35 @@ impl ConnectError {
             message: message.into(),
             data: None,
             is_timeout: false,
+            is_invalid: false,
+            answer: None,
         }
+    }
+
+    /// Marks it as a mistake of the program.
+    pub(crate) fn invalid(mut self) -> ConnectError {
+        self.is_invalid = true;
+        self
+    }
+
+    /// Whether another attempt would meet the same.
+    pub(crate) fn is_invalid(&self) -> bool {
+        self.is_invalid
+    }
+
+    /// The same, with the answer that says so.
+    pub(crate) fn with_answer(
+        mut self,
+        status: u16,
+        headers: Vec<(String, String)>,
+        text: String,
+    ) -> ConnectError {
+        self.answer = Some(Box::new(HttpAnswer {
+            status,
+            headers,
+            text,
+        }));
+        self
     }
 
     pub(crate) fn with_data(self, data: impl Into<String>) -> ConnectError {
@@ -116,7 +156,27 @@ impl ConnectError {
 
     /// Bytes that it holds.
     pub(crate) fn size(&self) -> usize {
-        self.message.len() + self.data.as_ref().map_or(0, String::len)
+        let answer = self.answer.as_ref().map_or(0, |answer| {
+            let headers = answer.headers.iter();
+            let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+            answer.text.len() + headers
+        });
+        self.message.len() + self.data.as_ref().map_or(0, String::len) + answer
+    }
+
+    /// The status of the server's answer, if a request was answered and refused.
+    pub fn status(&self) -> Option<u16> {
+        self.answer.as_ref().map(|answer| answer.status)
+    }
+
+    /// The fields of that answer, their names in lower case.
+    pub fn headers(&self) -> &[(String, String)] {
+        self.answer.as_ref().map_or(&[], |answer| &answer.headers)
+    }
+
+    /// The body of that answer as text, or its beginning.
+    pub fn text(&self) -> &str {
+        self.answer.as_ref().map_or("", |answer| &answer.text)
     }
 
     /// What went wrong, or the message of the server's refusal.
@@ -140,8 +200,19 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
+/// Reads a file; an error names it.
+#[cfg(feature = "tls")]
+pub(crate) fn read_file(path: impl AsRef<std::path::Path>) -> Result<Vec<u8>, io::Error> {
+    let path = path.as_ref();
+    std::fs::read(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+}
+
 impl From<ConnectError> for Error {
     fn from(error: ConnectError) -> Self {
+        if error.is_invalid {
+            return Error::Invalid(error.message);
+        }
         Error::Connection(error)
     }
 }

@@ -747,12 +747,33 @@ fn auth_that_no_server_takes_is_an_error_that_says_so() {
     let io = Server::new();
     let serving = serve(&io);
     let client = Client::new();
-    let Err(Error::Connection(error)) =
-        client.connect(ConnectOptions::new(url(&serving)).auth("text"))
-    else {
-        panic!("servers close the connection on it");
-    };
-    assert!(error.message().contains("object"), "{error}");
+    let options = ConnectOptions::new(url(&serving));
+    // Also where it would be tried again for ever.
+    for options in [
+        options.clone().auth("text"),
+        options.clone().auth("text").retry(true),
+        options.auth_with(|| "text").retry(true),
+    ] {
+        let Err(Error::Invalid(why)) = client.connect(options) else {
+            panic!("servers close the connection on it");
+        };
+        assert!(why.contains("object"), "{why}");
+    }
+}
+
+#[test]
+fn what_no_attempt_can_mend_is_an_error_at_once() {
+    let client = Client::new();
+    for options in [
+        ConnectOptions::new("ftp://x"),
+        ConnectOptions::new(""),
+        ConnectOptions::with_url(|| "http://localhost:99999".into()),
+        ConnectOptions::new("http://localhost").header("X-A", "1\r\nX-B: 2"),
+        ConnectOptions::new("http://localhost").headers_with(|| vec![("a b".into(), "1".into())]),
+    ] {
+        let connected = client.connect(options.retry(true));
+        assert!(matches!(connected, Err(Error::Invalid(_))), "{connected:?}");
+    }
 }
 
 #[test]

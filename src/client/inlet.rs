@@ -109,7 +109,8 @@ impl Inlet {
         }
         state.session = None;
         state.failure = None;
-        let delay = if state.persists {
+        // What is the program's own mistake is not mended by trying again.
+        let delay = if state.persists && !error.is_invalid() {
             state.backoff.next(random())
         } else {
             None
@@ -121,7 +122,7 @@ impl Inlet {
                 self.retry = Some((now + delay, state.attempt));
             }
             None => {
-                if state.persists {
+                if state.persists && !error.is_invalid() {
                     self.give_up(state);
                 }
                 state.decide(Outcome::Failed(error));

@@ -28,7 +28,7 @@ use crate::protocol::socketio::ROOT;
 use crate::reason::Reason;
 use crate::signals::{self, Ending};
 use builder::Config;
-use handlers::{Handlers, Set};
+use handlers::Set;
 use options::with_slash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -210,8 +210,9 @@ impl Client {
     /// connected, or one of them is not; the options may say otherwise.
     ///
     /// # Errors
-    /// [`Error::Connection`] if the server is not reached or refuses, [`Error::Invalid`] if the
-    /// client is connected, or trying to be, [`Error::Disconnected`] if
+    /// [`Error::Connection`] if the server is not reached or refuses, [`Error::Invalid`] at once, also
+    /// with [`retry`](ConnectOptions::retry), if no attempt could succeed (the URL, a header, or
+    /// `auth` that is no object) or the client is connected, or trying to be, [`Error::Disconnected`] if
     /// [`disconnect`](Client::disconnect) was called meanwhile, [`Error::Io`] if the system gives no
     /// threads.
     pub fn connect(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
@@ -233,6 +234,7 @@ impl Client {
             // It is being dropped, and would have nobody who ends it.
             return Err(Error::Disconnected);
         }
+        options.check()?;
         let options = Arc::new(options);
         let line = self.shared.line()?.clone();
         let mut state = self.shared.state.lock();

@@ -1,7 +1,8 @@
 //! Where and how a client connects.
 
 use crate::engineio::Transport;
-use crate::error::Error;
+use crate::engineio::client::Target;
+use crate::error::{ConnectError, Error};
 use crate::limits::bounded;
 use crate::protocol::socketio::ROOT;
 use serde::Serialize;
@@ -30,6 +31,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct ConnectOptions {
     url: Source<String>,
+    query: Vec<(String, String)>,
     headers: Source<Vec<(String, String)>>,
     auth: Source<Result<String, String>>,
     pub(super) transports: Vec<Transport>,
@@ -71,6 +73,7 @@ impl ConnectOptions {
     fn with(url: Source<String>) -> ConnectOptions {
         ConnectOptions {
             url,
+            query: Vec::new(),
             headers: Source::Value(Vec::new()),
             auth: Source::Value(Ok(String::new())),
             transports: vec![Transport::Polling, Transport::WebSocket],
@@ -80,6 +83,24 @@ impl ConnectOptions {
             wait_timeout: Duration::from_secs(1),
             retry: false,
         }
+    }
+
+    /// Adds parameters to the query of every request, encoded as they need to be; the URL's own query
+    /// goes before them. None.
+    ///
+    /// ```
+    /// # use socketio::ConnectOptions;
+    /// let options = ConnectOptions::new("http://localhost:5000").query([("room", "café & bar")]);
+    /// ```
+    #[must_use]
+    pub fn query<K: Into<String>, V: Into<String>>(
+        mut self,
+        parameters: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let parameters = parameters.into_iter();
+        self.query
+            .extend(parameters.map(|(name, value)| (name.into(), value.into())));
+        self
     }
 
     /// Adds a header to every request. None.
@@ -184,17 +205,30 @@ impl ConnectOptions {
         }
     }
 
-    pub(super) fn get_url(&self) -> String {
-        self.url.get()
+    /// Where to connect to. Asks the program's functions.
+    pub(super) fn target(&self) -> Result<Target, ConnectError> {
+        let target = Target::new(&self.url.get(), &self.path, self.headers.get())?;
+        Ok(target.with_query(&self.query))
     }
 
-    pub(super) fn get_headers(&self) -> Vec<(String, String)> {
-        self.headers.get()
+    /// JSON text, or nothing. Asks the program's function.
+    pub(super) fn auth_text(&self) -> Result<String, ConnectError> {
+        let auth = self.auth.get();
+        auth.map_err(|error| ConnectError::new(error).invalid())
     }
 
-    /// JSON text, or nothing.
-    pub(super) fn get_auth(&self) -> Result<String, String> {
-        self.auth.get()
+    /// Finds the mistakes that no attempt could mend, in what is known before the first one.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if let (Source::Value(url), Source::Value(_)) = (&self.url, &self.headers) {
+            self.target()?;
+            if let Some(path) = Target::path_of(url) {
+                log::warn!(target: "socketio", "the path {path:?} of the URL is ignored: namespaces([{path:?}]) would name a namespace, socketio_path({path:?}) the server's endpoint");
+            }
+        }
+        if let Source::Value(_) = self.auth {
+            self.auth_text()?;
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use crate::dispatch::ack::{self, Answered, HasCallbacks};
 use crate::dispatch::replaced::{Reader, Replaced};
 use crate::dispatch::running::{self, Unhandled};
 use crate::dispatch::{Encoded, Event, Incoming, Waiting, outgoing};
-use crate::engineio::client::{Attempt, Line, Prepare, Runtime, Target};
+use crate::engineio::client::{Attempt, Line, Prepare, Runtime};
 use crate::engineio::{Flow, Frames, before_waiting};
 use crate::error::{ConnectError, Error};
 use crate::log_limit::LogLimit;
@@ -126,8 +126,8 @@ impl Shared {
             state.attempt = state.attempt.wrapping_add(1);
             let (attempt, options, shared) = (state.attempt, Arc::clone(options), Arc::clone(self));
             let prepare: Prepare = Box::new(move || {
-                let auth = options.get_auth().map_err(ConnectError::new)?;
-                let target = Target::new(&options.get_url(), &options.path, options.get_headers())?;
+                let auth = options.auth_text()?;
+                let target = options.target()?;
                 let mut state = shared.state.lock();
                 if state.attempt == attempt {
                     state.auth = auth;
@@ -153,7 +153,12 @@ impl Shared {
             // Somebody has ended it, and connects anew.
             _ if state.calls != call => Err(Error::Disconnected),
             Some(Outcome::Failed(error)) => Err(error.clone().into()),
-            Some(Outcome::Cancelled) => Err(Error::Disconnected),
+            Some(Outcome::Cancelled) => {
+                drop(state);
+                // A signal that ends the process comes first.
+                self.let_process_end();
+                Err(Error::Disconnected)
+            }
             // The server may have ended it already.
             Some(Outcome::Connected) | None => Ok(()),
         }

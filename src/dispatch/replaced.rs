@@ -76,23 +76,26 @@ mod tests {
 
     #[test]
     fn what_is_replaced_is_dropped_without_the_lock() {
+        type Source = Replaced<Option<Nosy>>;
         #[derive(Clone)]
-        struct Nosy(
-            Option<Arc<Mutex<Vec<bool>>>>,
-            std::sync::Weak<Replaced<Nosy>>,
-        );
+        struct Nosy(Arc<Mutex<Vec<bool>>>, Weak<Source>);
         impl Drop for Nosy {
             fn drop(&mut self) {
-                if let (Some(seen), Some(source)) = (self.0.take(), self.1.upgrade()) {
-                    seen.lock().push(source.current.try_lock().is_some());
+                if let Some(source) = self.1.upgrade() {
+                    self.0.lock().push(source.current.try_lock().is_some());
                 }
             }
         }
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let source =
-            Arc::new_cyclic(|own| Replaced::new(Nosy(Some(Arc::clone(&seen)), own.clone())));
-        drop(source.change(|value| value.0.take()));
-        assert_eq!(*seen.lock(), [true]);
+        let nosy = |source: &Weak<Source>| Nosy(Arc::clone(&seen), source.clone());
+        let source = Arc::new_cyclic(|own| Replaced::new(Some(nosy(own))));
+        let own = Arc::downgrade(&source);
+        drop(source.change(|value| value.replace(nosy(&own))));
+        // Somebody reads it: it is copied, and the copy of the reader goes last.
+        let read = source.get();
+        drop(source.change(Option::take));
+        drop(read);
+        assert_eq!(*seen.lock(), [true, true, true]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! TLS: rustls as a state machine behind a lock of its own, for both sides.
 
-use crate::error::Error;
+use crate::error::{Error, read_file};
 use mio::net::TcpStream;
 use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject;
@@ -55,7 +55,7 @@ impl Tls {
     /// # Errors
     /// [`Error::Io`] if a file cannot be read, and those of [`from_pem`](Tls::from_pem).
     pub fn from_files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Tls, Error> {
-        Tls::from_pem(&std::fs::read(certificate)?, &std::fs::read(key)?)
+        Tls::from_pem(&read_file(certificate)?, &read_file(key)?)
     }
 
     /// The state of one more connection.

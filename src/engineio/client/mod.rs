@@ -4,18 +4,24 @@
 //! ends. What waits for the network in another way, ureq's polls and the way to a WebSocket, is an
 //! errand of a thread that comes and goes.
 
+mod addresses;
+mod agent;
+mod cookies;
 mod driver;
 mod errands;
+mod http_head;
 mod lull;
 mod network;
 mod polling;
 mod public;
 mod requests;
 mod runtime;
+mod socks;
 mod target;
 #[cfg(feature = "tls")]
 mod tls;
 mod websocket;
+mod wire;
 
 pub use network::Proxy;
 pub use public::{Client, ClientBuilder};

@@ -4,25 +4,27 @@ use super::target::Target;
 #[cfg(feature = "tls")]
 use super::tls::ClientTls;
 use crate::error::ConnectError;
+use std::net::IpAddr;
 use std::time::Duration;
-use ureq::http::Uri;
 
 /// Bytes of one message that a server may send; ws, the WebSocket library of the JavaScript
 /// client, has the same limit.
 const MAX_MESSAGE: usize = 100 << 20;
 
-/// Through what a client connects: an HTTP proxy that knows CONNECT, for polling and WebSocket
-/// alike.
+/// Through what a client connects: an HTTP proxy that knows CONNECT, or a SOCKS proxy, for polling
+/// and WebSocket alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proxy {
     /// The one that the environment names: `https_proxy` or `http_proxy`, by the scheme of the
-    /// server's URL, else `all_proxy`, unless `no_proxy` lists the host; upper case does as well.
+    /// server's URL, else `all_proxy`, unless `no_proxy` lists the host, or a domain or network that
+    /// it is in, as curl reads it; upper case does as well.
     #[default]
     Environment,
     /// None.
     None,
-    /// This one: `http://[user:password@]host[:port]`.
+    /// This one: `http://[user:password@]host[:port]`, or one of the schemes `socks4`, `socks4a`,
+    /// `socks5` and `socks5h`; those with a letter at their end resolve the server's name.
     Url(String),
 }
 
@@ -76,20 +78,23 @@ impl Network {
                 } else {
                     "http_proxy"
                 };
+                let exempt = variable("no_proxy").unwrap_or_default();
                 match variable(scheme).or_else(|| variable("all_proxy")) {
-                    Some(url) if !is_exempt(target) => url,
+                    Some(url) if !is_exempt(target.host(), &exempt) => url,
                     _ => return Ok(None),
                 }
             }
         };
         // The URL may hold a password.
-        let wrong = || ConnectError::new("the proxy is not http://[user:password@]host[:port]");
+        let wrong = || {
+            let message = "the proxy is not http://[user:password@]host[:port], or of socks4, socks4a, socks5 or socks5h";
+            ConnectError::new(message).invalid()
+        };
         let proxy = ureq::Proxy::new(&url).map_err(|_| wrong())?;
-        if proxy.protocol() == ureq::ProxyProtocol::Http {
-            Ok(Some(proxy))
-        } else {
-            Err(wrong())
+        if proxy.protocol() == ureq::ProxyProtocol::Https {
+            return Err(wrong());
         }
+        Ok(Some(proxy))
     }
 }
 
@@ -99,13 +104,51 @@ fn variable(name: &str) -> Option<String> {
     value.ok().filter(|value| !value.is_empty())
 }
 
-/// Whether `no_proxy` lists a server, by ureq's reading of it.
-fn is_exempt(target: &Target) -> bool {
-    let uri: Result<Uri, _> = target.url(None, false).parse();
-    match (ureq::Proxy::try_from_env(), uri) {
-        (Some(proxy), Ok(uri)) => proxy.is_no_proxy(&uri),
-        _ => false,
+/// Whether `no_proxy` lists a host, as curl reads it.
+fn is_exempt(host: &str, list: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    let ip = host.parse::<IpAddr>().ok();
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if list.trim() == "*" {
+        return true;
     }
+    list.split([',', ' ', '\t'])
+        .filter(|it| !it.is_empty())
+        .any(|entry| {
+            if let Some(ip) = ip {
+                return covers(entry.trim_matches(['[', ']']), ip);
+            }
+            let entry = entry.strip_suffix('.').unwrap_or(entry);
+            let entry = entry.strip_prefix("*").unwrap_or(entry);
+            let entry = entry.strip_prefix('.').unwrap_or(entry);
+            let Some(before) = host.len().checked_sub(entry.len()) else {
+                return false;
+            };
+            let matches = host
+                .get(before..)
+                .is_some_and(|end| end.eq_ignore_ascii_case(entry));
+            matches && !entry.is_empty() && (before == 0 || host.as_bytes()[before - 1] == b'.')
+        })
+}
+
+/// `10.0.0.0/8`, or an address.
+fn covers(entry: &str, ip: IpAddr) -> bool {
+    let (network, bits) = entry
+        .split_once('/')
+        .map_or((entry, None), |(it, bits)| (it, Some(bits)));
+    let (whole, network, ip) = match (network.parse(), ip) {
+        (Ok(IpAddr::V4(a)), IpAddr::V4(b)) => {
+            (32, u128::from(a.to_bits()), u128::from(b.to_bits()))
+        }
+        (Ok(IpAddr::V6(a)), IpAddr::V6(b)) => (128, a.to_bits(), b.to_bits()),
+        _ => return false,
+    };
+    let bits = match bits.map(str::parse::<u32>) {
+        None => whole,
+        Some(Ok(bits)) if bits <= whole => bits,
+        Some(_) => return false,
+    };
+    (network ^ ip).checked_shr(whole - bits).unwrap_or(0) == 0
 }
 
 /// The options that both clients' builders have.
@@ -166,3 +209,30 @@ macro_rules! network_options {
 }
 
 pub(crate) use network_options;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_proxy_is_read_as_curl_reads_it() {
+        for (host, list, yes) in [
+            ("www.example.com", "example.com", true),
+            ("example.com", ".example.com", true),
+            ("nonexample.com", "example.com", false),
+            ("a.b", "x, b", true),
+            ("A.B.", "x b.", true),
+            ("10.1.2.3", "10.0.0.0/8", true),
+            ("11.1.2.3", "10.0.0.0/8", false),
+            ("::1", "[::1]", true),
+            ("fe80::1", "fe80::/10", true),
+            ("1.2.3.4", "0.0.0.0/0", true),
+            ("x", "*", true),
+            ("x", "", false),
+            ("a.example.com", "*.example.com", true),
+            ("::2", "::/0", true),
+        ] {
+            assert_eq!(is_exempt(host, list), yes, "{host} {list}");
+        }
+    }
+}

@@ -1,158 +1,337 @@
 //! Long polling, on ureq.
 
+use super::agent::{Dialler, NoResolver, Trace};
+use super::cookies::Jar;
 use super::network::Network;
 use super::target::Target;
+use super::wire::Way;
 use crate::error::ConnectError;
-use std::io::Read;
-use ureq::http::Response;
-use ureq::{Agent, Body};
+use parking_lot::Mutex;
+use std::io::{ErrorKind, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use ureq::http::header::{CONTENT_ENCODING, LOCATION, SET_COOKIE};
+use ureq::http::{HeaderMap, Response};
+use ureq::{Agent, Body, RequestBuilder};
 
 /// What a connection needs of memory for reading and writing; the default is eight times as much.
 const BUFFER: usize = 16 << 10;
 /// How much of the body of a refusal, or of the answer to a POST, is looked at.
 pub(super) const MAX_REFUSAL: usize = 64 << 10;
+/// How long a connection may have been idle before it is used again: servers close theirs after 2 s
+/// (gunicorn), 5 s (node, uvicorn) or 10 s, and a request on one that is just being closed is lost.
+const MAX_IDLE: Duration = Duration::from_secs(1);
+/// Bytes a second that an upload is given time for once the system has taken all of it: its buffers
+/// hold megabytes.
+const SLOWEST_UPLOAD: u64 = 16 << 10;
+
+#[cfg(feature = "compression")]
+const ENCODINGS: &str = "gzip";
+#[cfg(not(feature = "compression"))]
+const ENCODINGS: &str = "";
 
 pub(super) const LATE: &str = "the server did not answer in time";
 
 /// One session's requests. Each blocks.
 #[derive(Clone, Debug)]
 pub(super) struct Polling {
+    /// Polls and POSTs have connections of their own: ureq gives out the one that was idle longest.
+    polls: Lane,
+    posts: Lane,
+    shared: Arc<Shared>,
+}
+
+/// Requests one after the other.
+#[derive(Clone, Debug)]
+struct Lane {
     agent: Agent,
+    trace: Arc<Trace>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    jar: Mutex<Jar>,
+    /// Milliseconds for which a connection may have been idle.
+    max_idle: AtomicU64,
+    timeout: Duration,
+    max_message: usize,
+    stamp: bool,
+}
+
+/// What the first request has come to.
+pub(super) enum Opened {
+    /// A payload that begins with the open packet.
+    Payload(Vec<u8>),
+    /// The server is elsewhere.
+    Redirected(Target),
+}
+
+impl Lane {
+    fn new(way: &Way, timeout: Duration) -> Lane {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            // A session goes to one place, and so do the program's headers.
+            .max_redirects(0)
+            // The way knows it.
+            .proxy(None)
+            .timeout_connect(Some(timeout))
+            .timeout_per_write(Some(timeout))
+            .user_agent(concat!("socketio-rust/", env!("CARGO_PKG_VERSION")))
+            .accept_encoding(ENCODINGS)
+            .max_idle_connections(1)
+            .max_idle_age(MAX_IDLE)
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
+            .build();
+        let trace = Arc::new(Trace::default());
+        let dialler = Dialler {
+            way: way.clone(),
+            trace: Arc::clone(&trace),
+        };
+        Lane {
+            agent: Agent::with_parts(config, dialler, NoResolver),
+            trace,
+        }
+    }
+
+    /// Makes a request. One on a connection that was used before, and that the server has closed
+    /// meanwhile without a word, is made again on a new one, as browsers do.
+    fn send(
+        &self,
+        max_idle: Duration,
+        send: impl Fn(Duration) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let made = self.trace.made.load(Ordering::Relaxed);
+        let answer = send(max_idle);
+        let is_closed = match &answer {
+            Err(ureq::Error::Io(error)) => matches!(
+                error.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+            ),
+            _ => false,
+        };
+        let was_used = made == self.trace.made.load(Ordering::Relaxed);
+        if is_closed && was_used && !self.trace.heard.load(Ordering::Relaxed) {
+            send(Duration::ZERO)
+        } else {
+            answer
+        }
+    }
 }
 
 impl Polling {
-    pub(super) fn new(target: &Target, network: &Network) -> Result<Polling, ConnectError> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(network.proxy(target)?)
-            .timeout_connect(Some(network.request_timeout))
-            .user_agent(concat!("socketio-rust/", env!("CARGO_PKG_VERSION")))
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER);
-        #[cfg(feature = "tls")]
-        let config = config.tls_config(network.tls.for_ureq());
-        #[cfg(not(feature = "tls"))]
-        if target.is_secure() {
-            return Err(ConnectError::new(super::NO_TLS));
+    pub(super) fn new(way: &Way, network: &Network, jar: Jar) -> Polling {
+        Polling {
+            polls: Lane::new(way, network.request_timeout),
+            posts: Lane::new(way, network.request_timeout),
+            shared: Arc::new(Shared {
+                jar: Mutex::new(jar),
+                max_idle: AtomicU64::new(MAX_IDLE.as_millis() as u64),
+                timeout: network.request_timeout,
+                max_message: network.max_message,
+                stamp: network.timestamp_requests,
+            }),
         }
-        Ok(Polling {
-            agent: config.build().into(),
-        })
     }
 
-    /// Opens a session: gives the payload that begins with the open packet.
-    pub(super) fn open(&self, target: &Target, network: &Network) -> Result<Vec<u8>, ConnectError> {
-        let request = self.agent.get(target.url(None, network.timestamp_requests));
+    /// Opens a session.
+    pub(super) fn open(&self, target: &Target) -> Result<Opened, ConnectError> {
+        let request = self.polls.agent.get(target.url(None, self.shared.stamp));
         let request = request
             .config()
-            .timeout_global(Some(network.request_timeout))
+            .timeout_global(Some(self.shared.timeout))
             .build();
-        let request = with_headers(request, target);
-        read(request.call(), network.max_message)
+        let answer = self.with_headers(request, target).call();
+        let answer = answer.map_err(|error| describe(&error))?;
+        self.learn(target, answer.headers());
+        if let (301 | 302 | 303 | 307 | 308, Some(location)) =
+            (answer.status().as_u16(), answer.headers().get(LOCATION))
+        {
+            let location = String::from_utf8_lossy(location.as_bytes());
+            return target.redirected(&location).map(Opened::Redirected);
+        }
+        read(answer, self.shared.max_message).map(Opened::Payload)
     }
 
     /// Waits for packets.
-    pub(super) fn poll(
-        &self,
-        target: &Target,
-        network: &Network,
-        sid: &str,
-    ) -> Result<Vec<u8>, ConnectError> {
-        let url = target.url(Some(sid), network.timestamp_requests);
-        let request = with_headers(self.agent.get(url), target);
-        // The session's own deadlines end it, by a shutdown.
-        read(request.call(), network.max_message)
+    pub(super) fn poll(&self, target: &Target, sid: &str) -> Result<Vec<u8>, ConnectError> {
+        let answer = self.polls.send(self.max_idle(), |max_idle| {
+            let url = target.url(Some(sid), self.shared.stamp);
+            let request = self.polls.agent.get(url);
+            // The session's own deadlines end it, by a shutdown.
+            let request = request.config().max_idle_age(max_idle).build();
+            self.with_headers(request, target).call()
+        });
+        let answer = answer.map_err(|error| describe(&error))?;
+        self.learn(target, answer.headers());
+        read(answer, self.shared.max_message)
     }
 
-    pub(super) fn post(
-        &self,
-        target: &Target,
-        network: &Network,
-        sid: &str,
-        body: &[u8],
-    ) -> Result<(), ConnectError> {
-        let request = self.agent.post(target.url(Some(sid), false));
-        let request = request
-            .config()
-            .timeout_global(Some(network.request_timeout))
-            .build();
-        let request = with_headers(request, target).content_type("text/plain;charset=UTF-8");
+    pub(super) fn post(&self, target: &Target, sid: &str, body: &[u8]) -> Result<(), ConnectError> {
+        // What the system's buffers have taken counts as unanswered: the whole has no time-out, but
+        // for that of a very slow way.
+        let upload = Duration::from_secs(body.len() as u64 / SLOWEST_UPLOAD);
+        let answer_in = self.shared.timeout + upload;
+        let answer = self.posts.send(self.max_idle(), |max_idle| {
+            let request = self.posts.agent.post(target.url(Some(sid), false));
+            let request = request
+                .config()
+                .max_idle_age(max_idle)
+                .timeout_recv_response(Some(answer_in))
+                .timeout_recv_body(Some(self.shared.timeout))
+                .build();
+            let request = self.with_headers(request, target);
+            request.content_type("text/plain;charset=UTF-8").send(body)
+        });
+        let answer = answer.map_err(|error| describe(&error))?;
+        self.learn(target, answer.headers());
         // Read to its end, so that the connection can be used again.
-        read(request.send(body), MAX_REFUSAL).map(drop)
+        read(answer, MAX_REFUSAL).map(drop)
     }
 
-    /// The cookies that the server has set, as a header's value.
-    pub(super) fn cookies(&self) -> Option<String> {
-        // One agent knows one server, so that all of them are for it.
-        let jar = self.agent.cookie_jar_lock();
-        let pairs: Vec<_> = jar
-            .iter()
-            .map(|cookie| format!("{}={}", cookie.name(), cookie.value()))
-            .collect();
-        (!pairs.is_empty()).then(|| pairs.join("; "))
+    /// The value of a request's one `Cookie` field (RFC 6265, 5.4): the program's cookies, and those
+    /// that the server has set.
+    pub(super) fn cookies(&self, target: &Target) -> Option<String> {
+        let own = target.headers().iter().filter(|it| is_cookie(&it.0));
+        let own = own.map(|it| it.1.as_str());
+        self.shared.jar.lock().field(own)
+    }
+
+    /// Gives the cookies to another server's session, if they are for it.
+    pub(super) fn into_jar(self) -> Jar {
+        std::mem::take(&mut self.shared.jar.lock())
     }
 
     /// Ends what is under way, in whatever thread.
     pub(super) fn shut_down(&self) {
-        self.agent.clone().shutdown();
+        self.polls.agent.clone().shutdown();
+        self.posts.agent.clone().shutdown();
+    }
+
+    fn max_idle(&self) -> Duration {
+        Duration::from_millis(self.shared.max_idle.load(Ordering::Relaxed))
+    }
+
+    fn with_headers<B>(
+        &self,
+        mut request: RequestBuilder<B>,
+        target: &Target,
+    ) -> RequestBuilder<B> {
+        for (name, value) in target.headers().iter().filter(|it| !is_cookie(&it.0)) {
+            request = request.header(name, value);
+        }
+        match self.cookies(target) {
+            Some(value) => request.header("Cookie", value),
+            None => request,
+        }
+    }
+
+    /// Heeds what an answer says of cookies and connections.
+    fn learn(&self, target: &Target, headers: &HeaderMap) {
+        let mut jar = self.shared.jar.lock();
+        let fields = headers.get_all(SET_COOKIE).iter();
+        for field in fields.filter_map(|it| it.to_str().ok()) {
+            jar.set(field, target.host(), target.path(), target.is_secure());
+        }
+        drop(jar);
+        let field = headers.get("keep-alive").and_then(|it| it.to_str().ok());
+        if let Some(seconds) = field.and_then(keep_alive) {
+            // Half of it, since the server's clock began to run before the answer was here.
+            let max_idle = (seconds * 500).min(MAX_IDLE.as_millis() as u64);
+            self.shared.max_idle.store(max_idle, Ordering::Relaxed);
+        }
     }
 }
 
-fn with_headers<B>(
-    mut request: ureq::RequestBuilder<B>,
-    target: &Target,
-) -> ureq::RequestBuilder<B> {
-    for (name, value) in target.headers() {
-        request = request.header(name, value);
-    }
-    request
+pub(super) fn is_cookie(name: &str) -> bool {
+    name.eq_ignore_ascii_case("cookie")
 }
 
-fn read(
-    answer: Result<Response<Body>, ureq::Error>,
-    limit: usize,
-) -> Result<Vec<u8>, ConnectError> {
-    let answer = answer.map_err(|error| describe(&error))?;
+/// The seconds of `timeout=5, max=100`.
+fn keep_alive(field: &str) -> Option<u64> {
+    field.split(',').find_map(|item| {
+        let (name, value) = item.split_once('=')?;
+        let value = value.trim().parse::<u32>().ok()?;
+        let is_timeout = name.trim().eq_ignore_ascii_case("timeout");
+        is_timeout.then_some(value.into())
+    })
+}
+
+fn read(answer: Response<Body>, limit: usize) -> Result<Vec<u8>, ConnectError> {
     let status = answer.status();
     let limit = if status.is_success() {
         limit
     } else {
         MAX_REFUSAL
     };
+    let headers = answer.headers().clone();
+    let encoding = headers
+        .get(CONTENT_ENCODING)
+        .and_then(|it| it.to_str().ok());
+    let encoding = encoding.map(|it| it.trim().to_ascii_lowercase());
+    let reader = answer.into_body().into_reader();
+    let reader: Box<dyn Read> = match encoding.as_deref().unwrap_or_default() {
+        "" | "identity" => Box::new(reader),
+        #[cfg(feature = "compression")]
+        "gzip" | "x-gzip" => Box::new(flate2::read::MultiGzDecoder::new(reader)),
+        other => {
+            let message = format!("the server's answer is encoded as {other:?}");
+            return Err(ConnectError::new(message));
+        }
+    };
     // The limit holds for what comes out of compression.
     let mut body = Vec::new();
     let most = (limit as u64).saturating_add(1);
-    let mut reader = answer.into_body().into_reader().take(most);
     reader
+        .take(most)
         .read_to_end(&mut body)
-        .map_err(|error| ConnectError::new(error.to_string()))?;
+        .map_err(|error| describe(&error.into()))?;
     if !status.is_success() {
-        return Err(refusal(status.as_u16(), &body));
+        let headers = headers.iter().filter_map(|(name, value)| {
+            let value = value.to_str().ok()?;
+            Some((name.as_str().to_owned(), value.to_owned()))
+        });
+        return Err(refusal(status.as_u16(), headers.collect(), &body));
     }
     if body.len() > limit {
-        let message = format!("the server's answer is larger than {limit} bytes");
+        let message =
+            format!("the server's answer is larger than {limit} bytes (max_message_size)");
         return Err(ConnectError::new(message));
     }
     Ok(body)
 }
 
 /// The error for an answer of another status than success.
-pub(super) fn refusal(status: u16, body: &[u8]) -> ConnectError {
-    let message = format!("unexpected status {status} in the server's answer");
-    let error = ConnectError::new(message);
-    match std::str::from_utf8(body) {
-        Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => {
-            error.with_data(text)
-        }
-        _ => error,
+pub(super) fn refusal(status: u16, headers: Vec<(String, String)>, body: &[u8]) -> ConnectError {
+    let place = headers.iter().find(|it| it.0 == "location");
+    let place = match (status, place) {
+        (300..=399, Some((_, place))) => format!(", which is at {place}"),
+        _ => String::new(),
+    };
+    let message = format!("unexpected status {status} in the server's answer{place}");
+    let text = String::from_utf8_lossy(body);
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+    let error = ConnectError::new(message).with_answer(status, headers, text.clone().into_owned());
+    if is_json {
+        error.with_data(text)
+    } else {
+        error
     }
 }
 
 fn describe(error: &ureq::Error) -> ConnectError {
     match error {
-        ureq::Error::HostNotFound => ConnectError::new("the server's name is not known"),
         ureq::Error::Timeout(_) => ConnectError::new(LATE).timed_out(),
+        ureq::Error::Io(error) if error.kind() == ErrorKind::TimedOut => {
+            ConnectError::new(LATE).timed_out()
+        }
         ureq::Error::Io(error) => ConnectError::new(error.to_string()),
+        // What a server that speaks TLS answers to plain HTTP, and others do not.
+        ureq::Error::Protocol(error) => ConnectError::new(format!(
+            "the server's answer is no HTTP ({error}); is that port https?"
+        )),
         other => ConnectError::new(other.to_string()),
     }
 }

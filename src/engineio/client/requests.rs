@@ -1,10 +1,13 @@
 //! What a client's sessions ask of the network, as errands, and what those bring back.
 
+use super::cookies::Jar;
 use super::driver::{Driver, Order, Session, attempt_of, id_of};
 use super::network::Network;
-use super::polling::Polling;
+use super::polling::{Opened, Polling, is_cookie};
 use super::target::Target;
-use super::{Attempt, Prepare, websocket};
+use super::websocket::{self, Dial};
+use super::wire::Way;
+use super::{Attempt, Prepare};
 use crate::budget::Share;
 use crate::engineio::Transport;
 use crate::engineio::answers::take_payload;
@@ -34,11 +37,12 @@ pub(super) enum Brought {
 /// The beginning of a session.
 pub(super) struct First {
     route: Route,
-    way: Way,
+    begun: Begun,
     upgrade: bool,
 }
 
-enum Way {
+/// How a session has begun.
+enum Begun {
     /// A payload that begins with the open packet.
     Polling(Vec<u8>),
     WebSocket(Dialled),
@@ -48,6 +52,7 @@ enum Way {
 #[derive(Clone)]
 pub(super) struct Route {
     target: Arc<Target>,
+    way: Way,
     pub(super) network: Arc<Network>,
     /// None if it began over a WebSocket.
     pub(super) polling: Option<Polling>,
@@ -99,7 +104,7 @@ impl Driver {
         client.attempt = None;
         let First {
             route,
-            way,
+            begun,
             upgrade,
         } = match first {
             Ok(first) => first,
@@ -108,7 +113,7 @@ impl Driver {
                 return self.schedule(io, id);
             }
         };
-        let polling = matches!(way, Way::Polling(_));
+        let polling = matches!(begun, Begun::Polling(_));
         let config = Config {
             polling,
             upgrade,
@@ -143,9 +148,9 @@ impl Driver {
         if let Some(before) = before {
             before.end(io);
         }
-        match way {
-            Way::Polling(body) => self.on_polled(io, key, Ok(body)),
-            Way::WebSocket(dialled) => {
+        match begun {
+            Begun::Polling(body) => self.on_polled(io, key, Ok(body)),
+            Begun::WebSocket(dialled) => {
                 let connection = io.adopt(dialled, key, max_message);
                 if let Some(session) = self.session(key) {
                     session.connection = connection;
@@ -169,6 +174,17 @@ impl Driver {
             Ok(body) => body,
             Err(error) => return self.on_failed_request(io, key, error),
         };
+        // python-engineio ends its last poll with nothing, and others are slow to find packets.
+        if body.is_empty() && self.session(key).is_some_and(|session| session.is_open) {
+            return self.handle(io, key, Input::Polled);
+        }
+        // Version 2 has packets of text behind their lengths: `96:0{"sid":..`.
+        let is_old = body.iter().take_while(|byte| byte.is_ascii_digit()).count() > 0
+            && body.iter().find(|byte| !byte.is_ascii_digit()) == Some(&b':');
+        if is_old && self.session(key).is_some_and(|session| !session.is_open) {
+            let message = "the server speaks Socket.IO version 2, and version 3 or later is needed";
+            return self.on_failed_request(io, key, ConnectError::new(message));
+        }
         let mut packets = 0;
         for packet in payload::decode(&body) {
             match packet {
@@ -251,11 +267,7 @@ impl Driver {
     pub(super) fn poll(&mut self, io: &mut Io<Order>, key: u64) {
         let letter = Letter::new(io, key, |error| Brought::Polled(Err(error)));
         self.request(key, move |polling, route, sid| {
-            letter.send(Brought::Polled(polling.poll(
-                &route.target,
-                &route.network,
-                sid,
-            )));
+            letter.send(Brought::Polled(polling.poll(&route.target, sid)));
         });
     }
 
@@ -284,7 +296,7 @@ impl Driver {
         }
         let letter = Letter::new(io, key, |error| Brought::Posted(Err(error)));
         self.request(key, move |polling, route, sid| {
-            let posted = polling.post(&route.target, &route.network, sid, &body);
+            let posted = polling.post(&route.target, sid, &body);
             letter.send(Brought::Posted(posted));
         });
     }
@@ -310,9 +322,16 @@ impl Driver {
         let (route, handle) = (session.route.clone(), Arc::clone(&session.handle));
         let letter = Letter::new(io, key, |error| Brought::WebSocket(Err(error)));
         let job = move || {
-            let cookies = route.polling.as_ref().and_then(Polling::cookies);
+            let polling = route.polling.as_ref();
+            let cookies = polling.and_then(|polling| polling.cookies(&route.target));
+            let (target, network, way) = (&route.target, &route.network, &route.way);
             let sid = Some(handle.sid());
-            let dialled = websocket::dial(&route.target, &route.network, sid, cookies.as_deref());
+            let dialled = match websocket::dial(target, network, way, sid, cookies.as_deref()) {
+                Ok(Dial::Done(dialled)) => Ok(dialled),
+                // A redirection of an upgrade is a refusal of it.
+                Ok(Dial::Redirected(_)) => Err(ConnectError::new("the upgrade is redirected")),
+                Err(error) => Err(error),
+            };
             letter.send(Brought::WebSocket(dialled));
         };
         self.errands.connect(job);
@@ -356,39 +375,73 @@ impl Drop for Letter {
     }
 }
 
-/// Makes the first request. Blocks.
+/// Makes the first request, and follows one redirection. Blocks.
 fn begin(attempt: Attempt) -> Result<First, ConnectError> {
     let Attempt {
-        target,
+        mut target,
         network,
         transports,
     } = attempt;
-    let websocket = transports.contains(&Transport::WebSocket);
-    let endpoint = target.endpoint();
-    let somewhere = |error: ConnectError| error.behind(&endpoint);
-    if transports.first() == Some(&Transport::WebSocket) {
-        let dialled = websocket::dial(&target, &network, None, None).map_err(somewhere)?;
-        let route = Route {
-            target: Arc::new(target),
-            network,
-            polling: None,
-        };
-        return Ok(First {
-            route,
-            way: Way::WebSocket(dialled),
-            upgrade: false,
-        });
+    let mut jar = Jar::default();
+    for is_last in [false, true] {
+        let endpoint = target.endpoint();
+        let begun = begin_at(&target, &network, &transports, jar);
+        match begun.map_err(|error| error.behind(&endpoint))? {
+            Ok(first) => return Ok(first),
+            Err(Elsewhere(to, cookies)) => {
+                if is_last {
+                    let to = to.endpoint();
+                    let message = format!("{endpoint}: it redirects again, to {to}");
+                    return Err(ConnectError::new(message));
+                }
+                log::info!(target: "engineio", "{endpoint} is at {}", to.endpoint());
+                jar = if to.is_same_host(&target) {
+                    cookies
+                } else {
+                    Jar::default()
+                };
+                target = to;
+            }
+        }
     }
-    let polling = Polling::new(&target, &network).map_err(somewhere)?;
-    let body = polling.open(&target, &network).map_err(somewhere)?;
-    let route = Route {
-        target: Arc::new(target),
-        network,
-        polling: Some(polling),
+    Err(ConnectError::new("it redirects"))
+}
+
+/// Where a server has sent the client, with the cookies that it has set.
+struct Elsewhere(Target, Jar);
+
+fn begin_at(
+    target: &Target,
+    network: &Arc<Network>,
+    transports: &[Transport],
+    jar: Jar,
+) -> Result<Result<First, Elsewhere>, ConnectError> {
+    let way = Way::new(target, network)?;
+    let route = |polling| Route {
+        target: Arc::new(target.clone()),
+        way: way.clone(),
+        network: Arc::clone(network),
+        polling,
     };
-    Ok(First {
-        route,
-        way: Way::Polling(body),
-        upgrade: websocket,
-    })
+    if transports.first() == Some(&Transport::WebSocket) {
+        let own = target.headers().iter().filter(|it| is_cookie(&it.0));
+        let cookies = jar.field(own.map(|it| it.1.as_str()));
+        return match websocket::dial(target, network, &way, None, cookies.as_deref())? {
+            Dial::Done(dialled) => Ok(Ok(First {
+                route: route(None),
+                begun: Begun::WebSocket(dialled),
+                upgrade: false,
+            })),
+            Dial::Redirected(to) => Ok(Err(Elsewhere(to, jar))),
+        };
+    }
+    let polling = Polling::new(&way, network, jar);
+    match polling.open(target)? {
+        Opened::Payload(body) => Ok(Ok(First {
+            route: route(Some(polling)),
+            begun: Begun::Polling(body),
+            upgrade: transports.contains(&Transport::WebSocket),
+        })),
+        Opened::Redirected(to) => Ok(Err(Elsewhere(to, polling.into_jar()))),
+    }
 }

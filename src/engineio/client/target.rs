@@ -1,10 +1,12 @@
 //! Where a client connects to.
 
 use crate::error::ConnectError;
+use crate::reactor::http::request::decode_percent;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::time::{SystemTime, UNIX_EPOCH};
-use ureq::http::{HeaderName, HeaderValue, Uri};
+use ureq::http::{HeaderName, HeaderValue};
+use url::Url;
 
 /// A server's address, and what every request to it carries.
 #[derive(Clone, Debug)]
@@ -30,58 +32,116 @@ impl Target {
         path: &str,
         headers: Vec<(String, String)>,
     ) -> Result<Target, ConnectError> {
-        let wrong = |why: &str| ConnectError::new(format!("{url:?} is no URL of a server: {why}"));
-        let whole = if url.contains("://") {
+        let wrong = |why: &str| {
+            ConnectError::new(format!("{url:?} is no URL of a server: {why}")).invalid()
+        };
+        let whole = if has_scheme(url.trim_start()) {
+            url.trim_start().to_owned()
+        } else {
+            format!("http://{}", url.trim_start())
+        };
+        let parsed = Url::parse(&whole).map_err(|error| wrong(&error.to_string()))?;
+        let mut target = Target::of(&parsed).map_err(wrong)?;
+        target.path = match path.trim_matches('/') {
+            "" => "/".to_owned(),
+            path => format!("/{path}/"),
+        };
+        target.headers.splice(0..0, headers);
+        target.check_headers()?;
+        Ok(target)
+    }
+
+    /// The server of a URL, with its path and query, and its login as a header.
+    fn of(url: &Url) -> Result<Target, &'static str> {
+        let secure = match url.scheme() {
+            "http" | "ws" => false,
+            "https" | "wss" => true,
+            _ => return Err("its scheme is not http, https, ws or wss"),
+        };
+        let host = url.host_str().filter(|host| !host.is_empty());
+        let host = host.ok_or("it has no host")?;
+        let mut headers = Vec::new();
+        if !url.username().is_empty() || url.password().is_some() {
+            let login = format!("{}:{}", url.username(), url.password().unwrap_or_default());
+            let value = format!("Basic {}", STANDARD.encode(decode_percent(&login)));
+            headers.push(("Authorization".into(), value));
+        }
+        Ok(Target {
+            secure,
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: url.port().unwrap_or(if secure { 443 } else { 80 }),
+            authority: match url.port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.to_owned(),
+            },
+            path: escape(url.path()),
+            query: escape(url.query().unwrap_or_default()),
+            headers,
+        })
+    }
+
+    /// The path that a URL names, if it is more than a slash: it names neither an endpoint nor a
+    /// namespace.
+    pub(crate) fn path_of(url: &str) -> Option<String> {
+        let url = url.trim_start();
+        let whole = if has_scheme(url) {
             url.to_owned()
         } else {
             format!("http://{url}")
         };
-        let uri: Uri = whole
-            .parse()
-            .map_err(|error: ureq::http::uri::InvalidUri| wrong(&error.to_string()))?;
-        let secure = match uri.scheme_str() {
-            Some("http" | "ws") => false,
-            Some("https" | "wss") => true,
-            _ => return Err(wrong("its scheme is not http, https, ws or wss")),
+        let parsed = Url::parse(&whole).ok()?;
+        let path = parsed.path();
+        (!matches!(path, "" | "/")).then(|| path.to_owned())
+    }
+
+    /// Adds parameters to the query of every request.
+    pub(crate) fn with_query(mut self, pairs: &[(String, String)]) -> Target {
+        for (name, value) in pairs {
+            if !self.query.is_empty() {
+                self.query.push('&');
+            }
+            push_encoded(name, &mut self.query);
+            self.query.push('=');
+            push_encoded(value, &mut self.query);
+        }
+        self
+    }
+
+    /// Where an answer's `Location` leads to. The headers of the program go along only to the same
+    /// host, and never from https to http.
+    pub(super) fn redirected(&self, location: &str) -> Result<Target, ConnectError> {
+        let wrong = |why: &str| ConnectError::new(format!("it redirects to {location:?}, {why}"));
+        let base = Url::parse(&self.url(None, false)).map_err(|_| wrong("which is no server"))?;
+        let url = base.join(location).map_err(|_| wrong("which is no URL"))?;
+        let mut target = Target::of(&url).map_err(|_| wrong("which is no server"))?;
+        if self.secure && !target.secure {
+            return Err(wrong("from https to http"));
+        }
+        // What the answer has kept of this request's own parameters comes again.
+        let own = ["transport", "EIO", "t", "sid"];
+        let is_own = |pair: &&str| own.contains(&pair.split('=').next().unwrap_or_default());
+        let pairs = target.query.split('&').filter(|pair| !pair.is_empty());
+        let query: Vec<_> = pairs.filter(|pair| !is_own(pair)).collect();
+        target.query = query.join("&");
+        let is_usual = |it: &Target| it.port == if it.secure { 443 } else { 80 };
+        let is_same = self.is_same_host(&target)
+            && (target.port == self.port || is_usual(self) && is_usual(&target));
+        // A login in the URL is the answer's own idea.
+        target.headers = if is_same {
+            self.headers.clone()
+        } else {
+            Vec::new()
         };
-        let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
-        let host = authority.host();
-        if host.is_empty() {
-            return Err(wrong("it has no host"));
-        }
-        let last = authority.as_str().rsplit(['@', ']', ':']).next();
-        let has_port = authority
-            .as_str()
-            .ends_with(&format!(":{}", last.unwrap_or_default()));
-        if has_port && authority.port_u16().is_none() {
-            return Err(wrong("its port is no number below 65536"));
-        }
-        let port = authority
-            .port_u16()
-            .unwrap_or(if secure { 443 } else { 80 });
-        if !matches!(uri.path(), "" | "/") {
-            log::warn!(target: "engineio", "the path {:?} of the server's URL is ignored: the endpoint has a path of its own, and namespaces are named apart", uri.path());
-        }
-        let mut target = Target {
-            secure,
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port,
-            authority: authority.as_str().to_owned(),
-            path: match path.trim_matches('/') {
-                "" => "/".to_owned(),
-                path => format!("/{path}/"),
-            },
-            query: uri.query().unwrap_or_default().to_owned(),
-            headers,
-        };
-        if let Some((login, authority)) = authority.as_str().rsplit_once('@') {
-            target.authority = authority.to_owned();
-            let login = crate::reactor::http::request::decode_percent(login);
-            let value = format!("Basic {}", STANDARD.encode(login));
-            target.headers.push(("Authorization".into(), value));
-        }
-        target.check_headers()?;
         Ok(target)
+    }
+
+    /// Whether cookies of one are for the other.
+    pub(super) fn is_same_host(&self, other: &Target) -> bool {
+        self.host.eq_ignore_ascii_case(&other.host)
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// What an error says of where it came from: nothing that may be a secret.
@@ -146,11 +206,37 @@ impl Target {
             if !is_valid {
                 // The value may be a secret.
                 let message = format!("{name:?} is no header, or its value cannot be sent");
-                return Err(ConnectError::new(message));
+                return Err(ConnectError::new(message).invalid());
             }
         }
         Ok(())
     }
+}
+
+/// Whether a text begins with a scheme (RFC 3986, 3.1): `host/?next=http://x` does not.
+fn has_scheme(url: &str) -> bool {
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    url.split_once("://")
+        .is_some_and(|(scheme, _)| is_scheme(scheme))
+}
+
+/// Escapes what browsers leave as it is and RFC 3986 does not allow.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '{' | '}' | '|' | '\\' | '^' | '`' | '<' | '>' | '"' | ' ' => {
+                escaped.push_str(&format!("%{:02X}", u32::from(character)));
+            }
+            other => escaped.push(other),
+        }
+    }
+    escaped
 }
 
 /// Escapes what has a meaning in a query: the server chooses its ids freely.
@@ -207,12 +293,82 @@ mod tests {
     }
 
     #[test]
+    fn urls_are_taken_as_people_write_them() {
+        for (url, expected) in [
+            (
+                " WS://Host:5/?x={ü}|%41 y",
+                "http://host:5/socket.io/?x=%7B%C3%BC%7D%7C%41%20y&transport=polling&EIO=4",
+            ),
+            (
+                "host/?next=http://x",
+                "http://host/socket.io/?next=http://x&transport=polling&EIO=4",
+            ),
+            (
+                "https://bücher.example",
+                "https://xn--bcher-kva.example/socket.io/?transport=polling&EIO=4",
+            ),
+            (
+                "http://[::1]:3/?<>\"",
+                "http://[::1]:3/socket.io/?%3C%3E%22&transport=polling&EIO=4",
+            ),
+        ] {
+            let url = target(url).url(None, false);
+            assert_eq!(url, expected);
+            url.parse::<ureq::http::Uri>().unwrap();
+        }
+        let query = [("a b".to_owned(), "1&2=ü".to_owned())];
+        let with_query = target("http://x/?y=1").with_query(&query);
+        assert!(
+            with_query
+                .url(None, false)
+                .contains("?y=1&a%20b=1%262%3D%C3%BC&")
+        );
+    }
+
+    #[test]
+    fn a_redirection_keeps_what_is_the_program_s_from_other_hosts() {
+        let headers = vec![("X-Key".to_owned(), "secret".to_owned())];
+        let from = Target::new("http://a.example/?room=1", "socket.io", headers).unwrap();
+        let to = |location: &str| {
+            let target = from.redirected(location).unwrap();
+            (target.url(None, false), target.headers().len())
+        };
+        let query = "transport=polling&EIO=4";
+        for (location, url, headers) in [
+            (
+                "https://a.example/socket.io/?room=1&EIO=4&transport=polling&t=7",
+                format!("https://a.example/socket.io/?room=1&{query}"),
+                1,
+            ),
+            (
+                "/other/?x=1",
+                format!("http://a.example/other/?x=1&{query}"),
+                1,
+            ),
+            (
+                "//b.example/socket.io/",
+                format!("http://b.example/socket.io/?{query}"),
+                0,
+            ),
+            (
+                "http://u:p@a.example:81/",
+                format!("http://a.example:81/?{query}"),
+                0,
+            ),
+        ] {
+            assert_eq!(to(location), (url, headers), "{location}");
+        }
+        assert!(from.redirected("ftp://a.example/").is_err());
+        let secure = Target::new("https://a.example", "socket.io", Vec::new()).unwrap();
+        assert!(secure.redirected("http://a.example/").is_err());
+    }
+
+    #[test]
     fn what_is_no_server_is_an_error() {
         for url in [
             "",
             "ftp://localhost",
             "http://",
-            "http:// x",
             "http://a b/",
             "http://localhost:99999",
             "http://[::1]:x",

@@ -1,14 +1,17 @@
 //! TLS on the client: one choice for both transports, ureq's polling and the WebSocket.
 
-use crate::error::Error;
+use crate::error::{Error, read_file};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 /// How a client checks a server's certificate, and what it shows itself.
 ///
@@ -26,6 +29,8 @@ pub struct ClientTls {
     /// The authorities to trust in the place of the public ones.
     roots: Option<Vec<CertificateDer<'static>>>,
     identity: Option<Arc<Identity>>,
+    /// The system's authorities beside the public ones.
+    system: bool,
     insecure: bool,
     /// Built once for all connections.
     config: OnceLock<Arc<ClientConfig>>,
@@ -36,8 +41,6 @@ pub struct ClientTls {
 struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    /// The same key, as ureq takes it.
-    shared_key: PrivateKey<'static>,
 }
 
 impl ClientTls {
@@ -62,7 +65,16 @@ impl ClientTls {
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, and those of [`ca_pem`](ClientTls::ca_pem).
     pub fn ca_file(self, path: impl AsRef<Path>) -> Result<ClientTls, Error> {
-        self.ca_pem(&std::fs::read(path)?)
+        self.ca_pem(&read_file(path)?)
+    }
+
+    /// Trusts the authorities of the operating system, too, or those of the file or directory that
+    /// `SSL_CERT_FILE` or `SSL_CERT_DIR` names: in a company they know its own.
+    #[must_use]
+    pub fn system_authorities(mut self) -> ClientTls {
+        self.system = true;
+        self.config = OnceLock::new();
+        self
     }
 
     /// Shows a certificate to servers that ask for one: the certificate, with the chain behind it,
@@ -73,13 +85,8 @@ impl ClientTls {
     pub fn certificate_pem(mut self, certificate: &[u8], key: &[u8]) -> Result<ClientTls, Error> {
         let chain = read_certificates(certificate)?;
         let wrong = |why: &dyn std::fmt::Display| Error::Tls(format!("key: {why}"));
-        let shared_key = PrivateKey::from_pem(key).map_err(|error| wrong(&error))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| wrong(&error))?;
-        self.identity = Some(Arc::new(Identity {
-            chain,
-            key,
-            shared_key,
-        }));
+        self.identity = Some(Arc::new(Identity { chain, key }));
         self.config = OnceLock::new();
         Ok(self)
     }
@@ -94,7 +101,7 @@ impl ClientTls {
         certificate: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<ClientTls, Error> {
-        self.certificate_pem(&std::fs::read(certificate)?, &std::fs::read(key)?)
+        self.certificate_pem(&read_file(certificate)?, &read_file(key)?)
     }
 
     /// Accepts any certificate: whoever stands between client and server can read and change
@@ -136,7 +143,21 @@ impl ClientTls {
                 }
                 None => store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
             }
-            builder.with_root_certificates(store)
+            if self.system {
+                let system = rustls_native_certs::load_native_certs();
+                for error in &system.errors {
+                    log::warn!(target: "engineio", "an authority of the system: {error}");
+                }
+                // Some systems have some that nobody can read.
+                let _ = store.add_parsable_certificates(system.certs);
+            }
+            let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
+                .build()
+                .map_err(|error| format!("the authorities: {error}"))?;
+            let roots = self.roots.clone().unwrap_or_default();
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(OwnRoots { inner, roots }))
         };
         let mut config = match &self.identity {
             Some(identity) => builder
@@ -146,27 +167,6 @@ impl ClientTls {
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
-    }
-
-    /// For polling.
-    pub(super) fn for_ureq(&self) -> TlsConfig {
-        let mut builder = TlsConfig::builder().disable_verification(self.insecure);
-        if let Some(roots) = &self.roots {
-            let roots = roots.iter().map(|it| Certificate::from_der(it).to_owned());
-            builder = builder.root_certs(RootCerts::Specific(Arc::new(roots.collect())));
-        }
-        if let Some(identity) = &self.identity {
-            let chain = identity.chain.iter();
-            let chain: Vec<_> = chain
-                .map(|it| Certificate::from_der(it).to_owned())
-                .collect();
-            let key = identity.shared_key.to_owned();
-            builder = builder.client_cert(Some(ClientCert::new_with_certs(&chain, key)));
-        }
-        let provider = rustls::crypto::ring::default_provider();
-        builder
-            .unversioned_rustls_crypto_provider(Arc::new(provider))
-            .build()
     }
 }
 
@@ -230,6 +230,68 @@ fn read_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> 
         return Err(Error::Tls("no certificate in the PEM text".into()));
     }
     Ok(certificates)
+}
+
+/// Also takes a server's certificate that is itself one of the program's own authorities: what
+/// `openssl req -x509` makes is marked as one.
+#[derive(Debug)]
+struct OwnRoots {
+    inner: Arc<WebPkiServerVerifier>,
+    roots: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for OwnRoots {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.inner.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
+        match &verified {
+            // webpki looks at the time of validity before it looks at this.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
+                if other.to_string() == "CaUsedAsEndEntity"
+                    && self.roots.iter().any(|it| it == end_entity) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            _ => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
 }
 
 /// Looks at nothing but the handshake's own signatures.

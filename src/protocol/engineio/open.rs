@@ -8,15 +8,34 @@ use std::time::Duration;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Open {
     pub(crate) sid: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "texts")]
     pub(crate) upgrades: Vec<String>,
     #[serde(deserialize_with = "number")]
     pub(crate) ping_interval: u64,
     #[serde(deserialize_with = "number")]
     pub(crate) ping_timeout: u64,
     /// Older servers say nothing about it.
-    #[serde(default = "unlimited", deserialize_with = "number")]
+    #[serde(default = "unlimited", deserialize_with = "limit")]
     pub(crate) max_payload: u64,
+}
+
+/// Servers with fields that nobody has set say null, or zero, and mean that there is no limit.
+fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let number = number(value).unwrap_or(0);
+    Ok(if number == 0 { u64::MAX } else { number })
+}
+
+/// What there is of texts in a list, if it is one.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let serde_json::Value::Array(items) = serde_json::Value::deserialize(deserializer)? else {
+        return Ok(Vec::new());
+    };
+    let texts = items.into_iter().filter_map(|item| match item {
+        serde_json::Value::String(text) => Some(text),
+        _ => None,
+    });
+    Ok(texts.collect())
 }
 
 fn unlimited() -> u64 {
@@ -43,7 +62,7 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 impl Open {
     /// Whether a client can work with it.
     pub(crate) fn is_sound(&self) -> bool {
-        !self.sid.is_empty() && self.ping_interval > 0 && self.ping_timeout > 0
+        !self.sid.is_empty() && self.ping_interval > 0
     }
 
     /// The packet's text without its type.
@@ -99,10 +118,27 @@ mod tests {
         for unsound in [
             r#"{"sid":"","pingInterval":1,"pingTimeout":1}"#,
             r#"{"sid":"x","pingInterval":0,"pingTimeout":1}"#,
-            r#"{"sid":"x","pingInterval":1,"pingTimeout":-1}"#,
         ] {
             let open: Open = serde_json::from_str(unsound).unwrap();
             assert!(!open.is_sound(), "{unsound}");
+        }
+    }
+
+    #[test]
+    fn fields_that_a_server_has_not_set_limit_nothing() {
+        for (field, upgrades) in [
+            (r#""maxPayload":0"#, 0),
+            (r#""maxPayload":-1,"upgrades":null"#, 0),
+            (r#""maxPayload":null,"upgrades":["websocket",7]"#, 1),
+            (r#""upgrades":{}"#, 0),
+        ] {
+            let text = format!(r#"{{"sid":"x","pingInterval":1,"pingTimeout":0,{field}}}"#);
+            let open: Open = serde_json::from_str(&text).unwrap();
+            assert!(open.is_sound(), "{field}");
+            assert_eq!(
+                (open.max_payload, open.upgrades.len()),
+                (u64::MAX, upgrades)
+            );
         }
     }
 }

@@ -1,0 +1,137 @@
+//! How ureq gets its connections: from the same [`Way`] as a WebSocket.
+
+use super::wire::{Pace, Way, Wire};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
+};
+
+/// Connects for one agent.
+#[derive(Debug)]
+pub(super) struct Dialler {
+    pub(super) way: Way,
+    pub(super) trace: Arc<Trace>,
+}
+
+/// How an agent's request went; it makes one at a time.
+#[derive(Debug, Default)]
+pub(super) struct Trace {
+    /// Connections made so far.
+    pub(super) made: AtomicU64,
+    /// Whether the server has said anything since the last write.
+    pub(super) heard: AtomicBool,
+}
+
+impl Connector for Dialler {
+    type Out = Line;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> Result<Option<Line>, ureq::Error> {
+        let wire = self.way.open(pace(details.timeout), |tcp| {
+            let handle: Weak<TcpStream> = Arc::downgrade(tcp);
+            (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)
+                .map_err(ureq::Error::into_io)
+        });
+        let wire = wire.map_err(|error| timed_out(error, details.timeout))?;
+        self.trace.made.fetch_add(1, Ordering::Relaxed);
+        let (input, output) = (
+            details.config.input_buffer_size(),
+            details.config.output_buffer_size(),
+        );
+        Ok(Some(Line {
+            wire,
+            is_tls: self.way.is_secure(),
+            buffers: LazyBuffers::new(input, output),
+            trace: Arc::clone(&self.trace),
+        }))
+    }
+}
+
+fn pace(timeout: NextTimeout) -> Pace {
+    let after = timeout.after;
+    Pace {
+        by: (!after.is_not_happening()).then(|| Instant::now() + *after),
+        read: timeout.per_read.map(|it| *it),
+        write: timeout.per_write.map(|it| *it),
+    }
+}
+
+fn timed_out(error: io::Error, timeout: NextTimeout) -> ureq::Error {
+    if error.kind() == ErrorKind::TimedOut {
+        ureq::Error::Timeout(timeout.reason)
+    } else {
+        error.into()
+    }
+}
+
+/// A connection of ureq's.
+#[derive(Debug)]
+pub(super) struct Line {
+    wire: Wire,
+    is_tls: bool,
+    buffers: LazyBuffers,
+    trace: Arc<Trace>,
+}
+
+impl Transport for Line {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.wire.pace = pace(timeout);
+        self.trace.heard.store(false, Ordering::Relaxed);
+        let output = &self.buffers.output()[..amount];
+        let written = self.wire.write_all(output).and_then(|()| self.wire.flush());
+        written.map_err(|error| timed_out(error, timeout))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.wire.pace = pace(timeout);
+        loop {
+            match self.wire.read(self.buffers.input_append_buf()) {
+                Ok(count) => {
+                    self.buffers.input_appended(count);
+                    self.trace.heard.fetch_or(count > 0, Ordering::Relaxed);
+                    return Ok(count > 0);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(timed_out(error, timeout)),
+            }
+        }
+    }
+
+    fn is_open(&mut self) -> bool {
+        let tcp = &self.wire.tcp;
+        let quiet = tcp.set_nonblocking(true).is_ok()
+            && matches!(tcp.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        quiet && tcp.set_nonblocking(false).is_ok()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+}
+
+/// ureq asks for addresses before it asks for a connection; the dialler has its own.
+#[derive(Debug)]
+pub(super) struct NoResolver;
+
+impl Resolver for NoResolver {
+    fn resolve(
+        &self,
+        _: &ureq::http::Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
+}

@@ -1,0 +1,283 @@
+//! A connection to a server, plain or TLS, through a proxy or not: what polling and the way to a
+//! WebSocket are made on. Its reads and writes end by a time.
+
+use super::addresses::{Addresses, left};
+use super::http_head::{parse_head, read_head};
+use super::network::Network;
+use super::socks::{Goal, socks4, socks5};
+use super::target::Target;
+use crate::error::ConnectError;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+#[cfg(feature = "tls")]
+use rustls::pki_types::ServerName;
+#[cfg(feature = "tls")]
+use rustls::{ClientConfig, ClientConnection};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use ureq::ProxyProtocol;
+
+/// How long connecting may take where nothing else says so.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) tcp: Arc<TcpStream>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Box<ClientConnection>>,
+    pub(super) peer: SocketAddr,
+    pub(super) pace: Pace,
+}
+
+/// When a read or a write ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    pub(super) by: Option<Instant>,
+    /// How long nothing at all may come.
+    pub(super) read: Option<Duration>,
+    /// How long nothing at all may leave.
+    pub(super) write: Option<Duration>,
+}
+
+/// How a server is reached, for all connections of a session.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    host: String,
+    port: u16,
+    secure: bool,
+    /// Those of the server, or of the proxy.
+    addresses: Addresses,
+    proxy: Option<ureq::Proxy>,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Way {
+    pub(super) fn new(target: &Target, network: &Network) -> Result<Way, ConnectError> {
+        #[cfg(not(feature = "tls"))]
+        if target.is_secure() {
+            return Err(ConnectError::new(super::NO_TLS).invalid());
+        }
+        #[cfg(feature = "tls")]
+        let tls = if target.is_secure() {
+            let config = network.tls.config();
+            Some(config.map_err(|error| ConnectError::new(error).invalid())?)
+        } else {
+            None
+        };
+        Ok(Way {
+            host: target.host().to_owned(),
+            port: target.port(),
+            secure: target.is_secure(),
+            addresses: Addresses::default(),
+            proxy: network.proxy(target)?,
+            #[cfg(feature = "tls")]
+            tls,
+        })
+    }
+
+    /// Connects. `begun` sees the socket before anything is said on it.
+    pub(super) fn open(
+        &self,
+        pace: Pace,
+        begun: impl FnOnce(&Arc<TcpStream>) -> io::Result<()>,
+    ) -> io::Result<Wire> {
+        let by = pace.by.unwrap_or_else(|| Instant::now() + LONGEST);
+        let (tcp, peer) = match &self.proxy {
+            None => self.addresses.connect(&self.host, self.port, by)?,
+            Some(proxy) => {
+                let connected = self.addresses.connect(proxy.host(), proxy.port(), by);
+                connected
+                    .map_err(|error| io::Error::new(error.kind(), format!("the proxy: {error}")))?
+            }
+        };
+        tcp.set_nodelay(true)?;
+        let tcp = Arc::new(tcp);
+        begun(&tcp)?;
+        if let Some(proxy) = &self.proxy {
+            self.pass(proxy, &mut Timed { tcp: &tcp, pace })?;
+        }
+        let wire = Wire {
+            tcp,
+            #[cfg(feature = "tls")]
+            tls: None,
+            peer,
+            pace,
+        };
+        self.secure(wire)
+    }
+
+    /// Asks a proxy to connect.
+    fn pass(&self, proxy: &ureq::Proxy, tcp: &mut Timed<'_>) -> io::Result<()> {
+        let name = Goal::Name(&self.host, self.port);
+        let resolved = || {
+            let first = (&*self.host, self.port).to_socket_addrs()?.next();
+            let unknown = || io::Error::new(ErrorKind::NotFound, "the server's name is not known");
+            first.map(Goal::Address).ok_or_else(unknown)
+        };
+        let user = proxy.username().unwrap_or_default();
+        let login = proxy
+            .username()
+            .map(|user| (user, proxy.password().unwrap_or_default()));
+        match proxy.protocol() {
+            ProxyProtocol::Socks4 => socks4(tcp, &resolved()?, user),
+            ProxyProtocol::Socks4A => socks4(tcp, &name, user),
+            ProxyProtocol::Socks5 => socks5(tcp, &resolved()?, login),
+            ProxyProtocol::Socks5h => socks5(tcp, &name, login),
+            _ => self.tunnel(proxy, tcp),
+        }
+    }
+
+    /// Asks an HTTP proxy to connect (RFC 9110, 9.3.6).
+    fn tunnel(&self, proxy: &ureq::Proxy, tcp: &mut Timed<'_>) -> io::Result<()> {
+        let host = if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        };
+        let mut request = format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n");
+        if let Some(user) = proxy.username() {
+            let login = format!("{user}:{}", proxy.password().unwrap_or_default());
+            let login = STANDARD.encode(login);
+            request.push_str(&format!("Proxy-Authorization: Basic {login}\r\n"));
+        }
+        request.push_str("\r\n");
+        tcp.write_all(request.as_bytes())?;
+        let (head, rest) = read_head(tcp, Vec::new())?;
+        match parse_head(&head) {
+            // The server speaks second, so nothing can have come from it.
+            Some(head) if (200..300).contains(&head.status) && rest.is_empty() => Ok(()),
+            Some(head) => Err(io::Error::other(format!(
+                "the proxy answered with status {}",
+                head.status
+            ))),
+            None => Err(io::Error::other("the proxy's answer is no HTTP")),
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn secure(&self, mut wire: Wire) -> io::Result<Wire> {
+        let Some(config) = &self.tls else {
+            return Ok(wire);
+        };
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let connection = ClientConnection::new(Arc::clone(config), name);
+        let mut connection = connection.map_err(io::Error::other)?;
+        let mut timed = Timed {
+            tcp: &wire.tcp,
+            pace: wire.pace,
+        };
+        while connection.is_handshaking() {
+            connection.complete_io(&mut timed).map_err(explain_tls)?;
+        }
+        wire.tls = Some(Box::new(connection));
+        Ok(wire)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn secure(&self, wire: Wire) -> io::Result<Wire> {
+        Ok(wire)
+    }
+
+    /// Whether it is TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.secure
+    }
+}
+
+/// Says what to do about the errors of TLS that are puzzles.
+#[cfg(feature = "tls")]
+fn explain_tls(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    if text.contains("InvalidContentType") || text.contains("corrupt message") {
+        return io::Error::new(
+            error.kind(),
+            format!("{text}: the server speaks no TLS there; is that an http URL?"),
+        );
+    }
+    error
+}
+
+/// A TCP connection whose reads and writes end by a time.
+struct Timed<'a> {
+    tcp: &'a TcpStream,
+    pace: Pace,
+}
+
+impl Timed<'_> {
+    fn wait(&self, silence: Option<Duration>) -> io::Result<Option<Duration>> {
+        let left = self.pace.by.map(|by| left(by).unwrap_or_default());
+        match left.into_iter().chain(silence).min() {
+            Some(Duration::ZERO) => Err(ErrorKind::TimedOut.into()),
+            wait => Ok(wait),
+        }
+    }
+}
+
+/// A blocking socket says so when its time is over.
+fn late(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::WouldBlock {
+        ErrorKind::TimedOut.into()
+    } else {
+        error
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.tcp.set_read_timeout(self.wait(self.pace.read)?)?;
+        self.tcp.read(buffer).map_err(late)
+    }
+}
+
+impl Write for Timed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.set_write_timeout(self.wait(self.pace.write)?)?;
+        self.tcp.write(bytes).map_err(late)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut timed = Timed {
+            tcp: &self.tcp,
+            pace: self.pace,
+        };
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return rustls::Stream::new(&mut **tls, &mut timed).read(buffer);
+        }
+        timed.read(buffer)
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut timed = Timed {
+            tcp: &self.tcp,
+            pace: self.pace,
+        };
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return rustls::Stream::new(&mut **tls, &mut timed).write(bytes);
+        }
+        timed.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        let mut timed = Timed {
+            tcp: &self.tcp,
+            pace: self.pace,
+        };
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            return rustls::Stream::new(&mut **tls, &mut timed).flush();
+        }
+        timed.flush()
+    }
+}
