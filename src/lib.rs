@@ -58,6 +58,7 @@ pub use error::{ConnectError, Error};
 pub use limits::{Limits, ReceiveLimits};
 pub use reactor::http::cors::Origins;
 pub use reactor::http::request::Request;
+pub use reactor::http::upload::BodyReader;
 #[cfg(feature = "tls")]
 pub use reactor::tls::Tls;
 pub use reason::Reason;

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Http, PATIENCE, Ws, eventually, polling_session, serve};
-use socketio::{App, Limits, Reason, Server, Serving, Socket};
+use socketio::{App, BodyReader, Limits, Reason, Request, Server, Serving, Socket};
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -609,4 +609,83 @@ fn run_ends_on_a_signal_in_order() {
         texts.iter().all(|text| text.starts_with("42[\"auth\"")),
         "{texts:?}"
     );
+}
+
+#[test]
+fn a_handler_reads_an_upload_of_any_size_as_it_comes() {
+    let limits = Limits {
+        http_body_bytes: 1_000,
+        ..Limits::default()
+    };
+    let (sender, progress) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let io = Server::builder().limits(limits).build();
+    let serving = App::new(&io)
+        .http_upload(move |request: &Request, body: &mut BodyReader| {
+            if request.path() == "/ignored" {
+                return Response::from_string("ignored");
+            }
+            let (mut count, mut buffer) = (0, vec![0; 100_000]);
+            loop {
+                match body.read(&mut buffer) {
+                    Ok(0) => return Response::from_string(count.to_string()),
+                    Ok(read) => {
+                        assert!(buffer[..read].iter().all(|byte| *byte == b'u'));
+                        count += read;
+                        sender.lock().unwrap().send(count).unwrap();
+                    }
+                    Err(error) => {
+                        sender.lock().unwrap().send(usize::MAX).unwrap();
+                        return Response::from_string(error.to_string());
+                    }
+                }
+            }
+        })
+        .bind("127.0.0.1:0")
+        .unwrap();
+    let mut http = Http::connect(serving.local_addr());
+    http.write("POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\nu");
+    assert_eq!(progress.recv().unwrap(), 1, "it does not wait for the rest");
+    let rest = "u".repeat(1_000_000);
+    for number in 0..20 {
+        http.write(if number == 19 { &rest[1..] } else { &rest });
+    }
+    assert_eq!(http.read(false).text(), "20000000");
+    // In chunks, and the next request on the same connection.
+    http.write(
+        "POST /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nuuu\r\n0\r\n\r\n",
+    );
+    assert_eq!(http.read(false).text(), "3");
+    assert_eq!(http.get("/ignored").text(), "ignored");
+    // What is not read cannot be skipped.
+    http.write("POST /ignored HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n");
+    let answer = http.read(false);
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (200, Some("close"))
+    );
+    // A client that goes away is an error of the reading.
+    let mut http = Http::connect(serving.local_addr());
+    http.write("POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nu");
+    drop(http);
+    while progress.recv().unwrap() != usize::MAX {}
+    // Clients of Socket.IO have their own limit, as the program's routes have.
+    let mut http = Http::connect(serving.local_addr());
+    http.write("POST /socket.io/ HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n");
+    assert_eq!(http.read(false).status, 413);
+}
+
+#[test]
+fn the_program_s_routes_have_a_limit_of_their_own() {
+    let serving = app(&Server::builder().max_http_buffer_size(1_000).build());
+    let mut http = Http::connect(serving.local_addr());
+    let body = "x".repeat(1_000_001);
+    assert!(http.post("/upload", &body).text().ends_with(&body));
+    http.write(
+        "POST /socket.io/ HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nContent-Length: 1001\r\n\r\n",
+    );
+    let answer = http.read(false);
+    assert_eq!(answer.status, 413);
+    let allowed = answer.header("access-control-allow-origin");
+    assert_eq!(allowed, Some("http://x"), "a page learns of it");
 }

@@ -689,19 +689,20 @@ fn a_burst_reaches_a_poller_in_as_few_payloads_as_it_takes() {
         sender.lock().unwrap().send(()).unwrap();
     });
     let serving = serve(&io);
-    let mut http = Http::connect(serving.local_addr());
-    let session = polling_session(&mut http);
-    http.post(&session, "40");
-    assert!(http.get(&session).text().starts_with("40"));
     // Python's clients drop a payload of more than 16 packets, and say who they are.
     let python = "User-Agent: python-requests/2.32.3\r\n";
     for (fields, most) in [("", 500), (python, 16)] {
+        let mut http = Http::connect(serving.local_addr());
+        let open = http.request(&format!("GET {OPEN}"), fields, "");
+        let session = format!("{OPEN}&sid={}", sid_of(&open.text()));
+        http.post(&session, "40");
+        assert!(http.get(&session).text().starts_with("40"));
         http.post(&session, "42[\"burst\",500]");
         // All of it waits when the first is asked for.
         done.recv().unwrap();
         let (mut numbers, mut largest) = (0, 0);
         while numbers < 500 {
-            let text = http.request(&format!("GET {session}"), fields, "").text();
+            let text = http.get(&session).text();
             let packets: Vec<_> = text.split('\x1e').collect();
             largest = largest.max(packets.len());
             for packet in packets {

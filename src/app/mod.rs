@@ -8,6 +8,7 @@ use crate::engineio::{self, Config, Fallback};
 use crate::error::Error;
 use crate::reactor::Executor;
 use crate::reactor::http::request::decode_percent;
+use crate::reactor::http::upload::BodyReader;
 use crate::reactor::http::{Content, Request, Response};
 #[cfg(feature = "tls")]
 use crate::reactor::tls::Tls;
@@ -43,6 +44,8 @@ pub struct App {
     path: String,
     files: StaticFiles,
     application: Option<Arc<Application>>,
+    /// The application reads bodies as they come.
+    streams: bool,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
 }
@@ -75,6 +78,7 @@ impl App {
             path: format!("/{path}/"),
             files: StaticFiles::default(),
             application: None,
+            streams: false,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -93,7 +97,8 @@ impl App {
     }
 
     /// Serves a file, or the files of a directory, at a path; `/` for everything that has no other
-    /// place. The longest path that fits is taken.
+    /// place. The longest path that fits is taken. Clients may ask for a part of a file, or whether
+    /// it has changed; a directory named without its slash is redirected.
     #[must_use]
     pub fn static_files(mut self, path: &str, target: impl Into<PathBuf>) -> App {
         self.files.add(path, target.into(), None);
@@ -120,14 +125,47 @@ impl App {
         self
     }
 
-    /// Answers everything else. Runs on worker threads and may block; a body is read as the client
-    /// takes it. A panic is answered with status 500.
+    /// Answers everything else. Runs on worker threads and may block; the body of an answer is read
+    /// as the client takes it. That of a request is whole, and at most
+    /// [`Limits::http_body_bytes`](crate::Limits::http_body_bytes) long. A panic is answered with
+    /// status 500.
     #[must_use]
     pub fn http<R: Read + Send + 'static>(
         mut self,
         application: impl Fn(&Request) -> tiny_http::Response<R> + Send + Sync + 'static,
     ) -> App {
         self.application = Some(Arc::new(move |request| application(request).boxed()));
+        self.streams = false;
+        self
+    }
+
+    /// The same, for bodies of any size: the application reads them as they come, and so decides
+    /// where to put them, and how much is too much. A body that is not read to its end costs the
+    /// connection.
+    ///
+    /// ```
+    /// # use socketio::{App, BodyReader, Request, Server};
+    /// use tiny_http::Response;
+    ///
+    /// let app = App::new(&Server::new()).http_upload(|_: &Request, body: &mut BodyReader| {
+    ///     match std::io::copy(body, &mut std::io::sink()) {
+    ///         Ok(count) => Response::from_string(format!("{count} bytes")),
+    ///         Err(error) => Response::from_string(error.to_string()).with_status_code(400),
+    ///     }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn http_upload<R: Read + Send + 'static>(
+        mut self,
+        application: impl Fn(&Request, &mut BodyReader) -> tiny_http::Response<R>
+        + Send
+        + Sync
+        + 'static,
+    ) -> App {
+        self.application = Some(Arc::new(move |request| {
+            application(request, &mut request.take_stream()).boxed()
+        }));
+        self.streams = true;
         self
     }
 
@@ -161,14 +199,25 @@ impl App {
     /// # Errors
     /// [`Error::Io`] if the address cannot be listened on.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Serving, Error> {
-        self.serve(TcpListener::bind(address)?)
+        // The system's error does not say which address.
+        let addresses: Vec<_> = address.to_socket_addrs()?.collect();
+        let listener = TcpListener::bind(&*addresses).map_err(|error| {
+            let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+            std::io::Error::new(error.kind(), format!("{}: {error}", names.join(", ")))
+        })?;
+        self.serve(listener)
     }
 
     /// Serves in the background, on a listener that the program has made.
     ///
     /// # Errors
-    /// [`Error::Io`] if the system gives no threads, or not what else they need.
+    /// [`Error::Io`] if the system gives no threads, or not what else they need, or if a file or
+    /// directory of [`static_files`](App::static_files) is not there.
     pub fn serve(self, listener: TcpListener) -> Result<Serving, Error> {
+        if let Some(missing) = self.files.missing() {
+            let why = format!("static_files: {} is not there", missing.display());
+            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, why).into());
+        }
         let (config, timeout) = match &self.endpoint {
             Endpoint::SocketIo(server) => {
                 (server.inner.engine(), server.inner.config.shutdown_timeout)
@@ -191,7 +240,10 @@ impl App {
         let fallback = (!self.files.is_empty() || self.application.is_some()).then(|| {
             let (files, application) = (self.files, self.application);
             let fallback = move |request: Request| answer(&files, application.as_deref(), &request);
-            Arc::new(fallback) as Arc<Fallback>
+            engineio::Elsewhere {
+                answer: Arc::new(fallback) as Arc<Fallback>,
+                streams: self.streams,
+            }
         });
         let engine = engineio::Serving::start(
             listener,
@@ -292,7 +344,7 @@ fn answer(files: &StaticFiles, application: Option<&Application>, request: &Requ
     let path = String::from_utf8(decode_percent(request.path()));
     let reads = matches!(request.method(), "GET" | "HEAD");
     if let (Ok(path), true) = (path, reads)
-        && let Some(response) = files.find(&path)
+        && let Some(response) = files.answer(request, &path)
     {
         return response;
     }

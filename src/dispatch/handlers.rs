@@ -3,6 +3,7 @@
 use super::args::Encoded;
 use super::event::Incoming;
 use super::handler::{HandlerError, StoredEvent};
+use rustc_hash::FxBuildHasher;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -13,12 +14,13 @@ pub(crate) const ANY: &str = "*";
 /// The handlers of all namespaces: of events from `P`, what each side has besides in `M`, and types
 /// as namespaces behind `V`.
 pub(crate) struct Handlers<P, M, V: ?Sized> {
-    namespaces: HashMap<Arc<str>, Set<P, M, V>>,
+    namespaces: HashMap<Arc<str>, Set<P, M, V>, FxBuildHasher>,
 }
 
 /// The handlers of one namespace.
 pub(crate) struct Set<P, M, V: ?Sized> {
-    pub(crate) events: HashMap<String, StoredEvent<P>>,
+    /// Only the program adds to it, so that no peer can choose what collides.
+    pub(crate) events: HashMap<String, StoredEvent<P>, FxBuildHasher>,
     pub(crate) any: Option<StoredEvent<P>>,
     pub(crate) more: M,
     pub(crate) service: Option<Arc<V>>,
@@ -79,7 +81,7 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
 impl<P, M, V: ?Sized> Default for Handlers<P, M, V> {
     fn default() -> Self {
         Handlers {
-            namespaces: HashMap::new(),
+            namespaces: HashMap::default(),
         }
     }
 }
@@ -102,7 +104,7 @@ impl<P, M, V: ?Sized> fmt::Debug for Handlers<P, M, V> {
 impl<P, M: Default, V: ?Sized> Default for Set<P, M, V> {
     fn default() -> Self {
         Set {
-            events: HashMap::new(),
+            events: HashMap::default(),
             any: None,
             more: M::default(),
             service: None,

@@ -24,7 +24,7 @@ const MAX_PAYLOAD: usize = 1_000_000;
 
 impl Shared {
     /// How many packets a client takes in one payload.
-    fn max_packets(&self, request: &Request) -> usize {
+    pub(super) fn max_packets(&self, request: &Request) -> usize {
         let is_python = || {
             let agent = request.first("user-agent").unwrap_or_default();
             // What python-engineio's two clients send, and what they are built on.
@@ -49,12 +49,12 @@ impl Shared {
         request: &Request,
         answer: Answer,
         handle: &Handle,
+        max_packets: usize,
     ) -> bool {
         let headers = self.config.cors.headers(request);
         let mut empty = false;
         let body = match answer {
             Answer::Queued => {
-                let max_packets = self.max_packets(request);
                 let (body, left) = take_payload(handle.outbox(), MAX_PAYLOAD, max_packets);
                 empty = !left;
                 body

@@ -71,6 +71,8 @@ pub(super) struct Session {
     posted: Option<Box<Posted>>,
     /// The origin that was found to be allowed when the session was opened.
     origin: Option<Box<str>>,
+    /// Packets that the client takes in one payload.
+    max_packets: usize,
     /// A place among the polling sessions, until it has moved to a WebSocket.
     pub(super) polling_slot: Option<PollingSlot>,
     /// The program ended it before it was open: it is to end as soon as it is.
@@ -136,11 +138,18 @@ impl reactor::Driver for Driver {
             return BodyRules {
                 max_bytes: config.max_payload,
                 timeout: config.limits.body_timeout,
+                streams: false,
             };
         }
+        let streams = self.shared.fallback.as_ref().is_some_and(|it| it.streams);
         BodyRules {
-            max_bytes: config.limits.http_body_bytes,
+            max_bytes: if streams {
+                usize::MAX
+            } else {
+                config.limits.http_body_bytes
+            },
             timeout: config.limits.http_body_timeout,
+            streams,
         }
     }
 
@@ -442,19 +451,22 @@ impl Driver {
         session.machine.handle(now, Input::Post(channel));
         if session.machine.post() == Some(channel) {
             let (at, body) = (0, body);
-            session.posted = Some(Box::new(Posted { channel, body, at }));
-            return self.go_on_with_post(io, key);
+            return self.take_post(io, key, Posted { channel, body, at });
         }
         self.drive(io, key);
     }
 
-    /// Handles the next packets of a POST: so many that other connections do not wait for long.
     fn go_on_with_post(&mut self, io: &mut Io<Order>, key: u64) {
+        let session = find(&mut self.sessions, key);
+        if let Some(posted) = session.and_then(|session| session.posted.take()) {
+            self.take_post(io, key, *posted);
+        }
+    }
+
+    /// Handles the next packets of a POST: so many that other connections do not wait for long.
+    fn take_post(&mut self, io: &mut Io<Order>, key: u64, mut posted: Posted) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
-            return;
-        };
-        let Some(mut posted) = session.posted.take() else {
             return;
         };
         let channel = posted.channel;
@@ -484,7 +496,7 @@ impl Driver {
         };
         if let Some(left) = left {
             posted.at = posted.body.len() - left;
-            session.posted = Some(posted);
+            session.posted = Some(Box::new(posted));
         }
         if flow == Flow::Stop {
             // The client posts nothing more before it has its answer.
@@ -596,9 +608,14 @@ impl Driver {
                         if session.parked.is_empty() {
                             session.parked = Vec::new();
                         }
-                        let empty = self
-                            .shared
-                            .answer(io, id, &request, answer, &session.handle);
+                        let empty = self.shared.answer(
+                            io,
+                            id,
+                            &request,
+                            answer,
+                            &session.handle,
+                            session.max_packets,
+                        );
                         if empty {
                             session.machine.handle(now, Input::Drained);
                         }
@@ -670,6 +687,7 @@ impl Session {
         machine: Server,
         handle: Arc<Handle>,
         origin: Option<Box<str>>,
+        max_packets: usize,
         share: Share,
     ) -> Session {
         Session {
@@ -684,6 +702,7 @@ impl Session {
             is_awaited: false,
             posted: None,
             origin,
+            max_packets,
             polling_slot: None,
             ends: None,
             share,

@@ -115,10 +115,10 @@ impl std::fmt::Debug for Decided {
 
 impl Driver {
     pub(super) fn fall_back(&self, io: &mut Io<Order>, id: ConnectionId, request: Request) {
-        let Some(Elsewhere(fallback)) = &self.shared.fallback else {
+        let Some(Elsewhere { answer, .. }) = &self.shared.fallback else {
             return io.respond(id, Response::text(404, "Not Found"));
         };
-        let fallback = Arc::clone(fallback);
+        let fallback = Arc::clone(answer);
         let mailbox = io.mailbox().clone();
         io.execute(move || {
             let response = catch_unwind(AssertUnwindSafe(|| fallback(request)));
@@ -242,7 +242,15 @@ impl Driver {
         handle.set_sid(&sid);
         let handle = Arc::new(handle);
         let origin = request.first("origin").map(Box::from);
-        let mut session = Session::new(key, machine, Arc::clone(&handle), origin, io.share());
+        let max_packets = self.shared.max_packets(&request);
+        let mut session = Session::new(
+            key,
+            machine,
+            Arc::clone(&handle),
+            origin,
+            max_packets,
+            io.share(),
+        );
         session.polling_slot = slot;
         place.insert(session);
         io.set_owner(id, Some(key));

@@ -40,7 +40,7 @@ pub(crate) use config::Config;
 pub(crate) use desk::Desk;
 pub(crate) use frames::Frames;
 pub(crate) use row::HeldBroadcasts;
-pub(crate) use serving::Serving;
+pub(crate) use serving::{Elsewhere, Serving};
 pub(crate) use session::{Handle, before_waiting};
 
 use crate::protocol::engineio::Data;

@@ -78,7 +78,12 @@ impl Drop for PollingSlot {
     }
 }
 
-pub(super) struct Elsewhere(pub(super) Arc<Fallback>);
+/// What answers the other requests.
+pub(crate) struct Elsewhere {
+    pub(crate) answer: Arc<Fallback>,
+    /// It reads bodies as they come.
+    pub(crate) streams: bool,
+}
 
 impl std::fmt::Debug for Elsewhere {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -100,7 +105,7 @@ impl Serving {
         config: Config,
         path: String,
         application: Arc<dyn Application>,
-        fallback: Option<Arc<Fallback>>,
+        fallback: Option<Elsewhere>,
         executor: Arc<dyn Executor>,
         #[cfg(feature = "tls")] tls: Option<Tls>,
     ) -> io::Result<Serving> {
@@ -120,7 +125,7 @@ impl Serving {
             config,
             path,
             application,
-            fallback: fallback.map(Elsewhere),
+            fallback,
             polling: Arc::default(),
         });
         let threads = Threads::start("io", Some(listener), count, options, || {

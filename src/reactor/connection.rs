@@ -1,5 +1,6 @@
 //! One connection, as its I/O thread knows it.
 
+use super::http::upload::Upload;
 use super::http::{Body, Head};
 use super::outbox::Outbox;
 use super::pump::Pump;
@@ -56,6 +57,8 @@ pub(super) struct Connection {
     /// What is unread has been seen to be the beginning of a head, and no line has ended since: it
     /// is not looked at again for every byte of a client that sends them one by one.
     pub(super) is_partial: bool,
+    /// The body that who answers reads as it comes.
+    pub(super) upload: Option<Box<Upload>>,
     /// Bytes of a body since its deadline was set.
     pub(super) progress: usize,
     /// What it holds of requests and messages that are not complete.

@@ -155,6 +155,11 @@ impl<C: Send + 'static> Io<C> {
         let Protocol::Answering(mut exchange) = connection.protocol else {
             return;
         };
+        if connection.upload.take().is_some() {
+            // Nobody reads the rest, in which the next request cannot be found.
+            connection.stopped = false;
+            exchange.keep_alive = false;
+        }
         exchange.keep_alive &= !response.close && !connection.read_closed;
         let until_close = !exchange.takes_chunks && response.has_unknown_length();
         exchange.keep_alive &= !until_close;
@@ -381,6 +386,7 @@ impl<C: Send + 'static> Io<C> {
             finishing: false,
             fresh: true,
             is_partial: false,
+            upload: None,
             progress: 0,
             share: self.options.share(),
             log_limit: LogLimit::default(),

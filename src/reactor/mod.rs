@@ -112,6 +112,8 @@ pub(crate) struct BodyRules {
     pub(crate) max_bytes: usize,
     /// How long it may make no progress.
     pub(crate) timeout: std::time::Duration,
+    /// It is read by who answers, as it comes.
+    pub(crate) streams: bool,
 }
 
 /// Runs what may block.

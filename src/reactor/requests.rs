@@ -3,8 +3,10 @@
 use super::Driver;
 use super::connection::{ConnectionId, Exchange, Protocol};
 use super::http::body::BadBody;
+use super::http::upload::Upload;
 use super::http::{Body, Framing, Head, Request, Response};
 use super::thread::Thread;
+use super::threads::Command;
 use std::sync::Arc;
 
 /// Bytes of a body that are progress: with fewer in its time, it is a client that only holds on.
@@ -26,6 +28,11 @@ impl<D: Driver> Thread<D> {
                 }
                 Protocol::Body(_) => {
                     if !self.read_body(id) {
+                        return;
+                    }
+                }
+                Protocol::Answering(_) if connection.upload.is_some() && !connection.stopped => {
+                    if !self.read_upload(id) {
                         return;
                     }
                 }
@@ -90,6 +97,24 @@ impl<D: Driver> Thread<D> {
                 self.hand_request(id, exchange, head.request);
                 true
             }
+            Ok(body) if rules.streams => {
+                let expects = head.expects_continue && connection.unread.is_empty();
+                let mailbox = self.io.mailbox().clone();
+                let resume = move || mailbox.send(Command::ReadOn(id));
+                let (upload, reader) = Upload::new(body, rules.timeout, resume);
+                let mut request = head.request;
+                request.set_stream(reader);
+                if expects {
+                    self.io.append(id, b"HTTP/1.1 100 Continue\r\n\r\n");
+                }
+                if let Some(connection) = self.io.get_mut(id) {
+                    connection.progress = 0;
+                    connection.upload = Some(Box::new(upload));
+                }
+                self.hand_request(id, exchange, request);
+                self.io.set_deadline(id, Some(now + rules.timeout));
+                true
+            }
             Ok(body) => {
                 let expects = head.expects_continue && connection.unread.is_empty();
                 connection.protocol = Protocol::Body(Box::new((head, body)));
@@ -100,6 +125,49 @@ impl<D: Driver> Thread<D> {
                 true
             }
         }
+    }
+
+    /// Gives what has come to who reads the body; gives whether it is complete.
+    fn read_upload(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.io.get_mut(id) else {
+            return false;
+        };
+        let peer = connection.peer;
+        let Some(upload) = &mut connection.upload else {
+            return false;
+        };
+        let (taken, has_room) = match upload.push(&connection.unread) {
+            Ok(pushed) => pushed,
+            Err(problem) => {
+                log::info!(target: "engineio", "{peer}: the body of a request is {problem:?}");
+                self.io.close(id);
+                return false;
+            }
+        };
+        let (is_done, timeout) = (upload.is_done(), upload.timeout);
+        connection.unread.drain(..taken);
+        if connection.unread.is_empty() {
+            connection.unread = Vec::new();
+        }
+        connection.progress += taken;
+        if is_done {
+            connection.upload = None;
+            self.io.set_deadline(id, None);
+            return true;
+        }
+        connection.stopped = !has_room;
+        let has_progressed = connection.progress >= PROGRESS;
+        if has_progressed {
+            connection.progress = 0;
+        }
+        if !has_room {
+            // It is the handler that takes its time.
+            self.io.set_deadline(id, None);
+        } else if has_progressed {
+            let deadline = self.io.now + timeout;
+            self.io.set_deadline(id, Some(deadline));
+        }
+        false
     }
 
     /// Gives whether the body was complete.

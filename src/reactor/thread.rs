@@ -166,6 +166,15 @@ impl<D: Driver> Thread<D> {
                 Command::Adopt(handed) => self.adopt(*handed),
                 Command::Respond(id, response) => self.io.respond(id, response),
                 Command::Pumped(id, progress) => self.io.on_pumped(id, progress),
+                Command::ReadOn(id) => {
+                    if let Some(connection) = self.io.get(id)
+                        && let Some(upload) = &connection.upload
+                    {
+                        let at = self.io.now + upload.timeout;
+                        self.io.set_deadline(id, Some(at));
+                        self.io.stop_reading(id, false);
+                    }
+                }
                 // It has woken this thread, which looks at the end of its turn.
                 Command::Relieve => {}
                 Command::Driver(command) => self.driver.on_command(&mut self.io, command),
@@ -230,6 +239,7 @@ impl<D: Driver> Thread<D> {
                     self.lose(id, Reason::TransportClose);
                     break;
                 }
+                Protocol::Answering(_) if connection.upload.is_some() && !connection.stopped => {}
                 Protocol::Answering(_) | Protocol::Pumping(..) => break,
                 Protocol::WebSocket(_) if connection.stopped => break,
                 // What was read before comes first.
@@ -282,12 +292,10 @@ impl<D: Driver> Thread<D> {
 
     /// Gives up who holds the most while more bytes wait than may.
     fn relieve(&mut self) {
-        let Some(budget) = self.io.options.budget.get().cloned() else {
+        let budget = self.io.options.budget.get();
+        let Some(budget) = budget.filter(|it| it.is_exceeded()).cloned() else {
             return;
         };
-        if !budget.is_exceeded() {
-            return;
-        }
         while budget.is_exceeded() {
             let connections = self.io.connections.iter();
             let incomplete = connections

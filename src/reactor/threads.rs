@@ -53,6 +53,8 @@ pub(crate) enum Command<C> {
     Respond(ConnectionId, Response),
     /// A part of an answer's body has been read.
     Pumped(ConnectionId, Progress),
+    /// Read from a connection again, whose body had no room.
+    ReadOn(ConnectionId),
     /// More bytes wait than may.
     Relieve,
     /// For the driver.

@@ -25,7 +25,7 @@ pub(super) struct States {
 pub(super) struct WorkerState {
     /// Its thread, as the system names it.
     thread: Option<String>,
-    /// When its task was begun, in microseconds of the pool, counted from one; zero if it has none.
+    /// When its task was begun, in nanoseconds of the pool, counted from one; zero if it has none.
     busy_since: AtomicU64,
 }
 
@@ -52,7 +52,7 @@ impl States {
     }
 
     pub(super) fn begin(&self, worker: &WorkerState, now: Instant) {
-        let since = now.saturating_duration_since(self.epoch).as_micros() as u64;
+        let since = now.saturating_duration_since(self.epoch).as_nanos() as u64;
         worker.busy_since.store(since + 1, Ordering::Release);
     }
 
@@ -111,7 +111,7 @@ impl WorkerState {
     /// Whether its task was begun a moment ago.
     fn is_new(&self, now: Duration) -> bool {
         let since = self.busy_since.load(Ordering::Acquire).saturating_sub(1);
-        now.saturating_sub(Duration::from_micros(since)) < BLOCKED_AFTER
+        now.saturating_sub(Duration::from_nanos(since)) < BLOCKED_AFTER
     }
 }
 

@@ -114,6 +114,7 @@ impl reactor::Driver for Driver {
         BodyRules {
             max_bytes: 0,
             timeout: Duration::ZERO,
+            streams: false,
         }
     }
 

@@ -51,6 +51,8 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 pub(crate) struct Body {
     state: State,
     bytes: Vec<u8>,
+    /// Bytes that were read, also those that were taken out.
+    count: usize,
     limit: usize,
 }
 
@@ -89,6 +91,7 @@ impl Body {
         Ok(Body {
             state,
             bytes: Vec::new(),
+            count: 0,
             limit,
         })
     }
@@ -112,6 +115,11 @@ impl Body {
         matches!(self.state, State::Done)
     }
 
+    /// Takes out what has been read.
+    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -125,6 +133,7 @@ impl Body {
                 *missing -= taken as u64;
                 let ended = *missing == 0;
                 self.bytes.extend_from_slice(&input[..taken]);
+                self.count += taken;
                 if ended {
                     self.state = match self.state {
                         State::Chunk(_) => State::ChunkEnd(0),
@@ -143,7 +152,7 @@ impl Body {
                     };
                 }
                 let size = chunk_size(line).ok_or(BadBody::Malformed)?;
-                if size > (self.limit - self.bytes.len()) as u64 {
+                if size > (self.limit - self.count) as u64 {
                     return Err(BadBody::TooLarge);
                 }
                 self.state = match size {

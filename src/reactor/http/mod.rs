@@ -6,6 +6,7 @@ pub(crate) mod compression;
 pub(crate) mod cors;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod upload;
 
 pub(crate) use body::{Body, Framing};
 pub(crate) use request::{Head, Request};

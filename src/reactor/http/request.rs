@@ -1,7 +1,9 @@
 //! Requests: their heads, and what a program may ask of them.
 
 use super::body::Framing;
+use super::upload::BodyReader;
 use crate::limits::Limits;
+use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -19,10 +21,16 @@ pub struct Request {
     path: Span,
     query: Span,
     fields: Box<[(Span, Span)]>,
-    body: Vec<u8>,
+    body: RequestBody,
     peer: SocketAddr,
     secure: bool,
     time: SystemTime,
+}
+
+enum RequestBody {
+    Whole(Vec<u8>),
+    /// Read as it comes, until it is taken.
+    Stream(Mutex<Option<Box<BodyReader>>>),
 }
 
 type Span = (u16, u16);
@@ -142,9 +150,12 @@ impl Request {
         fields.map(|(name, value)| (self.text(*name), self.bytes(*value)))
     }
 
-    /// The body. Empty for a client's handshake.
+    /// The body. Empty for a client's handshake, and where it is read as it comes.
     pub fn body(&self) -> &[u8] {
-        &self.body
+        match &self.body {
+            RequestBody::Whole(bytes) => bytes,
+            RequestBody::Stream(_) => &[],
+        }
     }
 
     /// The address that the connection came from: a proxy's, if there is one.
@@ -228,11 +239,27 @@ impl Request {
     }
 
     pub(crate) fn set_body(&mut self, body: Vec<u8>) {
-        self.body = body;
+        self.body = RequestBody::Whole(body);
+    }
+
+    pub(crate) fn set_stream(&mut self, stream: BodyReader) {
+        self.body = RequestBody::Stream(Mutex::new(Some(Box::new(stream))));
+    }
+
+    /// The body as it comes, once.
+    pub(crate) fn take_stream(&self) -> BodyReader {
+        let RequestBody::Stream(stream) = &self.body else {
+            return BodyReader::empty();
+        };
+        let stream = stream.lock().take();
+        stream.map_or_else(BodyReader::empty, |stream| *stream)
     }
 
     pub(crate) fn take_body(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.body)
+        match &mut self.body {
+            RequestBody::Whole(bytes) => std::mem::take(bytes),
+            RequestBody::Stream(_) => Vec::new(),
+        }
     }
 
     fn is_named(&self, key: Span, name: &str) -> bool {
@@ -281,6 +308,7 @@ pub(crate) struct BadHead(pub(crate) u16, pub(crate) &'static str);
 
 impl Head {
     /// Reads a head; `None` if it has not come to its end.
+    #[inline]
     pub(crate) fn parse(
         bytes: &[u8],
         limits: &Limits,
@@ -342,7 +370,7 @@ impl Head {
                 .map(|field| (span(field.name.as_bytes()), span(field.value)))
                 .collect(),
             head,
-            body: Vec::new(),
+            body: RequestBody::Whole(Vec::new()),
             peer,
             secure,
             time: SystemTime::now(),
