@@ -231,15 +231,16 @@ impl Inlet {
                 if let Some(space) = state.space(&received.namespace) {
                     space.step = Step::Left;
                 }
-                self.check_joined(now, &mut state);
-                if state.phase == Phase::Open && self.joined.is_empty() {
-                    if shared.config.reconnection.on_disconnect {
-                        // As if the connection had been lost; the namespaces are wanted again.
-                        state.rejoin_all();
-                        if let Some(session) = &state.session {
-                            session.close(Reason::TransportClose);
-                        }
-                    } else {
+                let is_last = state.phase == Phase::Open && self.joined.is_empty();
+                if is_last && shared.config.reconnection.on_disconnect {
+                    // As if the connection had been lost; the namespaces are wanted again.
+                    state.rejoin_all();
+                    if let Some(session) = &state.session {
+                        session.close(Reason::TransportClose);
+                    }
+                } else {
+                    self.check_joined(now, &mut state);
+                    if state.phase == Phase::Open && self.joined.is_empty() {
                         self.shared.end(&mut state);
                     }
                 }
