@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Failure, connect, frame};
+use common::{Failure, connect, descriptors, frame};
 use socketio::{Limits, Server};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -200,14 +200,4 @@ fn echo(address: SocketAddr, until: Instant) -> Result<usize, Failure> {
         echoes += WINDOW * clients.len();
     }
     Ok(echoes)
-}
-
-/// How many descriptors this process may have.
-fn descriptors() -> Result<usize, Failure> {
-    let limits = std::fs::read_to_string("/proc/self/limits")?;
-    let line = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"));
-    let soft = line.and_then(|line| line.split_whitespace().nth(3));
-    Ok(soft.ok_or("no limit of descriptors")?.parse()?)
 }

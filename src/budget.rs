@@ -1,6 +1,6 @@
 //! What all outboxes and inboxes of a port may hold together.
 
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering};
 
 /// In which steps each of them is counted: a connection that holds less costs no shared counting.
 pub(crate) const STEP: usize = 16 << 10;
@@ -11,6 +11,8 @@ pub(crate) struct Budget {
     used: AtomicUsize,
     /// Somebody has been told that there are too many.
     told: AtomicBool,
+    /// What the heaviest holder of each I/O thread holds, as of its last look.
+    claims: Mutex<Vec<usize>>,
     /// Tells those who can do something about it.
     tell: Box<dyn Fn() + Send + Sync>,
 }
@@ -21,6 +23,7 @@ impl Budget {
             limit,
             used: AtomicUsize::new(0),
             told: AtomicBool::new(false),
+            claims: Mutex::new(Vec::new()),
             tell: Box::new(tell),
         }
     }
@@ -35,13 +38,19 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Notes what the heaviest holder of a thread holds; gives whether no other thread's holds more.
+    pub(crate) fn claim(&self, thread: usize, bytes: usize) -> bool {
+        let mut claims = self.claims.lock();
+        if claims.len() <= thread {
+            claims.resize(thread + 1, 0);
+        }
+        claims[thread] = bytes;
+        claims.iter().all(|other| *other <= bytes)
+    }
+
     /// Everything was done about it: it is told again the next time.
     pub(crate) fn settle(&self) {
         self.told.store(false, Ordering::Relaxed);
-    }
-
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
     }
 
     fn add(&self, bytes: usize) {

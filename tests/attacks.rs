@@ -13,6 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// Workers that the friend's own events may keep on a busy machine: they leave when they are idle for
+/// long.
+const SPARE: usize = 1;
+
 /// What the process may have used at most, in KiB, whatever was sent to it.
 const PEAK: u64 = 64 << 10;
 
@@ -82,7 +86,7 @@ impl Attacked {
         attack(self.address());
         eventually(&format!("the end of {what}"), || {
             let (threads, descriptors) = self.threads_and_descriptors();
-            threads <= self.baseline.0 && descriptors <= self.baseline.1
+            threads <= self.baseline.0 + SPARE && descriptors <= self.baseline.1
         });
         let peak = self.peak();
         assert!(peak < PEAK, "{what}: {peak} KiB");
@@ -91,7 +95,10 @@ impl Attacked {
     /// No thread more than before, at this moment.
     fn has_no_more_threads(&self, what: &str) {
         let threads = self.threads_and_descriptors().0;
-        assert!(threads <= self.baseline.0, "{what}: {threads} threads");
+        assert!(
+            threads <= self.baseline.0 + SPARE,
+            "{what}: {threads} threads"
+        );
     }
 }
 

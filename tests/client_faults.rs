@@ -117,7 +117,7 @@ fn events_that_come_before_the_servers_connect_are_delivered_after_it() {
         .map(|_| got.recv_timeout(PATIENCE).unwrap())
         .collect();
     assert_eq!(names, ["connect", "first", "second", "third"]);
-    let mut simple = SimpleClient::connect(over(address, Transport::WebSocket)).unwrap();
+    let simple = SimpleClient::connect(over(address, Transport::WebSocket)).unwrap();
     assert_eq!(simple.receive(PATIENCE).unwrap().name(), "first");
     simple.disconnect();
 }
@@ -319,7 +319,7 @@ fn one_redirection_is_followed_and_the_programs_headers_stay_at_home() {
             ))
         });
         let options = over(address, transport).header("X-Api-Key", "secret");
-        let mut client = SimpleClient::connect(options).unwrap();
+        let client = SimpleClient::connect(options).unwrap();
         let token: Option<String> = client.call("token", (), PATIENCE).unwrap();
         assert_eq!(token, None);
         assert_eq!(

@@ -214,7 +214,7 @@ fn no_packet_switches_back_pressure_off() {
     };
     let io = Server::builder().limits(limits).build();
     let (open, wait) = bounded::<()>(0);
-    io.on("work", move |_: String| drop(wait.recv()));
+    io.on("work", move |_: String| wait.recv().is_ok());
     io.of("/b").on_connect(|_: &Socket| false);
     let serving = serve(&io);
     let work = format!("42[\"work\",\"{}\"]", "x".repeat(9_000));
@@ -464,7 +464,8 @@ fn nothing_goes_before_the_answer_of_a_handshake() {
 fn a_second_connect_while_the_first_is_undecided_changes_nothing() {
     let io = Server::new();
     let (open, wait) = bounded::<()>(0);
-    io.of("/b").on_connect(move |_: &Socket| drop(wait.recv()));
+    io.of("/b")
+        .on_connect(move |_: &Socket| wait.recv().is_err());
     io.on("echo", |event: &Event| event.args());
     let serving = serve(&io);
     let (mut ws, _) = Ws::join(serving.local_addr(), "40");
@@ -547,7 +548,9 @@ fn a_panic_in_a_destructor_costs_nobody_else_anything() {
         let namespace = io.of(namespace);
         namespace.on_connect(|socket: &Socket| socket.save_session(Panics));
         let count = Arc::clone(&gone);
-        namespace.on_disconnect(move |_: &Socket, _| drop(count.fetch_add(1, Ordering::Relaxed)));
+        namespace.on_disconnect(move |_: &Socket, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
     }
     let serving = serve(&io);
     let clients: Vec<_> = (0..5)

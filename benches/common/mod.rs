@@ -1,5 +1,7 @@
 //! What the benches that load a whole server share: a lean client.
 
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -46,4 +48,14 @@ pub(crate) fn read_frame(stream: &mut TcpStream) -> Result<(), Failure> {
     }
     stream.read_exact(&mut vec![0; length])?;
     Ok(())
+}
+
+/// How many descriptors this process may have.
+pub(crate) fn descriptors() -> Result<usize, Failure> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().nth(3));
+    Ok(soft.ok_or("no limit of descriptors")?.parse()?)
 }

@@ -105,12 +105,19 @@ impl Inlet {
     fn try_again(&mut self, now: Instant, state: &mut State, error: ConnectError) {
         // Without an attempt there was a loss, which has been said.
         if state.phase != Phase::Open {
-            self.note(Level::Info, format!("not connected: {error}"));
+            // The text may be a server's.
+            let error = error.to_string();
+            self.note(
+                Level::Info,
+                format!("not connected: {}", error.escape_debug()),
+            );
         }
         state.session = None;
         state.failure = None;
-        // What is the program's own mistake is not mended by trying again.
-        let delay = if state.persists && !error.is_invalid() {
+        // What is the program's own mistake is not mended by trying again; once it has been connected,
+        // a function may give something better the next time.
+        let is_mistake = error.is_invalid() && state.outcome.is_none();
+        let delay = if state.persists && !is_mistake {
             state.backoff.next(random())
         } else {
             None
@@ -122,7 +129,7 @@ impl Inlet {
                 self.retry = Some((now + delay, state.attempt));
             }
             None => {
-                if state.persists && !error.is_invalid() {
+                if state.persists && !is_mistake {
                     self.give_up(state);
                 }
                 state.decide(Outcome::Failed(error));
@@ -292,7 +299,9 @@ impl Inlet {
         let attached: usize = received.attachments.iter().map(|bytes| bytes.len()).sum();
         let bytes = received.data.len() + attached + OVERHEAD;
         if self.early_bytes + bytes > MAX_EARLY {
-            log::warn!(target: "socketio", "an event for {namespace:?} is dropped: it came before the server's CONNECT, and {MAX_EARLY} bytes such wait");
+            if self.shared.log_limit.admits("client") {
+                log::warn!(target: "socketio", "an event for {namespace:?} is dropped: it came before the server's CONNECT, and {MAX_EARLY} bytes such wait");
+            }
             return;
         }
         self.early_bytes += bytes;
@@ -334,7 +343,9 @@ impl Inlet {
 
     /// A packet over a limit: the connection goes on without it.
     fn drop_packet(&mut self, dropped: &Dropped<'_>) {
-        log::warn!(target: "socketio", "a packet for {:?} is dropped: {} (ReceiveLimits)", dropped.namespace, dropped.why);
+        if self.shared.log_limit.admits("client") {
+            log::warn!(target: "socketio", "a packet for {:?} is dropped: {} (ReceiveLimits)", dropped.namespace, dropped.why);
+        }
         let joined = self
             .joined
             .iter()
@@ -376,6 +387,7 @@ impl Inlet {
             // Version 3 of the server brought it; before, pings go the other way, too.
             let message = "the server's CONNECT has no sid: it speaks Socket.IO version 2, and version 3 or later is needed";
             self.note(Level::Error, message.into());
+            self.join_by = None;
             state.failure = Some(ConnectError::new(message));
             return session.close(Reason::ClientDisconnect);
         };
@@ -498,7 +510,9 @@ impl Inlet {
                 self.try_again(now, &mut state, error);
             }
             Phase::Open if state.persists && is_loss(reason) => {
-                let why = failure.map_or_else(String::new, |error| format!(": {error}"));
+                let why = failure.map_or_else(String::new, |error| {
+                    format!(": {}", error.to_string().escape_debug())
+                });
                 self.note(
                     Level::Info,
                     format!("the connection is lost: {reason}{why}"),

@@ -39,7 +39,7 @@ pub(super) struct Shared {
     callbacks: Inbox<Answered>,
     last_callbacks: LastTurn,
     next_ack: AtomicU64,
-    log_limit: LogLimit,
+    pub(super) log_limit: LogLimit,
     /// The handlers are to be forgotten when the client has ended.
     forgets: AtomicBool,
     /// From the first connection on.

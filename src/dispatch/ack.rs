@@ -3,7 +3,7 @@
 use super::args::decode_data;
 use super::awaited::Giver;
 use crate::error::Error;
-use crate::workers::{Inbox, LastTurn, Turn};
+use crate::workers::{Inbox, LastTurn, Turn, work_off};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -12,6 +12,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// What a callback costs in an inbox besides its answer.
+const OVERHEAD: usize = 64;
 
 /// What a peer acknowledged with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +30,12 @@ impl Answer {
             json: json.to_owned(),
             attachments,
         }
+    }
+
+    /// Bytes that it holds.
+    fn size(&self) -> usize {
+        let attached = self.attachments.iter().map(|bytes| bytes.len());
+        self.json.len() + attached.sum::<usize>()
     }
 
     /// The JSON array, or nothing, and the bytes that its placeholders name.
@@ -58,6 +67,9 @@ pub(crate) trait HasCallbacks: Send + Sync + 'static {
     /// How the last turn at them went.
     fn last_callbacks(&self) -> &LastTurn;
 
+    /// A worker has had a turn at them.
+    fn on_called_back(&self) {}
+
     fn schedule(&self, turn: Arc<dyn Turn>);
 }
 
@@ -74,7 +86,9 @@ pub(crate) fn settle<T: HasCallbacks>(
         // The caller may have given up.
         Waiting::Call(giver) => giver.give(answer),
         Waiting::Callback { run, .. } => {
-            if owner.callbacks().push(vec![((run, answer), 0)]).schedule {
+            let bytes = OVERHEAD + answer.as_ref().map_or(0, Answer::size);
+            let item = ((run, answer), bytes);
+            if owner.callbacks().push(vec![item]).schedule {
                 owner.schedule(Arc::new(Callbacks(Arc::clone(owner))));
             }
         }
@@ -86,10 +100,15 @@ struct Callbacks<T>(Arc<T>);
 
 impl<T: HasCallbacks> Turn for Callbacks<T> {
     fn run(self: Arc<Self>) {
-        while let Some((run, answer)) = self.0.callbacks().next() {
+        let again = work_off(self.0.callbacks(), |(run, answer)| {
             if catch_unwind(AssertUnwindSafe(|| run(answer))).is_err() {
                 log::error!(target: "socketio", "a callback panicked");
             }
+        });
+        self.0.on_called_back();
+        if again {
+            let owner = Arc::clone(&self.0);
+            owner.schedule(self);
         }
     }
 

@@ -117,7 +117,26 @@ pub(crate) fn decode<T: FromArgs>(
     attachments: &[Bytes],
 ) -> Result<T, Mismatch> {
     let json = if json.is_empty() { "[]" } else { json };
-    let (mut at, mut ignored) = (0, 0);
+    match decode_text(json, skip, attachments) {
+        Err((_, error)) if is_out_of_range(&error) => {
+            let normal = normalized(json, false);
+            let decoded = decode_text(&normal, skip, attachments);
+            decoded
+                .map_err(|(at, error)| find_mismatch::<T>(&normal, skip, attachments, at, &error))
+        }
+        decoded => {
+            decoded.map_err(|(at, error)| find_mismatch::<T>(json, skip, attachments, at, &error))
+        }
+    }
+}
+
+/// Decodes once; an error comes with the index of its argument.
+fn decode_text<T: FromArgs>(
+    json: &str,
+    skip: usize,
+    attachments: &[Bytes],
+) -> Result<T, (usize, serde_json::Error)> {
+    let mut at = 0;
     let mut deserializer = serde_json::Deserializer::from_str(json);
     // Its depth was checked when the packet was read.
     deserializer.disable_recursion_limit();
@@ -126,16 +145,19 @@ pub(crate) fn decode<T: FromArgs>(
         at: &mut at,
         wanted: PhantomData,
     };
-    let error = match binary::provide(attachments, || deserializer.deserialize_seq(visitor)) {
-        Ok(decoded) => return Ok(decoded),
-        Err(error) => error,
-    };
-    if is_out_of_range(&error) {
-        let json = normalized(json, false);
-        // Has no such numbers any more.
-        return decode(&json, skip, attachments);
-    }
-    // Once more, slowly, to find the place.
+    let decoded = binary::provide(attachments, || deserializer.deserialize_seq(visitor));
+    decoded.map_err(|error| (at, error))
+}
+
+/// Decodes once more, slowly, to find the place of an error.
+fn find_mismatch<T: FromArgs>(
+    json: &str,
+    skip: usize,
+    attachments: &[Bytes],
+    argument: usize,
+    error: &serde_json::Error,
+) -> Mismatch {
+    let mut ignored = 0;
     let mut track = serde_path_to_error::Track::new();
     let mut deserializer = serde_json::Deserializer::from_str(json);
     deserializer.disable_recursion_limit();
@@ -148,11 +170,17 @@ pub(crate) fn decode<T: FromArgs>(
     let _ = binary::provide(attachments, || tracked.deserialize_seq(visitor));
     let path = track.path().to_string();
     let place = path.find(']').map_or("", |end| &path[end + 1..]);
-    Err(Mismatch {
-        argument: at,
-        place: place.trim_start_matches('.').to_owned(),
+    let place = place.trim_start_matches('.');
+    // Keys are the peer's, of any length.
+    let end = place.char_indices().nth(MAX_PLACE).map(|(at, _)| at);
+    Mismatch {
+        argument,
+        place: match end {
+            Some(end) => format!("{}..", &place[..end]),
+            None => place.to_owned(),
+        },
         why: error.to_string(),
-    })
+    }
 }
 
 /// Decodes all items of a JSON array but the first few as one value: none is null, one is itself,
@@ -194,6 +222,9 @@ pub(crate) struct Mismatch {
     pub(crate) place: String,
     pub(crate) why: String,
 }
+
+/// Characters of a path that are shown.
+const MAX_PLACE: usize = 80;
 
 /// What [`next_arg`] says of an argument that has not come, and may not be left out.
 const MISSING: &str = "missing";
@@ -665,7 +696,8 @@ mod tests {
     fn a_tuple_is_several_arguments_and_all_else_is_one() {
         assert_eq!(encode(()), "");
         assert_eq!(encode(None::<i32>), "null");
-        assert_eq!(encode(&()), "");
+        let nothing = &();
+        assert_eq!(encode(nothing), "");
         assert_eq!(encode(Value::Null), "null");
         assert_eq!(encode(serde_json::Value::Null), "null");
         assert_eq!(encode(Some(1)), "1");

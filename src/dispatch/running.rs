@@ -49,6 +49,7 @@ pub(crate) fn run(
             }
             false
         }
+        Err(_) if !log_limit.admits(&who) => false,
         Err(_) => {
             log::error!(target: "socketio", "{who}: the handler of {name:?} on {namespace:?} panicked");
             false

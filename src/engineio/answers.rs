@@ -120,7 +120,7 @@ impl Shared {
             return io.respond(id, compress());
         }
         let mailbox = io.mailbox().clone();
-        io.execute(move || mailbox.send(Command::Respond(id, compress())));
+        io.execute_quick(move || mailbox.send(Command::Respond(id, compress())));
     }
 
     #[cfg(not(feature = "compression"))]

@@ -41,18 +41,20 @@ impl<T> Desk<T> {
 
     /// Puts items down that came from the client. At the limit reading stops, unless an answer is
     /// awaited, which must not wait behind handlers; at twice the limit it stops anyway.
-    pub(crate) fn place(
-        &self,
-        items: Vec<(T, usize)>,
-        awaits_answer: impl FnOnce() -> bool,
-    ) -> Placed {
+    pub(crate) fn place(&self, items: Vec<(T, usize)>, awaits_answer: impl Fn() -> bool) -> Placed {
         let pushed = self.inbox.push(items);
         let overfull = pushed.bytes >= self.limit.saturating_mul(2);
-        let full = overfull || pushed.bytes >= self.limit && !awaits_answer();
-        let is_crowded = self.handle.budget().is_some_and(|it| it.is_exceeded());
-        let stop = full && self.inbox.watch(self.limit / 2)
+        let is_crowded = || self.handle.budget().is_some_and(|it| it.is_exceeded());
+        let stops = overfull
+            || pushed.bytes >= self.limit && self.inbox.watch(self.limit / 2)
             // Where too much waits in all, one reads no more before its own has been handled.
-            || is_crowded && self.inbox.watch(1);
+            || is_crowded() && self.inbox.watch(1);
+        // An answer that is awaited from now on finds that somebody watches.
+        let stop = if overfull {
+            self.inbox.watch(self.limit / 2)
+        } else {
+            stops && !(awaits_answer() && self.inbox.unwatch())
+        };
         if stop {
             log::debug!(target: "socketio", "{}: reading stops, {} bytes wait for handlers", self.handle.label(), pushed.bytes);
         }
@@ -72,9 +74,21 @@ impl<T> Desk<T> {
     /// An answer of the client is awaited from now on: what was not to be read before its handlers
     /// have caught up is read, for the answer may be behind it.
     pub(crate) fn await_answer(&self) {
-        if self.inbox.is_watched() {
+        let is_crowded = self.handle.budget().is_some_and(|it| it.is_exceeded());
+        let has_room = self.inbox.bytes() < self.limit.saturating_mul(2) && !is_crowded;
+        if has_room && self.inbox.unwatch() {
             self.handle.resume();
         }
+    }
+
+    /// Forgets what waits, for want of memory; gives how many items that were.
+    pub(crate) fn discard(&self) -> usize {
+        self.inbox.discard()
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.inbox.bytes()
     }
 
     /// Who is at it.

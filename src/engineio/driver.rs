@@ -8,7 +8,7 @@ use super::handshake::{
 };
 use super::serving::{PollingSlot, Shared};
 use super::session::{self, Handle, Orders};
-use super::{Flow, HeldBroadcasts, Receiver, Transport, row};
+use super::{Flow, HeldBroadcasts, Receiver, Transport};
 use crate::budget::Share;
 use crate::protocol::engineio::server::{Channel, Input, Output, Server};
 use crate::protocol::engineio::{Data, Packet, payload};
@@ -19,7 +19,7 @@ use crate::reactor::{self, Alarm, BodyRules, ConnectionId, Io, Key};
 use crate::reason::Reason;
 use crate::workers::Busy;
 use slab::Slab;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub(super) struct Driver {
     /// Sessions with a POST of which packets are left, to go on with in the next turn.
     unfinished: Vec<u64>,
     /// Rows of broadcasts, in their order.
-    held: VecDeque<Arc<HeldBroadcasts>>,
+    held: Vec<Arc<HeldBroadcasts>>,
     pub(super) stopping: bool,
 }
 
@@ -188,7 +188,9 @@ impl reactor::Driver for Driver {
         let now = io.now();
         if let Some(session) = find(&mut self.sessions, key) {
             let held = session.held();
-            log::warn!(target: "engineio", "{}: closed, {held} bytes wait for it, and more in all than may (Limits::buffered_bytes)", session.handle.label());
+            let receiver = session.receiver.as_mut();
+            let discarded = receiver.map_or(0, |receiver| receiver.discard());
+            log::warn!(target: "engineio", "{}: closed, it holds {held} bytes, and all together more than may be held (Limits::buffered_bytes); {discarded} events of it are not handled", session.handle.label());
             session.handle.outbox().give_up();
             session
                 .machine
@@ -213,6 +215,14 @@ impl reactor::Driver for Driver {
             Data::Text(text) => match text.strip_prefix('4') {
                 Some(text) => Packet::Message(Data::Text(text)),
                 None => match Packet::decode(text) {
+                    // What was posted before the upgrade is handled before it.
+                    Ok(Packet::Upgrade) if session.posted.is_some() => {
+                        while find(&mut self.sessions, owner).is_some_and(|it| it.posted.is_some())
+                        {
+                            self.go_on_with_post(io, owner);
+                        }
+                        return self.on_message(io, owner, id, Data::Text("5"));
+                    }
                     Ok(packet) => packet,
                     Err(invalid) => {
                         log::info!(target: "engineio", "{}: closed, it sent {invalid}", session.handle.label());
@@ -284,7 +294,7 @@ impl reactor::Driver for Driver {
                 }
                 (key, Input::Close(Reason::ServerDisconnect))
             }
-            Flush(held) => return self.held.push_back(held),
+            Flush(held) => return self.held.push(held),
             Resume(key) => return self.resume(io, key),
             WakeAt(key, at) => {
                 if let Some(session) = find(&mut self.sessions, key) {
@@ -344,13 +354,17 @@ impl reactor::Driver for Driver {
                 let _ = session.handle.settle(flushed);
             }
         }
-        while let Some(held) = self.held.pop_front_if(|held| held.due() <= now) {
-            held.flush();
-        }
+        self.held.retain(|held| {
+            let is_due = held.due() <= now;
+            if is_due {
+                held.flush();
+            }
+            !is_due
+        });
         if !self.unfinished.is_empty() {
             return Some(Duration::ZERO);
         }
-        let held = (!self.held.is_empty()).then_some(row::MAX_HELD);
+        let held = self.held.iter().map(|held| held.due() - now).min();
         self.corks.patience().or(held)
     }
 
@@ -379,7 +393,7 @@ impl Driver {
             by_sid: HashMap::new(),
             corks: Corks::default(),
             unfinished: Vec::new(),
-            held: VecDeque::new(),
+            held: Vec::new(),
             stopping: false,
         }
     }
@@ -405,7 +419,9 @@ impl Driver {
             let mut headers = self.shared.config.cors.headers(&request);
             headers.extend(subprotocol(&request));
             // As the reference does, from the request of each transport.
-            session.handle.set_text_only(wants_text(&request));
+            if session.machine.can_upgrade() {
+                session.handle.set_text_only(wants_text(&request));
+            }
             io.upgrade(id, key, &websocket, &headers, &[]);
             session.machine.handle(now, Input::WebSocket(channel));
             return self.drive(io, key);
@@ -648,8 +664,13 @@ impl Driver {
                 Output::Closed(reason) => {
                     log::debug!(target: "engineio", "{}: closed, {reason}", session.handle.label());
                     session.handle.outbox().close();
-                    session.polling_slot = None;
+                    // A POST that is held, or that packets are left of, is answered now.
                     session.posted = None;
+                    let posts = session.parked.iter().filter(|it| it.1.method() == "POST");
+                    let posts: Vec<_> = posts.map(|it| Channel(it.0.to_u64())).collect();
+                    for channel in posts {
+                        session.machine.handle(now, Input::Posted(channel));
+                    }
                     if let Some(mut receiver) = session.receiver.take() {
                         receiver.close(now, reason);
                     }
@@ -670,11 +691,12 @@ impl Driver {
 }
 
 impl Session {
-    /// Bytes that wait for the client, and of what it has not sent to the end.
+    /// Bytes that wait for the client, or for workers, and of what it has not sent to the end.
     fn held(&self) -> usize {
         let receiver = self.receiver.as_ref();
+        let received = receiver.map_or(0, |it| it.kept() + it.waiting());
         let posted = self.posted.as_ref().map_or(0, |posted| posted.body.len());
-        self.handle.outbox().waiting() + receiver.map_or(0, |it| it.kept()) + posted
+        self.handle.outbox().waiting() + received + posted
     }
 
     /// Whether the program has still to decide about it.

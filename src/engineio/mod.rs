@@ -84,6 +84,12 @@ pub(crate) trait Receiver: Send {
     /// All messages of one read have come, if any was complete.
     fn pause(&mut self, now: Instant) -> Flow;
 
+    /// Forgets what waits for workers, for want of memory; gives how many items that were.
+    fn discard(&mut self) -> usize;
+
+    /// Bytes that wait for workers.
+    fn waiting(&self) -> usize;
+
     /// Bytes of a packet that is not complete.
     fn kept(&self) -> usize {
         0

@@ -566,6 +566,14 @@ impl Receiver for Inlet {
         let _ = self.pause(now);
     }
 
+    fn discard(&mut self) -> usize {
+        self.connection.desk.discard()
+    }
+
+    fn waiting(&self) -> usize {
+        self.connection.desk.bytes()
+    }
+
     fn next_timeout(&self) -> Option<Instant> {
         None
     }

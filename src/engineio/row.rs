@@ -2,7 +2,8 @@
 //!
 //! The first broadcast of a row is written at the call. The next ones, by the same thread and within
 //! a moment, are only appended to the outboxes of their recipients, which are flushed at the end of
-//! the handler, before it waits, and in any case after a millisecond by an I/O thread.
+//! the handler, before it waits, and in any case by an I/O thread: after a millisecond, or, to very
+//! many, after a few times as long as the first broadcast took to be written.
 
 use super::session::{Handle, Order};
 use parking_lot::Mutex;
@@ -11,25 +12,32 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a broadcast may wait for the next one.
-pub(super) const MAX_HELD: Duration = Duration::from_millis(1);
+/// How long a broadcast may wait for the next one at least.
+const MIN_HELD: Duration = Duration::from_millis(1);
+/// How long it may wait at most.
+const MAX_HELD: Duration = Duration::from_millis(20);
+/// How many times as long as the first took to be written.
+const TIMES_FIRST: u32 = 4;
 /// Fewer recipients than this are written to at once: a write each costs less than to hold it.
 const MIN_RECIPIENTS: usize = 8;
 
 thread_local! {
-    static ROW: RefCell<Row> = const { RefCell::new(Row { last: None, held: None }) };
+    static ROW: RefCell<Row> = const { RefCell::new(Row { last: None, took: Duration::ZERO, held: None }) };
 }
 
 /// The broadcasts of one thread.
 struct Row {
     last: Option<Instant>,
+    /// How long the last took that was written.
+    took: Duration,
     held: Option<Arc<HeldBroadcasts>>,
 }
 
 /// Sessions with broadcasts that wait to be written.
 pub(crate) struct HeldBroadcasts {
-    begun: Instant,
-    sessions: Mutex<Vec<Arc<Handle>>>,
+    due: Instant,
+    /// None once they have been flushed.
+    sessions: Mutex<Option<Vec<Arc<Handle>>>>,
 }
 
 impl HeldBroadcasts {
@@ -41,10 +49,9 @@ impl HeldBroadcasts {
         }
         let now = Instant::now();
         ROW.with_borrow_mut(|row| {
-            let is_next = row.last.is_some_and(|last| now - last < MAX_HELD);
-            row.last = Some(now);
+            let is_next = row.last.is_some_and(|last| now - last < MIN_HELD);
             if let Some(held) = &row.held
-                && now - held.begun < MAX_HELD
+                && now < held.due
             {
                 return Some(Arc::clone(held));
             }
@@ -54,8 +61,8 @@ impl HeldBroadcasts {
                 return None;
             }
             let held = Arc::new(HeldBroadcasts {
-                begun: now,
-                sessions: Mutex::default(),
+                due: now + (row.took * TIMES_FIRST).clamp(MIN_HELD, MAX_HELD),
+                sessions: Mutex::new(Some(Vec::new())),
             });
             row.held = Some(Arc::clone(&held));
             one.order(Order::Flush(Arc::clone(&held)));
@@ -63,20 +70,41 @@ impl HeldBroadcasts {
         })
     }
 
+    /// A broadcast to many has been written, or is held: the next one may follow it.
+    pub(crate) fn note_delivered(recipients: usize, since: Instant, is_held: bool) {
+        if recipients >= MIN_RECIPIENTS {
+            ROW.with_borrow_mut(|row| {
+                let now = Instant::now();
+                row.last = Some(now);
+                if !is_held {
+                    row.took = now - since;
+                }
+            });
+        }
+    }
+
     /// Adds a session with something that waits.
     pub(super) fn add(&self, session: &Arc<Handle>) {
-        self.sessions.lock().push(Arc::clone(session));
+        let mut sessions = self.sessions.lock();
+        match &mut *sessions {
+            Some(sessions) => sessions.push(Arc::clone(session)),
+            // Nobody would come for it.
+            None => {
+                drop(sessions);
+                session.flush();
+            }
+        }
     }
 
     /// When it is to be flushed at the latest.
     pub(super) fn due(&self) -> Instant {
-        self.begun + MAX_HELD
+        self.due
     }
 
     /// Writes what waits.
     pub(super) fn flush(&self) {
-        let sessions = std::mem::take(&mut *self.sessions.lock());
-        for session in sessions {
+        let sessions = self.sessions.lock().take();
+        for session in sessions.into_iter().flatten() {
             session.flush();
         }
     }

@@ -76,6 +76,15 @@ impl Connection {
         };
         self.unread.len() + partial
     }
+
+    /// The same, and what waits to be written, unless it is a session's.
+    pub(super) fn held(&self) -> usize {
+        let waiting = match &self.protocol {
+            Protocol::WebSocket(_) | Protocol::Busy => 0,
+            _ => self.outbox.waiting(),
+        };
+        self.kept() + waiting
+    }
 }
 
 /// What a connection is doing.

@@ -105,7 +105,12 @@ impl<C: Send + 'static> Io<C> {
         self.options.executor.execute(Box::new(job));
     }
 
-    /// Whether a job would be begun soon.
+    /// The same for what is quick, and awaited.
+    pub(crate) fn execute_quick(&self, job: impl FnOnce() + Send + 'static) {
+        self.options.executor.execute_quick(Box::new(job));
+    }
+
+    /// Whether such a job would be begun soon.
     pub(crate) fn has_room(&self) -> bool {
         self.options.executor.has_room()
     }
@@ -476,8 +481,8 @@ impl<C: Send + 'static> Io<C> {
     /// Acts on what became of bytes that were given to an outbox.
     fn check(&mut self, id: ConnectionId, result: Result<Accepted, Refusal>) {
         match result {
-            Ok(_) | Err(Refusal::Closed | Refusal::TooLarge) => {}
-            Err(Refusal::Full | Refusal::Broken) => {
+            Ok(_) | Err(Refusal::Closed) => {}
+            Err(Refusal::Full | Refusal::Broken | Refusal::TooLarge) => {
                 // The next read of the connection tells the driver.
                 if let Some(connection) = self.get_mut(id) {
                     connection.socket.abort();

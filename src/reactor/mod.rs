@@ -120,7 +120,10 @@ pub(crate) struct BodyRules {
 pub(crate) trait Executor: Send + Sync + Debug {
     fn execute(&self, job: Box<dyn FnOnce() + Send>);
 
-    /// Whether a job would be begun soon: not everybody who could run it may be blocked.
+    /// The same for a job that is quick, and awaited by what may keep all other workers.
+    fn execute_quick(&self, job: Box<dyn FnOnce() + Send>);
+
+    /// Whether such a job would be begun soon: not everybody who could run it may be blocked.
     fn has_room(&self) -> bool;
 
     /// From now on, what this thread gives may wait for [`Executor::begin`].

@@ -24,6 +24,9 @@ const FIRST: usize = 512;
 /// Shared frames shorter than this are copied behind what waits already.
 const COPY: usize = 512;
 
+/// A message larger than this part of what may wait does not count as waiting, one at a time.
+const LARGE_PART: usize = 4;
+
 /// How often a sender that waits for room looks whether anything leaves.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -36,7 +39,7 @@ pub(crate) enum Refusal {
     Full,
     /// The connection broke. Comes once.
     Broken,
-    /// A message larger than the limit, while another such one waits. Nothing has happened.
+    /// A large message beyond the limit, while another such one waits. Nothing has happened.
     TooLarge,
 }
 
@@ -91,7 +94,7 @@ struct State {
     open: Vec<u8>,
     /// Bytes in both.
     waiting: usize,
-    /// Of those, the ones of a message that is larger than what may wait, and those in front of it.
+    /// Of those, the ones of a large message that does not count, and those in front of it.
     large: usize,
     before_large: usize,
     limit: usize,
@@ -448,7 +451,7 @@ impl State {
         if counted + bytes <= limit {
             return Ok(());
         }
-        if counted <= limit && bytes > limit {
+        if counted <= limit && bytes > limit / LARGE_PART {
             if self.large > 0 {
                 return Err(Refusal::TooLarge);
             }

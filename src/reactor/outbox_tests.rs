@@ -111,12 +111,12 @@ fn a_client_that_sends_too_much_is_asked_to_wait_and_then_ended() {
         });
     });
     assert!(!outbox.is_crowded(), "half of it has left");
-    // A single message may be of any size, also beside a few bytes.
+    // A large message may be of any size, also beside a few bytes.
     outbox.append(&[0; 1_000], When::Now).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(outbox.wait_for_room(EVER)));
         outbox.append(&[0; 140], When::Now).unwrap();
-        assert_eq!(outbox.append(&[0; 100], When::Now), Err(Refusal::Full));
+        assert_eq!(outbox.append(&[0; 40], When::Now), Err(Refusal::Full));
     });
     assert!(!outbox.is_crowded(), "nothing waits for what has ended");
 }

@@ -45,6 +45,8 @@ pub(super) struct Thread<D: Driver> {
     pub(super) io: Io<D::Command>,
     pub(super) driver: D,
     buffer: Vec<u8>,
+    /// What this thread's heaviest holds is known to the other threads.
+    has_claimed: bool,
     pub(super) stop_by: Option<Instant>,
 }
 
@@ -66,6 +68,7 @@ impl<D: Driver> Thread<D> {
             io,
             driver,
             buffer: vec![0; BUFFER],
+            has_claimed: false,
             stop_by: None,
         }
     }
@@ -290,35 +293,40 @@ impl<D: Driver> Thread<D> {
         }
     }
 
-    /// Gives up who holds the most while more bytes wait than may.
+    /// Gives up who holds the most while more bytes wait than may. The threads of a port compare
+    /// what their own heaviest holds first, so that none of them ends who holds little.
     fn relieve(&mut self) {
+        let own = self.io.own;
         let budget = self.io.options.budget.get();
         let Some(budget) = budget.filter(|it| it.is_exceeded()).cloned() else {
+            self.has_claimed = false;
             return;
         };
         while budget.is_exceeded() {
             let connections = self.io.connections.iter();
             let incomplete = connections
-                .map(|(_, connection)| (connection.kept(), connection.id))
-                .max_by_key(|(kept, _)| *kept);
-            let waiting = self.driver.heaviest();
-            let (incomplete_bytes, waiting_bytes) = (
-                incomplete.map_or(0, |(kept, _)| kept),
-                waiting.map_or(0, |(bytes, _)| bytes),
-            );
-            if incomplete_bytes.max(waiting_bytes) < budget::STEP {
-                // Another thread's connections hold them, or inboxes, whose reading has stopped.
-                break;
+                .map(|(_, connection)| (connection.held(), connection.id))
+                .max_by_key(|(held, _)| *held)
+                .unwrap_or((0, ConnectionId::from_u64(0)));
+            let waiting = self.driver.heaviest().unwrap_or((0, 0));
+            let heaviest = incomplete.0.max(waiting.0);
+            let is_heaviest = budget.claim(own, heaviest);
+            if self.io.mailboxes.len() > 1 && !std::mem::replace(&mut self.has_claimed, true) {
+                // The others have been woken, and claim theirs before the next turn.
+                self.io.mailbox().send(Command::Relieve);
+                return;
             }
-            match (incomplete, waiting) {
-                (Some((_, id)), _) if incomplete_bytes > waiting_bytes => {
-                    if let Some(connection) = self.io.get(id) {
-                        log::warn!(target: "engineio", "{}: closed, {incomplete_bytes} bytes of it are not complete, and more than {} wait in all (Limits::buffered_bytes)", connection.peer, budget.limit());
-                    }
-                    self.lose(id, Reason::TransportError);
+            if !is_heaviest || heaviest < budget::STEP {
+                return;
+            }
+            if incomplete.0 > waiting.0 {
+                let (held, id) = incomplete;
+                if let Some(connection) = self.io.get(id) {
+                    log::warn!(target: "engineio", "{}: closed, it holds {held} bytes that are not complete or not read, and all together more than may be held (Limits::buffered_bytes)", connection.peer);
                 }
-                (_, Some((_, key))) => self.driver.give_up(&mut self.io, key),
-                _ => break,
+                self.lose(id, Reason::TransportError);
+            } else {
+                self.driver.give_up(&mut self.io, waiting.1);
             }
         }
         budget.settle();

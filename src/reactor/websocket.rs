@@ -392,14 +392,20 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the header of the first of some whole frames.
+    /// Reads the header of the first of some whole frames that this side has written. tungstenite's
+    /// parser writes to the log, whose program may be waiting for the lock that is held here.
     pub(super) fn read(bytes: &[u8]) -> Option<Header> {
-        let mut cursor = Cursor::new(bytes);
-        let (header, length) = FrameHeader::parse(&mut cursor).ok()??;
-        let start = cursor.position() as usize;
-        let end = start + length as usize;
+        let [first, second, rest @ ..] = bytes else {
+            return None;
+        };
+        let (length, start) = match second & 0x7f {
+            126 => (u64::from(u16::from_be_bytes(*rest.first_chunk()?)), 4),
+            127 => (u64::from_be_bytes(*rest.first_chunk()?), 10),
+            length => (u64::from(length), 2),
+        };
+        let end = usize::try_from(length).ok()?.checked_add(start)?;
         (end <= bytes.len()).then_some(Header {
-            opcode: header.opcode,
+            opcode: OpCode::from(first & 0xf),
             start,
             end,
         })

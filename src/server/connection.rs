@@ -5,6 +5,7 @@ use super::handlers::Handlers;
 use super::socket::{Phase, Socket};
 use super::{Inner, Server};
 use crate::Limits;
+use crate::budget::Share;
 use crate::dispatch::ack::{self, Answered, HasCallbacks};
 use crate::dispatch::replaced::Reader;
 use crate::dispatch::running::{self, Unhandled};
@@ -58,7 +59,7 @@ impl Application for Gate {
                 limits.inbox_bytes,
                 inner.connects.lane(),
             ),
-            callbacks: Inbox::new(),
+            callbacks: Inbox::with(Share::of(handle.budget().cloned())),
             last_callbacks: LastTurn::default(),
             workers: Arc::clone(&self.workers),
             inner,
@@ -246,6 +247,12 @@ impl HasCallbacks for Connection {
         &self.last_callbacks
     }
 
+    fn on_called_back(&self) {
+        if self.callbacks.take_watched(self.limits().inbox_bytes / 2) {
+            self.handle().resume();
+        }
+    }
+
     fn schedule(&self, turn: Arc<dyn Turn>) {
         self.workers.schedule(turn);
     }
@@ -292,8 +299,12 @@ impl Receiver for Inlet {
 
     fn pause(&mut self, now: Instant) -> Flow {
         self.link.on_traffic(now);
+        let limit = self.connection.limits().inbox_bytes;
+        // Answers that callbacks are slow to take are held back as events are.
+        let callbacks = &self.connection.callbacks;
+        let is_full = callbacks.bytes() >= limit && callbacks.watch(limit / 2);
         if self.batch.is_empty() {
-            return Flow::Continue;
+            return if is_full { Flow::Stop } else { Flow::Continue };
         }
         let batch = std::mem::take(&mut self.batch);
         let sockets = &self.sockets;
@@ -317,7 +328,15 @@ impl Receiver for Inlet {
                 ack::settle(&self.connection, waiting, Err(error));
             }
         }
-        placed.flow
+        if is_full { Flow::Stop } else { placed.flow }
+    }
+
+    fn discard(&mut self) -> usize {
+        self.connection.desk.discard()
+    }
+
+    fn waiting(&self) -> usize {
+        self.connection.desk.bytes() + self.connection.callbacks.bytes()
     }
 
     fn dismiss(&mut self) {
@@ -443,8 +462,20 @@ impl Inlet {
         }
         let mut sockets = self.sockets.iter();
         let at = sockets.position(|socket| socket.namespace_name() == dropped.namespace);
-        if let (Kind::Ack, Some(at)) = (dropped.kind, at) {
-            self.take_ack(at, dropped.id, Err(Error::TooMuch(dropped.why.limit())));
+        match (dropped.kind, at) {
+            (Kind::Ack, Some(at)) => {
+                self.take_ack(at, dropped.id, Err(Error::TooMuch(dropped.why.limit())));
+            }
+            (Kind::Connect, _) => {
+                let data = match dropped.why {
+                    Invalid::Namespace => "{\"message\":\"Invalid namespace\"}",
+                    _ => "{\"message\":\"Invalid auth\"}",
+                };
+                let kind = Kind::ConnectError;
+                let refusal = outgoing::packet_frames(kind, &dropped.namespace, data);
+                let _ = handle.send(&refusal);
+            }
+            _ => {}
         }
     }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whom something is for: rooms, clients, and those who are left out.
 ///
@@ -223,10 +223,12 @@ pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
         .map(|_| inner.next_ack.fetch_add(1, Ordering::Relaxed));
     let (namespace, event) = (&emission.namespace, &emission.event);
     let frames = outgoing::event_frames(namespace, event, id, &emission.data);
+    let begun = Instant::now();
     let held = sockets.first().filter(|_| id.is_none()).and_then(|one| {
         let one = one.connection().handle();
         HeldBroadcasts::join(sockets.len(), one)
     });
+    let recipients = sockets.len();
     for socket in sockets {
         let expected = match (&emission.ack, id) {
             (Some(ack), Some(id)) => {
@@ -255,6 +257,9 @@ pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
                 log::error!(target: "socketio", "{}: {event:?} was not sent: {error}", socket.sid());
             }
         }
+    }
+    if id.is_none() {
+        HeldBroadcasts::note_delivered(recipients, begun, held.is_some());
     }
     Ok(())
 }

@@ -50,6 +50,8 @@ struct State {
     /// Disconnect as soon as it is connected.
     leaves: bool,
     session: Option<Arc<dyn Any + Send + Sync>>,
+    /// It has gone, its disconnect handler has run, and what was kept with it is dropped.
+    forgotten: bool,
 }
 
 /// How far a client has come.
@@ -240,10 +242,18 @@ impl Socket {
         session.downcast().ok()
     }
 
-    /// Keeps a value of any type until the client has gone, in the place of what was kept.
+    /// Keeps a value of any type until the client has gone, in the place of what was kept. Of a
+    /// client that has gone it is dropped at once.
     pub fn save_session<T: Any + Send + Sync>(&self, session: T) {
         let session: Arc<dyn Any + Send + Sync> = Arc::new(session);
-        let before = self.inner.state.lock().session.replace(session);
+        let mut state = self.inner.state.lock();
+        let before = if state.forgotten {
+            // Nobody would drop it but an I/O thread.
+            Some(session)
+        } else {
+            state.session.replace(session)
+        };
+        drop(state);
         // A user's type may do anything when it is dropped.
         drop(before);
     }
@@ -496,7 +506,10 @@ impl Socket {
             .inner()
             .spaces
             .remove(&self.inner.space, self.sid());
-        let session = self.inner.state.lock().session.take();
+        let mut state = self.inner.state.lock();
+        state.forgotten = true;
+        let session = state.session.take();
+        drop(state);
         drop(session);
     }
 

@@ -89,24 +89,6 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Takes the next item; none means that the inbox is nobody's again.
-    pub(crate) fn next(&self) -> Option<T> {
-        let mut state = self.state.lock();
-        match state.queue.pop_front() {
-            Some((item, bytes)) => {
-                state.bytes -= bytes;
-                state.count();
-                Some(item)
-            }
-            None => {
-                state.scheduled = false;
-                state.queue = VecDeque::new();
-                self.set_busy(Busy::Nobody);
-                None
-            }
-        }
-    }
-
     /// Takes the next items, at most `count`; none means that the inbox is nobody's again.
     pub(crate) fn take(&self, count: usize) -> VecDeque<(T, usize)> {
         let mut state = self.state.lock();
@@ -169,9 +151,19 @@ impl<T> Inbox<T> {
         state.watched
     }
 
-    /// Whether somebody waits to be told so.
-    pub(crate) fn is_watched(&self) -> bool {
-        self.state.lock().watched
+    /// Nobody needs to be told any more; gives whether somebody was to be.
+    pub(crate) fn unwatch(&self) -> bool {
+        std::mem::take(&mut self.state.lock().watched)
+    }
+
+    /// Forgets what waits; gives how many items that were.
+    pub(crate) fn discard(&self) -> usize {
+        let mut state = self.state.lock();
+        let items = std::mem::take(&mut state.queue);
+        state.bytes = 0;
+        state.count();
+        drop(state);
+        items.len()
     }
 
     /// Whether somebody is to be told that fewer than `bytes` wait.

@@ -34,7 +34,7 @@ fn who_stopped_reading_is_told_once() {
     inbox.push(vec![((), 100)]);
     assert!(inbox.watch(50));
     assert!(!inbox.take_watched(50));
-    inbox.next();
+    inbox.take(1);
     assert!(inbox.take_watched(50));
     assert!(!inbox.take_watched(50));
     assert!(!inbox.watch(50));

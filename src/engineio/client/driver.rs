@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 /// What other threads ask of an I/O thread. A client is named by its number, one of its sessions by
 /// a key that ends with that number.
+#[allow(clippy::large_enum_variant, reason = "what is large is rare")]
 pub(super) enum Order {
     Session(session::Order),
     Add(u32, Box<dyn Caller>),

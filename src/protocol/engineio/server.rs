@@ -263,6 +263,11 @@ impl Server {
         matches!(&self.state, State::Polling(polling) if polling.poll.is_some())
     }
 
+    /// Whether a WebSocket may begin to replace polling.
+    pub(crate) fn can_upgrade(&self) -> bool {
+        matches!(&self.state, State::Polling(polling) if polling.upgrade.is_none())
+    }
+
     /// The POST that waits for its answer.
     pub(crate) fn post(&self) -> Option<Channel> {
         match &self.state {

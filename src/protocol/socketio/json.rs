@@ -102,8 +102,11 @@ pub(crate) fn normalized(text: &str, lenient: bool) -> String {
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => {
-                let end = string_end(bytes, at + 1);
-                let inner = &text[at + 1..end.saturating_sub(1).max(at + 1)];
+                let Some(end) = string_end(bytes, at + 1) else {
+                    // It is no JSON.
+                    break;
+                };
+                let inner = &text[at + 1..end - 1];
                 for (escape_at, escape) in Escapes::new(inner) {
                     if let Escape::Lone = escape {
                         let from = at + 1 + escape_at;
@@ -123,9 +126,13 @@ pub(crate) fn normalized(text: &str, lenient: bool) -> String {
                     at = end + 8;
                     continue;
                 }
-                let is_beyond = text[at..end].parse::<f64>().is_ok_and(f64::is_infinite);
-                if is_beyond {
-                    replace(at, end, "null", &mut out);
+                // serde_json refuses some numbers, too, that only just fit.
+                let number = &text[at..end];
+                if serde_json::from_str::<f64>(number).is_err_and(|error| is_out_of_range(&error)) {
+                    let nearest = number.parse::<f64>().ok().filter(|it| it.is_finite());
+                    let nearest = nearest.map(|it| format!("{it:e}"));
+                    let nearest = nearest.filter(|it| serde_json::from_str::<f64>(it).is_ok());
+                    replace(at, end, nearest.as_deref().unwrap_or("null"), &mut out);
                 }
                 at = end;
             }
@@ -148,16 +155,16 @@ pub(crate) fn normalized(text: &str, lenient: bool) -> String {
     out
 }
 
-/// Where the string ends whose content begins at `at`: behind its quotation mark.
-fn string_end(bytes: &[u8], mut at: usize) -> usize {
+/// Where the string ends whose content begins at `at`: behind its quotation mark, if it has one.
+fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     while let Some(byte) = bytes.get(at) {
         match byte {
-            b'"' => return at + 1,
+            b'"' => return Some(at + 1),
             b'\\' => at += 2,
             _ => at += 1,
         }
     }
-    bytes.len()
+    None
 }
 
 /// The escapes in a JSON text, with their places. Outside of strings there are none.
@@ -457,6 +464,22 @@ mod tests {
         ] {
             assert_eq!(normalized(text, lenient), wanted);
         }
+        for text in ["1.7976931348623158e308", "1797693134862315700e290"] {
+            let normal = normalized(text, false);
+            assert!(
+                serde_json::from_str::<Option<f64>>(&normal).is_ok(),
+                "{normal}"
+            );
+        }
+        for text in [
+            "[\"\\ud83d\u{e9}",
+            "[\"\u{e9}",
+            "\"",
+            "[\"a\\",
+            "[\"\\ud83d",
+        ] {
+            assert_eq!(normalized(text, true), text, "what is no JSON stays");
+        }
         let digits = format!("[{}]", "9".repeat(400));
         assert_eq!(normalized(&digits, false), "[null]");
         assert_eq!(
@@ -467,7 +490,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_normalized_is_json_again(text in "[\\[\\]{}\",:a-z0-9\\\\uUdDeE89.+-]{0,40}") {
+        fn what_is_normalized_is_json_again(text in "[\\[\\]{}\",:a-z0-9\\\\uUdDeE89.+-é😀]{0,40}") {
             let normal = normalized(&text, true);
             if serde_json::from_str::<IgnoredAny>(&text).is_ok() {
                 proptest::prop_assert!(serde_json::from_str::<serde_json::Value>(&normal).is_ok(), "{}", normal);

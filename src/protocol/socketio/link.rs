@@ -110,8 +110,9 @@ impl<P: Parser> Link<P> {
                 result => return result,
             }
         }
-        // Rare, and so read from a copy.
-        let text = json::normalized(text, is_lenient);
+        // Rare, and so read from a copy. Names of namespaces are no JSON.
+        let (head, data) = text.split_at(self.parser.data_at(text));
+        let text = format!("{head}{}", json::normalized(data, is_lenient));
         let arrival = self.read(now, Data::Text(&text), admits)?;
         Ok(arrival.map(Arrival::into_owned))
     }
@@ -435,6 +436,10 @@ mod tests {
     #[test]
     fn half_a_pair_is_replaced_wherever_it_stands() {
         let (mut link, now) = (link(), Instant::now());
+        let named = text(&mut link, now, r#"2/t-5e999,2["\ud83d"]"#)
+            .unwrap()
+            .unwrap();
+        assert_eq!((&*named.namespace, named.id), ("/t-5e999", Some(2)));
         let event = text(&mut link, now, r#"2["n\ud83d",{"k\udead":"\ud83d"}]"#)
             .unwrap()
             .unwrap();

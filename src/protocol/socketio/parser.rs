@@ -16,6 +16,9 @@ pub(crate) trait Parser {
     /// Reads one message and checks all that can be checked without what came before.
     fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, Invalid>;
 
+    /// Where the JSON begins in a message of text.
+    fn data_at(&self, text: &str) -> usize;
+
     /// Writes the first message of a packet; its attachments follow as they are.
     fn encode(&self, packet: &Packet<'_>, out: &mut Vec<u8>);
 }
@@ -41,6 +44,22 @@ impl Parser for Text {
             Data::Text(text) => decode_text(text, limits),
             Data::Binary(bytes) => Ok(Decoded::Attachment(bytes)),
         }
+    }
+
+    fn data_at(&self, text: &str) -> usize {
+        let Ok((kind, mut rest)) = split_kind(text) else {
+            return text.len();
+        };
+        if matches!(kind, Kind::BinaryEvent | Kind::BinaryAck) {
+            rest = rest.split_once('-').map_or("", |(_, rest)| rest);
+        }
+        if rest.starts_with('/') {
+            rest = rest.split_once(',').map_or("", |(_, rest)| rest);
+        }
+        text.len()
+            - rest
+                .trim_start_matches(|it: char| it.is_ascii_digit())
+                .len()
     }
 
     fn encode(&self, packet: &Packet<'_>, out: &mut Vec<u8>) {
@@ -74,7 +93,10 @@ fn decode_text<'a>(text: &'a str, limits: &Limits) -> Result<Decoded<'a>, Invali
         Kind::BinaryEvent | Kind::BinaryAck => split_attachments(rest)?,
         _ => (0, rest),
     };
-    let (namespace, rest) = split_namespace(rest, limits)?;
+    let (namespace, rest) = split_namespace(rest);
+    if namespace.len() > limits.name_bytes && kind != Kind::Connect {
+        return Err(Invalid::Namespace);
+    }
     let (id, data) = split_id(rest)?;
     let packet = Packet {
         kind,
@@ -87,9 +109,14 @@ fn decode_text<'a>(text: &'a str, limits: &Limits) -> Result<Decoded<'a>, Invali
     if attachments > limits.attachments {
         return over(Invalid::Attachments);
     }
+    if namespace.len() > limits.name_bytes {
+        return over(Invalid::Namespace);
+    }
     let name = match check_data(&packet, limits) {
         // Where such a packet ends is known all the same.
-        Err(invalid @ (Invalid::Depth | Invalid::Name)) if kind.has_arguments() => {
+        Err(invalid @ (Invalid::Depth | Invalid::Name))
+            if kind.has_arguments() || kind == Kind::Connect =>
+        {
             return over(invalid);
         }
         checked => checked?,
@@ -124,15 +151,12 @@ fn split_attachments(text: &str) -> Result<(usize, &str), Invalid> {
 }
 
 /// A namespace begins with a slash and ends at the first comma, or with the packet.
-fn split_namespace<'a>(text: &'a str, limits: &Limits) -> Result<(&'a str, &'a str), Invalid> {
-    if !text.starts_with('/') {
-        return Ok((ROOT, text));
+fn split_namespace(text: &str) -> (&str, &str) {
+    if text.starts_with('/') {
+        text.split_once(',').unwrap_or((text, ""))
+    } else {
+        (ROOT, text)
     }
-    let (namespace, rest) = text.split_once(',').unwrap_or((text, ""));
-    if namespace.len() > limits.name_bytes {
-        return Err(Invalid::Namespace);
-    }
-    Ok((namespace, rest))
 }
 
 fn split_id(text: &str) -> Result<(Option<u64>, &str), Invalid> {
