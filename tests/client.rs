@@ -767,6 +767,10 @@ fn what_no_attempt_can_mend_is_an_error_at_once() {
     for options in [
         ConnectOptions::new("ftp://x"),
         ConnectOptions::new(""),
+        ConnectOptions::new("/chat"),
+        ConnectOptions::new("http:///chat"),
+        ConnectOptions::new("http://localhost").namespaces(["/a,b"]),
+        ConnectOptions::new("http://localhost").namespaces::<[&str; 0]>([]),
         ConnectOptions::with_url(|| "http://localhost:99999".into()),
         ConnectOptions::new("http://localhost").header("X-A", "1\r\nX-B: 2"),
         ConnectOptions::new("http://localhost").headers_with(|| vec![("a b".into(), "1".into())]),

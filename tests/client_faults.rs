@@ -6,7 +6,7 @@ use common::{PATIENCE, eventually, serve, url};
 use crossbeam_channel::{Receiver, unbounded};
 use socketio::engineio::Transport;
 use socketio::{
-    Binary, Client, ConnectOptions, Error, Event, Reason, ReceiveLimits, Server, SimpleClient,
+    App, Binary, Client, ConnectOptions, Error, Event, Reason, ReceiveLimits, Server, SimpleClient,
     Socket, Value,
 };
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,6 +14,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tiny_http::{Header, Response};
 use tungstenite::{Message, WebSocket};
 
 const OPEN: &str = r#"0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#;
@@ -72,7 +73,13 @@ fn http_script(
                     let _ = reader.read_exact(&mut body);
                     let _ = sender.send(head.clone());
                     match answer(&head, &String::from_utf8_lossy(&body)) {
-                        Some(answer) => drop(stream.write_all(answer.as_bytes())),
+                        Some(answer) => {
+                            let _ = stream.write_all(answer.as_bytes());
+                            if head.starts_with("POST") && !answer.contains("Keep-Alive") {
+                                // Servers may close without a word.
+                                return;
+                            }
+                        }
                         None => return,
                     }
                 }
@@ -300,7 +307,7 @@ fn a_request_has_one_field_of_cookies_and_only_those_for_it() {
 }
 
 #[test]
-fn one_redirection_is_followed_and_the_programs_headers_stay_at_home() {
+fn one_redirection_is_followed_on_the_same_host() {
     let io = Server::new();
     io.on("token", |socket: &Socket| {
         socket
@@ -308,26 +315,39 @@ fn one_redirection_is_followed_and_the_programs_headers_stay_at_home() {
             .header("x-api-key")
             .map(|it| it.into_owned())
     });
-    let serving = serve(&io);
-    let to = serving.local_addr();
+    let served = Arc::new(AtomicUsize::new(0));
+    let asked = Arc::clone(&served);
+    let app = App::new(&io).socketio_path("elsewhere").http(move |_| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        Response::empty(301)
+            .with_header(Header::from_bytes("Location", "/elsewhere/?EIO=4").expect("a header"))
+    });
+    let serving = app.bind("127.0.0.1:0").unwrap();
+    for transport in [Transport::Polling, Transport::WebSocket] {
+        let options = over(serving.local_addr(), transport).header("X-Api-Key", "secret");
+        let client = SimpleClient::connect(options).unwrap();
+        let token: Option<String> = client.call("token", (), PATIENCE).unwrap();
+        assert_eq!(token.as_deref(), Some("secret"));
+        client.disconnect();
+        let requests = served.swap(0, Ordering::Relaxed);
+        assert_eq!(requests, 1, "everything else goes to the other place");
+    }
+}
+
+#[test]
+fn a_redirection_to_another_host_is_an_error_that_names_it() {
     for transport in [Transport::Polling, Transport::WebSocket] {
         let (address, heads) = http_script(move |_, _| {
-            // Another host, by its name.
-            let place = format!("http://localhost:{}/socket.io/?EIO=4", to.port());
+            let place = "http://localhost:1/socket.io/?EIO=4";
             Some(format!(
                 "HTTP/1.1 301 Moved\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n"
             ))
         });
-        let options = over(address, transport).header("X-Api-Key", "secret");
-        let client = SimpleClient::connect(options).unwrap();
-        let token: Option<String> = client.call("token", (), PATIENCE).unwrap();
-        assert_eq!(token, None);
-        assert_eq!(
-            heads.try_iter().count(),
-            1,
-            "everything else goes to the other place"
-        );
-        client.disconnect();
+        let error = Client::new().connect(over(address, transport)).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("localhost:1/socket.io"), "{error}");
+        assert!(error.contains("another host"), "{error}");
+        assert_eq!(heads.try_iter().count(), 1);
     }
 }
 

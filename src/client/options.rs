@@ -228,6 +228,16 @@ impl ConnectOptions {
         if let Source::Value(_) = self.auth {
             self.auth_text()?;
         }
+        let names = self.namespaces.as_deref();
+        if names.is_some_and(<[String]>::is_empty) {
+            return Err(Error::Invalid(
+                "namespaces is empty: a client needs one".into(),
+            ));
+        }
+        if let Some(name) = names.unwrap_or_default().iter().find(|it| it.contains(',')) {
+            let why = format!("{name:?} is no namespace: a name ends at its first comma");
+            return Err(Error::Invalid(why));
+        }
         Ok(())
     }
 }

@@ -386,7 +386,7 @@ impl Shared {
 
     /// Whether so much waits for handlers that another connection would only add to it.
     pub(super) fn is_behind(&self) -> bool {
-        self.inbox.bytes() > self.config.backlog
+        self.inbox.held() > self.config.backlog
     }
 
     /// Ends a connection for good.

@@ -344,7 +344,11 @@ impl Driver {
             None => {
                 let mut body = Vec::new();
                 packet.encode(&mut body);
-                let response = answers::polling_answer(entry.headers).with_body(body);
+                let idle = self.shared.config.limits.idle_timeout.as_secs();
+                // Clients that are told do not use a connection that is about to be closed.
+                let response = answers::polling_answer(entry.headers)
+                    .with_header("Keep-Alive", format!("timeout={idle}"))
+                    .with_body(body);
                 io.respond(id, response);
             }
         }

@@ -377,7 +377,7 @@ macro_rules! engine_options {
             /// The origins whose pages may connect. That of the request itself.
             #[must_use]
             pub fn cors_allowed_origins(mut self, origins: impl Into<Origins>) -> Self {
-                self.$config$(.$path)*.cors.origins = origins.into();
+                self.$config$(.$path)*.cors.origins = origins.into().normalized();
                 self
             }
 

@@ -4,6 +4,10 @@ use crate::budget::Share;
 use crate::sync::{AtomicU8, Mutex, Ordering};
 use std::collections::VecDeque;
 
+/// How many bytes a worker takes at a time, unless one item alone has more: they are not counted as
+/// waiting any more.
+const MAX_IN_HAND: usize = 64 << 10;
+
 /// A queue that is worked off by one worker at a time.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
@@ -27,6 +31,8 @@ struct State<T> {
     queue: VecDeque<(T, usize)>,
     /// Bytes in the queue.
     bytes: usize,
+    /// Bytes of what was taken last.
+    in_hand: usize,
     /// A worker has it, or will.
     scheduled: bool,
     /// Somebody wants to know when it is short again.
@@ -60,6 +66,7 @@ impl<T> Inbox<T> {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 bytes: 0,
+                in_hand: 0,
                 scheduled: false,
                 watched: false,
                 share,
@@ -89,9 +96,11 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Takes the next items, at most `count`; none means that the inbox is nobody's again.
+    /// Takes the next items, at most `count`, and not many bytes unless the first alone has them; none
+    /// means that the inbox is nobody's again.
     pub(crate) fn take(&self, count: usize) -> VecDeque<(T, usize)> {
         let mut state = self.state.lock();
+        state.in_hand = 0;
         if state.queue.is_empty() {
             state.scheduled = false;
             self.set_busy(Busy::Nobody);
@@ -99,13 +108,21 @@ impl<T> Inbox<T> {
             return std::mem::take(&mut state.queue);
         }
         self.set_busy(Busy::Working);
-        if state.queue.len() <= count {
-            state.bytes = 0;
+        if state.queue.len() <= count && state.bytes <= MAX_IN_HAND {
+            state.in_hand = std::mem::take(&mut state.bytes);
             state.count();
             return std::mem::take(&mut state.queue);
         }
-        let taken: VecDeque<_> = state.queue.drain(..count).collect();
-        state.bytes -= taken.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        let mut bytes = 0;
+        let fits = state.queue.iter().take(count).take_while(|item| {
+            let is_first = bytes == 0;
+            bytes += item.1;
+            is_first || bytes <= MAX_IN_HAND
+        });
+        let number = fits.count().max(1);
+        let taken: VecDeque<_> = state.queue.drain(..number).collect();
+        state.in_hand = taken.iter().map(|item| item.1).sum();
+        state.bytes -= state.in_hand;
         state.count();
         taken
     }
@@ -113,6 +130,7 @@ impl<T> Inbox<T> {
     /// Puts items back that were taken last, in front of what has come since.
     pub(crate) fn put_back(&self, mut items: VecDeque<(T, usize)>) {
         let mut state = self.state.lock();
+        state.in_hand = 0;
         state.bytes += items.iter().map(|(_, bytes)| bytes).sum::<usize>();
         state.count();
         items.append(&mut state.queue);
@@ -122,6 +140,12 @@ impl<T> Inbox<T> {
     /// Bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.state.lock().bytes
+    }
+
+    /// Bytes that wait, and of those that a worker took last.
+    pub(crate) fn held(&self) -> usize {
+        let state = self.state.lock();
+        state.bytes + state.in_hand
     }
 
     /// Items that wait.

@@ -39,3 +39,16 @@ fn who_stopped_reading_is_told_once() {
     assert!(!inbox.take_watched(50));
     assert!(!inbox.watch(50));
 }
+
+#[test]
+fn a_worker_takes_no_more_bytes_than_it_must() {
+    let inbox = Inbox::new();
+    inbox.push(vec![(1, 50_000), (2, 15_000), (3, 1_000), (4, 500_000)]);
+    assert_eq!(inbox.take(9), [(1, 50_000), (2, 15_000)]);
+    assert_eq!((inbox.bytes(), inbox.held()), (501_000, 566_000));
+    assert_eq!(inbox.take(9), [(3, 1_000)]);
+    assert_eq!(inbox.take(9), [(4, 500_000)]);
+    assert_eq!((inbox.bytes(), inbox.held()), (0, 500_000));
+    assert_eq!(inbox.take(9), []);
+    assert_eq!(inbox.held(), 0);
+}

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::http::header::{CONTENT_ENCODING, LOCATION, SET_COOKIE};
 use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body, RequestBuilder};
@@ -22,6 +22,8 @@ pub(super) const MAX_REFUSAL: usize = 64 << 10;
 /// How long a connection may have been idle before it is used again: servers close theirs after 2 s
 /// (gunicorn), 5 s (node, uvicorn) or 10 s, and a request on one that is just being closed is lost.
 const MAX_IDLE: Duration = Duration::from_secs(1);
+/// A poll that ends sooner has met a connection that was being closed.
+const JUST_BEGUN: Duration = Duration::from_secs(1);
 /// Bytes a second that an upload is given time for once the system has taken all of it: its buffers
 /// hold megabytes.
 const SLOWEST_UPLOAD: u64 = 16 << 10;
@@ -52,8 +54,12 @@ struct Lane {
 #[derive(Debug)]
 struct Shared {
     jar: Mutex<Jar>,
-    /// Milliseconds for which a connection may have been idle.
-    max_idle: AtomicU64,
+    /// Milliseconds for which a connection may have been idle before it is used for a POST again:
+    /// none until the server has said how long it keeps connections. One that is lost is not made
+    /// again, since it may have arrived.
+    post_idle: AtomicU64,
+    /// The same for polls.
+    poll_idle: AtomicU64,
     timeout: Duration,
     max_message: usize,
     stamp: bool,
@@ -96,20 +102,25 @@ impl Lane {
     }
 
     /// Makes a request. One on a connection that was used before, and that the server has closed
-    /// meanwhile without a word, is made again on a new one, as browsers do.
+    /// meanwhile without a word, is made again on a new one, as browsers do. An orderly close may
+    /// also be the end of a request that has arrived: only a poll is made again then, if it had
+    /// hardly begun.
     fn send(
         &self,
-        max_idle: Duration,
+        max_idle: &AtomicU64,
+        is_poll: bool,
         send: impl Fn(Duration) -> Result<Response<Body>, ureq::Error>,
     ) -> Result<Response<Body>, ureq::Error> {
         use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         let made = self.trace.made.load(Ordering::Relaxed);
-        let answer = send(max_idle);
+        let begun = Instant::now();
+        let answer = send(Duration::from_millis(max_idle.load(Ordering::Relaxed)));
         let is_closed = match &answer {
-            Err(ureq::Error::Io(error)) => matches!(
-                error.kind(),
-                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-            ),
+            Err(ureq::Error::Io(error)) => match error.kind() {
+                BrokenPipe | ConnectionAborted | ConnectionReset => true,
+                UnexpectedEof => is_poll && begun.elapsed() < JUST_BEGUN,
+                _ => false,
+            },
             _ => false,
         };
         let was_used = made == self.trace.made.load(Ordering::Relaxed);
@@ -128,7 +139,8 @@ impl Polling {
             posts: Lane::new(way, network.request_timeout),
             shared: Arc::new(Shared {
                 jar: Mutex::new(jar),
-                max_idle: AtomicU64::new(MAX_IDLE.as_millis() as u64),
+                post_idle: AtomicU64::new(0),
+                poll_idle: AtomicU64::new(MAX_IDLE.as_millis() as u64),
                 timeout: network.request_timeout,
                 max_message: network.max_message,
                 stamp: network.timestamp_requests,
@@ -157,7 +169,7 @@ impl Polling {
 
     /// Waits for packets.
     pub(super) fn poll(&self, target: &Target, sid: &str) -> Result<Vec<u8>, ConnectError> {
-        let answer = self.polls.send(self.max_idle(), |max_idle| {
+        let answer = self.polls.send(&self.shared.poll_idle, true, |max_idle| {
             let url = target.url(Some(sid), self.shared.stamp);
             let request = self.polls.agent.get(url);
             // The session's own deadlines end it, by a shutdown.
@@ -174,7 +186,7 @@ impl Polling {
         // for that of a very slow way.
         let upload = Duration::from_secs(body.len() as u64 / SLOWEST_UPLOAD);
         let answer_in = self.shared.timeout + upload;
-        let answer = self.posts.send(self.max_idle(), |max_idle| {
+        let answer = self.posts.send(&self.shared.post_idle, false, |max_idle| {
             let request = self.posts.agent.post(target.url(Some(sid), false));
             let request = request
                 .config()
@@ -210,10 +222,6 @@ impl Polling {
         self.posts.agent.clone().shutdown();
     }
 
-    fn max_idle(&self) -> Duration {
-        Duration::from_millis(self.shared.max_idle.load(Ordering::Relaxed))
-    }
-
     fn with_headers<B>(
         &self,
         mut request: RequestBuilder<B>,
@@ -240,7 +248,8 @@ impl Polling {
         if let Some(seconds) = field.and_then(keep_alive) {
             // Half of it, since the server's clock began to run before the answer was here.
             let max_idle = (seconds * 500).min(MAX_IDLE.as_millis() as u64);
-            self.shared.max_idle.store(max_idle, Ordering::Relaxed);
+            self.shared.post_idle.store(max_idle, Ordering::Relaxed);
+            self.shared.poll_idle.store(max_idle, Ordering::Relaxed);
         }
     }
 }
@@ -326,6 +335,11 @@ fn describe(error: &ureq::Error) -> ConnectError {
         ureq::Error::Timeout(_) => ConnectError::new(LATE).timed_out(),
         ureq::Error::Io(error) if error.kind() == ErrorKind::TimedOut => {
             ConnectError::new(LATE).timed_out()
+        }
+        ureq::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            ConnectError::new(format!(
+                "the server closed the connection without an answer ({error}); is that port https?"
+            ))
         }
         ureq::Error::Io(error) => ConnectError::new(error.to_string()),
         // What a server that speaks TLS answers to plain HTTP, and others do not.

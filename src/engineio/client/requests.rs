@@ -395,11 +395,7 @@ fn begin(attempt: Attempt) -> Result<First, ConnectError> {
                     return Err(ConnectError::new(message));
                 }
                 log::info!(target: "engineio", "{endpoint} is at {}", to.endpoint());
-                jar = if to.is_same_host(&target) {
-                    cookies
-                } else {
-                    Jar::default()
-                };
+                jar = cookies;
                 target = to;
             }
         }

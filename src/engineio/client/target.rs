@@ -40,6 +40,13 @@ impl Target {
         } else {
             format!("http://{}", url.trim_start())
         };
+        // WHATWG's rules find a host in the path of `http:///chat`.
+        if whole
+            .split_once("://")
+            .is_some_and(|it| it.1.starts_with('/'))
+        {
+            return Err(wrong("it has no host"));
+        }
         let parsed = Url::parse(&whole).map_err(|error| wrong(&error.to_string()))?;
         let mut target = Target::of(&parsed).map_err(wrong)?;
         target.path = match path.trim_matches('/') {
@@ -107,8 +114,8 @@ impl Target {
         self
     }
 
-    /// Where an answer's `Location` leads to. The headers of the program go along only to the same
-    /// host, and never from https to http.
+    /// Where an answer's `Location` leads to: another path, port 443 in place of 80, never another
+    /// host, nor from https to http.
     pub(super) fn redirected(&self, location: &str) -> Result<Target, ConnectError> {
         let wrong = |why: &str| ConnectError::new(format!("it redirects to {location:?}, {why}"));
         let base = Url::parse(&self.url(None, false)).map_err(|_| wrong("which is no server"))?;
@@ -126,17 +133,16 @@ impl Target {
         let is_usual = |it: &Target| it.port == if it.secure { 443 } else { 80 };
         let is_same = self.is_same_host(&target)
             && (target.port == self.port || is_usual(self) && is_usual(&target));
+        if !is_same {
+            // What the program sends to its server, auth and events too, is for no other.
+            return Err(wrong("another host: connect to that one if it is meant"));
+        }
         // A login in the URL is the answer's own idea.
-        target.headers = if is_same {
-            self.headers.clone()
-        } else {
-            Vec::new()
-        };
+        target.headers.clone_from(&self.headers);
         Ok(target)
     }
 
-    /// Whether cookies of one are for the other.
-    pub(super) fn is_same_host(&self, other: &Target) -> bool {
+    fn is_same_host(&self, other: &Target) -> bool {
         self.host.eq_ignore_ascii_case(&other.host)
     }
 
@@ -326,37 +332,32 @@ mod tests {
     }
 
     #[test]
-    fn a_redirection_keeps_what_is_the_program_s_from_other_hosts() {
+    fn a_redirection_leads_to_the_same_host() {
         let headers = vec![("X-Key".to_owned(), "secret".to_owned())];
-        let from = Target::new("http://a.example/?room=1", "socket.io", headers).unwrap();
-        let to = |location: &str| {
-            let target = from.redirected(location).unwrap();
-            (target.url(None, false), target.headers().len())
-        };
+        let from = "http://a.example/?room=1";
+        let from = Target::new(from, "socket.io", headers.clone()).unwrap();
         let query = "transport=polling&EIO=4";
-        for (location, url, headers) in [
+        for (location, url) in [
             (
                 "https://a.example/socket.io/?room=1&EIO=4&transport=polling&t=7",
                 format!("https://a.example/socket.io/?room=1&{query}"),
-                1,
             ),
             (
                 "/other/?x=1",
                 format!("http://a.example/other/?x=1&{query}"),
-                1,
             ),
             (
-                "//b.example/socket.io/",
-                format!("http://b.example/socket.io/?{query}"),
-                0,
-            ),
-            (
-                "http://u:p@a.example:81/",
-                format!("http://a.example:81/?{query}"),
-                0,
+                "http://u:p@A.example:80/",
+                format!("http://a.example/?{query}"),
             ),
         ] {
-            assert_eq!(to(location), (url, headers), "{location}");
+            let target = from.redirected(location).unwrap();
+            assert_eq!(target.url(None, false), url);
+            assert_eq!(target.headers(), headers);
+        }
+        for elsewhere in ["//b.example/socket.io/", "http://a.example:81/"] {
+            let error = from.redirected(elsewhere).unwrap_err().to_string();
+            assert!(error.contains(elsewhere), "{error}");
         }
         assert!(from.redirected("ftp://a.example/").is_err());
         let secure = Target::new("https://a.example", "socket.io", Vec::new()).unwrap();
@@ -369,6 +370,8 @@ mod tests {
             "",
             "ftp://localhost",
             "http://",
+            "/chat",
+            "http:///chat",
             "http://a b/",
             "http://localhost:99999",
             "http://[::1]:x",

@@ -89,7 +89,8 @@ impl Way {
         let (tcp, peer) = match &self.proxy {
             None => self.addresses.connect(&self.host, self.port, by)?,
             Some(proxy) => {
-                let connected = self.addresses.connect(proxy.host(), proxy.port(), by);
+                let host = proxy.host().trim_matches(['[', ']']);
+                let connected = self.addresses.connect(host, proxy.port(), by);
                 connected
                     .map_err(|error| io::Error::new(error.kind(), format!("the proxy: {error}")))?
             }

@@ -28,8 +28,7 @@ pub enum Origins {
     Same,
     /// Any origin.
     Any,
-    /// These origins: `https://example.com`. Made by [`From`], which brings them into the form in
-    /// which they are compared.
+    /// These origins: `https://example.com`. `*` among them means any.
     List(Vec<String>),
     /// What a function says. It runs on a worker thread and may block.
     Function(Arc<Check>),
@@ -43,6 +42,18 @@ impl Origins {
     /// The origins for which a function says yes. It runs on a worker thread and may block.
     pub fn matching(check: impl Fn(&str, &Request) -> bool + Send + Sync + 'static) -> Origins {
         Origins::Function(Arc::new(check))
+    }
+
+    /// With a list's entries in the form in which they are compared.
+    ///
+    /// # Panics
+    /// If an entry is no origin.
+    pub(crate) fn normalized(self) -> Origins {
+        match self {
+            Origins::List(list) if list.iter().any(|origin| origin == "*") => Origins::Any,
+            Origins::List(list) => Origins::List(list.iter().map(|it| entry(it)).collect()),
+            other => other,
+        }
     }
 }
 
@@ -68,10 +79,7 @@ impl From<Vec<String>> for Origins {
         if origins.is_empty() {
             return Origins::Unchecked;
         }
-        if origins.iter().any(|origin| origin == "*") {
-            return Origins::Any;
-        }
-        Origins::List(origins.iter().map(|origin| entry(origin)).collect())
+        Origins::List(origins).normalized()
     }
 }
 
@@ -292,6 +300,10 @@ fn forwarded(field: &str) -> [Option<&str>; 2] {
 /// If no origin that a client sends can be like it.
 fn entry(text: &str) -> String {
     let text = text.trim();
+    assert!(
+        !text.contains('*'),
+        "{text:?} would never match: an entry is one whole origin, Origins::matching takes a function for patterns"
+    );
     if let Some(Origin { scheme, host, port }) = Origin::parse(text) {
         let default = if scheme == "http" { 80 } else { 443 };
         return if port == default {
@@ -317,8 +329,8 @@ fn entry(text: &str) -> String {
 /// The form in which an origin that came is looked for in a list.
 fn normalized(origin: &str) -> String {
     match Origin::parse(origin) {
-        Some(_) => entry(origin),
-        None => origin.to_ascii_lowercase(),
+        Some(_) if !origin.contains('*') => entry(origin),
+        _ => origin.to_ascii_lowercase(),
     }
 }
 
