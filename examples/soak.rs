@@ -3,13 +3,14 @@
 //! `soak [SECONDS] [CLIENTS] [SEED]`
 //!
 //! The server is a process of its own. Its clients connect over either transport or the upgrade
-//! between them, join and leave rooms, send numbers that are acknowledged, shout to rooms, disconnect,
-//! vanish without a word, and come back, at random. Every acknowledged number was handled once and in
-//! order, and so is what each of them hears. Each five seconds a line says what the server holds; at
+//! between them, to one namespace or two, join and leave rooms, send numbers that are acknowledged and
+//! bytes that come back, answer the server's calls, shout to rooms, disconnect, vanish without a word,
+//! and come back, at random. Every acknowledged number was handled once and in order, and so is what
+//! each of them hears. Each five seconds a line says what the server holds; at
 //! the end it is to hold what it held after the first clients. The exit status is 1 if it does not.
 
 use socketio::engineio::Transport;
-use socketio::{Client, ConnectOptions, Error, Event, Reason, Server, Socket};
+use socketio::{Binary, Client, ConnectOptions, Error, Event, Reason, Server, Socket};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 use tungstenite::Message;
 
 const ROOMS: usize = 20;
+/// A second namespace, where some of the clients are too.
+const OTHER: &str = "/other";
 /// Threads that drive clients.
 const DRIVERS: usize = 8;
 const ANSWER: Duration = Duration::from_secs(60);
@@ -84,6 +87,15 @@ fn serve() -> Result<(), Error> {
     io.on("shout", |socket: &Socket, room: String, number: u64| {
         socket.to(room).emit("shout", (socket.sid(), number))
     });
+    // The same bytes twice, and as many that are new.
+    io.on("bytes", |bytes: Binary| {
+        let turned: Vec<u8> = bytes.iter().rev().copied().collect();
+        (bytes, Binary::from(turned))
+    });
+    io.on("call me", |socket: &Socket, number: u64| {
+        socket.call::<u64>("double", number, ANSWER)
+    });
+    io.of(OTHER).on("number", |number: u64| number);
     let serving = io.bind("127.0.0.1:0")?;
     println!("{}", serving.local_addr());
     // Until whoever has started it closes this, or ends.
@@ -264,6 +276,7 @@ impl Random {
 /// A client, and what it has said since it has connected.
 struct Talker {
     client: Client,
+    is_in_both: bool,
     next: u64,
     shouts: u64,
 }
@@ -281,7 +294,7 @@ fn drive(address: &str, tally: &Arc<Tally>, clients: usize, until: Instant, mut 
             continue;
         };
         let room = format!("room {}", random.below(ROOMS));
-        let done = match random.below(40) {
+        let done = match random.below(48) {
             0..10 => talker.client.emit("enter", room),
             10..15 => talker.client.emit("leave", room),
             15..20 => {
@@ -293,6 +306,15 @@ fn drive(address: &str, tally: &Arc<Tally>, clients: usize, until: Instant, mut 
                 *place = None;
                 continue;
             }
+            40..43 => send_bytes(talker, tally, random.below(20_000)),
+            43..46 => ask(&talker.client, tally, "call me", talker.next, |it| it * 2),
+            46.. if talker.is_in_both => ask(
+                &talker.client.of(OTHER),
+                tally,
+                "number",
+                talker.next,
+                |it| it,
+            ),
             _ => say(talker, tally),
         };
         if let Err(error) = done {
@@ -322,6 +344,41 @@ fn say(talker: &mut Talker, tally: &Arc<Tally>) -> Result<(), Error> {
         .emit_with_ack("number", number, ANSWER, answered)
 }
 
+/// Sends bytes, which come back.
+fn send_bytes(talker: &Talker, tally: &Arc<Tally>, length: usize) -> Result<(), Error> {
+    let bytes: Vec<u8> = (0..length).map(|at| at as u8).collect();
+    let turned: Vec<u8> = bytes.iter().rev().copied().collect();
+    add(&tally.sent);
+    let (sent, tally) = (Binary::from(bytes), Arc::clone(tally));
+    let expected = (sent.clone(), Binary::from(turned));
+    let answered = move |answer: Result<(Binary, Binary), Error>| match answer {
+        Ok(answer) if answer == expected => add(&tally.acknowledged),
+        Ok(_) => tally.wrong("bytes came back that were not sent"),
+        Err(Error::Disconnected) => add(&tally.unanswered),
+        Err(error) => tally.wrong(&format!("bytes: {error}")),
+    };
+    talker.client.emit_with_ack("bytes", sent, ANSWER, answered)
+}
+
+/// Sends a number to an event that answers with what a function makes of it.
+fn ask(
+    client: &Client,
+    tally: &Arc<Tally>,
+    event: &'static str,
+    number: u64,
+    expected: fn(u64) -> u64,
+) -> Result<(), Error> {
+    add(&tally.sent);
+    let tally = Arc::clone(tally);
+    let answered = move |answer: Result<u64, Error>| match answer {
+        Ok(answer) if answer == expected(number) => add(&tally.acknowledged),
+        Ok(answer) => tally.wrong(&format!("{event} {number} was answered with {answer}")),
+        Err(Error::Disconnected) => add(&tally.unanswered),
+        Err(error) => tally.wrong(&format!("{event} {number}: {error}")),
+    };
+    client.emit_with_ack(event, number, ANSWER, answered)
+}
+
 fn connect(address: &str, tally: &Arc<Tally>, random: &mut Random) -> Option<Talker> {
     let client = Client::builder().reconnection(false).build();
     // Each shouter counts its own shouts.
@@ -338,6 +395,7 @@ fn connect(address: &str, tally: &Arc<Tally>, random: &mut Random) -> Option<Tal
         }
         add(&tallied.heard);
     });
+    client.on("double", |number: u64| number * 2);
     let tallied = Arc::clone(tally);
     client.on_disconnect(move |_: &Client, reason: Reason| {
         if reason != Reason::ClientDisconnect {
@@ -352,11 +410,18 @@ fn connect(address: &str, tally: &Arc<Tally>, random: &mut Random) -> Option<Tal
     let options = ConnectOptions::new(format!("http://{address}"))
         .transports(transports)
         .wait_timeout(ANSWER);
+    let is_in_both = random.below(2) == 0;
+    let options = if is_in_both {
+        options.namespaces(["/", OTHER])
+    } else {
+        options.namespaces(["/"])
+    };
     match client.connect(options) {
         Ok(()) => {
             add(&tally.connected);
             Some(Talker {
                 client,
+                is_in_both,
                 next: 0,
                 shouts: 0,
             })
@@ -383,7 +448,8 @@ fn vanish(address: &str, tally: &Tally, random: &mut Random) {
         "40",
         "421[\"number\",0]",
         "42[\"enter\",\"room 1\"]",
-        "42[\"shout\"",
+        "40/other,",
+        "452-[\"bytes\",{\"_placeholder\":true,\"num\":1},{\"_placeholder\":true,\"num\":0}]",
     ];
     for word in &words[..random.below(words.len() + 1)] {
         let _ = socket.send(Message::text(*word));

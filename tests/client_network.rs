@@ -415,9 +415,14 @@ fn what_a_hostile_server_sends_ends_the_connection_and_nothing_else() {
         vec![0x82, 127, 0, 0, 0, 1, 0, 0, 0, 0],              // 4 GB are announced
         frame(0x82, &vec![0; 200_000]),                       // more than the client takes
         frame(0x82, b"bytes"),                                // that nobody announced
-        frame(0x81, b"451-[\"a\",{\"_placeholder\":true,\"num\":7}]"), // a wrong placeholder
-        frame(0x81, b"4599999999-[\"a\"]"),                   // attachments without end
-        frame(0x81, b"42[\"disconnect\"]"),                   // a reserved name
+        // A wrong placeholder.
+        [
+            frame(0x81, b"451-[\"a\",{\"_placeholder\":true,\"num\":7}]"),
+            frame(0x82, b"x"),
+        ]
+        .concat(),
+        frame(0x81, b"4599999999-[\"a\"]"), // attachments without end
+        frame(0x81, b"42[\"disconnect\"]"), // a reserved name
         frame(0x81, deep.as_bytes()),
         flood,
     ];
