@@ -110,10 +110,12 @@ impl Shared {
 
     /// Queues a message. Never waits.
     pub(super) fn push(&self, object: Object) -> Result<(), Error> {
+        // A program's own backend is not asked under the lock.
+        let limit = self.backend.max_message_size();
         let mut queue = self.queue.lock();
         let seq = queue.next_seq;
         let message = Bytes::from(object.finish(seq));
-        if message.len() > self.backend.max_message_size() {
+        if message.len() > limit {
             return Err(Error::TooMuch("bytes are in one message for the broker"));
         }
         if queue.bytes > 0 && queue.bytes + message.len() > queue.limit {
@@ -258,7 +260,9 @@ impl Shared {
             }
             if !queue.messages.is_empty() {
                 if queue.ends_by.is_some_and(|by| by <= Instant::now()) {
-                    log::warn!(target: "socketio", "{} messages were not published", queue.messages.len());
+                    let count = queue.messages.len();
+                    drop(queue);
+                    log::warn!(target: "socketio", "{count} messages were not published");
                     return None;
                 }
                 let mut room = BATCH.1;

@@ -1,8 +1,9 @@
 //! The messages between servers: those of python-socketio since 5.15.1, one JSON object each.
 //!
 //! What those cannot say travels under keys of its own, which python-socketio ignores: `except`,
-//! `volatile`, `timeout`, the `attachments` of an answer and who it is `from`, and `seq`, the number that the sender has
-//! given to the message, by which one that was published twice is known.
+//! `volatile`, `timeout`, the `attachments` of an answer and who it is `from`, `count`, by which one
+//! null is told from no arguments, and `seq`, the number that the sender has given to the message, by
+//! which one that was published twice is known.
 
 use super::backend::MAX_MESSAGE;
 use super::{Emission, Recipients};
@@ -94,6 +95,9 @@ impl Writer {
         let mut object = Object::new("emit", &self.host, &emission.namespace);
         object.field("event", &emission.event);
         object.data(&emission.data);
+        if emission.data.json == b"null" {
+            object.field("count", &1);
+        }
         object.field("room", &recipients.rooms.as_deref().map(one_or_many));
         let skip = (!recipients.skip.is_empty()).then(|| one_or_many(&recipients.skip));
         object.field("skip_sid", &skip);
@@ -260,6 +264,7 @@ struct Fields<'a> {
     data: Option<&'a RawValue>,
     #[serde(default)]
     binary: Option<bool>,
+    count: Option<u64>,
     namespace: Option<String>,
     room: Option<Names>,
     skip_sid: Option<Names>,
@@ -316,6 +321,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<Incoming, Invalid> {
         return Err("it is too large");
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "it is no text")?;
+    let read = read_text(text);
+    if read.is_err() || json::has_lone_surrogate(text) {
+        // What python writes of data that cannot be sent whole: NaN, and halves of characters.
+        return read_text(&json::normalized(text, true));
+    }
+    read
+}
+
+fn read_text(text: &str) -> Result<Incoming, Invalid> {
     // Raw values skip what is nested without counting it.
     json::check(text, MAX_DEPTH).map_err(|_| "it is no JSON, or nested too deeply")?;
     let fields: Fields<'_> =
@@ -370,7 +384,13 @@ fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Inco
         return Err("its event has a name that cannot be");
     }
     let data = fields.data.ok_or("it has no data")?.get();
-    let data = read_data(data, fields.binary.unwrap_or(false))?;
+    let data = match fields.count {
+        Some(1) if data == "[null]" => Encoded {
+            json: b"null".to_vec(),
+            attachments: Vec::new(),
+        },
+        _ => read_data(data, fields.binary.unwrap_or(false))?,
+    };
     let timeout = fields.timeout.map(Duration::from_millis);
     let back = fields.callback.map(|(room, namespace, id)| Return {
         host: host.clone(),
@@ -478,6 +498,49 @@ fn read_base64(texts: &[String]) -> Result<Vec<Bytes>, Invalid> {
 mod tests {
     use super::*;
 
+    fn args(text: &str) -> String {
+        let Message::Emit(emission, _) = read(text.as_bytes()).unwrap().message else {
+            panic!("an event");
+        };
+        String::from_utf8(emission.data.json).unwrap()
+    }
+
+    #[test]
+    fn null_is_an_argument_for_servers_that_say_so() {
+        for json in ["null", "null,null", ""] {
+            let emission = Emission {
+                namespace: "/".into(),
+                event: "e".into(),
+                data: Encoded {
+                    json: json.into(),
+                    attachments: Vec::new(),
+                },
+                recipients: Recipients::default(),
+                volatile: false,
+                ack: None,
+            };
+            let written = Writer::new("h".into()).emit(&emission, None).finish(1);
+            let written = String::from_utf8(written).unwrap();
+            assert_eq!(args(&written), json);
+        }
+        let python = r#"{"method":"emit","event":"e","data":[null],"namespace":"/","host_id":"h"}"#;
+        assert_eq!(args(python), "");
+    }
+
+    #[test]
+    fn what_python_writes_and_json_does_not_know_is_read_as_by_clients() {
+        let message = |data: &str| {
+            format!(r#"{{"method":"emit","event":"e","data":[{data}],"host_id":"h"}}"#)
+        };
+        for (written, read) in [
+            (r#""\ud83d!""#, r#""\ufffd!""#),
+            ("NaN,1", "null,1"),
+            ("[-Infinity,1e400]", "[null,null]"),
+        ] {
+            assert_eq!(args(&message(written)), read);
+        }
+    }
+
     /// What is believed of a broker's message is passed on as it was understood.
     #[test]
     fn spoilt_messages_are_read_or_dropped() {
@@ -502,6 +565,7 @@ mod tests {
                 panic!("an event is an event");
             };
             assert_eq!(again.event, emission.event);
+            assert_eq!(again.data.json, emission.data.json);
             assert_eq!(again.data.attachments, emission.data.attachments);
             assert_eq!(again.recipients.skip, emission.recipients.skip);
         });
