@@ -71,7 +71,8 @@ pub struct Limits {
     /// How long an upgrade from polling to WebSocket may take. 10 s.
     pub upgrade_timeout: Duration,
     /// Bytes that may wait for one client to read them; a slower one is disconnected. One message
-    /// at a time may be larger, and does not count. 16 MB.
+    /// at a time that is larger than a quarter of this, or than all of it, may wait beside them.
+    /// 16 MB.
     pub outbox_bytes: usize,
     /// Bytes of one client's events that may wait for their handlers. Then reading from it stops,
     /// unless an acknowledgement of it is awaited; at twice as much it stops anyway. 1 MB.

@@ -5,10 +5,10 @@ mod common;
 
 use common::brokers::{Broker, Process, Redis, free_port};
 use common::cluster::{self, Node, node};
-use common::{Example, eventually, example_path, has_peer, node as node_js, peers, url};
+use common::{Example, eventually, example_path, has_peer, node as node_js, peers, serve, url};
 use socketio::engineio::Transport;
 use socketio::manager::from_url;
-use socketio::{Client, ConnectOptions};
+use socketio::{Client, ConnectOptions, Server};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::Path;
@@ -63,27 +63,32 @@ fn a_message_that_the_broker_does_not_take_is_a_failure_of_emit() {
     }
 }
 
-/// The configuration that the README shows, for other ports and with files of its own.
-fn nginx(port: u16, servers: &[Node]) -> Option<Process> {
+/// The example's configuration, for other ports.
+fn nginx_before(port: u16, servers: &[Node]) -> Option<Process> {
+    let mut text = include_str!("../examples/nginx.conf").to_owned();
+    for (number, node) in servers.iter().enumerate() {
+        let address = node.serving.local_addr().to_string();
+        text = text.replace(&format!("127.0.0.1:500{}", number + 1), &address);
+    }
+    // Here all clients have one address.
+    text = text.replace("hash $remote_addr", "hash $http_x_client");
+    nginx(port, &text)
+}
+
+/// Starts nginx with a configuration that listens on port 80, on another, with files of its own.
+fn nginx(port: u16, text: &str) -> Option<Process> {
     let program = Path::new("/usr/sbin/nginx");
     if !has_peer("nginx", program) {
         return None;
     }
     let folder = std::env::temp_dir().join(format!("socketio-nginx-{port}"));
     std::fs::create_dir_all(&folder).unwrap();
-    let mut text = include_str!("../examples/nginx.conf").to_owned();
-    for (number, node) in servers.iter().enumerate() {
-        let address = node.serving.local_addr().to_string();
-        text = text.replace(&format!("127.0.0.1:500{}", number + 1), &address);
-    }
     let temporary = ["client_body", "proxy", "fastcgi", "scgi", "uwsgi"]
         .map(|name| format!("{name}_temp_path {name};\n"))
         .concat();
-    text = text
+    let text = text
         .replace("listen 80;", &format!("listen 127.0.0.1:{port};"))
-        .replace("http {", &format!("http {{\naccess_log off;\n{temporary}"))
-        // Here all clients have one address.
-        .replace("hash $remote_addr", "hash $http_x_client");
+        .replace("http {", &format!("http {{\naccess_log off;\n{temporary}"));
     std::fs::write(folder.join("nginx.conf"), text).unwrap();
     let mut command = Command::new(program);
     let globals = "daemon off; master_process off; pid nginx.pid; error_log stderr;";
@@ -107,7 +112,7 @@ fn nginx_keeps_each_client_on_its_server() {
     let make = || from_url(&redis.url()).unwrap();
     let servers = [node(&make), node(&make), node(&make)];
     let port = free_port();
-    let Some(nginx) = nginx(port, &servers) else {
+    let Some(nginx) = nginx_before(port, &servers) else {
         return;
     };
     for transports in [
@@ -150,4 +155,38 @@ fn nginx_keeps_each_client_on_its_server() {
         "{}",
         url(&servers[0].serving)
     );
+}
+
+/// What the README tells people to write.
+#[test]
+fn pages_behind_the_readmes_nginx_are_of_its_origin() {
+    let readme = include_str!("../README.md");
+    let block = readme.split("```nginx").nth(1).expect("a block");
+    let block = block.split("```").next().expect("its end");
+    let io = Server::new();
+    let serving = serve(&io);
+    let block = block.replace("127.0.0.1:5000", &serving.local_addr().to_string());
+    let port = free_port();
+    let text = format!("events {{}}\nhttp {{\nserver {{\nlisten 80;\n{block}\n}}\n}}\n");
+    let Some(_nginx) = nginx(port, &text) else {
+        return;
+    };
+    let origin = format!("http://127.0.0.1:{port}");
+    for transports in [
+        &[Transport::WebSocket][..],
+        &[Transport::Polling, Transport::WebSocket],
+    ] {
+        let client = Client::builder().reconnection(false).build();
+        let options = ConnectOptions::new(&*origin)
+            .transports(transports)
+            .header("Origin", &origin);
+        client.connect(options).expect("the page's own origin");
+        eventually("the WebSocket", || {
+            client.transport() == Some(Transport::WebSocket)
+        });
+        client.disconnect();
+    }
+    let elsewhere = ConnectOptions::new(&*origin).header("Origin", "http://127.0.0.1:1");
+    assert!(Client::new().connect(elsewhere).is_err());
+    let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("socketio-nginx-{port}")));
 }

@@ -469,9 +469,12 @@ fn a_second_connect_while_the_first_is_undecided_changes_nothing() {
     io.on("echo", |event: &Event| event.args());
     let serving = serve(&io);
     let (mut ws, _) = Ws::join(serving.local_addr(), "40");
-    ws.send("40/b,");
-    ws.send("40/b,");
-    ws.send("421[\"echo\",1]");
+    // In one write, so that the first is undecided when the second is read.
+    let frame = |text: &str| {
+        let head = [0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+        [&head[..], text.as_bytes()].concat()
+    };
+    ws.send_raw(&["40/b,", "40/b,", "421[\"echo\",1]"].map(frame).concat());
     drop(open);
     let mut texts = [ws.text(), ws.text()];
     texts.sort();
@@ -831,4 +834,125 @@ fn a_handler_s_errors_name_the_address_the_file_and_the_option() {
         .bind("127.0.0.1:0");
     let missing = missing.unwrap_err().to_string();
     assert!(missing.contains("no-such-folder"), "{missing}");
+}
+
+#[test]
+fn spoilt_json_behind_half_a_character_costs_its_own_connection_alone() {
+    let io = Server::new();
+    io.on("args", |event: &Event| event.args());
+    io.of("/login").on_connect(|_: &Socket, _: Value| {});
+    let serving = serve(&io);
+    let (mut other, _) = Ws::join(serving.local_addr(), "40");
+    for packet in [
+        r#"421["args","\ud83d"#,
+        r#"421["args","\ud83d\"#,
+        r#"421["\ud83d",1e400"#,
+        r#"40/login,{"name":"\ud83d"#,
+        r#"40/login,{"n":1e999"#,
+    ] {
+        let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+        ws.send(packet);
+        ws.until_closed();
+        other.send("421[\"args\"]");
+        assert_eq!(other.text(), "431[]", "{packet}");
+    }
+}
+
+#[test]
+fn numbers_at_the_edge_of_all_are_read() {
+    let io = Server::new();
+    io.on("args", |event: &Event| event.args());
+    let serving = serve(&io);
+    let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+    for number in [
+        "1.7976931348623157e308",
+        "1.7976931348623158e308",
+        "179769313486231570000e288",
+        "-1.79769313486231580e308",
+        "4.9e-324",
+        "1e-400",
+    ] {
+        ws.send(&format!("421[\"args\",{number},\"rest\"]"));
+        let answer = ws.text();
+        assert!(answer.ends_with(",\"rest\"]"), "{number}: {answer}");
+    }
+}
+
+#[test]
+fn names_are_what_was_sent() {
+    let io = Server::new();
+    // A name of digits is no number.
+    io.of("/1e999").on_connect(|_: &Socket| {});
+    let serving = serve(&io);
+    let (_, answer) = Ws::join(serving.local_addr(), "40/1e999,{\"n\":1e999}");
+    assert!(answer.starts_with("40/1e999,{"), "{answer}");
+}
+
+#[test]
+fn a_connect_that_is_too_much_is_answered() {
+    let io = Server::builder().namespaces("*").build();
+    let serving = serve(&io);
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(100), "]".repeat(100));
+    let long = format!("/{}", "x".repeat(300));
+    for (namespace, auth) in [("/deep", &*deep), (&*long, "{}")] {
+        let (mut ws, answer) = Ws::join(serving.local_addr(), &format!("40{namespace},{auth}"));
+        assert!(
+            answer.starts_with(&format!("44{namespace},{{\"message\":\"Invalid")),
+            "{answer}"
+        );
+        ws.send("40/other,");
+        assert!(ws.text().starts_with("40/other,"), "the connection goes on");
+    }
+}
+
+#[test]
+fn a_post_that_waits_for_handlers_is_answered_when_its_session_ends() {
+    let io = Server::builder()
+        .limits(Limits {
+            inbox_bytes: 1_000,
+            ..Limits::default()
+        })
+        .build();
+    let (open, wait) = bounded::<()>(0);
+    io.on("wait", move |_: Value| {
+        let _ = wait.recv();
+    });
+    let serving = serve(&io);
+    let (mut http, session) = polling_client(serving.local_addr());
+    let event = format!("42[\"wait\",\"{}\"]", "x".repeat(2_000));
+    let body = [&*event; 4].join("\u{1e}");
+    let length = body.len();
+    http.write(&format!(
+        "POST {session} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"
+    ));
+    eventually("the event", || io.sockets().len() == 1);
+    io.sockets()[0].disconnect_all();
+    assert!([200, 400].contains(&http.read(false).status));
+    drop(open);
+}
+
+#[test]
+fn a_session_that_was_saved_late_is_not_kept() {
+    struct Told(Arc<AtomicUsize>);
+    impl Drop for Told {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let io = Server::new();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&dropped);
+    let (sender, gone) = unbounded();
+    io.on_disconnect(move |socket: &Socket, _| {
+        let _ = sender.send(socket.clone());
+    });
+    let serving = serve(&io);
+    drop(Ws::join(serving.local_addr(), "40"));
+    let socket = gone.recv_timeout(PATIENCE).unwrap();
+    eventually("its end", || io.sockets().is_empty());
+    socket.save_session(Told(count));
+    drop(socket);
+    eventually("the end of its session", || {
+        dropped.load(Ordering::SeqCst) == 1
+    });
 }

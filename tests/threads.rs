@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Http, PATIENCE, Ws, eventually, polling_session, serve};
+use common::{Example, Http, PATIENCE, Ws, eventually, polling_session, serve};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use socketio::{Error, Event, Limits, Reason, Server, Socket};
+use socketio::{Error, Event, Limits, Reason, Server, Socket, Value};
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -119,6 +119,79 @@ fn a_thousand_blocked_handlers_do_not_stop_another_client() {
     blocked
         .iter_mut()
         .for_each(|ws| assert_eq!(ws.text(), "431[]"));
+}
+
+/// Those that have not blocked a worker lately get one although all others are taken, by more of
+/// those that do than there are workers.
+#[test]
+fn a_herd_of_slow_connect_handlers_does_not_delay_those_that_are_in() {
+    let limits = Limits {
+        workers: 32,
+        ..Limits::default()
+    };
+    let io = Server::builder().limits(limits).build();
+    echo(&io);
+    let (open, wait) = bounded::<()>(0);
+    io.on_connect(move |_: &Socket, auth: Value| {
+        // Most of the time it looks a token up.
+        std::thread::sleep(Duration::from_millis(5));
+        if auth["name"].is_null() {
+            let _ = wait.recv();
+        }
+    });
+    let serving = serve(&io);
+    let address = serving.local_addr();
+    let join = || Ws::join(address, "40{\"name\":\"known\"}").0;
+    let known: Vec<_> = (0..20).map(|_| join()).collect();
+    let mut ws = join();
+    for number in 0..200 {
+        ws.send(&format!("421[\"echo\",{number}]"));
+        assert_eq!(ws.text(), format!("431[{number}]"));
+    }
+    let mut herd: Vec<_> = (0..500).map(|_| Ws::session(address).0).collect();
+    herd.iter_mut().for_each(|ws| ws.send("40"));
+    for number in 0..200 {
+        ws.send(&format!("421[\"echo\",{number}]"));
+        assert_eq!(ws.text(), format!("431[{number}]"));
+    }
+    drop(open);
+    for ws in &mut herd {
+        assert!(ws.text().starts_with("40{"));
+    }
+    assert_eq!(io.sockets().len(), 500 + 1 + known.len());
+}
+
+/// As many threads as wait, and none for what only computes.
+#[test]
+fn computing_handlers_get_about_as_many_threads_as_there_are_cores() {
+    let server = Example::start("bench_server", 0, &[]);
+    let threads = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid()));
+        tasks.expect("the server runs").count()
+    };
+    let before = threads();
+    let mut clients: Vec<_> = (0..100)
+        .map(|_| Ws::join(server.address(), "40").0)
+        .collect();
+    let mut most = 0;
+    for _ in 0..5 {
+        clients
+            .iter_mut()
+            .for_each(|ws| ws.send("421[\"compute\",2]"));
+        for ws in &mut clients {
+            assert_eq!(ws.text(), "431[]");
+            most = most.max(threads());
+        }
+    }
+    // A thread may look asleep in a moment, on a machine that others use.
+    assert!(most < before + 50, "{before} threads became {most}");
+    clients
+        .iter_mut()
+        .for_each(|ws| ws.send("421[\"sleep\",300]"));
+    eventually("a thread for each that waits", || threads() >= 100);
+    for ws in &mut clients {
+        assert_eq!(ws.text(), "431[]");
+    }
 }
 
 #[test]

@@ -280,7 +280,8 @@ impl Client {
         names
     }
 
-    /// Sends an event: a tuple is several arguments, `()` none. Bytes travel as such in
+    /// Sends an event: a tuple is several arguments, as is an array of a fixed size (see
+    /// [`To::emit`](crate::To::emit)); `()` is none. Bytes travel as such in
     /// [`Binary`](crate::Binary); a `Vec<u8>` by itself is a list of numbers. Blocks only while
     /// more waits for the server than [`max_outbox_size`](ClientBuilder::max_outbox_size).
     ///

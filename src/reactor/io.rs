@@ -106,11 +106,13 @@ impl<C: Send + 'static> Io<C> {
     }
 
     /// The same for what is quick, and awaited.
+    #[cfg(feature = "compression")]
     pub(crate) fn execute_quick(&self, job: impl FnOnce() + Send + 'static) {
         self.options.executor.execute_quick(Box::new(job));
     }
 
     /// Whether such a job would be begun soon.
+    #[cfg(feature = "compression")]
     pub(crate) fn has_room(&self) -> bool {
         self.options.executor.has_room()
     }

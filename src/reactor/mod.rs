@@ -121,9 +121,11 @@ pub(crate) trait Executor: Send + Sync + Debug {
     fn execute(&self, job: Box<dyn FnOnce() + Send>);
 
     /// The same for a job that is quick, and awaited by what may keep all other workers.
+    #[cfg(feature = "compression")]
     fn execute_quick(&self, job: Box<dyn FnOnce() + Send>);
 
     /// Whether such a job would be begun soon: not everybody who could run it may be blocked.
+    #[cfg(feature = "compression")]
     fn has_room(&self) -> bool;
 
     /// From now on, what this thread gives may wait for [`Executor::begin`].

@@ -77,8 +77,22 @@ impl To {
         self
     }
 
-    /// Sends an event. A tuple is several arguments, `()` none, anything else one. Does not block;
-    /// who is not there gets nothing.
+    /// Sends an event. A tuple is several arguments, and so is an array of a fixed size, which serde
+    /// does not tell from one; `()` is none, anything else one. Does not block; who is not there gets
+    /// nothing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), socketio::Error> {
+    /// # let io = socketio::Server::new();
+    /// # let room = io.to("room");
+    /// room.emit("point", (1, 2))?; // two arguments
+    /// room.emit("point", [1, 2])?; // two arguments
+    /// room.emit("points", vec![1, 2])?; // one, which is a list
+    /// room.emit("points", &[1, 2][..])?; // the same
+    /// room.emit("point", ([1, 2],))?; // the same
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Encode`] if the data cannot be JSON, [`Error::Invalid`] if the name is reserved or

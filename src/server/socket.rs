@@ -143,8 +143,8 @@ impl Socket {
         !matches!(self.phase(), Phase::Gone | Phase::Refused)
     }
 
-    /// Sends it an event. A tuple is several arguments, `()` none, anything else one. Does not
-    /// block: what the client does not read yet is kept, up to
+    /// Sends it an event. A tuple is several arguments, as is an array of a fixed size (see
+    /// [`To::emit`]); `()` is none, anything else one. Does not block: what the client does not read yet is kept, up to
     /// [`Limits::outbox_bytes`](crate::Limits::outbox_bytes).
     ///
     /// # Errors

@@ -253,10 +253,12 @@ impl Executor for Workers {
         self.shared.push(Task::Job(job), lane);
     }
 
+    #[cfg(feature = "compression")]
     fn execute_quick(&self, job: Box<dyn FnOnce() + Send>) {
         self.shared.push(Task::Job(job), Lane::Quick);
     }
 
+    #[cfg(feature = "compression")]
     fn has_room(&self) -> bool {
         let shared = &self.shared;
         !shared.sleepers.is_empty() || shared.count.load(Ordering::Acquire) < shared.limit

@@ -448,6 +448,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_json_stays_what_it_is() {
+        for text in [
+            "[\"",
+            "[\"\\",
+            "[\"\\ud83d",
+            "\"\\u",
+            "1e",
+            "-",
+            "-I",
+            "[1e400",
+        ] {
+            let normal = normalized(text, true);
+            assert!(
+                serde_json::from_str::<IgnoredAny>(&normal).is_err(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn numbers_beyond_all_are_null() {
         for (text, lenient, wanted) in [
             (
