@@ -8,10 +8,12 @@ mod common;
 use common::{Failure, connect, frame, read_frame};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use socketio::{App, Limits, Server, tiny_http};
+use socketio::{App, Limits, Server, Socket, tiny_http};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Clients that only echo.
@@ -102,6 +104,15 @@ fn main() -> Result<(), Failure> {
         "the first 200 events of 20 ms: all done after {:.1} ms",
         worst.as_secs_f64() * 1e3
     );
+    drop(server);
+    let clients = if is_test { 50 } else { 5_000 }.min(common::descriptors()? - 200);
+    let server = Served::start(default)?;
+    let (took, median) = herd(&server, clients)?;
+    println!(
+        "{clients} clients with a connect handler of 5 ms: all are in after {:.0} ms; others p50 {:.2} ms",
+        took.as_secs_f64() * 1e3,
+        median.as_secs_f64() * 1e3,
+    );
     Ok(())
 }
 
@@ -131,6 +142,8 @@ fn serve(workers: usize) -> Result<(), Failure> {
     io.on("sleep", |ms: u64| {
         std::thread::sleep(Duration::from_millis(ms))
     });
+    io.of("/slow")
+        .on_connect(|_: &Socket| std::thread::sleep(Duration::from_millis(5)));
     io.on("compute", |ms: u64| {
         let until = Instant::now() + Duration::from_millis(ms);
         while Instant::now() < until {
@@ -350,4 +363,38 @@ fn burst(server: &Served, clients: usize, sleep: Duration) -> Result<Duration, F
         read_frame(&mut stream)?;
     }
     Ok(begun.elapsed())
+}
+
+/// How long it takes until clients that come at once have passed a connect handler that blocks, and
+/// the median answer of one that is in.
+fn herd(server: &Served, clients: usize) -> Result<(Duration, Duration), Failure> {
+    let streams: Vec<_> = (0..clients)
+        .map(|_| connect(server.address))
+        .collect::<Result<_, _>>()?;
+    let over = Arc::new(AtomicBool::new(false));
+    let (ends, address) = (Arc::clone(&over), server.address);
+    let echoes = std::thread::spawn(move || {
+        let mut stream = connect(address)?;
+        let mut times = Vec::new();
+        while !ends.load(Ordering::Relaxed) || times.is_empty() {
+            let begun = Instant::now();
+            stream.write_all(&frame("421[\"echo\"]"))?;
+            read_frame(&mut stream)?;
+            times.push(begun.elapsed());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        times.sort();
+        Ok::<_, Failure>(times[times.len() / 2])
+    });
+    let begun = Instant::now();
+    for mut stream in &streams {
+        stream.write_all(&frame("40/slow,"))?;
+    }
+    for mut stream in streams {
+        read_frame(&mut stream)?;
+    }
+    let took = begun.elapsed();
+    over.store(true, Ordering::Relaxed);
+    let median = echoes.join().map_err(|_| "the echoes panicked")??;
+    Ok((took, median))
 }

@@ -9,7 +9,7 @@ mod common;
 use common::{Failure, connect};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use socketio::{Server, Socket};
+use socketio::{Server, Serving, Socket};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,38 +19,34 @@ fn main() -> Result<(), Failure> {
     let scale = |count: usize| if is_test { count / 100 } else { count };
     // Both ends of each connection are in this process.
     let crowd = 10_000.min(common::descriptors()?.saturating_sub(500) / 2);
+    let elsewhere = std::env::args().find_map(|it| it.parse::<SocketAddr>().ok());
+    match elsewhere {
+        Some(address) => over_the_wire(|| Ok((address, None)), crowd, scale),
+        None => {
+            by_itself(scale)?;
+            let serve = || {
+                let serving = server().bind("127.0.0.1:0")?;
+                Ok((serving.local_addr(), Some(serving)))
+            };
+            over_the_wire(serve, crowd, scale)
+        }
+    }
+}
 
+/// What needs no clients that read.
+fn by_itself(scale: impl Fn(usize) -> usize) -> Result<(), Failure> {
     let count = scale(10_000);
-    let begun = Instant::now();
     let io = Server::new();
+    let begun = Instant::now();
     for number in 0..count {
         io.on(&format!("event {number}"), || ());
     }
     report(&format!("{count} handlers are registered"), begun.elapsed());
 
-    for (clients, broadcasts) in [(1_000, 100), (crowd, 20)] {
-        let (clients, broadcasts) = (scale(clients), scale(broadcasts).max(2));
-        let io = server();
-        let serving = io.bind("127.0.0.1:0")?;
-        let mut crowd = Crowd::join(serving.local_addr(), clients)?;
-        let took = crowd.receive(&format!("42[\"row\",{broadcasts}]"), broadcasts)?;
-        report(
-            &format!("{broadcasts} broadcasts of one handler to {clients} clients"),
-            took,
-        );
-    }
-
-    let (clients, rooms) = (scale(crowd), scale(500).max(2));
+    let rooms = scale(100_000);
     let io = server();
     let serving = io.bind("127.0.0.1:0")?;
-    let mut crowd = Crowd::join(serving.local_addr(), clients)?;
-    let took = crowd.receive(&format!("42[\"except\",20,{rooms}]"), 20)?;
-    report(
-        &format!("20 emits except {rooms} rooms to {clients} clients"),
-        took,
-    );
-
-    let rooms = scale(100_000);
+    let _crowd = Crowd::join(serving.local_addr(), 1)?;
     let sid = io.sockets()[0].sid().to_owned();
     for room in 0..rooms {
         io.enter_room(&sid, &room.to_string())?;
@@ -60,10 +56,38 @@ fn main() -> Result<(), Failure> {
         io.leave_room(&sid, &room.to_string())?;
     }
     report(&format!("one client leaves {rooms} rooms"), begun.elapsed());
+    Ok(())
+}
 
-    let io = server();
-    let serving = io.bind("127.0.0.1:0")?;
-    let polls = poll(serving.local_addr(), scale(800))?;
+/// What any server can be asked for; one for each case, or the same.
+fn over_the_wire(
+    serve: impl Fn() -> Result<(SocketAddr, Option<Serving>), Failure>,
+    crowd: usize,
+    scale: impl Fn(usize) -> usize,
+) -> Result<(), Failure> {
+    for (clients, broadcasts) in [(1_000, 100), (crowd, 20)] {
+        let (clients, broadcasts) = (scale(clients), scale(broadcasts).max(2));
+        let (address, _serving) = serve()?;
+        let mut crowd = Crowd::join(address, clients)?;
+        let took = crowd.receive(&format!("42[\"row\",{broadcasts}]"), broadcasts)?;
+        report(
+            &format!("{broadcasts} broadcasts of one handler to {clients} clients"),
+            took,
+        );
+    }
+
+    let (clients, rooms) = (scale(crowd), scale(500).max(2));
+    let (address, _serving) = serve()?;
+    let mut crowd = Crowd::join(address, clients)?;
+    let took = crowd.receive(&format!("42[\"except\",20,{rooms}]"), 20)?;
+    report(
+        &format!("20 emits except {rooms} rooms to {clients} clients"),
+        took,
+    );
+    drop(crowd);
+
+    let (address, _serving) = serve()?;
+    let polls = poll(address, scale(800))?;
     println!(
         "{:56} {polls:>8}",
         format!("polls for {} events that wait", scale(800))

@@ -291,7 +291,7 @@ impl SimpleClientBuilder {
         self
     }
 
-    /// Bytes of events that may wait to be received; more ends the connection, once and for all,
+    /// Bytes of events that may wait to be received, unless a single one has more; more ends the connection, once and for all,
     /// and is the error of [`receive`](SimpleClient::receive) after them. 16 MB.
     #[must_use]
     pub fn max_buffer_size(mut self, bytes: usize) -> Self {
@@ -309,7 +309,8 @@ impl Sink for Inner {
                 Item::Event(event) => {
                     // The sender must not wait for a program that may never look at it.
                     let _ = event.acknowledge(&Encoded::default());
-                    state.overflowed |= state.bytes + bytes > self.max_bytes;
+                    // A single one may be of any size.
+                    state.overflowed |= state.bytes > 0 && state.bytes + bytes > self.max_bytes;
                     if !state.overflowed {
                         state.bytes += bytes;
                         state.events.push_back((event, bytes));
@@ -326,7 +327,7 @@ impl Sink for Inner {
         drop(state);
         self.changed.notify_all();
         if overflowed && !before {
-            log::error!(target: "socketio", "disconnected: more than {} bytes wait to be received", self.max_bytes);
+            log::error!(target: "socketio", "disconnected: more than {} bytes wait for receive (max_buffer_size, or a Client with handlers)", self.max_bytes);
         }
         if overflowed {
             Flood::TooMuch

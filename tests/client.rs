@@ -770,6 +770,8 @@ fn what_no_attempt_can_mend_is_an_error_at_once() {
         ConnectOptions::new("/chat"),
         ConnectOptions::new("http:///chat"),
         ConnectOptions::new("http://localhost").namespaces(["/a,b"]),
+        ConnectOptions::new("http://localhost").header("content-length", "3"),
+        ConnectOptions::new("http://localhost").query([("EIO", "3")]),
         ConnectOptions::new("http://localhost").namespaces::<[&str; 0]>([]),
         ConnectOptions::with_url(|| "http://localhost:99999".into()),
         ConnectOptions::new("http://localhost").header("X-A", "1\r\nX-B: 2"),

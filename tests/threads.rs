@@ -150,7 +150,7 @@ fn a_herd_of_slow_connect_handlers_does_not_delay_those_that_are_in() {
     }
     let mut herd: Vec<_> = (0..500).map(|_| Ws::session(address).0).collect();
     herd.iter_mut().for_each(|ws| ws.send("40"));
-    for number in 0..200 {
+    for number in 0..20 {
         ws.send(&format!("421[\"echo\",{number}]"));
         assert_eq!(ws.text(), format!("431[{number}]"));
     }

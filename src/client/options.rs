@@ -208,7 +208,7 @@ impl ConnectOptions {
     /// Where to connect to. Asks the program's functions.
     pub(super) fn target(&self) -> Result<Target, ConnectError> {
         let target = Target::new(&self.url.get(), &self.path, self.headers.get())?;
-        Ok(target.with_query(&self.query))
+        target.with_query(&self.query)
     }
 
     /// JSON text, or nothing. Asks the program's function.

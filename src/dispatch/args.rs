@@ -80,7 +80,7 @@ impl Encoded {
             return Ok(());
         }
         Err(Error::Invalid(format!(
-            "{count} attachments in one packet: the other side may close the connection on more than {max}; the limit of outgoing attachments raises that"
+            "{count} attachments in one packet: the other side may close the connection on more than {max}; Limits::outgoing_attachments, or max_outgoing_attachments of a client, raises that"
         )))
     }
 

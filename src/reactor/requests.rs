@@ -139,7 +139,7 @@ impl<D: Driver> Thread<D> {
         let (taken, has_room) = match upload.push(&connection.unread) {
             Ok(pushed) => pushed,
             Err(problem) => {
-                log::info!(target: "engineio", "{peer}: the body of a request is {problem:?}");
+                log::info!(target: "engineio", "{peer}: the body of a request is {problem}");
                 self.io.close(id);
                 return false;
             }
@@ -185,7 +185,7 @@ impl<D: Driver> Thread<D> {
                 connection.progress += taken;
             }
             Err(problem) => {
-                log::info!(target: "engineio", "{peer}: the body of a request is {problem:?}");
+                log::info!(target: "engineio", "{peer}: the body of a request is {problem}");
                 let status = if problem == BadBody::TooLarge {
                     413
                 } else {

@@ -56,7 +56,9 @@ impl Violation {
             Violation::Utf8 => "text that is not UTF-8".into(),
             Violation::Policy => "a message of too many fragments".into(),
             Violation::TooLarge => {
-                format!("a message of more than {limit} bytes (max_http_buffer_size)")
+                format!(
+                    "a message of more than {limit} bytes (max_http_buffer_size; max_message_size of a client)"
+                )
             }
         }
     }

@@ -1,13 +1,16 @@
 //! How long tasks have taken lately.
 
 use super::queues::Lane;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// Tasks that take less are done sooner by one worker after the other than another one wakes up.
 const SHORT: Duration = Duration::from_micros(50);
-/// An owner whose last turn took longer is expected to block again.
+/// A turn that takes longer has blocked.
 const SLOW: Duration = Duration::from_millis(1);
+/// An owner that has blocked so many times in a row is expected to block again: single long turns
+/// may be the system's doing.
+const BLOCKED: u8 = 3;
 /// So many long ones in a row are remembered; half as many make a difference.
 const MEMORY: u8 = 16;
 
@@ -64,29 +67,35 @@ impl Pace {
     }
 }
 
-/// Whether the last turn of one owner blocked.
+/// Whether the last turns of one owner blocked.
 #[derive(Debug, Default)]
 pub(crate) struct LastTurn {
-    blocked: AtomicBool,
+    /// How many in a row did, up to [`BLOCKED`].
+    blocked: AtomicU8,
 }
 
 impl LastTurn {
     /// An owner that has had none, and is expected to do as others.
     pub(crate) fn expected(lane: Lane) -> LastTurn {
         LastTurn {
-            blocked: AtomicBool::new(lane == Lane::Slow),
+            blocked: AtomicU8::new(if lane == Lane::Slow { BLOCKED } else { 0 }),
         }
     }
 
     pub(crate) fn note(&self, time: Duration) {
-        let blocked = time >= SLOW;
-        if self.blocked.load(Ordering::Relaxed) != blocked {
-            self.blocked.store(blocked, Ordering::Relaxed);
+        let before = self.blocked.load(Ordering::Relaxed);
+        let now = if time >= SLOW {
+            (before + 1).min(BLOCKED)
+        } else {
+            0
+        };
+        if now != before {
+            self.blocked.store(now, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn lane(&self) -> Lane {
-        if self.blocked.load(Ordering::Relaxed) {
+        if self.blocked.load(Ordering::Relaxed) == BLOCKED {
             Lane::Slow
         } else {
             Lane::Quick

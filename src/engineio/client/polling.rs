@@ -319,9 +319,17 @@ pub(super) fn refusal(status: u16, headers: Vec<(String, String)>, body: &[u8]) 
         (300..=399, Some((_, place))) => format!(", which is at {place}"),
         _ => String::new(),
     };
-    let message = format!("unexpected status {status} in the server's answer{place}");
     let text = String::from_utf8_lossy(body);
-    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+    let json = serde_json::from_str::<serde_json::Value>(&text).ok();
+    // Engine.IO's servers say why.
+    let why = json.as_ref().and_then(|json| json["message"].as_str());
+    let why = match (status, why) {
+        (_, Some(why)) => format!(": {}", why.escape_debug()),
+        (404, None) => "; is there a Socket.IO server, at this socketio_path?".to_owned(),
+        _ => String::new(),
+    };
+    let is_json = json.is_some();
+    let message = format!("unexpected status {status} in the server's answer{place}{why}");
     let error = ConnectError::new(message).with_answer(status, headers, text.clone().into_owned());
     if is_json {
         error.with_data(text)

@@ -8,6 +8,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ureq::http::{HeaderName, HeaderValue};
 use url::Url;
 
+/// Parameters that the protocol adds to each request.
+const OWN_PARAMETERS: [&str; 4] = ["transport", "EIO", "t", "sid"];
+/// Headers whose values follow from what is sent.
+const OWN_HEADERS: [&str; 8] = [
+    "Connection",
+    "Content-Length",
+    "Sec-WebSocket-Extensions",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "TE",
+    "Transfer-Encoding",
+    "Upgrade",
+];
+
 /// A server's address, and what every request to it carries.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -102,8 +116,12 @@ impl Target {
     }
 
     /// Adds parameters to the query of every request.
-    pub(crate) fn with_query(mut self, pairs: &[(String, String)]) -> Target {
+    pub(crate) fn with_query(mut self, pairs: &[(String, String)]) -> Result<Target, ConnectError> {
         for (name, value) in pairs {
+            if OWN_PARAMETERS.contains(&&**name) {
+                let message = format!("the query parameter {name:?} is the protocol's own");
+                return Err(ConnectError::new(message).invalid());
+            }
             if !self.query.is_empty() {
                 self.query.push('&');
             }
@@ -111,7 +129,7 @@ impl Target {
             self.query.push('=');
             push_encoded(value, &mut self.query);
         }
-        self
+        Ok(self)
     }
 
     /// Where an answer's `Location` leads to: another path, port 443 in place of 80, never another
@@ -125,8 +143,8 @@ impl Target {
             return Err(wrong("from https to http"));
         }
         // What the answer has kept of this request's own parameters comes again.
-        let own = ["transport", "EIO", "t", "sid"];
-        let is_own = |pair: &&str| own.contains(&pair.split('=').next().unwrap_or_default());
+        let is_own =
+            |pair: &&str| OWN_PARAMETERS.contains(&pair.split('=').next().unwrap_or_default());
         let pairs = target.query.split('&').filter(|pair| !pair.is_empty());
         let query: Vec<_> = pairs.filter(|pair| !is_own(pair)).collect();
         target.query = query.join("&");
@@ -212,6 +230,10 @@ impl Target {
             if !is_valid {
                 // The value may be a secret.
                 let message = format!("{name:?} is no header, or its value cannot be sent");
+                return Err(ConnectError::new(message).invalid());
+            }
+            if OWN_HEADERS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+                let message = format!("the header {name:?} is the protocol's own");
                 return Err(ConnectError::new(message).invalid());
             }
         }
@@ -323,7 +345,7 @@ mod tests {
             url.parse::<ureq::http::Uri>().unwrap();
         }
         let query = [("a b".to_owned(), "1&2=ü".to_owned())];
-        let with_query = target("http://x/?y=1").with_query(&query);
+        let with_query = target("http://x/?y=1").with_query(&query).unwrap();
         assert!(
             with_query
                 .url(None, false)

@@ -70,14 +70,16 @@ impl fmt::Display for Invalid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Invalid::Kind => "unknown packet type",
-            Invalid::Attachments => "wrong or too large number of attachments",
-            Invalid::Namespace => "namespace name too long",
+            Invalid::Attachments => {
+                "wrong number of attachments, or more than `attachments` allows"
+            }
+            Invalid::Namespace => "namespace name longer than `name_bytes`",
             Invalid::Id => "acknowledgement id out of range",
             Invalid::Json => "payload is not JSON",
-            Invalid::Depth => "payload is nested too deeply",
+            Invalid::Depth => "payload is nested deeper than `json_depth`",
             Invalid::Payload => "payload has the wrong shape",
             Invalid::ReservedEvent => "reserved event name",
-            Invalid::Name => "event name too long",
+            Invalid::Name => "event name longer than `name_bytes`",
             Invalid::Number => "number out of range",
             Invalid::Placeholder => "wrong attachment placeholder",
             Invalid::TextAmidAttachments => "text where an attachment was due",

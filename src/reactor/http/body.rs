@@ -1,6 +1,7 @@
 //! Bodies of requests (RFC 9112, 6).
 
 use super::request::{BadHead, Request};
+use std::fmt;
 
 /// The longest line of a chunk's size, extensions included, and of one trailer field.
 const MAX_LINE: usize = 1024;
@@ -77,6 +78,16 @@ enum State {
 pub(crate) enum BadBody {
     TooLarge,
     Malformed,
+}
+
+impl fmt::Display for BadBody {
+    /// For the log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            BadBody::TooLarge => "too large (max_http_buffer_size, Limits::http_body_bytes)",
+            BadBody::Malformed => "malformed",
+        })
+    }
 }
 
 impl Body {
