@@ -187,7 +187,7 @@ impl Escapes<'_> {
         }
     }
 
-    /// The code unit of `\uXXXX` at a place.
+    /// The code unit of the four digits behind a `\u` at a place.
     fn unit(&self, at: usize) -> Option<u16> {
         let escape = self.bytes.get(at..at + 6)?;
         let digits = escape.strip_prefix(b"\\u")?;
