@@ -74,7 +74,7 @@ impl Options {
 
     fn emit(self) -> Result<(), Error> {
         let manager = manager::from_url(&self.url)?
-            .channel(&self.channel)
+            .channel(&self.channel)?
             .write_only();
         let io = Server::builder().manager(manager.clone()).build();
         let namespace = io.of(&self.namespace);

@@ -91,6 +91,12 @@ pub struct Limits {
 const ASSUMED_MEMORY: usize = 4 << 30;
 
 /// The deepest JSON that fits on the stack of any thread, whatever types it is decoded into.
+/// What this crate sends at most, in one packet or message between servers, and takes as a client: an
+/// event that some recipients could not take is an error where it is emitted.
+pub(crate) const OUTGOING_NAME_BYTES: usize = 64 << 10;
+pub(crate) const OUTGOING_JSON_DEPTH: usize = 128;
+pub(crate) const OUTGOING_ATTACHMENTS: usize = 1_000;
+
 const MAX_JSON_DEPTH: usize = 500;
 
 /// The longest time that means anything here; later ones would be past the end of the clock.
@@ -193,10 +199,10 @@ impl ReceiveLimits {
 impl Default for ReceiveLimits {
     fn default() -> Self {
         ReceiveLimits {
-            attachments: 1_000,
+            attachments: OUTGOING_ATTACHMENTS,
             attachments_bytes: 100_000_000,
-            name_bytes: 64 << 10,
-            json_depth: 128,
+            name_bytes: OUTGOING_NAME_BYTES,
+            json_depth: OUTGOING_JSON_DEPTH,
         }
     }
 }

@@ -7,7 +7,7 @@ use common::{eventually, serve, url};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
 use socketio::manager::{
-    Backend, Heard, ManagerState, PubSubManager, Publisher, QueueError, Subscriber,
+    Backend, Heard, ManagerState, PubSubManager, PublishError, Publisher, QueueError, Subscriber,
 };
 use socketio::{Binary, Client, Error, Refused, Server, SimpleClient, Socket};
 use std::sync::Arc;
@@ -29,6 +29,14 @@ struct State {
     fails_once: AtomicBool,
     /// The next listener that looks panics.
     panics_once: Arc<AtomicBool>,
+    /// What holds one of these words is refused.
+    refuses: Mutex<Vec<&'static str>>,
+    /// What holds one of these words costs the connection.
+    hates: Mutex<Vec<&'static str>>,
+    /// Listeners are there, and hear nothing.
+    is_mute: AtomicBool,
+    /// Connecting takes for ever.
+    hangs: AtomicBool,
 }
 
 impl Hub {
@@ -40,6 +48,9 @@ impl Hub {
     }
 
     fn check(&self) -> Result<(), QueueError> {
+        while self.0.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if self.0.down.load(Ordering::SeqCst) {
             return Err("down".into());
         }
@@ -75,15 +86,25 @@ impl Backend for Hub {
 }
 
 impl Publisher for Hub {
-    fn publish(&mut self, message: &[u8]) -> Result<(), QueueError> {
-        self.check()?;
+    fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
+        self.check().map_err(PublishError::lost)?;
+        let text = std::str::from_utf8(message)?;
+        let has_one = |words: &Mutex<Vec<&str>>| words.lock().iter().any(|it| text.contains(it));
+        if has_one(&self.0.refuses) {
+            return Err(PublishError::Refused("not this one".into()));
+        }
+        if has_one(&self.0.hates) {
+            return Err(PublishError::lost("reset by peer"));
+        }
         self.0
             .published
             .lock()
             .push(String::from_utf8(message.to_vec())?);
-        self.deliver(message);
+        if !self.0.is_mute.load(Ordering::SeqCst) {
+            self.deliver(message);
+        }
         if self.0.fails_once.swap(false, Ordering::SeqCst) {
-            return Err("lost on the way back".into());
+            return Err(PublishError::lost("lost on the way back"));
         }
         Ok(())
     }
@@ -171,9 +192,10 @@ fn a_broker_that_goes_away_costs_nobody_and_is_found_again() {
     // What is emitted meanwhile is delivered here, and waits for the others, as far as there is room.
     io.emit("waits", ()).unwrap();
     assert_eq!(received(&client), "waits ");
-    let full = io.emit("full", "x".repeat(10_000));
+    io.emit("waits too", "x".repeat(9_000)).unwrap();
+    assert!(received(&client).starts_with("waits too "));
+    let full = io.emit("full", "x".repeat(9_000));
     assert!(matches!(full, Err(Error::TooMuch(_))), "{full:?}");
-    assert!(received(&client).starts_with("full "));
     hub.set_down(false);
     assert_eq!(states.recv_timeout(SOON), Ok(ManagerState::Connected));
     eventually("the broker", || {
@@ -417,4 +439,281 @@ fn what_waits_at_the_end_is_published_once_the_broker_is_back() {
     let other = node(&hub);
     assert_eq!(received(&other.client), "last words ");
     end.join().unwrap();
+}
+
+#[test]
+fn what_the_broker_refuses_is_given_up_and_the_rest_goes_on() {
+    let hub = Hub::default();
+    let (one, other) = (node(&hub), node(&hub));
+    hub.0.refuses.lock().push("refused");
+    hub.0.hates.lock().push("poison");
+    for name in ["first", "refused", "second", "poison", "last"] {
+        one.io.emit(name, ()).unwrap();
+    }
+    let flushed = one.manager.flush(SOON);
+    assert!(matches!(flushed, Err(Error::Connection(_))), "{flushed:?}");
+    for name in ["first ", "second ", "last "] {
+        assert_eq!(received(&other.client), name);
+    }
+    assert_eq!(one.manager.refused(), 2);
+    assert_eq!(other.manager.refused(), 0);
+    // Whoever awaits an answer is told at once.
+    let asked = one.io.call::<()>(&other.sid, "refused", (), SOON * 100);
+    assert!(matches!(asked, Err(Error::Connection(_))), "{asked:?}");
+    cluster::connected(&one.manager);
+    one.manager.flush(SOON).unwrap();
+}
+
+#[test]
+fn what_was_confirmed_is_never_published_again() {
+    let hub = Hub::default();
+    let one = node(&hub);
+    hub.0.hates.lock().push("poison");
+    for number in 0..100 {
+        let name = if number == 50 { "poison" } else { "number" };
+        one.io.emit(name, number).unwrap();
+    }
+    let _ = one.manager.flush(SOON);
+    let published = hub.0.published.lock();
+    let numbers = published.iter().filter(|it| it.contains("number")).count();
+    assert_eq!(numbers, 99);
+}
+
+#[test]
+fn an_emit_that_fails_has_done_nothing() {
+    let hub = Hub::default();
+    hub.set_down(true);
+    let manager = PubSubManager::new(hub.clone()).max_queue_size(1_000);
+    let io = Server::builder().manager(manager).build();
+    let serving = serve(&io);
+    let client = SimpleClient::connect(url(&serving)).unwrap();
+    let mut emitted = 0;
+    while io.emit("number", emitted).is_ok() {
+        emitted += 1;
+    }
+    assert!(emitted > 0);
+    let asked = io
+        .except("x")
+        .emit_with_ack("number", 0, SOON, |_: Result<(), Error>| ());
+    assert!(matches!(asked, Err(Error::TooMuch(_))));
+    while io.close_room("x").is_ok() {}
+    io.local().emit("end", ()).unwrap();
+    for number in 0..emitted {
+        assert_eq!(
+            received(&client),
+            format!("number Number(Number({number}))")
+        );
+    }
+    assert_eq!(received(&client), "end ");
+}
+
+#[test]
+fn a_listener_that_hears_nothing_subscribes_anew() {
+    let hub = Hub::default();
+    let (one, other) = (node(&hub), node(&hub));
+    hub.0.is_mute.store(true, Ordering::SeqCst);
+    let is_deaf = |node: &Node| node.manager.state() == ManagerState::Disconnected;
+    eventually("the loss", || is_deaf(&one) || is_deaf(&other));
+    hub.0.is_mute.store(false, Ordering::SeqCst);
+    cluster::connected(&one.manager);
+    cluster::connected(&other.manager);
+    one.io.emit("again", ()).unwrap();
+    while received(&other.client) != "again " {}
+}
+
+#[test]
+fn callbacks_come_in_time_while_the_broker_hangs() {
+    let hub = Hub::default();
+    let (one, other) = (node(&hub), node(&hub));
+    hub.0.hangs.store(true, Ordering::SeqCst);
+    let (sender, answers) = unbounded();
+    for to in [other.sid.as_str(), "a room"] {
+        let sender = sender.clone();
+        let callback = move |answer: Result<(), Error>| {
+            let _ = sender.send(answer.map_err(|it| it.to_string()));
+        };
+        let moment = Duration::from_millis(50);
+        let room = one.io.to(to);
+        room.emit_with_ack("ask", (), moment, callback).unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(
+            answers.recv_timeout(SOON),
+            Ok(Err(Error::Timeout.to_string()))
+        );
+    }
+    hub.0.hangs.store(false, Ordering::SeqCst);
+}
+
+#[test]
+fn every_recipient_is_reported_once_with_its_sid() {
+    let hub = Hub::default();
+    let (one, other) = (node(&hub), node(&hub));
+    let mut members: Vec<_> = [&one, &other, &other, &other]
+        .iter()
+        .map(|node| {
+            let client = Client::new();
+            client.on("ask", || "here");
+            client.connect(url(&node.serving)).unwrap();
+            client.call::<()>("room", "blue", SOON).unwrap();
+            client
+        })
+        .collect();
+    // One that never answers, and one that goes.
+    let sids: Vec<_> = members.iter().map(|it| it.sid().unwrap()).collect();
+    members[2].on("ask", |event: &socketio::Event| drop(event.take_ack()));
+    let leaving = members[3].clone();
+    members[3].on("ask", move |event: &socketio::Event| {
+        drop(event.take_ack());
+        leaving.disconnect();
+    });
+    let (sender, answers) = unbounded();
+    let callback = move |sid: Option<&str>, answer: Result<String, Error>| {
+        let _ = sender.send((sid.map(str::to_owned), answer));
+    };
+    let second = Duration::from_secs(1);
+    let room = one.io.to(["blue", "nobody"]);
+    room.emit_with_ack_from("ask", (), second, callback)
+        .unwrap();
+    let mut reported = [0; 4];
+    for _ in 0..4 {
+        let (sid, answer) = answers.recv_timeout(SOON).unwrap();
+        let index = sids.iter().position(|it| Some(it) == sid.as_ref()).unwrap();
+        reported[index] += 1;
+        match index {
+            0 | 1 => assert_eq!(answer.unwrap(), "here"),
+            2 => assert!(matches!(answer, Err(Error::Timeout)), "{answer:?}"),
+            _ => assert!(matches!(answer, Err(Error::Disconnected)), "{answer:?}"),
+        }
+    }
+    assert_eq!(reported, [1; 4]);
+    assert!(answers.recv_timeout(second * 2).is_err(), "nobody else");
+    members.clear();
+}
+
+#[test]
+fn a_call_to_a_client_of_another_server_ends_with_it() {
+    let hub = Hub::default();
+    let (one, other) = (node(&hub), node(&hub));
+    let client = Client::new();
+    let leaving = client.clone();
+    client.on("ask", move |event: &socketio::Event| {
+        drop(event.take_ack());
+        leaving.disconnect();
+    });
+    client.connect(url(&other.serving)).unwrap();
+    let hour = Duration::from_secs(3_600);
+    let gone = one.io.call::<()>(&client.sid().unwrap(), "ask", (), hour);
+    assert!(matches!(gone, Err(Error::Disconnected)), "{gone:?}");
+}
+
+#[test]
+fn a_client_s_own_room_is_its_own_on_every_server() {
+    let hub = Hub::default();
+    let (one, other, third) = (node(&hub), node(&hub), node(&hub));
+    let victim = Client::new();
+    victim.on("password?", || "the victim's");
+    victim.connect(url(&one.serving)).unwrap();
+    let sid = victim.sid().unwrap();
+    let entered = other.io.enter_room(&other.sid, &sid);
+    assert!(matches!(entered, Err(Error::Invalid(_))), "{entered:?}");
+    // Nor by a server that is not as careful.
+    hub.say(&format!(
+        r#"{{"method":"enter_room","sid":"{}","room":"{sid}","namespace":"/","host_id":"x"}}"#,
+        other.sid
+    ));
+    let answer: String = third.io.call(&sid, "password?", (), SOON).unwrap();
+    assert_eq!(answer, "the victim's");
+    one.io.to(&sid).emit("whisper", ()).unwrap();
+    other.io.emit("end", ()).unwrap();
+    assert_eq!(received(&other.client), "end ");
+}
+
+#[test]
+fn a_client_that_owes_answers_keeps_nobody_else_from_an_event() {
+    let hub = Hub::default();
+    let manager = PubSubManager::new(hub.clone());
+    let limits = socketio::Limits {
+        pending_acks: 3,
+        ..socketio::Limits::default()
+    };
+    let io = Server::builder()
+        .limits(limits)
+        .manager(manager.clone())
+        .build();
+    let serving = serve(&io);
+    let silent = Client::new();
+    silent.on("ask", |event: &socketio::Event| drop(event.take_ack()));
+    silent.connect(url(&serving)).unwrap();
+    cluster::connected(&manager);
+    let other = node(&hub);
+    for _ in 0..10 {
+        let asked = io
+            .except("x")
+            .emit_with_ack("ask", (), SOON * 100, |_: Result<(), Error>| ());
+        asked.unwrap();
+    }
+    for _ in 0..10 {
+        assert_eq!(received(&other.client), "ask ");
+    }
+}
+
+#[test]
+fn what_recipients_would_not_take_is_an_error_where_it_is_emitted() {
+    let hub = Hub::default();
+    let (one, other) = (node(&hub), node(&hub));
+    let nested = |depth| {
+        (1..depth).fold(socketio::Value::Array(vec![]), |value, _| {
+            socketio::Value::Array(vec![value])
+        })
+    };
+    // With the list of arguments, and the event's own.
+    one.io.emit("deep", nested(127)).unwrap();
+    let too_deep = one.io.emit("deep", nested(128));
+    assert!(matches!(too_deep, Err(Error::Invalid(_))), "{too_deep:?}");
+    let name = "x".repeat(65_536);
+    one.io.emit(&name, ()).unwrap();
+    let too_long = one.io.emit(&format!("{name}x"), ());
+    assert!(matches!(too_long, Err(Error::Invalid(_))), "{too_long:?}");
+    one.io.emit("end", ()).unwrap();
+    for node in [&one, &other] {
+        assert!(received(&node.client).starts_with("deep "));
+        assert!(received(&node.client).starts_with("xxx"));
+        assert_eq!(received(&node.client), "end ");
+    }
+}
+
+#[test]
+fn a_manager_ends_with_the_handles_that_a_handler_drops() {
+    let hub = Hub::default();
+    let manager = PubSubManager::new(hub.clone());
+    let io = Server::builder().manager(manager.clone()).build();
+    let serving = serve(&io);
+    let (client, address) = (Client::new(), url(&serving));
+    let handles = Mutex::new(Some((serving, io.clone(), manager.clone())));
+    io.on("end", move || drop(handles.lock().take()));
+    drop(io);
+    client.connect(address).unwrap();
+    cluster::connected(&manager);
+    drop(manager);
+    assert_eq!(hub.0.listeners.lock().len(), 1);
+    client.emit("end", ()).unwrap();
+    eventually("the end", || {
+        hub.say("is anybody there?");
+        let listeners = hub.0.listeners.lock();
+        listeners.iter().all(|it| it.send(Vec::new()).is_err())
+    });
+}
+
+#[test]
+fn a_burst_is_taken_whole() {
+    let hub = Hub::default();
+    let (one, other) = (node(&hub), node(&hub));
+    for number in 0..50_000 {
+        one.io.emit("number", number).unwrap();
+    }
+    for number in 0..50_000 {
+        let event = other.client.receive(SOON).unwrap();
+        assert_eq!(event.arg::<i64>(0).unwrap(), number);
+    }
 }

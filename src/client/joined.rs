@@ -98,7 +98,7 @@ impl Peer for Joined {
         if self.gone.load(Ordering::Acquire) {
             return Err(Error::Disconnected);
         }
-        answer.check_attachments(self.max_attachments)?;
+        answer.check(self.max_attachments)?;
         // What is too large is not written first.
         self.check_size(answer.json.len(), answer)?;
         self.session.send_written(|buffer| {

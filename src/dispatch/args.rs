@@ -3,7 +3,8 @@
 use super::binary;
 use super::value::Value;
 use crate::error::Error;
-use crate::protocol::socketio::json::{is_out_of_range, normalized};
+use crate::limits::OUTGOING_JSON_DEPTH;
+use crate::protocol::socketio::json::{check_depth, is_out_of_range, normalized};
 use bytes::Bytes;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny, SeqAccess, Visitor};
@@ -73,8 +74,15 @@ impl Encoded {
         }
     }
 
-    /// An error if there are more attachments than may be in one packet.
-    pub(crate) fn check_attachments(&self, max: usize) -> Result<(), Error> {
+    /// An error if there are more attachments than may be in one packet, or lists and objects are
+    /// nested deeper than clients take.
+    pub(crate) fn check(&self, max: usize) -> Result<(), Error> {
+        // The arguments themselves are in a list.
+        if check_depth(&self.json, OUTGOING_JSON_DEPTH - 1).is_err() {
+            return Err(Error::Invalid(format!(
+                "data is nested too deeply: the other side may refuse more than {OUTGOING_JSON_DEPTH} levels"
+            )));
+        }
         let count = self.attachments.len();
         if count <= max {
             return Ok(());

@@ -3,10 +3,11 @@
 use super::args::Encoded;
 use crate::engineio::{Frames, frames};
 use crate::error::Error;
+use crate::limits::OUTGOING_NAME_BYTES;
 use crate::protocol::socketio::{Kind, Packet, Parser, Text, is_reserved};
 use serde::Serialize;
 
-/// Data as it is sent, after a look at the event's name and the number of attachments.
+/// Data as it is sent, after a look at what every recipient takes.
 pub(crate) fn encode(
     event: &str,
     data: impl Serialize,
@@ -17,8 +18,14 @@ pub(crate) fn encode(
             "{event:?} is a name that the protocol keeps for itself"
         )));
     }
+    if event.len() > OUTGOING_NAME_BYTES {
+        return Err(Error::Invalid(format!(
+            "an event's name of {} bytes: the other side may refuse more than {OUTGOING_NAME_BYTES}",
+            event.len()
+        )));
+    }
     let data = Encoded::new(&data)?;
-    data.check_attachments(max_attachments)?;
+    data.check(max_attachments)?;
     Ok(data)
 }
 

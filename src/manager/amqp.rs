@@ -3,13 +3,18 @@
 //! The client, lapin, is asynchronous: what it does runs on threads of its own, and each of our two
 //! threads waits for it with `block_on`.
 
-use super::backend::{Backend, Heard, Publisher, QueueError, Subscriber, TURN};
+use super::backend::{
+    Backend, Heard, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer,
+};
 use super::options::BrokerOptions;
+use super::outgoing::Outgoing;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
 use async_io::{Async, Timer, block_on};
-use bytes::Bytes;
+use futures_lite::future::poll_once;
+use futures_lite::stream::Stream;
 use futures_lite::{FutureExt, StreamExt};
+use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
@@ -19,10 +24,15 @@ use lapin::runtime::default_runtime;
 use lapin::tcp::AsyncTcpStream;
 use lapin::types::FieldTable;
 use lapin::uri::{AMQPScheme, AMQPUri};
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, ErrorKind,
+    Event, ExchangeKind, PublisherConfirm,
+};
 use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,10 +40,25 @@ use std::time::Duration;
 /// The seconds of silence after which the broker asks for a sign of life, unless the URL says something
 /// else. Without one it is lost after twice that time.
 const HEARTBEAT: u16 = 5;
-/// How long the broker keeps the queue of a listener that has gone, in milliseconds; python-socketio's.
-const EXPIRES: i32 = 300_000;
+/// Bytes of a message, unless the options say something else: RabbitMQ's own limit since its version 4.
+/// It cannot be asked for.
+const DEFAULT_MESSAGE_BYTES: usize = 16 << 20;
+/// Time that is waited for a confirmation before it is looked whether more can be published meanwhile.
+const CONFIRM_TURN: Duration = Duration::from_millis(5);
+/// Bytes that AMQP has for a name.
+const MAX_NAME_BYTES: usize = 255;
+/// Parameters of a URL.
+const PARAMETERS: [&str; 5] = [
+    "heartbeat",
+    "frame_max",
+    "channel_max",
+    "connection_timeout",
+    "auth_mechanism",
+];
 /// Messages that the broker sends ahead.
 const PREFETCH: u16 = 256;
+/// Messages that are acknowledged together, while one comes after the other.
+const ACKNOWLEDGED_TOGETHER: u16 = PREFETCH / 4;
 
 /// A manager over RabbitMQ, with which python-socketio's `KombuManager` and `AsyncAioPikaManager` share a
 /// cluster.
@@ -52,9 +77,13 @@ const PREFETCH: u16 = 256;
 /// none is given, may pass in silence before a sign of life is asked for; a broker that stays silent is lost
 /// after twice of them.
 ///
-/// The channel is a fanout exchange, which is not durable; each server has a queue of its own, which the
-/// broker forgets 5 minutes after its server has gone without a word. The crate behind it, lapin, is
-/// asynchronous: with the first connection a few threads of it begin to run, as long as the process.
+/// The channel is a fanout exchange, which is not durable; each server has an exclusive queue of its
+/// own, which the broker removes with its connection. The crate behind it, lapin, is asynchronous: with
+/// the first connection a few threads of it begin to run, as long as the process.
+///
+/// A message has 16 MiB at most, or [`BrokerOptions::max_message_size`]. The broker may take less:
+/// what it refuses is given up, with an ERROR in the log. While it has an alarm, for memory or disk,
+/// the state is [`ManagerState::Blocked`](super::ManagerState::Blocked).
 #[derive(Debug)]
 pub struct AmqpManager;
 
@@ -108,6 +137,13 @@ impl Amqp {
             .contains('[')
         {
             return Err(wrong("an IPv6 address needs a name"));
+        }
+        let query = url.split_once('?').map_or("", |(_, query)| query);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let name = pair.split('=').next().unwrap_or_default();
+            if !PARAMETERS.contains(&name) {
+                return Err(wrong(&format!("the parameter {name:?} is not known")));
+            }
         }
         if uri.vhost.is_empty() {
             uri.vhost = "/".into();
@@ -163,14 +199,15 @@ impl Amqp {
     async fn listen(&self, channel: &str) -> Result<Listening, QueueError> {
         let link = self.connect(channel).await?;
         let opened = &link.channel;
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-expires".into(), EXPIRES.into());
         let name = format!("socketio.{}", super::exchange::new_host());
         opened
             .queue_declare(
                 name.as_str().into(),
-                QueueDeclareOptions::default(),
-                arguments,
+                QueueDeclareOptions {
+                    exclusive: true,
+                    ..QueueDeclareOptions::default()
+                },
+                FieldTable::default(),
             )
             .await?;
         opened
@@ -197,6 +234,7 @@ impl Amqp {
             link,
             queue: name,
             consumer,
+            unacknowledged: (None, 0),
         })
     }
 
@@ -205,9 +243,13 @@ impl Amqp {
         link.channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
+        let events = Box::pin(link.connection.events_listener());
         Ok(Publishing {
             link,
             exchange: channel.to_owned(),
+            confirms: VecDeque::new(),
+            events,
+            is_blocked: false,
         })
     }
 }
@@ -219,7 +261,7 @@ fn wait<T>(
 ) -> Result<T, QueueError> {
     block_on(answer.or(async {
         Timer::after(timeout).await;
-        Err(QueueError::from("the broker does not answer"))
+        Err(no_answer(timeout))
     }))
 }
 
@@ -231,9 +273,19 @@ impl fmt::Debug for Amqp {
 }
 
 impl Backend for Amqp {
-    /// What RabbitMQ takes by default, since its version 4.
     fn max_message_size(&self) -> usize {
-        16 << 20
+        self.options.message_bytes(DEFAULT_MESSAGE_BYTES)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.options.timeout
+    }
+
+    fn check_channel(&self, channel: &str) -> Result<(), QueueError> {
+        if channel.is_empty() || channel.len() > MAX_NAME_BYTES {
+            return Err(format!("an exchange's name has 1 to {MAX_NAME_BYTES} bytes").into());
+        }
+        Ok(())
     }
 
     fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
@@ -322,45 +374,131 @@ impl Below {
 struct Publishing {
     link: Link,
     exchange: String,
+    /// What the broker has not confirmed, in order.
+    confirms: VecDeque<PublisherConfirm>,
+    /// What lapin says of the connection.
+    events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+    is_blocked: bool,
 }
 
 impl Publisher for Publishing {
-    fn publish(&mut self, message: &[u8]) -> Result<(), QueueError> {
-        self.publish_all(&[Bytes::copy_from_slice(message)])
+    fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
+        self.send(message)?;
+        while !self.confirm_next(self.link.timeout)? {}
+        Ok(())
     }
 
-    fn publish_all(&mut self, messages: &[Bytes]) -> Result<(), QueueError> {
+    fn publish_all(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), PublishError> {
+        while let Some(message) = outgoing.take() {
+            self.send(&message)?;
+        }
+        self.report_alarms(outgoing);
+        // Waits for one, and takes what has come with it.
+        let mut turn = CONFIRM_TURN;
+        while self.confirm_next(turn)? {
+            outgoing.confirm(1);
+            turn = Duration::ZERO;
+        }
+        Ok(())
+    }
+}
+
+impl Publishing {
+    fn send(&mut self, message: &[u8]) -> Result<(), PublishError> {
         let properties = BasicProperties::default()
             .with_content_type("text/plain".into())
             .with_content_encoding("utf-8".into())
             .with_delivery_mode(2);
-        let published = wait(self.link.timeout, async {
-            let mut confirms = Vec::with_capacity(messages.len());
-            for message in messages {
-                let confirm = self
-                    .link
-                    .channel
-                    .basic_publish(
-                        self.exchange.as_str().into(),
-                        "".into(),
-                        BasicPublishOptions::default(),
-                        message,
-                        properties.clone(),
-                    )
-                    .await?;
-                confirms.push(confirm);
+        let timeout = self.link.timeout;
+        let sent = block_on(
+            async {
+                let channel = &self.link.channel;
+                let (exchange, options) = (self.exchange.as_str(), BasicPublishOptions::default());
+                let sent =
+                    channel.basic_publish(exchange.into(), "".into(), options, message, properties);
+                sent.await.map_err(publish_error)
             }
-            for confirm in confirms {
-                if confirm.await?.is_nack() {
-                    return Err("the broker did not take a message".into());
+            .or(async {
+                Timer::after(timeout).await;
+                Err(PublishError::Lost(no_answer(timeout)))
+            }),
+        );
+        let confirm = sent.inspect_err(|_| self.link.is_lost = true)?;
+        self.confirms.push_back(confirm);
+        Ok(())
+    }
+
+    /// Waits for the next confirmation; returns whether it has come.
+    fn confirm_next(&mut self, timeout: Duration) -> Result<bool, PublishError> {
+        let Some(next) = self.confirms.front_mut() else {
+            return Ok(false);
+        };
+        let confirmed = if timeout.is_zero() {
+            block_on(poll_once(next))
+        } else {
+            block_on(async { Some(next.await) }.or(async {
+                Timer::after(timeout).await;
+                None
+            }))
+        };
+        let Some(confirmed) = confirmed else {
+            return Ok(false);
+        };
+        self.confirms.pop_front();
+        match confirmed {
+            Ok(Confirmation::Nack(_)) => {
+                let why = "nack: a queue has rejected it, or could not keep it";
+                Err(PublishError::Refused(why.into()))
+            }
+            Ok(_) => Ok(true),
+            Err(error) => {
+                self.link.is_lost = true;
+                Err(publish_error(error))
+            }
+        }
+    }
+
+    /// Passes on that the broker has an alarm, or none any more.
+    fn report_alarms(&mut self, outgoing: &mut Outgoing<'_>) {
+        while let Some(Some(event)) = block_on(poll_once(self.events.next())) {
+            match event {
+                Event::ConnectionBlocked(why) => {
+                    self.is_blocked = true;
+                    outgoing.block(Some(&format!("alarm, {why}")));
                 }
+                Event::ConnectionUnblocked => {
+                    self.is_blocked = false;
+                    outgoing.block(None);
+                }
+                _ => {}
             }
-            Ok(())
-        });
-        self.link.is_lost = published.is_err();
-        published
+        }
+        // What was said before this one listened.
+        if self.link.connection.status().blocked() && !self.is_blocked {
+            self.is_blocked = true;
+            outgoing.block(Some("alarm"));
+        }
+        if self.is_blocked {
+            outgoing.note_alive();
+        }
     }
 }
+
+/// What an error means for the messages in flight: a channel is closed because of one of them.
+fn publish_error(error: lapin::Error) -> PublishError {
+    let is_about_a_message = match error.kind() {
+        ErrorKind::ProtocolError(error) => MESSAGE_ERRORS.contains(&error.get_id()),
+        _ => false,
+    };
+    if is_about_a_message {
+        return PublishError::Unclear(error.into());
+    }
+    PublishError::Lost(error.into())
+}
+
+/// The reply codes for a message that is too large, or that violates a precondition (AMQP 0-9-1,
+/// "Reply codes").
+const MESSAGE_ERRORS: [u16; 2] = [311, 406];
 
 impl Drop for Publishing {
     fn drop(&mut self) {
@@ -372,6 +510,8 @@ struct Listening {
     link: Link,
     queue: String,
     consumer: Consumer,
+    /// The last message that was heard and not acknowledged, if any, and their number.
+    unacknowledged: (Option<Delivery>, u16),
 }
 
 impl Subscriber for Listening {
@@ -389,21 +529,44 @@ impl Subscriber for Listening {
 impl Listening {
     /// Waits a while for a message.
     fn next(&mut self) -> Result<Option<Vec<u8>>, QueueError> {
-        let consumer = &mut self.consumer;
-        let next = async { Some(consumer.next().await) };
-        let next = block_on(next.or(async {
-            Timer::after(TURN).await;
-            None
-        }));
+        let ready = block_on(poll_once(self.consumer.next()));
+        let next = match ready {
+            Some(next) => Some(next),
+            None => {
+                self.acknowledge()?;
+                let next = async { Some(self.consumer.next().await) };
+                block_on(next.or(async {
+                    Timer::after(TURN).await;
+                    None
+                }))
+            }
+        };
         match next {
             Some(Some(delivery)) => {
-                let delivery = delivery?;
-                block_on(delivery.ack(BasicAckOptions::default()))?;
-                Ok(Some(delivery.data))
+                let mut delivery = delivery?;
+                let data = std::mem::take(&mut delivery.data);
+                self.unacknowledged.0 = Some(delivery);
+                self.unacknowledged.1 += 1;
+                if self.unacknowledged.1 >= ACKNOWLEDGED_TOGETHER {
+                    self.acknowledge()?;
+                }
+                Ok(Some(data))
             }
             Some(None) => Err("the broker has ended the subscription".into()),
             None => Ok(None),
         }
+    }
+
+    /// Acknowledges what was heard: the broker sends only so much ahead.
+    fn acknowledge(&mut self) -> Result<(), QueueError> {
+        if let (Some(last), _) = std::mem::take(&mut self.unacknowledged) {
+            let all = BasicAckOptions { multiple: true };
+            wait(self.link.timeout, async {
+                last.ack(all).await?;
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 }
 
@@ -434,10 +597,21 @@ mod tests {
             let amqp = Amqp::new(url, BrokerOptions::new()).unwrap();
             assert_eq!(amqp.uri.vhost, vhost, "{url}");
         }
-        for url in ["", "amqp", "redis://localhost", "amqp://host:port"] {
+        for url in [
+            "",
+            "amqp",
+            "redis://localhost",
+            "amqp://host:port",
+            "amqp://host?heartbeet=5",
+        ] {
             let wrong = Amqp::new(url, BrokerOptions::new());
             assert!(matches!(wrong, Err(Error::Invalid(_))), "{url}");
         }
+        let secret = Amqp::new(
+            "amqp://me:p%40%3A%2F%3F%23%20%25w@host",
+            BrokerOptions::new(),
+        );
+        assert_eq!(secret.unwrap().uri.authority.userinfo.password, "p@:/?# %w");
         assert_eq!(
             Amqp::new("amqps://localhost", BrokerOptions::new()).is_ok(),
             cfg!(feature = "tls")

@@ -1,84 +1,188 @@
 //! Answers that are awaited from other servers.
 
-use super::AckRequest;
-use crate::dispatch::Answer;
+use super::{AckCallback, AckRequest};
 use crate::error::Error;
 use crate::limits::bounded;
-use parking_lot::Mutex;
-use std::collections::HashMap;
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// How many may be awaited.
-const MAX: usize = 100_000;
+/// Questions whose answers may be awaited at once.
+const MAX_AWAITED: usize = 100_000;
+/// Time after the end of a question's own that servers have to say who has not answered.
+const GRACE: Duration = Duration::from_secs(1);
+/// Time that the thread that waits for the ends stays without anything to wait for.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Answers that are awaited, each under the id that was published with its question.
 #[derive(Default)]
 pub(super) struct Awaited {
     state: Mutex<State>,
+    /// Another deadline comes first, or the manager ends.
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     next_id: u64,
     waiting: HashMap<u64, Waiting>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// A thread waits for the deadlines.
+    is_watched: bool,
+    has_ended: bool,
 }
 
 struct Waiting {
-    callback: Callback,
+    callback: AckCallback,
     deadline: Instant,
-    /// Whoever it was that was asked, here or there: it is told if nobody has answered.
-    answered: Option<Arc<AtomicBool>>,
+    /// One answer is all that can come.
+    is_single: bool,
+    /// A recipient, here or there, has been reported.
+    reported: Arc<AtomicBool>,
 }
 
-pub(super) type Callback = Arc<dyn Fn(Result<Answer, Error>) + Send + Sync>;
-
 impl Awaited {
-    /// Awaits answers until they are late; gives the id under which they come.
+    /// Awaits answers until they are late; returns the id under which they come, and whether
+    /// somebody has to [`watch`](Awaited::watch) from now on.
     pub(super) fn expect(
         &self,
         ack: &AckRequest,
-        answered: Option<Arc<AtomicBool>>,
-    ) -> Result<u64, Error> {
+        is_single: bool,
+        reported: Arc<AtomicBool>,
+    ) -> Result<(u64, bool), Error> {
         let mut state = self.state.lock();
-        if state.waiting.len() >= MAX {
+        if state.waiting.len() >= MAX_AWAITED {
             return Err(Error::TooMuch("answers of other servers are awaited"));
         }
         state.next_id += 1;
         let id = state.next_id;
+        // Each server waits as long as this one, and then has to say so.
+        let grace = if is_single { Duration::ZERO } else { GRACE };
         let waiting = Waiting {
             callback: Arc::clone(&ack.callback),
-            deadline: Instant::now() + bounded(ack.timeout),
-            answered,
+            deadline: Instant::now() + bounded(ack.timeout) + grace,
+            is_single,
+            reported,
         };
+        let deadline = (waiting.deadline, id);
+        state.deadlines.insert(deadline);
         state.waiting.insert(id, waiting);
-        Ok(id)
+        let is_next = state.deadlines.first() == Some(&deadline);
+        let is_first = !std::mem::replace(&mut state.is_watched, true);
+        drop(state);
+        if is_next {
+            self.changed.notify_one();
+        }
+        Ok((id, is_first))
     }
 
     pub(super) fn forget(&self, id: u64) {
-        self.state.lock().waiting.remove(&id);
+        self.state.lock().remove(id);
     }
 
-    /// Whom to give an answer.
-    pub(super) fn callback(&self, id: u64) -> Option<Callback> {
-        let state = self.state.lock();
-        let waiting = state.waiting.get(&id)?;
-        Some(Arc::clone(&waiting.callback))
-    }
-
-    /// Forgets what is late; gives whom to tell.
-    pub(super) fn late(&self, now: Instant) -> Vec<Callback> {
+    /// Returns whom to give an answer, or the reason why there is none.
+    pub(super) fn answered(&self, id: u64) -> Option<AckCallback> {
         let mut state = self.state.lock();
-        if state.waiting.is_empty() {
-            return Vec::new();
+        let waiting = state.waiting.get(&id)?;
+        waiting.reported.store(true, Ordering::Release);
+        let callback = Arc::clone(&waiting.callback);
+        if waiting.is_single {
+            state.remove(id);
         }
-        let late = state.waiting.extract_if(|_, it| it.deadline <= now);
-        // Of several rooms nobody knows whether anybody is in them.
-        let unanswered = late.filter(|(_, it)| {
-            let answered = it.answered.as_ref();
-            answered.is_some_and(|answered| !answered.load(Ordering::Acquire))
-        });
-        unanswered.map(|(_, it)| it.callback).collect()
+        Some(callback)
+    }
+
+    /// Ends the thread that watches.
+    pub(super) fn end(&self) {
+        self.state.lock().has_ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for what becomes late, and hands over whom to tell; returns when nothing has been
+    /// awaited for a while, or the manager ends.
+    pub(super) fn watch(&self, tell: impl Fn(AckCallback)) {
+        loop {
+            let mut state = self.state.lock();
+            let late = state.late(Instant::now());
+            if !late.is_empty() {
+                drop(state);
+                late.into_iter().for_each(&tell);
+                continue;
+            }
+            if state.has_ended {
+                return;
+            }
+            let next = state.deadlines.first().map(|(deadline, _)| *deadline);
+            let by = next.unwrap_or_else(|| Instant::now() + IDLE);
+            let is_late = self.changed.wait_until(&mut state, by).timed_out();
+            if is_late && state.waiting.is_empty() {
+                state.is_watched = false;
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    /// Forgets what is late; returns whom to tell: those of whom nobody else has been.
+    fn late(&mut self, now: Instant) -> Vec<AckCallback> {
+        let mut late = Vec::new();
+        while let Some((deadline, id)) = self.deadlines.first().copied()
+            && deadline <= now
+        {
+            let waiting = self.remove(id);
+            late.extend(waiting.filter(|it| !it.reported.load(Ordering::Acquire)));
+        }
+        late.into_iter().map(|it| it.callback).collect()
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&id)?;
+        self.deadlines.remove(&(waiting.deadline, id));
+        Some(waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(timeout: Duration) -> AckRequest {
+        AckRequest {
+            callback: Arc::new(|_, _| ()),
+            timeout,
+            tells_of_nobody: false,
+            is_single: true,
+        }
+    }
+
+    #[test]
+    fn an_answered_call_leaves_nothing_behind() {
+        let awaited = Awaited::default();
+        let request = request(Duration::from_secs(3_600));
+        for _ in 0..2 * MAX_AWAITED {
+            let (id, _) = awaited.expect(&request, true, Arc::default()).unwrap();
+            assert!(awaited.answered(id).is_some());
+            assert!(awaited.answered(id).is_none());
+        }
+        let state = awaited.state.lock();
+        assert!(state.waiting.is_empty() && state.deadlines.is_empty());
+    }
+
+    #[test]
+    fn what_is_late_is_told_once_unless_somebody_was_reported() {
+        let awaited = Awaited::default();
+        let request = request(Duration::ZERO);
+        let (first, is_first) = awaited.expect(&request, true, Arc::default()).unwrap();
+        assert!(is_first);
+        let reported = Arc::new(AtomicBool::new(true));
+        let (_, is_first) = awaited.expect(&request, true, reported).unwrap();
+        assert!(!is_first);
+        assert_eq!(awaited.state.lock().late(Instant::now()).len(), 1);
+        assert!(awaited.answered(first).is_none());
+        awaited.end();
+        awaited.watch(|_| panic!("nobody is late"));
     }
 }

@@ -1,6 +1,6 @@
 //! What a manager needs of a broker.
 
-use bytes::Bytes;
+use super::outgoing::Outgoing;
 use std::fmt;
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use std::time::Duration;
 ///
 /// ```
 /// use socketio::Server;
-/// use socketio::manager::{Backend, Heard, PubSubManager, Publisher, QueueError, Subscriber};
+/// use socketio::manager::{
+///     Backend, Heard, PubSubManager, PublishError, Publisher, QueueError, Subscriber,
+/// };
 /// use std::sync::{Arc, Mutex, mpsc};
 /// use std::time::Duration;
 ///
@@ -30,7 +32,7 @@ use std::time::Duration;
 /// }
 ///
 /// impl Publisher for Hub {
-///     fn publish(&mut self, message: &[u8]) -> Result<(), QueueError> {
+///     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
 ///         self.0.lock().unwrap().retain(|sender| sender.send(message.to_vec()).is_ok());
 ///         Ok(())
 ///     }
@@ -55,40 +57,97 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// Connects to publish on a channel. Blocks, on the publisher's thread.
     ///
     /// # Errors
-    /// Why that failed: it is tried again, after growing pauses.
+    /// The reason for the failure: another attempt is made after a growing pause.
     fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError>;
-
-    /// Bytes of a message that the queue takes; more is an error at the call. 64 MiB, which is also
-    /// what a manager takes of a queue.
-    fn max_message_size(&self) -> usize {
-        MAX_MESSAGE
-    }
 
     /// Connects to listen to a channel: what is published once this has returned is heard. Blocks,
     /// on the listener's thread.
     ///
     /// # Errors
-    /// Why that failed: it is tried again, after growing pauses.
+    /// The reason for the failure: another attempt is made after a growing pause.
     fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError>;
+
+    /// Bytes of a message that the queue takes; more is an error at the call. Asked for each
+    /// message, so that it may follow what the queue says of itself. Defaults to 64 MiB, which is
+    /// also the most that a manager takes of a queue.
+    fn max_message_size(&self) -> usize {
+        MAX_MESSAGE_BYTES
+    }
+
+    /// Time within which the queue makes progress: it confirms another message, or lets an own one
+    /// be heard. A connection that does not is given up. Large messages get more, a second for each
+    /// 64 KiB. Defaults to 5 s.
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    /// Checks the name of a channel before it is used.
+    ///
+    /// # Errors
+    /// The reason why there can be no such channel. By default there are none.
+    fn check_channel(&self, channel: &str) -> Result<(), QueueError> {
+        let _ = channel;
+        Ok(())
+    }
 }
 
 /// A connection to publish over, used by one thread.
+///
+/// A manager also publishes a message of its own each two seconds, about a hundred bytes long: it
+/// keeps the connection from being idle, and shows whether the listener hears.
 pub trait Publisher: Send {
-    /// Publishes a message to everybody who listens to the channel. May block, for seconds.
+    /// Publishes a message to everybody who listens to the channel, and waits until the queue has
+    /// it. May block, for seconds.
     ///
     /// # Errors
-    /// Why that failed: another connection is made, and the message published again.
-    fn publish(&mut self, message: &[u8]) -> Result<(), QueueError>;
+    /// What has become of the message, see [`PublishError`].
+    fn publish(&mut self, message: &[u8]) -> Result<(), PublishError>;
 
-    /// Publishes what waits, in order; at once, if the queue can do better than one by one.
+    /// Publishes what waits, in order, and confirms what the queue has taken. Called again as long
+    /// as something waits or is in flight, so that it may return at any time. By default each
+    /// message is published and confirmed before the next one; a queue with a faster way takes
+    /// many, and confirms them as the answers come.
     ///
     /// # Errors
-    /// Why that failed: another connection is made, and all of it is published again. Servers of
-    /// this crate know what they have heard.
-    fn publish_all(&mut self, messages: &[Bytes]) -> Result<(), QueueError> {
-        messages
-            .iter()
-            .try_for_each(|message| self.publish(message))
+    /// What has become of the messages in flight, see [`PublishError`].
+    fn publish_all(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), PublishError> {
+        while let Some(message) = outgoing.take() {
+            self.publish(&message)?;
+            outgoing.confirm(1);
+        }
+        Ok(())
+    }
+}
+
+/// Why a [`Publisher`] has failed, and with that what becomes of the messages in flight: those that
+/// were taken and not confirmed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The connection is lost, or does not answer. Another one is made, and what is in flight is
+    /// published again: servers of this crate hear it once. A message that is alone in flight while
+    /// connections are lost, four times in a row, though they carry other messages, is refused.
+    Lost(QueueError),
+    /// The queue will never take the first message in flight. It is given up, with an ERROR in the
+    /// log; the connection is used on.
+    Refused(QueueError),
+    /// The queue has refused a message, and it is not known which of those in flight. They are
+    /// published again over another connection, a few at a time, until one of them is known to be
+    /// at fault.
+    Unclear(QueueError),
+}
+
+impl PublishError {
+    /// An error of the connection.
+    pub fn lost(error: impl Into<QueueError>) -> PublishError {
+        PublishError::Lost(error.into())
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for PublishError {
+    /// An error of the connection.
+    fn from(error: E) -> PublishError {
+        PublishError::Lost(error.into())
     }
 }
 
@@ -102,14 +161,27 @@ pub trait Subscriber: Send {
     fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError>;
 }
 
-/// What a [`Subscriber`] calls with each message; gives whether to go on.
+/// What a [`Subscriber`] calls with each message; returns whether to go on.
 pub type Heard<'a> = dyn FnMut(Option<&[u8]>) -> bool + 'a;
 
 /// Bytes of one message. A queue that carries more is not believed.
-pub(super) const MAX_MESSAGE: usize = 64 << 20;
+pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
-/// How long a listener waits for a message before it asks whether it is to stop.
+/// Time that a listener waits for a message before it asks whether it is to stop.
 pub(super) const TURN: Duration = Duration::from_millis(250);
+
+/// Bytes a second below which a connection is not told from a dead one.
+const MIN_BYTES_PER_SECOND: usize = 64 << 10;
+
+/// Time within which a queue that has been given so many bytes shows a sign of life.
+pub(super) fn patience(timeout: Duration, bytes: usize) -> Duration {
+    timeout + Duration::from_millis((bytes / (MIN_BYTES_PER_SECOND / 1_000)) as u64)
+}
+
+/// What is said of a queue that shows none.
+pub(super) fn no_answer(timeout: Duration) -> QueueError {
+    format!("no answer within {timeout:?}").into()
+}
 
 /// Any error of a queue.
 pub type QueueError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,34 +1,28 @@
-//! What a manager exchanges with its broker: a publisher's thread with its queue, a listener's, and
-//! the answers that are awaited.
+//! What a manager exchanges with its broker: what its handles and its threads share, and the
+//! publisher's thread.
 
 use super::attempts::{Attempts, PAUSES};
 use super::awaited::Awaited;
-use super::backend::{Backend, Publisher, QueueError, TURN};
-use super::pubsub::ManagerState;
-use super::seen::Seen;
-use super::wire::{Invalid, Message, Object, Return, Writer, read};
+use super::backend::{Backend, PublishError, Publisher, QueueError, TURN, no_answer, patience};
+use super::link::{Echo, Link, ManagerState, Side};
+use super::outgoing::{Lost, Outgoing, Queue, Room};
+use super::wire::{self, Object, Writer};
 use super::{AckRequest, Local};
-use crate::dispatch::Answer;
 use crate::error::{ConnectError, Error};
 use crate::limits::bounded;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-/// Bytes that may wait for the broker.
-const QUEUE: usize = 1 << 20;
-/// Messages, and bytes, that are published at once.
-const BATCH: (usize, usize) = (64, 1 << 18);
-/// How long what waits for a broker that was away goes on waiting, for the others to listen again.
+/// Time that what waits for a broker that was away goes on waiting, for the others to listen again.
 const GRACE: Duration = Duration::from_millis(1_500);
-/// How long an answer is relayed to a server that does not say how long it waits.
-const RELAY: Duration = Duration::from_secs(60);
 
-/// What the handles and the two threads share.
+/// What the handles and the threads share.
 pub(super) struct Shared {
     pub(super) backend: Box<dyn Backend>,
     pub(super) options: Mutex<Options>,
@@ -38,7 +32,8 @@ pub(super) struct Shared {
     /// The queue has changed.
     pub(super) changed: Condvar,
     pub(super) awaited: Awaited,
-    pub(super) link: Mutex<Link>,
+    link: Mutex<Link>,
+    pub(super) echo: Mutex<Echo>,
 }
 
 #[derive(Clone)]
@@ -48,31 +43,30 @@ pub(super) struct Options {
     pub(super) on_state: Option<Arc<dyn Fn(ManagerState) + Send + Sync>>,
 }
 
-/// What waits to be published.
-pub(super) struct Queue {
-    messages: VecDeque<Bytes>,
-    bytes: usize,
-    pub(super) limit: usize,
-    next_seq: u64,
-    /// Nothing more comes; what waits by then is lost.
-    ends_by: Option<Instant>,
-    /// The publisher's connection is to be made anew: the listener's was lost.
-    suspect: bool,
-    /// Somebody has waited for it to be published, and has given up.
-    given_up: bool,
-    /// How many of the two threads run.
-    running: usize,
+/// A message for which there is room in the queue.
+pub(super) struct Prepared<'a> {
+    shared: &'a Shared,
+    content: Option<(Object, Room)>,
 }
 
-/// How the two connections are.
-pub(super) struct Link {
-    publishes: bool,
-    pub(super) hears: bool,
-    pub(super) state: ManagerState,
-    /// Why it is not reached was said.
-    warned: bool,
-    /// Why it is not reached.
-    failure: Option<String>,
+impl Prepared<'_> {
+    /// Queues it. Never waits, and cannot fail.
+    pub(super) fn send(mut self) {
+        if let Some((object, room)) = self.content.take() {
+            let mut queue = self.shared.queue.lock();
+            queue.append(room, |seq| object.finish(seq));
+            drop(queue);
+            self.shared.changed.notify_all();
+        }
+    }
+}
+
+impl Drop for Prepared<'_> {
+    fn drop(&mut self) {
+        if let Some((_, room)) = &self.content {
+            self.shared.queue.lock().release(room);
+        }
+    }
 }
 
 impl Shared {
@@ -86,89 +80,100 @@ impl Shared {
             }),
             writer: Writer::new(new_host()),
             local: OnceLock::new(),
-            queue: Mutex::new(Queue {
-                messages: VecDeque::new(),
-                bytes: 0,
-                limit: QUEUE,
-                next_seq: 0,
-                ends_by: None,
-                suspect: false,
-                given_up: false,
-                running: 0,
-            }),
+            queue: Mutex::new(Queue::new(Instant::now())),
             changed: Condvar::new(),
             awaited: Awaited::default(),
-            link: Mutex::new(Link {
-                publishes: false,
-                hears: false,
-                state: ManagerState::Disconnected,
-                warned: false,
-                failure: None,
-            }),
+            link: Mutex::new(Link::new()),
+            echo: Mutex::default(),
         }
+    }
+
+    /// Reserves room for a message in the queue.
+    pub(super) fn prepare(&self, object: Object) -> Result<Prepared<'_>, Error> {
+        let bytes = object.max_len();
+        // A program's own backend is not asked under the lock.
+        if bytes > self.backend.max_message_size() {
+            return Err(Error::TooMuch("bytes are in one message for the broker"));
+        }
+        let room = self.queue.lock().reserve(bytes)?;
+        Ok(Prepared {
+            shared: self,
+            content: Some((object, room)),
+        })
     }
 
     /// Queues a message. Never waits.
     pub(super) fn push(&self, object: Object) -> Result<(), Error> {
-        // A program's own backend is not asked under the lock.
-        let limit = self.backend.max_message_size();
-        let mut queue = self.queue.lock();
-        let seq = queue.next_seq;
-        let message = Bytes::from(object.finish(seq));
-        if message.len() > limit {
-            return Err(Error::TooMuch("bytes are in one message for the broker"));
+        self.prepare(object).map(Prepared::send)
+    }
+
+    /// Awaits answers to a question; returns the id under which they come.
+    pub(super) fn expect(
+        self: &Arc<Self>,
+        ack: &AckRequest,
+        is_single: bool,
+        reported: Arc<AtomicBool>,
+    ) -> Result<u64, Error> {
+        let (id, is_first) = self.awaited.expect(ack, is_single, reported)?;
+        if is_first {
+            self.spawn("socketio-answers", None, |shared| {
+                shared.awaited.watch(|callback| {
+                    shared.execute(move || callback(None, Err(Error::Timeout)));
+                });
+            });
         }
-        if queue.bytes > 0 && queue.bytes + message.len() > queue.limit {
-            return Err(Error::TooMuch("messages wait for the broker"));
-        }
-        queue.next_seq += 1;
-        queue.bytes += message.len();
-        queue.messages.push_back(message);
-        queue.given_up = false;
-        drop(queue);
-        self.changed.notify_all();
-        Ok(())
+        Ok(id)
     }
 
     /// Starts the publisher's thread, and the listener's.
     pub(super) fn start(self: &Arc<Self>, listens: bool) -> Vec<ThreadId> {
-        let mut threads = Vec::new();
-        let mut start = |name: &str, run: fn(&Arc<Shared>)| {
-            let shared = Arc::clone(self);
-            let run = move || {
-                // A program's own backend may panic.
-                while catch_unwind(AssertUnwindSafe(|| run(&shared))).is_err() {
-                    log::error!(target: "socketio", "a manager's thread panicked, and begins again");
-                    shared.suspect();
-                    if shared.is_over_after(PAUSES.1) {
-                        break;
-                    }
-                }
-                shared.queue.lock().running -= 1;
-                shared.changed.notify_all();
-            };
-            self.queue.lock().running += 1;
-            match thread::Builder::new().name(name.into()).spawn(run) {
-                Ok(handle) => threads.push(handle.thread().id()),
-                Err(error) => {
-                    self.queue.lock().running -= 1;
-                    log::error!(target: "socketio", "{name}: no thread: {error}");
+        let publisher = Some(Side::Publisher);
+        let publisher = self.spawn("socketio-publish", publisher, Shared::publish);
+        let listen = || self.spawn("socketio-listen", Some(Side::Listener), Shared::listen);
+        let listener = listens.then(listen);
+        publisher.into_iter().chain(listener.flatten()).collect()
+    }
+
+    fn spawn(
+        self: &Arc<Self>,
+        name: &str,
+        side: Option<Side>,
+        run: impl Fn(&Arc<Shared>) + Send + 'static,
+    ) -> Option<ThreadId> {
+        let shared = Arc::clone(self);
+        let run = move || {
+            // A program's own backend may panic.
+            while catch_unwind(AssertUnwindSafe(|| run(&shared))).is_err() {
+                log::error!(target: "socketio", "a manager's thread panicked, and begins again");
+                shared.lose(side);
+                if shared.is_over_after(PAUSES.1) {
+                    break;
                 }
             }
+            shared.queue.lock().running -= 1;
+            shared.changed.notify_all();
         };
-        start("socketio-publish", Shared::publish);
-        if listens {
-            start("socketio-listen", Shared::listen);
+        self.queue.lock().running += 1;
+        match thread::Builder::new().name(name.into()).spawn(run) {
+            Ok(handle) => Some(handle.thread().id()),
+            Err(error) => {
+                self.queue.lock().running -= 1;
+                log::error!(target: "socketio", "{name}: no thread: {error}");
+                None
+            }
         }
-        threads
     }
 
     /// Lets the threads end, and waits for them, unless one of them is what waits.
     pub(super) fn end(&self, flush: Duration, is_own_thread: bool) {
         let by = Instant::now() + flush;
+        self.awaited.end();
         let mut queue = self.queue.lock();
-        // Who has waited in vain is not kept any longer.
-        let by = if queue.given_up { Instant::now() } else { by };
+        let by = if queue.flush_timed_out {
+            Instant::now()
+        } else {
+            by
+        };
         queue.ends_by = Some(by);
         self.changed.notify_all();
         // What hangs in the system's hands is left to it.
@@ -181,119 +186,153 @@ impl Shared {
     pub(super) fn flush(&self, timeout: Duration) -> Result<(), Error> {
         let by = Instant::now() + bounded(timeout);
         let mut queue = self.queue.lock();
-        while !queue.messages.is_empty() {
+        let refused = queue.refused;
+        while !queue.is_empty() {
             if self.changed.wait_until(&mut queue, by).timed_out() {
-                queue.given_up = true;
+                queue.flush_timed_out = true;
                 drop(queue);
-                return Err(match &self.link.lock().failure {
-                    Some(why) => {
-                        let text = format!("the broker is not reached: {why}");
-                        Error::Connection(ConnectError::new(text))
-                    }
+                return Err(match self.reason() {
+                    Some(why) => broker_error(format!("the broker is not reached: {why}")),
                     None => Error::Timeout,
                 });
             }
         }
-        Ok(())
+        match queue.refused - refused {
+            0 => Ok(()),
+            count => Err(broker_error(format!(
+                "the broker has refused {count} messages"
+            ))),
+        }
     }
 
     /// The publisher's thread.
     fn publish(self: &Arc<Self>) {
         let channel = self.options.lock().channel.clone();
+        let timeout = self.backend.timeout();
         let mut connection: Option<Box<dyn Publisher>> = None;
         let mut was_away = false;
         let mut attempts = Attempts::new();
         loop {
-            if connection.is_none() {
+            let Some(publisher) = &mut connection else {
                 match self.backend.publisher(&channel) {
                     Ok(made) => {
                         connection = Some(made);
                         attempts.succeeded();
+                        // That was said of the connection before.
+                        self.set_blocked(None);
                         if std::mem::take(&mut was_away) && self.is_over_after_others_listen() {
-                            return;
+                            return self.count_unpublished();
                         }
                         self.change_state(|link| link.publishes = true);
                     }
                     Err(error) => {
-                        self.complain("publish", &error);
+                        self.complain(Side::Publisher, &error);
                         was_away = true;
                         if self.is_over_after(attempts.pause()) {
-                            return;
+                            return self.count_unpublished();
                         }
-                        continue;
                     }
                 }
-            }
-            let Some(batch) = self.next_batch(&mut connection) else {
-                return;
-            };
-            let Some(publisher) = &mut connection else {
-                was_away = true;
                 continue;
             };
-            match publisher.publish_all(&batch) {
-                Ok(()) => self.published(&batch),
-                // It is published again; who has heard it knows it by its number.
-                Err(error) => {
-                    self.complain("publish", &error);
-                    was_away = true;
-                    connection = None;
-                    self.change_state(|link| link.publishes = false);
-                    if self.is_over_after(attempts.pause()) {
-                        return;
-                    }
+            if !self.wait_for_work() {
+                return self.count_unpublished();
+            }
+            let published = publisher.publish_all(&mut Outgoing::new(self));
+            let published = published.and_then(|()| self.check_progress(timeout));
+            let Err(error) = published else {
+                continue;
+            };
+            // The broker is there, and has closed the connection for one message.
+            let is_pardoned = matches!(error, PublishError::Unclear(_));
+            if let Some(error) = self.fail(error) {
+                // Ending a connection may take a while.
+                connection = None;
+                self.complain(Side::Publisher, &error);
+                self.change_state(|link| link.publishes = false);
+                was_away = !is_pardoned;
+                if !is_pardoned && self.is_over_after(attempts.pause()) {
+                    return self.count_unpublished();
                 }
             }
         }
     }
 
-    /// Waits for messages, which stay in the queue until they are published; none when all is over.
-    fn next_batch(&self, connection: &mut Option<Box<dyn Publisher>>) -> Option<Vec<Bytes>> {
+    /// Waits until there is something to publish, or to be confirmed; false when all is over.
+    fn wait_for_work(&self) -> bool {
         let mut queue = self.queue.lock();
         loop {
-            if std::mem::take(&mut queue.suspect) {
-                drop(queue);
-                // Not under the lock: ending a connection may take a while.
-                *connection = None;
-                self.change_state(|link| link.publishes = false);
-                return Some(Vec::new());
+            let now = Instant::now();
+            if let Some(by) = queue.ends_by
+                && (queue.is_empty() || by <= now)
+            {
+                return false;
             }
-            if !queue.messages.is_empty() {
-                if queue.ends_by.is_some_and(|by| by <= Instant::now()) {
-                    let count = queue.messages.len();
-                    drop(queue);
-                    log::warn!(target: "socketio", "{count} messages were not published");
-                    return None;
-                }
-                let mut room = BATCH.1;
-                let fits = |it: &&Bytes| {
-                    let fits = room > 0;
-                    room = room.saturating_sub(it.len());
-                    fits
-                };
-                let first = queue.messages.iter().take(BATCH.0).take_while(fits);
-                return Some(first.cloned().collect());
+            if queue.has_work(now) {
+                return true;
             }
-            if queue.ends_by.is_some() {
-                return None;
-            }
-            self.changed.wait(&mut queue);
+            let next = queue.next_probe();
+            self.changed.wait_until(&mut queue, next);
         }
     }
 
-    fn published(&self, batch: &[Bytes]) {
+    fn count_unpublished(&self) {
+        let count = self.queue.lock().len();
+        if count > 0 {
+            log::warn!(target: "socketio", "{count} messages were not published");
+        }
+    }
+
+    /// An error if the broker has confirmed nothing for too long.
+    fn check_progress(&self, timeout: Duration) -> Result<(), PublishError> {
+        match self.queue.lock().silence(Instant::now()) {
+            Some((silence, bytes)) if silence >= patience(timeout, bytes) => {
+                Err(PublishError::Lost(no_answer(timeout)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides what becomes of the messages in flight; returns the error if the connection is lost.
+    fn fail(&self, error: PublishError) -> Option<QueueError> {
+        let now = Instant::now();
         let mut queue = self.queue.lock();
-        queue.bytes -= batch.iter().map(Bytes::len).sum::<usize>();
-        queue.messages.drain(..batch.len());
-        if queue.messages.is_empty() {
+        let (refused, error, is_lost) = match error {
+            PublishError::Refused(error) => (queue.refuse(now), error, false),
+            PublishError::Lost(error) => (queue.lose(now).refused(), error, true),
+            PublishError::Unclear(error) => (queue.suspect(now).refused(), error, true),
+        };
+        let total = queue.refused;
+        drop(queue);
+        if let Some(message) = refused {
             self.changed.notify_all();
+            self.report_refused(&message, total, &error);
+        }
+        is_lost.then_some(error)
+    }
+
+    /// Says that a message is given up, and tells whoever awaits an answer to it.
+    fn report_refused(&self, message: &Bytes, total: u64, error: &QueueError) {
+        let outline = wire::Outline::of(message);
+        let bytes = message.len();
+        log::error!(
+            target: "socketio",
+            "the broker refuses {outline}, {bytes} bytes, which is given up ({total} so far): {error}"
+        );
+        if let Some(callback) = outline.callback.and_then(|id| self.awaited.answered(id)) {
+            let error = broker_error(format!("the broker has refused the message: {error}"));
+            self.execute(move || callback(None, Err(error)));
         }
     }
 
-    /// Waits until this server listens again, and the others have had time to; gives whether it is to
-    /// end.
+    /// Waits until this server listens again, and the others have had time to, if the broker was
+    /// away for more than this connection; returns whether the manager is to end.
     fn is_over_after_others_listen(&self) -> bool {
         let by = Instant::now() + GRACE * 4;
+        let lost = |link: &mut Link| !link.hears || std::mem::take(&mut link.listener_was_lost);
+        if !lost(&mut self.link.lock()) {
+            return false;
+        }
         // At the end the listener has gone already, and is not waited for.
         while !self.is_ending() && !self.link.lock().hears && Instant::now() < by {
             if self.is_over_after(TURN / 10) {
@@ -303,14 +342,14 @@ impl Shared {
         self.is_over_after(GRACE)
     }
 
-    /// Waits, unless it is to end; gives whether it is.
+    /// Waits, unless the manager is to end; returns whether it is.
     fn is_over_after(&self, pause: Duration) -> bool {
         let mut queue = self.queue.lock();
         let until = Instant::now() + pause;
         loop {
             let now = Instant::now();
             let over = match queue.ends_by {
-                Some(by) => by <= now || queue.messages.is_empty(),
+                Some(by) => by <= now || queue.is_empty(),
                 None => false,
             };
             if over || until <= now {
@@ -321,103 +360,81 @@ impl Shared {
         }
     }
 
-    /// The listener's thread.
-    fn listen(self: &Arc<Self>) {
-        let channel = self.options.lock().channel.clone();
-        let mut attempts = Attempts::new();
-        let mut seen = Seen::default();
-        while !self.is_ending() {
-            let mut connection = match self.backend.subscriber(&channel) {
-                Ok(connection) => connection,
-                Err(error) => {
-                    self.complain("listen", &error);
-                    self.sleep(attempts.pause());
-                    continue;
-                }
-            };
-            attempts.succeeded();
-            self.change_state(|link| link.hears = true);
-            let listened = connection.listen(&mut |message| {
-                if let Some(message) = message {
-                    self.hear(message, &mut seen);
-                }
-                self.expire();
-                !self.is_ending()
-            });
-            if let Err(error) = listened {
-                self.complain("listen", &error);
+    /// Notes that a thread has panicked, and its connection has gone with it.
+    fn lose(&self, side: Option<Side>) {
+        match side {
+            Some(Side::Publisher) => {
+                self.queue.lock().lose(Instant::now());
+                self.change_state(|link| link.publishes = false);
             }
-            if self.is_ending() {
-                // Nothing is lost: the publisher may still be at it.
-                return;
-            }
-            self.suspect();
-            drop(connection);
-            self.sleep(attempts.pause());
+            Some(Side::Listener) => self.change_state(Link::lose_listener),
+            None => {}
         }
     }
 
-    /// The listener's connection is lost. The publisher's may be as dead, and not know it.
-    fn suspect(&self) {
-        self.queue.lock().suspect = true;
-        self.change_state(|link| {
-            link.hears = false;
-            link.publishes = false;
-        });
-        self.changed.notify_all();
-    }
-
-    fn is_ending(&self) -> bool {
+    pub(super) fn is_ending(&self) -> bool {
         self.queue.lock().ends_by.is_some()
     }
 
-    fn sleep(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        while !self.is_ending() && Instant::now() < until {
-            self.expire();
-            thread::sleep(TURN.min(pause));
-        }
+    pub(super) fn state(&self) -> ManagerState {
+        self.link.lock().state()
     }
 
-    /// Logs a failure, once until the broker is reached again.
-    fn complain(&self, what: &str, error: &QueueError) {
-        let mut link = self.link.lock();
-        link.failure = Some(error.to_string());
-        let warned = std::mem::replace(&mut link.warned, true);
-        drop(link);
-        if warned {
-            log::debug!(target: "socketio", "the broker is not reached to {what}: {error}");
+    pub(super) fn reason(&self) -> Option<String> {
+        self.link.lock().reason()
+    }
+
+    /// Logs a failure, each reason once until the broker is reached again.
+    pub(super) fn complain(&self, side: Side, error: &QueueError) {
+        let what = match side {
+            Side::Publisher => "publish",
+            Side::Listener => "listen",
+        };
+        let level = if self.link.lock().fail(side, error) {
+            log::Level::Warn
         } else {
-            log::warn!(target: "socketio", "the broker is not reached to {what}: {error}");
+            log::Level::Debug
+        };
+        log::log!(target: "socketio", level, "the broker is not reached to {what}: {error}");
+    }
+
+    /// Notes why the broker takes no messages, or that it does again.
+    pub(super) fn set_blocked(&self, why: Option<&str>) {
+        if !self.link.lock().block(why) {
+            return;
         }
+        if let Some(why) = why {
+            log::warn!(target: "socketio", "the broker takes no messages for now: {why}");
+        }
+        self.change_state(|_| ());
     }
 
     pub(super) fn change_state(&self, change: impl FnOnce(&mut Link)) {
         let mut link = self.link.lock();
-        let before = link.state;
         change(&mut link);
-        if link.state != ManagerState::Ended {
-            link.state = if link.publishes && link.hears {
-                ManagerState::Connected
-            } else {
-                ManagerState::Disconnected
-            };
-        }
-        let state = link.state;
-        if state == ManagerState::Connected {
-            link.warned = false;
-            link.failure = None;
-        }
+        let changed = link.update();
         drop(link);
-        if state == before {
-            return;
+        match changed {
+            Some(ManagerState::Connected) => {
+                log::info!(target: "socketio", "the broker is reached");
+            }
+            // Those were said, with the reason.
+            Some(ManagerState::Disconnected | ManagerState::Blocked) => {}
+            Some(ManagerState::Ended) | None => return,
         }
-        match state {
-            ManagerState::Connected => log::info!(target: "socketio", "the broker is reached"),
-            // That was said, with the reason.
-            ManagerState::Disconnected => {}
-            ManagerState::Ended => log::debug!(target: "socketio", "the manager has ended"),
+        if let Some(state) = changed {
+            self.tell_state(state);
         }
+    }
+
+    /// Ends the state for good.
+    pub(super) fn end_state(&self) {
+        self.link.lock().end();
+        log::debug!(target: "socketio", "the manager has ended");
+        self.tell_state(ManagerState::Ended);
+    }
+
+    fn tell_state(&self, state: ManagerState) {
         let function = self.options.lock().on_state.clone();
         let tell = || function.map(|function| function(state));
         if catch_unwind(AssertUnwindSafe(tell)).is_err() {
@@ -425,108 +442,34 @@ impl Shared {
         }
     }
 
-    /// Acts on a message of another server.
-    fn hear(self: &Arc<Self>, bytes: &[u8], seen: &mut Seen) {
-        let incoming = match read(bytes) {
-            Ok(incoming) => incoming,
-            Err(invalid) => return drop_message(invalid),
-        };
-        let is_own = incoming.host == self.writer.host();
-        let (is_answer, from) = match &incoming.message {
-            // Its host is the one that has asked.
-            Message::Callback { .. } => (true, incoming.from),
-            _ => (false, Some(incoming.host)),
-        };
-        if is_own != is_answer {
-            return;
-        }
-        if let (Some(from), Some(seq)) = (from, incoming.seq)
-            && !seen.is_new(from, seq)
-        {
-            return;
-        }
-        if let Message::Callback { id, answer } = incoming.message {
-            return self.answer(id, answer);
-        }
-        if let Some(local) = self.local.get().and_then(Weak::upgrade) {
-            self.apply(&*local, incoming.message);
-        }
-    }
-
-    fn apply(self: &Arc<Self>, local: &dyn Local, message: Message) {
-        let done = match message {
-            Message::Emit(emission, None) => local.emit(&emission),
-            Message::Emit(mut emission, Some(back)) => {
-                emission.ack = Some(self.relay(back));
-                local.emit(&emission)
-            }
-            Message::Disconnect { namespace, sid } => {
-                local.disconnect(&namespace, &sid);
-                Ok(())
-            }
-            Message::EnterRoom {
-                namespace,
-                sid,
-                room,
-            } if local.is_connected(&namespace, &sid) => local.enter_room(&namespace, &sid, &room),
-            Message::LeaveRoom {
-                namespace,
-                sid,
-                room,
-            } if local.is_connected(&namespace, &sid) => local.leave_room(&namespace, &sid, &room),
-            Message::CloseRoom { namespace, room } => local.close_room(&namespace, &room),
-            Message::EnterRoom { .. } | Message::LeaveRoom { .. } | Message::Callback { .. } => {
-                Ok(())
-            }
-        };
-        if let Err(error) = done {
-            log::warn!(target: "socketio", "a message of another server was not acted on: {error}");
-        }
-    }
-
-    /// Sends the answers to an event of another server back to it.
-    fn relay(self: &Arc<Self>, back: Return) -> AckRequest {
-        let shared = Arc::downgrade(self);
-        let timeout = back.timeout.unwrap_or(RELAY);
-        let callback = move |answer: Result<Answer, Error>| {
-            // Who has not answered in time is not waited for there either.
-            if let (Ok(answer), Some(shared)) = (answer, shared.upgrade())
-                && let Err(error) = shared.push(shared.writer.callback(&back, &answer))
-            {
-                log::warn!(target: "socketio", "an answer for another server is lost: {error}");
-            }
-        };
-        AckRequest {
-            callback: Arc::new(callback),
-            tells_of_nobody: false,
-            timeout: bounded(timeout),
-        }
-    }
-
-    /// An answer has come from another server. There may be more: a name may be a room's.
-    fn answer(&self, id: u64, answer: Answer) {
-        if let Some(callback) = self.awaited.callback(id) {
-            self.execute(move || callback(Ok(answer)));
-        }
-    }
-
-    /// Tells those whose answers have not come in time.
-    fn expire(&self) {
-        for callback in self.awaited.late(Instant::now()) {
-            self.execute(move || callback(Err(Error::Timeout)));
-        }
-    }
-
     /// Runs a function of the program where it may block.
-    fn execute(&self, job: impl FnOnce() + Send + 'static) {
+    pub(super) fn execute(&self, job: impl FnOnce() + Send + 'static) {
         if let Some(local) = self.local.get().and_then(Weak::upgrade) {
             local.execute(Box::new(job));
         }
     }
 }
 
-fn drop_message(why: Invalid) {
-    log::warn!(target: "socketio", "a message of the broker is dropped: {why}");
+fn broker_error(text: String) -> Error {
+    Error::Connection(ConnectError::new(text))
+}
+
+impl Lost {
+    fn refused(self) -> Option<Bytes> {
+        match self {
+            Lost::Refused(message) => Some(message),
+            Lost::Kept => None,
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Shared")
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
 }
 
 /// 32 hexadecimal digits, as python-socketio's.

@@ -1,26 +1,34 @@
 //! Kafka: the channel is a topic, of which every server reads every partition.
 
-use super::backend::{Backend, Heard, Publisher, QueueError, Subscriber, TURN};
+use super::backend::{
+    Backend, Heard, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer,
+};
 use super::exchange::new_host;
+use super::outgoing::Outgoing;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
-use bytes::Bytes;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Time after which librdkafka itself gives a message up. Before that the manager has done so.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time that is waited for a delivery before it is looked whether more can be published meanwhile.
+const DELIVERY_TURN: Duration = Duration::from_millis(1);
+/// Characters of a topic's name.
+const MAX_TOPIC_LENGTH: usize = 249;
 /// How often it is asked for partitions that were added.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -141,7 +149,10 @@ impl Kafka {
             .set("linger.ms", "0")
             // Neither twice nor in another order, whatever is tried again.
             .set("enable.idempotence", "true")
-            .set("message.timeout.ms", TIMEOUT.as_millis().to_string());
+            .set(
+                "message.timeout.ms",
+                MESSAGE_TIMEOUT.as_millis().to_string(),
+            );
         config
     }
 
@@ -173,6 +184,25 @@ impl Backend for Kafka {
         bytes.unwrap_or(1_000_000).saturating_sub(1_000)
     }
 
+    fn timeout(&self) -> Duration {
+        TIMEOUT
+    }
+
+    fn check_channel(&self, channel: &str) -> Result<(), QueueError> {
+        let is_known =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let is_name = (1..=MAX_TOPIC_LENGTH).contains(&channel.len())
+            && channel.bytes().all(is_known)
+            && !matches!(channel, "." | "..");
+        if !is_name {
+            return Err(
+                "a topic's name has up to 249 letters, digits, dots, underscores and hyphens"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+
     fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
         let (sender, delivered) = crossbeam_channel::unbounded();
         let context = Deliveries(sender);
@@ -183,13 +213,15 @@ impl Backend for Kafka {
         Ok(Box::new(Publishing {
             producer,
             delivered,
+            confirms: VecDeque::new(),
+            first: 0,
             topic: channel.to_owned(),
             key: self.key.clone(),
         }))
     }
 
     fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
-        let consumer: BaseConsumer = self.consumer_config().create()?;
+        let consumer = self.consumer_config().create_with_context(Quiet)?;
         let mut listening = Listening {
             consumer,
             topic: channel.to_owned(),
@@ -205,61 +237,156 @@ impl Backend for Kafka {
 
 struct Publishing {
     producer: BaseProducer<Deliveries>,
-    delivered: crossbeam_channel::Receiver<Result<(), KafkaError>>,
+    delivered: crossbeam_channel::Receiver<(usize, Result<(), KafkaError>)>,
+    /// What has become of each message in flight, if that is known.
+    confirms: VecDeque<Option<Result<(), KafkaError>>>,
+    /// The number of the first of them.
+    first: usize,
     topic: String,
     key: String,
 }
 
-/// Passes on whether each message was taken.
-struct Deliveries(Sender<Result<(), KafkaError>>);
+/// Passes on what has become of each message, by its number.
+struct Deliveries(Sender<(usize, Result<(), KafkaError>)>);
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_of_librdkafka(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log::debug!(target: "socketio", "Kafka: {error}: {reason}");
+    }
+}
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let result = match result {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(error.clone()),
         };
         // Nobody listens once the producer goes.
-        let _ = self.0.send(result);
+        let _ = self.0.send((number, result));
     }
 }
 
-impl Publisher for Publishing {
-    fn publish(&mut self, message: &[u8]) -> Result<(), QueueError> {
-        self.publish_all(&[Bytes::copy_from_slice(message)])
+/// The context of a consumer, whose failures the listener reports itself.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log_of_librdkafka(level, facility, message);
     }
 
-    fn publish_all(&mut self, messages: &[Bytes]) -> Result<(), QueueError> {
-        for message in messages {
-            let record = BaseRecord::to(&self.topic)
-                .key(&self.key)
-                .payload(&**message);
-            self.producer.send(record).map_err(|(error, _)| error)?;
+    fn error(&self, error: KafkaError, reason: &str) {
+        log::debug!(target: "socketio", "Kafka: {error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// While brokers are away librdkafka says so of every attempt: the manager says it once.
+fn log_of_librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    log::debug!(target: "socketio", "librdkafka, {level:?}: {facility}: {message}");
+}
+
+impl Publisher for Publishing {
+    fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
+        self.send(message);
+        let by = Instant::now() + TIMEOUT;
+        while !self.confirm_next()? {
+            if Instant::now() >= by {
+                return Err(PublishError::Lost(no_answer(TIMEOUT)));
+            }
+            self.poll(DELIVERY_TURN);
         }
-        // Each comes to an end of its own after `message.timeout.ms`.
-        let by = Instant::now() + TIMEOUT * 2;
-        let mut left = messages.len();
-        while left > 0 {
-            // It waits for all of that, whatever comes.
-            self.producer.poll(Duration::from_millis(1));
-            for result in self.delivered.try_iter() {
-                result?;
-                left -= 1;
-            }
-            if left > 0 && Instant::now() >= by {
-                return Err("the broker does not answer".into());
-            }
+        Ok(())
+    }
+
+    fn publish_all(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), PublishError> {
+        while let Some(message) = outgoing.take() {
+            self.send(&message);
+        }
+        self.poll(DELIVERY_TURN);
+        while self.confirm_next()? {
+            outgoing.confirm(1);
         }
         Ok(())
     }
 }
 
+impl Publishing {
+    /// Hands a message to librdkafka, which may refuse it itself.
+    fn send(&mut self, message: &[u8]) {
+        let number = self.first + self.confirms.len();
+        let record = BaseRecord::with_opaque_to(&self.topic, number)
+            .key(&self.key)
+            .payload(message);
+        let sent = self.producer.send(record);
+        self.confirms
+            .push_back(sent.err().map(|(error, _)| Err(error)));
+    }
+
+    /// Waits for so long, whatever comes, and notes what has.
+    fn poll(&mut self, turn: Duration) {
+        self.producer.poll(turn);
+        for (number, result) in self.delivered.try_iter() {
+            let index = number.checked_sub(self.first);
+            if let Some(confirm) = index.and_then(|it| self.confirms.get_mut(it)) {
+                *confirm = Some(result);
+            }
+        }
+    }
+
+    /// Takes what has become of the first message in flight, and returns whether that is known.
+    fn confirm_next(&mut self) -> Result<bool, PublishError> {
+        let Some(result) = self.confirms.front_mut().and_then(Option::take) else {
+            return Ok(false);
+        };
+        self.confirms.pop_front();
+        self.first += 1;
+        match result {
+            Ok(()) => Ok(true),
+            Err(error) if is_of_connection(&error) => Err(PublishError::Lost(error.into())),
+            Err(error) => Err(PublishError::Refused(error.into())),
+        }
+    }
+}
+
+/// Whether an error of a message is one of its way, and not of the message.
+fn is_of_connection(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let Some(code) = error.rdkafka_error_code() else {
+        return true;
+    };
+    matches!(
+        code,
+        Code::MessageTimedOut
+            | Code::OperationTimedOut
+            | Code::TimedOutQueue
+            | Code::RequestTimedOut
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::QueueFull
+            | Code::PurgeQueue
+            | Code::PurgeInflight
+            | Code::Fatal
+            | Code::NetworkException
+            | Code::BrokerNotAvailable
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+    )
+}
+
 struct Listening {
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Quiet>,
     topic: String,
     assigned: TopicPartitionList,
     next: Positions,

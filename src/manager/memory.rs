@@ -1,5 +1,6 @@
 //! Rooms in memory, and the manager of a server that is alone.
 
+use super::sid::check_room;
 use super::{Emission, Local, Manager, Recipients};
 use crate::error::Error;
 use parking_lot::RwLock;
@@ -149,6 +150,7 @@ impl<M: Clone> Rooms<M> {
         if room == sid {
             return Ok(());
         }
+        check_room(sid, room)?;
         if state.by_sid.contains_key(room) {
             return Err(Error::Invalid(
                 "a client's own room cannot be entered by others".into(),

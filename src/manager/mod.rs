@@ -12,32 +12,39 @@ mod backend;
 mod exchange;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod link;
+mod listening;
 mod memory;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 mod options;
+mod outgoing;
 mod pubsub;
 #[cfg(feature = "redis")]
 mod redis;
 mod seen;
+mod sid;
 mod wire;
 #[cfg(feature = "zmq")]
 mod zmq;
 
 #[cfg(feature = "amqp")]
 pub use amqp::AmqpManager;
-pub use backend::{Backend, Heard, Publisher, QueueError, Subscriber};
+pub use backend::{Backend, Heard, PublishError, Publisher, QueueError, Subscriber};
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaManager;
+pub use link::ManagerState;
 pub use memory::MemoryManager;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 pub use options::BrokerOptions;
-pub use pubsub::{ManagerState, PubSubManager};
+pub use outgoing::Outgoing;
+pub use pubsub::PubSubManager;
 #[cfg(feature = "redis")]
 pub use redis::RedisManager;
 #[cfg(feature = "zmq")]
 pub use zmq::ZmqManager;
 
 pub(crate) use memory::Rooms;
+pub(crate) use sid::new_sid;
 
 use crate::dispatch::{Answer, Encoded};
 use crate::error::Error;
@@ -199,11 +206,16 @@ pub(crate) struct Recipients {
     pub(crate) except: Vec<String>,
 }
 
+/// Called with the sid of a recipient, where it is known, and its answer.
+pub(crate) type AckCallback = Arc<dyn Fn(Option<&str>, Result<Answer, Error>) + Send + Sync>;
+
 /// What is called with the answer of each recipient.
 #[derive(Clone)]
 pub(crate) struct AckRequest {
-    pub(crate) callback: Arc<dyn Fn(Result<Answer, Error>) + Send + Sync>,
+    pub(crate) callback: AckCallback,
     pub(crate) timeout: Duration,
+    /// One answer is all that is wanted.
+    pub(crate) is_single: bool,
     /// The callback is also called where there is no recipient.
     pub(crate) tells_of_nobody: bool,
 }

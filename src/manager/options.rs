@@ -1,5 +1,6 @@
 //! How a manager connects to its broker.
 
+use super::backend::MAX_MESSAGE_BYTES;
 #[cfg(feature = "tls")]
 use crate::engineio::ClientTls;
 use crate::error::Error;
@@ -20,6 +21,7 @@ use std::time::Duration;
 pub struct BrokerOptions {
     pub(super) timeout: Duration,
     pub(super) name: Option<String>,
+    max_message_size: Option<usize>,
     #[cfg(feature = "tls")]
     pub(super) tls: ClientTls,
 }
@@ -31,12 +33,14 @@ impl BrokerOptions {
         BrokerOptions {
             timeout: Duration::from_secs(5),
             name: None,
+            max_message_size: None,
             #[cfg(feature = "tls")]
             tls: ClientTls::new(),
         }
     }
 
-    /// How long connecting, and each answer of the broker, may take. 5 s.
+    /// Sets the time within which the broker connects, and then makes progress: it confirms another
+    /// message, or answers. Large messages get more, a second for each 64 KiB. Defaults to 5 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> BrokerOptions {
         self.timeout = bounded(timeout).max(Duration::from_millis(1));
@@ -48,6 +52,19 @@ impl BrokerOptions {
     pub fn name(mut self, name: &str) -> BrokerOptions {
         self.name = Some(name.to_owned());
         self
+    }
+
+    /// Sets the bytes of a message that the broker takes, 64 MiB at most; more is an error at the
+    /// call. Defaults to 8 MiB for Redis and 16 MiB for RabbitMQ.
+    #[must_use]
+    pub fn max_message_size(mut self, bytes: usize) -> BrokerOptions {
+        self.max_message_size = Some(bytes);
+        self
+    }
+
+    pub(super) fn message_bytes(&self, default: usize) -> usize {
+        let bytes = self.max_message_size.unwrap_or(default);
+        bytes.min(MAX_MESSAGE_BYTES)
     }
 
     /// Whom to trust, and the certificate to show, if the URL asks for TLS. The public authorities,

@@ -2,6 +2,9 @@
 
 use super::backend::Backend;
 use super::exchange::Shared;
+use super::link::ManagerState;
+use super::sid::{check_room, is_sid};
+use super::wire::MAX_ATTACHMENTS;
 use super::{AckRequest, Emission, Local, Manager};
 use crate::engineio::before_waiting;
 use crate::error::Error;
@@ -14,19 +17,6 @@ use std::time::Duration;
 
 /// How long the end of a manager waits for what has not been published.
 const FLUSH: Duration = Duration::from_secs(5);
-
-/// Whether a manager reaches its broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ManagerState {
-    /// It has not reached it yet, or has lost it, and is trying. The server goes on serving its own
-    /// clients; what is published waits, as long as there is room.
-    Disconnected,
-    /// What is published goes out, and what others publish is heard.
-    Connected,
-    /// The manager has ended.
-    Ended,
-}
 
 /// A manager for servers that share a queue: broadcasts, rooms, `call`, callbacks and disconnects
 /// reach the clients of all of them. A cheap handle: clones are the same manager.
@@ -59,11 +49,16 @@ impl PubSubManager {
         }
     }
 
-    /// The name under which its servers find each other. `socketio`.
-    #[must_use]
-    pub fn channel(self, channel: &str) -> Self {
-        self.inner.shared.options.lock().channel = channel.to_owned();
-        self
+    /// Sets the name under which its servers find each other. Defaults to `socketio`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the broker can have no channel of that name.
+    pub fn channel(self, channel: &str) -> Result<Self, Error> {
+        let shared = &self.inner.shared;
+        let checked = shared.backend.check_channel(channel);
+        checked.map_err(|why| Error::Invalid(format!("no channel can be {channel:?}: {why}")))?;
+        shared.options.lock().channel = channel.to_owned();
+        Ok(self)
     }
 
     /// Only publishes, for programs that are no server: there is no listener, callbacks and `call`
@@ -74,7 +69,8 @@ impl PubSubManager {
         self
     }
 
-    /// Bytes that may wait for the broker; more is an error at the call. 1 MiB.
+    /// Bytes that may wait for the broker; more is [`Error::TooMuch`] at the call. One message that is
+    /// larger than all of that may wait beside the others. Defaults to 16 MiB.
     #[must_use]
     pub fn max_queue_size(self, bytes: usize) -> Self {
         self.inner.shared.queue.lock().limit = bytes;
@@ -89,20 +85,48 @@ impl PubSubManager {
         self
     }
 
-    /// Whether it reaches its broker.
+    /// The state of its connections to the broker.
     pub fn state(&self) -> ManagerState {
-        self.inner.shared.link.lock().state
+        self.inner.shared.state()
+    }
+
+    /// Why the state is not [`ManagerState::Connected`], in the broker's own words where it has said
+    /// something; none while it is, or before the first attempt has failed.
+    pub fn reason(&self) -> Option<String> {
+        self.inner.shared.reason()
+    }
+
+    /// Number of messages that the broker has refused and that were given up, since the start. Each
+    /// of them is an ERROR in the log.
+    pub fn refused(&self) -> u64 {
+        self.inner.shared.queue.lock().refused
     }
 
     /// Waits until everything that was emitted before is published, for programs that must know.
     /// Dropping the last handle waits too, and does not say how it went.
     ///
     /// # Errors
-    /// [`Error::Connection`] with the reason if the broker was not reached in time, [`Error::Timeout`] if
-    /// it has not taken all of it; what is left is given up when the last handle is dropped.
+    /// [`Error::Connection`] with the reason if the broker was not reached in time, or has refused a
+    /// message meanwhile, [`Error::Timeout`] if it has not taken all of it; what is left is given up
+    /// when the last handle is dropped.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         before_waiting();
         self.inner.shared.flush(timeout)
+    }
+
+    fn emit_here(&self, emission: &Emission) -> Result<(), Error> {
+        match self.local() {
+            Some(local) => local.emit(emission),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it is addressed to one client, which is here: nobody else need know.
+    fn is_for_one_here(&self, emission: &Emission) -> bool {
+        match emission.recipients.rooms.as_deref() {
+            Some([sid]) => self.is_here(&emission.namespace, sid),
+            _ => false,
+        }
     }
 
     fn local(&self) -> Option<Arc<dyn Local>> {
@@ -124,22 +148,33 @@ impl Manager for PubSubManager {
             "a PubSubManager is for one server"
         );
         let write_only = shared.options.lock().write_only;
-        shared.link.lock().hears = write_only;
+        shared.change_state(|link| link.hears = write_only);
         *self.inner.threads.lock() = shared.start(!write_only);
     }
 
     fn emit(&self, emission: &Emission) -> Result<(), Error> {
         let shared = &self.inner.shared;
+        let attachments = emission.data.attachments.len();
+        if attachments > MAX_ATTACHMENTS {
+            return Err(Error::Invalid(format!(
+                "{attachments} attachments: other servers take {MAX_ATTACHMENTS} of one event"
+            )));
+        }
         if let Some(ack) = &emission.ack {
             return self.emit_with_ack(emission, ack);
         }
-        if let Some(local) = self.local() {
-            local.emit(emission)?;
+        if self.is_for_one_here(emission) {
+            return self.emit_here(emission);
         }
-        shared.push(shared.writer.emit(emission, None))
+        // Room first: an emit that fails has done nothing.
+        let prepared = shared.prepare(shared.writer.emit(emission, None))?;
+        let here = self.emit_here(emission);
+        prepared.send();
+        here
     }
 
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {
+        check_room(sid, room)?;
         if let Some(local) = self.local().filter(|it| it.is_connected(namespace, sid)) {
             return local.enter_room(namespace, sid, room);
         }
@@ -156,11 +191,13 @@ impl Manager for PubSubManager {
     }
 
     fn close_room(&self, namespace: &str, room: &str) -> Result<(), Error> {
+        let shared = &self.inner.shared;
+        let prepared = shared.prepare(shared.writer.close_room(namespace, room))?;
         if let Some(local) = self.local() {
             local.close_room(namespace, room)?;
         }
-        let shared = &self.inner.shared;
-        shared.push(shared.writer.close_room(namespace, room))
+        prepared.send();
+        Ok(())
     }
 
     fn disconnect(&self, namespace: &str, sid: &str) {
@@ -188,33 +225,30 @@ impl PubSubManager {
             Some([one]) => Some(one.as_str()),
             _ => None,
         };
+        let reported = Arc::new(AtomicBool::new(false));
+        let (callback, is) = (Arc::clone(&ack.callback), Arc::clone(&reported));
         let mut emission = emission.clone();
-        let answered = single.map(|_| {
-            let answered = Arc::new(AtomicBool::new(false));
-            let (callback, is) = (Arc::clone(&ack.callback), Arc::clone(&answered));
-            emission.ack = Some(AckRequest {
-                callback: Arc::new(move |answer| {
-                    is.store(true, Ordering::Release);
-                    callback(answer);
-                }),
-                timeout: ack.timeout,
-                tells_of_nobody: false,
-            });
-            answered
-        });
-        if let Some(local) = self.local() {
-            local.emit(&emission)?;
-        }
+        let ack = AckRequest {
+            callback: Arc::new(move |sid, answer| {
+                is.store(true, Ordering::Release);
+                callback(sid, answer);
+            }),
+            ..*ack
+        };
+        emission.ack = Some(ack.clone());
         // A sid is in one place: nobody else need be asked.
         if single.is_some_and(|sid| self.is_here(&emission.namespace, sid)) {
-            return Ok(());
+            return self.emit_here(&emission);
         }
-        let ack = emission.ack.as_ref().unwrap_or(ack);
-        let id = shared.awaited.expect(ack, answered)?;
+        let is_single = ack.is_single || single.is_some_and(is_sid);
+        let id = shared.expect(&ack, is_single, reported)?;
         let object = shared.writer.emit(&emission, Some((id, ack.timeout)));
-        shared
-            .push(object)
-            .inspect_err(|_| shared.awaited.forget(id))
+        let prepared = shared
+            .prepare(object)
+            .inspect_err(|_| shared.awaited.forget(id))?;
+        let here = self.emit_here(&emission);
+        prepared.send();
+        here
     }
 }
 
@@ -223,8 +257,7 @@ impl Drop for Inner {
         // The last handle may go on one of them.
         let own = self.threads.lock().contains(&thread::current().id());
         self.shared.end(FLUSH, own);
-        self.shared
-            .change_state(|link| link.state = ManagerState::Ended);
+        self.shared.end_state();
     }
 }
 

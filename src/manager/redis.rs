@@ -1,15 +1,45 @@
 //! Redis and Valkey, by PUBLISH and SUBSCRIBE.
 
-use super::backend::{Backend, Heard, Publisher, QueueError, Subscriber, TURN};
+use super::backend::{
+    Backend, Heard, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer, patience,
+};
 use super::options::BrokerOptions;
+use super::outgoing::Outgoing;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
-use bytes::Bytes;
+use crate::reactor::http::decode_percent;
+
 use redis::{
-    Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisResult,
+    Client, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, RedisResult, Value,
 };
+use std::collections::VecDeque;
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+/// Bytes of a message, unless the options say something else: as much as Redis keeps for a slow
+/// subscriber for a minute by default (`client-output-buffer-limit pubsub 32mb 8mb 60`). It cuts off
+/// every subscriber that has more to read.
+const DEFAULT_MESSAGE_BYTES: usize = 8 << 20;
+/// Time after which a server is asked again whether it is a master.
+const ROLE_INTERVAL: Duration = Duration::from_secs(5);
+/// Replies that are about the server, or this client, and not about one message.
+const OF_ALL: [&str; 10] = [
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "BUSY",
+    "NOAUTH",
+    "NOPERM",
+    "OOM",
+    "MISCONF",
+    "NOREPLICAS",
+    "CLUSTERDOWN",
+];
+/// Bytes of commands that are written at once.
+const WRITE_BYTES: usize = 1 << 18;
 
 /// A manager over Redis or Valkey, with which python-socketio's `RedisManager` shares a cluster.
 ///
@@ -25,10 +55,22 @@ use std::time::{Duration, Instant};
 ///
 /// - `redis://[user:password@]host[:port][/database]`, or `valkey://`
 /// - `rediss://`, or `valkeys://`, for TLS, with the feature `tls`
-/// - `unix:///path/of/the/socket[?db=database]`
+/// - `unix://[user:password@]/path/of/the/socket[?db=database]`; `user` and `pass`, or `username` and
+///   `password`, may also be in the query
 /// - `redis+sentinel://[user:password@]host:port[,host:port...][/database[/service]]`, or
 ///   `valkey+sentinel://`: the service is named like the channel if none is named; user, password and
 ///   database are the service's, not the sentinels'
+///
+/// What is not a letter or a digit in a user's name or a password is written as `%` and two
+/// hexadecimal digits.
+///
+/// A user with `+publish +subscribe` and the channel is enough. `+ping` lets a wrong server be told
+/// sooner, `+role` a server that has become a replica, `+config|get` the largest message that it takes;
+/// a name in the options needs `+client|setname`, sentinels need `+role`.
+///
+/// A message has 8 MiB at most, or [`BrokerOptions::max_message_size`], and less if the server's
+/// `proto-max-bulk-len` or `client-output-buffer-limit` of subscribers say so; more is an error at the
+/// call: Redis cuts off each subscriber that has more to read than that limit.
 #[derive(Debug)]
 pub struct RedisManager;
 
@@ -59,6 +101,8 @@ impl RedisManager {
 struct Redis {
     place: Place,
     options: BrokerOptions,
+    /// Bytes of a message that the server takes, as far as it says.
+    max_message_size: AtomicUsize,
 }
 
 enum Place {
@@ -72,13 +116,26 @@ struct Sentinel {
     user: Option<String>,
     password: Option<String>,
     database: i64,
+    /// The sentinel that has answered last, which is asked first.
+    first: AtomicUsize,
 }
 
 impl Redis {
     fn new(url: &str, options: BrokerOptions) -> Result<Redis, Error> {
         let options = options.check()?;
+        if let Some(name) = &options.name
+            && !name.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            let why = format!("a connection to Redis cannot be named {name:?}: no spaces there");
+            return Err(Error::Invalid(why));
+        }
         let place = Place::new(url, &options)?;
-        Ok(Redis { place, options })
+        let max_message_size = AtomicUsize::new(options.message_bytes(DEFAULT_MESSAGE_BYTES));
+        Ok(Redis {
+            place,
+            options,
+            max_message_size,
+        })
     }
 
     fn connect(&self, channel: &str) -> Result<Connection, QueueError> {
@@ -89,10 +146,37 @@ impl Redis {
         };
         if let Some(name) = &self.options.name {
             let command = &mut redis::cmd("CLIENT");
-            command.arg("SETNAME").arg(name).exec(&mut connection)?;
+            let named = command.arg("SETNAME").arg(name).exec(&mut connection);
+            named.map_err(|error| plain(error, timeout))?;
         }
         Ok(connection)
     }
+
+    /// Asks the server how large a message may be. One that may not be asked has the default.
+    fn ask_limits(&self, connection: &mut Connection) {
+        let mut limit = self.options.message_bytes(DEFAULT_MESSAGE_BYTES);
+        let mut ask = |name: &str| {
+            let asked = redis::cmd("CONFIG").arg("GET").arg(name).query(connection);
+            let pair: Vec<String> = asked.ok()?;
+            pair.into_iter().nth(1)
+        };
+        let bulk = ask("proto-max-bulk-len").and_then(|it| it.parse().ok());
+        let outputs = ask("client-output-buffer-limit");
+        let outputs = outputs.as_deref().and_then(output_limit);
+        for bytes in [bulk, outputs].into_iter().flatten() {
+            limit = limit.min(bytes);
+        }
+        self.max_message_size.store(limit, Ordering::Relaxed);
+    }
+}
+
+/// The smaller limit of a subscriber's output, in bytes, of all classes' limits: `normal 0 0 0 slave 1 1
+/// 60 pubsub 33554432 8388608 60`. None if there is none.
+fn output_limit(text: &str) -> Option<usize> {
+    let mut words = text.split_whitespace();
+    words.find(|word| *word == "pubsub")?;
+    let limits = words.take(2).filter_map(|word| word.parse().ok());
+    limits.filter(|bytes| *bytes > 0).min()
 }
 
 impl Place {
@@ -102,6 +186,9 @@ impl Place {
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| wrong("it has no scheme"))?;
+        if rest.contains('#') {
+            return Err(wrong("nothing may follow a #"));
+        }
         let query = rest.split_once('?').map_or("", |(_, query)| query);
         if scheme != "unix" && !query.is_empty() && !query.starts_with("protocol=") {
             return Err(wrong("it has a query that nobody reads"));
@@ -112,9 +199,11 @@ impl Place {
                     .map(Place::Sentinel)
                     .map_err(|why| wrong(&why));
             }
-            "redis" | "valkey" => Client::open(format!("redis://{rest}")),
-            "rediss" | "valkeys" => open_tls(&format!("rediss://{rest}"), options),
-            "unix" => Client::open(format!("redis+unix://{rest}")),
+            "redis" | "valkey" => address(&format!("redis://{rest}")).and_then(Client::open),
+            "rediss" | "valkeys" => {
+                address(&format!("rediss://{rest}")).and_then(|it| open_tls(it, options))
+            }
+            "unix" => Client::open(unix(rest).map_err(|why| wrong(&why))?),
             _ => return Err(wrong(&format!("the scheme {scheme:?} is not known"))),
         };
         client
@@ -123,8 +212,67 @@ impl Place {
     }
 }
 
+/// A socket's path with a login, before it or in the query.
+fn unix(rest: &str) -> Result<ConnectionInfo, String> {
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (login, path) = match place.split_once("@/") {
+        Some((login, path)) => (Some(login), format!("/{path}")),
+        None => (None, place.to_owned()),
+    };
+    if !path.starts_with('/') {
+        return Err("a socket has a path that begins with /".into());
+    }
+    let (mut user, mut password) = login.map_or((None, None), user_and_password);
+    let mut database = 0;
+    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        let value = decoded(value);
+        match name {
+            "db" => database = value.parse().map_err(|_| "the database is no number")?,
+            "user" | "username" => user = Some(value),
+            "pass" | "password" => password = Some(value),
+            _ => return Err(format!("the parameter {name:?} is not known")),
+        }
+    }
+    let address = ConnectionAddr::Unix(PathBuf::from(decoded(&path)));
+    let info = address
+        .into_connection_info()
+        .map_err(|it| it.to_string())?;
+    Ok(info.set_redis_settings(login_of(database, user.as_deref(), password.as_deref())))
+}
+
+fn user_and_password(login: &str) -> (Option<String>, Option<String>) {
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let filled = |text: &str| (!text.is_empty()).then(|| decoded(text));
+    (filled(user), filled(password))
+}
+
+fn decoded(text: &str) -> String {
+    String::from_utf8_lossy(&decode_percent(text)).into_owned()
+}
+
+fn login_of(database: i64, user: Option<&str>, password: Option<&str>) -> RedisConnectionInfo {
+    // Nothing is gained by it, and the server's answer would be waited for.
+    let mut login = RedisConnectionInfo::default()
+        .set_db(database)
+        .set_skip_set_lib_name();
+    if let Some(user) = user {
+        login = login.set_username(user);
+    }
+    if let Some(password) = password {
+        login = login.set_password(password);
+    }
+    login
+}
+
+/// A URL of redis-rs.
+fn address(url: &str) -> RedisResult<ConnectionInfo> {
+    let info = url.into_connection_info()?;
+    let login = info.redis_settings().clone().set_skip_set_lib_name();
+    Ok(info.set_redis_settings(login))
+}
+
 #[cfg(feature = "tls")]
-fn open_tls(url: &str, options: &BrokerOptions) -> RedisResult<Client> {
+fn open_tls(address: ConnectionInfo, options: &BrokerOptions) -> RedisResult<Client> {
     let identity = options.tls.identity_pem();
     let certificates = redis::TlsCertificates {
         client_tls: identity.map(|(certificate, key)| redis::ClientTlsConfig {
@@ -133,22 +281,22 @@ fn open_tls(url: &str, options: &BrokerOptions) -> RedisResult<Client> {
         }),
         root_cert: options.tls.authorities_pem().map(String::into_bytes),
     };
-    Client::build_with_tls(url, certificates)
+    Client::build_with_tls(address, certificates)
 }
 
 #[cfg(not(feature = "tls"))]
-fn open_tls(_: &str, _: &BrokerOptions) -> RedisResult<Client> {
+fn open_tls(_: ConnectionInfo, _: &BrokerOptions) -> RedisResult<Client> {
     let kind = redis::ErrorKind::InvalidClientConfig;
     Err((kind, "TLS needs the feature `tls`").into())
 }
 
 impl Sentinel {
     fn new(rest: &str) -> Result<Sentinel, String> {
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (login, hosts) = match authority.rsplit_once('@') {
-            Some((login, hosts)) => (Some(login), hosts),
-            None => (None, authority),
+        let (login, rest) = match rest.rsplit_once('@') {
+            Some((login, rest)) => (Some(login), rest),
+            None => (None, rest),
         };
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
         let host = |text: &str| {
             let (host, port) = text.rsplit_once(':')?;
             let port = port.parse().ok()?;
@@ -161,26 +309,29 @@ impl Sentinel {
             "" => 0,
             number => number.parse().map_err(|_| "the database is no number")?,
         };
-        let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, "")))
-        {
-            Some((user, password)) => (filled(user), filled(password)),
-            None => (None, None),
-        };
+        let (user, password) = login.map_or((None, None), user_and_password);
         Ok(Sentinel {
             hosts,
-            service: filled(service),
+            service: (!service.is_empty()).then(|| decoded(service)),
             user,
             password,
             database,
+            first: AtomicUsize::new(0),
         })
     }
 
-    /// Asks one sentinel after the other for the master, and connects to it.
+    /// Asks one sentinel after the other for the master, that which has answered last first, and
+    /// connects to it.
     fn connect(&self, channel: &str, timeout: Duration) -> Result<Connection, QueueError> {
         let mut last = QueueError::from("no sentinel");
-        for (host, port) in &self.hosts {
+        let first = self.first.load(Ordering::Relaxed);
+        for index in (first..self.hosts.len()).chain(0..first) {
+            let (host, port) = &self.hosts[index];
             match self.connect_through(host, *port, channel, timeout) {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    self.first.store(index, Ordering::Relaxed);
+                    return Ok(connection);
+                }
                 Err(error) => last = error,
             }
         }
@@ -195,40 +346,61 @@ impl Sentinel {
         timeout: Duration,
     ) -> Result<Connection, QueueError> {
         let sentinel = ConnectionAddr::Tcp(host.to_owned(), port).into_connection_info()?;
+        let sentinel = sentinel.set_redis_settings(login_of(0, None, None));
         let mut sentinel = connect_within(&Client::open(sentinel)?, timeout)?;
         let mut ask = redis::cmd("SENTINEL");
         ask.arg("get-master-addr-by-name")
             .arg(self.service.as_deref().unwrap_or(channel));
-        let master: Option<(String, u16)> = ask.query(&mut sentinel)?;
+        let master: Option<(String, u16)> = ask
+            .query(&mut sentinel)
+            .map_err(|error| plain(error, timeout))?;
         let (host, port) = master.ok_or("the sentinels know no such service")?;
-        let mut login = RedisConnectionInfo::default().set_db(self.database);
-        if let Some(user) = &self.user {
-            login = login.set_username(user);
-        }
-        if let Some(password) = &self.password {
-            login = login.set_password(password);
-        }
+        let login = login_of(
+            self.database,
+            self.user.as_deref(),
+            self.password.as_deref(),
+        );
         let master = ConnectionAddr::Tcp(host, port).into_connection_info()?;
         let master = Client::open(master.set_redis_settings(login))?;
         let mut connection = connect_within(&master, timeout)?;
         // Sentinels may not know yet that it is one no longer.
-        let role: Vec<redis::Value> = redis::cmd("ROLE").query(&mut connection)?;
-        match role.first() {
-            Some(redis::Value::BulkString(name)) if name == b"master" => Ok(connection),
-            _ => Err("the sentinels name a server that is no master".into()),
+        let role = redis::cmd("ROLE").query(&mut connection);
+        let role: Value = role.map_err(|error| plain(error, timeout))?;
+        if !is_role(&role, b"master") {
+            return Err("the sentinels name a server that is no master".into());
         }
+        Ok(connection)
     }
 }
 
-fn connect_within(client: &Client, timeout: Duration) -> RedisResult<Connection> {
-    let connection = client.get_connection_with_timeout(timeout)?;
-    connection.set_read_timeout(Some(timeout))?;
-    connection.set_write_timeout(Some(timeout))?;
-    Ok(connection)
+fn is_role(answer: &Value, name: &[u8]) -> bool {
+    let Value::Array(fields) = answer else {
+        return false;
+    };
+    matches!(fields.first(), Some(Value::BulkString(role)) if role == name)
 }
 
-fn filled(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
+fn connect_within(client: &Client, timeout: Duration) -> Result<Connection, QueueError> {
+    let connect = || {
+        let connection = client.get_connection_with_timeout(timeout)?;
+        connection.set_read_timeout(Some(timeout))?;
+        connection.set_write_timeout(Some(timeout))?;
+        Ok(connection)
+    };
+    connect().map_err(|error: RedisError| plain(error, timeout))
+}
+
+/// The error in words: the system's for a time-out are about something else.
+fn plain(error: RedisError, timeout: Duration) -> QueueError {
+    if error.is_timeout() {
+        return no_answer(timeout);
+    }
+    error.into()
+}
+
+/// Whether the server answers, and does not allow the command.
+fn is_forbidden(error: &RedisError) -> bool {
+    error.code() == Some("NOPERM")
 }
 
 impl fmt::Debug for Redis {
@@ -242,54 +414,145 @@ impl fmt::Debug for Redis {
 }
 
 impl Backend for Redis {
+    fn max_message_size(&self) -> usize {
+        self.max_message_size.load(Ordering::Relaxed)
+    }
+
+    fn timeout(&self) -> Duration {
+        self.options.timeout
+    }
+
     fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+        let timeout = self.options.timeout;
         let mut connection = self.connect(channel)?;
         // Whether it lets this client in.
-        redis::cmd("PING").exec(&mut connection)?;
+        match redis::cmd("PING").exec(&mut connection) {
+            Err(error) if !is_forbidden(&error) => return Err(plain(error, timeout)),
+            _ => {}
+        }
+        match redis::cmd("ROLE").query(&mut connection) {
+            Ok(role) => check_role(&role)?,
+            Err(error) if error.is_timeout() => return Err(plain(error, timeout)),
+            // It need not be allowed.
+            Err(_) => {}
+        }
+        self.ask_limits(&mut connection);
         Ok(Box::new(Publishing {
             connection,
             channel: channel.to_owned(),
+            timeout,
+            in_flight: VecDeque::new(),
+            asked: Instant::now(),
         }))
     }
 
     fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+        let timeout = self.options.timeout;
         let mut connection = self.connect(channel)?;
         let subscribe = redis::cmd("SUBSCRIBE").arg(channel).get_packed_command();
         connection.send_packed_command(&subscribe)?;
         // The confirmation: what is published from now on is heard. A refusal comes as a value too.
-        connection.recv_response()?.extract_error()?;
+        let subscribed = connection.recv_response().and_then(|it| it.extract_error());
+        subscribed.map_err(|error| plain(error, timeout))?;
         Ok(Box::new(Listening {
             connection,
-            patience: self.options.timeout,
+            patience: timeout,
         }))
     }
+}
+
+/// An error if messages that are published here reach only this server's own subscribers.
+fn check_role(role: &Value) -> Result<(), QueueError> {
+    if is_role(role, b"slave") {
+        return Err(
+            "the server is a replica: its master hears nothing of what is published".into(),
+        );
+    }
+    Ok(())
 }
 
 struct Publishing {
     connection: Connection,
     channel: String,
+    timeout: Duration,
+    /// The commands whose answers are awaited.
+    in_flight: VecDeque<Command>,
+    /// When it was last asked for its role.
+    asked: Instant,
+}
+
+enum Command {
+    Publish,
+    Role,
 }
 
 impl Publisher for Publishing {
-    fn publish(&mut self, message: &[u8]) -> Result<(), QueueError> {
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(&self.channel).arg(message);
-        publish.exec(&mut self.connection)?;
+    fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
+        let publish = redis::cmd("PUBLISH")
+            .arg(&self.channel)
+            .arg(message)
+            .exec(&mut self.connection);
+        publish.map_err(|error| self.error(error))
+    }
+
+    /// Writes what there is, and then waits for one answer: while it comes, more may wait.
+    fn publish_all(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), PublishError> {
+        let mut commands = Vec::new();
+        loop {
+            let message = outgoing.take();
+            let is_last = message.is_none();
+            if let Some(message) = message {
+                let publish = redis::cmd("PUBLISH")
+                    .arg(&self.channel)
+                    .arg(&*message)
+                    .get_packed_command();
+                commands.extend_from_slice(&publish);
+                self.in_flight.push_back(Command::Publish);
+            }
+            if is_last && !commands.is_empty() && self.asked.elapsed() >= ROLE_INTERVAL {
+                self.asked = Instant::now();
+                commands.extend_from_slice(&redis::cmd("ROLE").get_packed_command());
+                self.in_flight.push_back(Command::Role);
+            }
+            if !commands.is_empty() && (is_last || commands.len() >= WRITE_BYTES) {
+                let sent = self.connection.send_packed_command(&commands);
+                sent.map_err(|error| self.error(error))?;
+                commands.clear();
+            }
+            if is_last {
+                break;
+            }
+        }
+        self.confirm_one(outgoing)
+    }
+}
+
+impl Publishing {
+    /// Waits for the next answer.
+    fn confirm_one(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), PublishError> {
+        let Some(command) = self.in_flight.pop_front() else {
+            return Ok(());
+        };
+        // What is in the system's buffers has to leave before the answer can come.
+        let patience = patience(self.timeout, outgoing.bytes_in_flight());
+        self.connection.set_read_timeout(Some(patience))?;
+        let answer = self.connection.recv_response();
+        match (answer.and_then(|it| it.extract_error()), command) {
+            (Ok(_), Command::Publish) => outgoing.confirm(1),
+            (Ok(role), Command::Role) => check_role(&role).map_err(PublishError::Lost)?,
+            // It need not be allowed.
+            (Err(error), Command::Role) if is_forbidden(&error) => {}
+            (Err(error), _) => return Err(self.error(error)),
+        }
         Ok(())
     }
 
-    fn publish_all(&mut self, messages: &[Bytes]) -> Result<(), QueueError> {
-        let mut pipeline = redis::Pipeline::with_capacity(messages.len());
-        for message in messages {
-            pipeline.cmd("PUBLISH").arg(&self.channel).arg(&**message);
+    /// What an error means for the first message in flight.
+    fn error(&self, error: RedisError) -> PublishError {
+        match error.code() {
+            Some(code) if !OF_ALL.contains(&code) => PublishError::Refused(error.into()),
+            _ => PublishError::Lost(plain(error, self.timeout)),
         }
-        let commands = pipeline.get_packed_pipeline();
-        self.connection.send_packed_command(&commands)?;
-        for _ in messages {
-            // The first answer that does not come in time is the last that is waited for.
-            self.connection.recv_response()?.extract_error()?;
-        }
-        Ok(())
     }
 }
 
@@ -316,7 +579,10 @@ impl Subscriber for Listening {
                         connection.set_read_timeout(Some(self.patience))?;
                         let alive = connection.ping::<()>();
                         connection.set_read_timeout(Some(TURN))?;
-                        alive?;
+                        alive.or_else(|error| match is_forbidden(&error) {
+                            true => Ok(()),
+                            false => Err(plain(error, self.patience)),
+                        })?;
                         since = Instant::now();
                     }
                     heard(None)
@@ -355,6 +621,9 @@ mod tests {
             "http://localhost",
             "redis://",
             "redis+sentinel://host",
+            "rediss://localhost/#insecure",
+            "unix:///run/redis.sock?passwd=x",
+            "unix://run/redis.sock",
         ] {
             assert!(matches!(place(url), Err(Error::Invalid(_))), "{url}");
         }
@@ -377,5 +646,44 @@ mod tests {
             panic!("a sentinel");
         };
         assert!(sentinel.service.is_none() && sentinel.user.is_none() && sentinel.database == 0);
+    }
+
+    #[test]
+    fn passwords_have_any_characters() {
+        const SECRET: &str = "p@:/?# %w";
+        const WRITTEN: &str = "p%40%3A%2F%3F%23%20%25w";
+        for url in [
+            format!("redis://:{WRITTEN}@localhost"),
+            format!("unix://:{WRITTEN}@/run/redis.sock"),
+            format!("unix:///run/redis.sock?password={WRITTEN}"),
+        ] {
+            let Ok(Place::Direct(client)) = place(&url) else {
+                panic!("{url}");
+            };
+            let settings = client.get_connection_info().redis_settings();
+            assert_eq!(settings.password(), Some(SECRET), "{url}");
+        }
+        let Ok(Place::Sentinel(sentinel)) =
+            place(&format!("redis+sentinel://:{WRITTEN}@h1:1,h2:2/0/service"))
+        else {
+            panic!("sentinels");
+        };
+        assert_eq!(sentinel.password.as_deref(), Some(SECRET));
+    }
+
+    #[test]
+    fn the_server_s_limits_are_understood() {
+        let limits = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
+        assert_eq!(output_limit(limits), Some(8_388_608));
+        assert_eq!(output_limit("normal 0 0 0 pubsub 1000 0 0"), Some(1_000));
+        assert_eq!(output_limit("pubsub 0 0 0"), None);
+        assert_eq!(output_limit(""), None);
+    }
+
+    #[test]
+    fn names_that_redis_refuses_are_errors() {
+        let named = |name| Redis::new("redis://h", BrokerOptions::new().name(name));
+        assert!(named("chat-1").is_ok());
+        assert!(matches!(named("chat 1"), Err(Error::Invalid(_))));
     }
 }

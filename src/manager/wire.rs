@@ -1,25 +1,31 @@
 //! The messages between servers: those of python-socketio since 5.15.1, one JSON object each.
 //!
 //! What those cannot say travels under keys of its own, which python-socketio ignores: `except`,
-//! `volatile`, `timeout`, the `attachments` of an answer and who it is `from`, `count`, by which one
-//! null is told from no arguments, and `seq`, the number that the sender has given to the message, by
-//! which one that was published twice is known.
+//! `volatile`, `timeout`, the `attachments` of an answer, the server it is `from` and the client `who`
+//! has given it, `count`, by which one null is told from no arguments, and `seq`, the number that the
+//! sender has given to the message, by which one that was published twice is known. Two methods are of
+//! this crate alone, and python-socketio ignores them: `unanswered`, for a client that has not
+//! answered, and `probe`, which a server sends to itself.
 
-use super::backend::MAX_MESSAGE;
+use super::backend::MAX_MESSAGE_BYTES;
 use super::{Emission, Recipients};
 use crate::dispatch::{Answer, Encoded};
+use crate::error::Error;
+use crate::limits::{OUTGOING_ATTACHMENTS, OUTGOING_JSON_DEPTH, OUTGOING_NAME_BYTES};
 use crate::protocol::socketio::{ROOT, is_reserved, json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use std::fmt;
 use std::time::Duration;
 
 /// Depth of nested lists and objects: that of an event's data, and the message's own.
-const MAX_DEPTH: usize = 64 + 4;
-const MAX_ATTACHMENTS: usize = 255;
-const MAX_NAME: usize = 256;
+const MAX_DEPTH: usize = OUTGOING_JSON_DEPTH + 4;
+/// Attachments of one event: what clients of this crate take.
+pub(super) const MAX_ATTACHMENTS: usize = OUTGOING_ATTACHMENTS;
 
 /// A message that has come.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub(super) struct Incoming {
     /// Who has published an answer, if it says so.
     pub(super) from: Option<String>,
     pub(super) seq: Option<u64>,
+    /// The server is of an old version.
+    pub(super) old: Option<Old>,
     pub(super) message: Message,
 }
 
@@ -37,8 +45,12 @@ pub(super) enum Message {
     Emit(Box<Emission>, Option<Return>),
     Callback {
         id: u64,
-        answer: Answer,
+        /// The client that has answered, or has not, if the message says so.
+        who: Option<String>,
+        answer: Result<Answer, Error>,
     },
+    /// A message that a server has sent to itself, with its number.
+    Probe(u64),
     Disconnect {
         namespace: String,
         sid: String,
@@ -121,13 +133,9 @@ impl Writer {
         object
     }
 
-    /// The answer to an event of another server.
-    pub(super) fn callback(&self, to: &Return, answer: &Answer) -> Object {
-        // The host is the one that has asked.
-        let mut object = Object::new("callback", &to.host, &to.namespace);
-        object.field("from", &self.host);
-        object.field("sid", &to.room);
-        object.field("id", &to.id);
+    /// The answer of a client to an event of another server.
+    pub(super) fn callback(&self, to: &Return, who: Option<&str>, answer: &Answer) -> Object {
+        let mut object = self.to_asker("callback", to, who);
         let (args, attachments) = answer.parts();
         object.raw(
             "args",
@@ -141,6 +149,38 @@ impl Writer {
             object.field("attachments", &base64_of(attachments));
         }
         object
+    }
+
+    /// The reason why a client does not answer an event of another server.
+    pub(super) fn unanswered(&self, to: &Return, who: Option<&str>, why: &Error) -> Object {
+        let mut object = self.to_asker("unanswered", to, who);
+        let why = match why {
+            Error::Timeout => "timeout",
+            Error::TooMuch(_) => "too much",
+            _ => "disconnected",
+        };
+        object.field("why", &why);
+        object
+    }
+
+    fn to_asker(&self, method: &str, to: &Return, who: Option<&str>) -> Object {
+        // The host is the one that has asked.
+        let mut object = Object::new(method, &to.host, &to.namespace);
+        object.field("from", &self.host);
+        object.field("sid", &to.room);
+        object.field("id", &to.id);
+        if let Some(who) = who {
+            object.field("who", &who);
+        }
+        object
+    }
+
+    /// A message to this server itself.
+    pub(super) fn probe(&self, number: u64) -> Vec<u8> {
+        let mut object = Object::new("probe", &self.host, ROOT);
+        object.field("id", &number);
+        object.json.push(b'}');
+        object.json
     }
 
     pub(super) fn disconnect(&self, namespace: &str, sid: &str) -> Object {
@@ -192,6 +232,11 @@ impl Object {
         object.field("namespace", &namespace);
         object.field("host_id", &host);
         object
+    }
+
+    /// Bytes of the whole message, or a few more.
+    pub(super) fn max_len(&self) -> usize {
+        self.json.len() + r#","seq":18446744073709551615}"#.len()
     }
 
     /// The whole message, with the number that its sender gives it.
@@ -276,6 +321,8 @@ struct Fields<'a> {
     callback: Option<(serde_json::Value, String, u64)>,
     sid: Option<serde_json::Value>,
     id: Option<u64>,
+    who: Option<String>,
+    why: Option<String>,
     #[serde(borrow)]
     args: Option<&'a RawValue>,
     #[serde(default)]
@@ -315,9 +362,72 @@ impl From<Names> for Vec<String> {
     }
 }
 
+/// A version of python-socketio whose messages cannot be understood in all cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Old {
+    /// An argument that is alone is not in a list: a list is taken for several arguments.
+    BareData,
+    /// A message is a pickled object.
+    Pickled,
+}
+
+impl Old {
+    /// What a message that cannot be read says of its server.
+    pub(super) fn of_invalid(bytes: &[u8]) -> Option<Old> {
+        // Protocols 2 to 5 of pickle begin with their number.
+        let is_pickled = matches!(bytes, [0x80, 2..=5, ..]);
+        is_pickled.then_some(Old::Pickled)
+    }
+}
+
+impl fmt::Display for Old {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Old::BareData => {
+                "a server of python-socketio below 5.15 shares the channel: of its events with one \
+                 list the items arrive as arguments, and it takes the arguments of ours for one list"
+            }
+            Old::Pickled => {
+                "a server of an old python-socketio that pickles its messages shares the channel: \
+                 neither it nor this one hears the other; 5.15 and later can"
+            }
+        })
+    }
+}
+
+/// The outline of a message of this server, for the log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Outline {
+    method: String,
+    event: Option<String>,
+    #[serde(deserialize_with = "callback_id")]
+    pub(super) callback: Option<u64>,
+}
+
+impl Outline {
+    pub(super) fn of(message: &[u8]) -> Outline {
+        serde_json::from_slice(message).unwrap_or_default()
+    }
+}
+
+fn callback_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let callback: Option<(IgnoredAny, IgnoredAny, u64)> = Option::deserialize(deserializer)?;
+    Ok(callback.map(|(_, _, id)| id))
+}
+
+impl fmt::Display for Outline {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.event {
+            Some(event) => write!(formatter, "the event {event:?}"),
+            None => write!(formatter, "the message {:?}", self.method),
+        }
+    }
+}
+
 /// Reads a message. Nothing in it is trusted.
 pub(super) fn read(bytes: &[u8]) -> Result<Incoming, Invalid> {
-    if bytes.len() > MAX_MESSAGE {
+    if bytes.len() > MAX_MESSAGE_BYTES {
         return Err("it is too large");
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "it is no text")?;
@@ -348,8 +458,19 @@ fn read_text(text: &str) -> Result<Incoming, Invalid> {
         "emit" => return read_emit(fields, namespace, host),
         "callback" => Message::Callback {
             id: fields.id.ok_or("it has no id")?,
-            answer: read_answer(fields.args, &fields.attachments)?,
+            who: fields.who,
+            answer: Ok(read_answer(fields.args, &fields.attachments)?),
         },
+        "unanswered" => Message::Callback {
+            id: fields.id.ok_or("it has no id")?,
+            who: fields.who,
+            answer: Err(match fields.why.as_deref() {
+                Some("timeout") => Error::Timeout,
+                Some("too much") => Error::TooMuch("acknowledgements of a client are awaited"),
+                _ => Error::Disconnected,
+            }),
+        },
+        "probe" => Message::Probe(fields.id.ok_or("it has no id")?),
         "disconnect" => Message::Disconnect {
             sid: sid()?,
             namespace,
@@ -374,16 +495,18 @@ fn read_text(text: &str) -> Result<Incoming, Invalid> {
         host,
         from: fields.from,
         seq,
+        old: None,
         message,
     })
 }
 
 fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Incoming, Invalid> {
     let event = fields.event.ok_or("it names no event")?;
-    if is_reserved(&event) || event.len() > MAX_NAME {
+    if is_reserved(&event) || event.len() > OUTGOING_NAME_BYTES {
         return Err("its event has a name that cannot be");
     }
     let data = fields.data.ok_or("it has no data")?.get();
+    let old = (!data.starts_with('[') && fields.host_id.is_some()).then_some(Old::BareData);
     let data = match fields.count {
         Some(1) if data == "[null]" => Encoded {
             json: b"null".to_vec(),
@@ -415,6 +538,7 @@ fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Inco
         host,
         from: None,
         seq: fields.seq,
+        old,
         message: Message::Emit(Box::new(emission), back),
     })
 }

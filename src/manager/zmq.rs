@@ -1,6 +1,9 @@
 //! ZeroMQ: what is pushed to a forwarder, it publishes to everybody.
 
-use super::backend::{Backend, Heard, MAX_MESSAGE, Publisher, QueueError, Subscriber, TURN};
+use super::backend::{
+    Backend, Heard, MAX_MESSAGE_BYTES, PublishError, Publisher, QueueError, Subscriber, TURN,
+    no_answer, patience,
+};
 use super::exchange::new_host;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
@@ -31,6 +34,10 @@ const FIRST_PROBES: Duration = Duration::from_millis(50);
 ///
 /// The URL is `zmq+tcp://host:push+sub`: the two ports of a forwarder, which takes what is pushed to the
 /// first and publishes it on the second; the example `zmq_broker` is one. Nothing is encrypted.
+///
+/// A forwarder confirms nothing: a message counts as published, and
+/// [`flush`](PubSubManager::flush) returns, once ZeroMQ has it in hand. Whether the forwarder passes on
+/// what it is given, a server knows from messages to itself.
 ///
 /// ZeroMQ drops what a receiver is too slow for once more waits than its high-water mark, 100,000
 /// messages here; the forwarder has marks of its own, 1,000 if nobody raises them.
@@ -97,7 +104,7 @@ impl Zmq {
         let socket = self.context.socket(SocketType::SUB)?;
         socket.set_rcvhwm(HIGH_WATER)?;
         socket.set_linger(0)?;
-        socket.set_maxmsgsize(i64::try_from(MAX_MESSAGE)?)?;
+        socket.set_maxmsgsize(i64::try_from(MAX_MESSAGE_BYTES)?)?;
         socket.set_subscribe(b"")?;
         // A connection that has come back by itself has missed something.
         let events = format!("inproc://{}", new_host());
@@ -149,11 +156,12 @@ impl Backend for Zmq {
         let socket = self.pusher()?;
         // Nothing can be sent before somebody is there to take it.
         if socket.poll(zmq::POLLOUT, i64::from(milliseconds(TIMEOUT)))? == 0 {
-            return Err("the forwarder does not answer".into());
+            return Err(no_answer(TIMEOUT));
         }
         Ok(Box::new(Publishing {
             socket,
             channel: channel.to_owned(),
+            before: 0,
         }))
     }
 
@@ -162,7 +170,7 @@ impl Backend for Zmq {
         let by = Instant::now() + TIMEOUT;
         while listening.heard.is_none() {
             if Instant::now() >= by {
-                return Err("the forwarder does not answer".into());
+                return Err(no_answer(TIMEOUT));
             }
             listening.probe();
             if let Some(bytes) = listening.receive(FIRST_PROBES)? {
@@ -177,18 +185,26 @@ impl Backend for Zmq {
 struct Publishing {
     socket: Socket,
     channel: String,
+    /// Bytes of the message before, which may have to leave first.
+    before: usize,
 }
 
 impl Publisher for Publishing {
-    fn publish(&mut self, message: &[u8]) -> Result<(), QueueError> {
+    fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
         let data: &RawValue = serde_json::from_slice(message)?;
         let frame = Frame {
             kind: "message".into(),
             channel: self.channel.as_str().into(),
             data,
         };
-        self.socket.send(serde_json::to_vec(&frame)?, 0)?;
-        Ok(())
+        let frame = serde_json::to_vec(&frame)?;
+        let patience = patience(TIMEOUT, self.before);
+        self.socket.set_sndtimeo(milliseconds(patience))?;
+        self.before = frame.len();
+        match self.socket.send(frame, 0) {
+            Err(zmq::Error::EAGAIN) => Err(PublishError::Lost(no_answer(patience))),
+            sent => Ok(sent?),
+        }
     }
 }
 
@@ -236,8 +252,8 @@ impl Listening {
     /// The message in what has come, if it is one.
     fn read<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let Ok(frame) = serde_json::from_slice::<Frame<'_>>(bytes) else {
-            log::warn!(target: "socketio", "a message of the broker is dropped: it is not as ZmqManagers write them");
-            return None;
+            // Nor is it a message: whoever reads it counts it.
+            return Some(bytes);
         };
         // Others may share the forwarder.
         if frame.channel != self.channel {
@@ -269,7 +285,7 @@ impl Subscriber for Listening {
             }
             let silent = self.heard.map(|heard| heard.elapsed());
             if received.is_none() && silent.is_none_or(|silent| silent >= PROBE + TIMEOUT) {
-                return Err("the forwarder does not answer".into());
+                return Err(no_answer(TIMEOUT));
             }
         }
     }

@@ -12,13 +12,12 @@ use crate::dispatch::running::{self, Unhandled};
 use crate::dispatch::{Answer, Encoded, Event, Incoming, Refused, Waiting, outgoing};
 use crate::engineio::{Application, Desk, Flow, Handle, Opening, Receiver};
 use crate::error::Error;
+use crate::manager::new_sid;
 use crate::protocol::engineio::Data;
 use crate::protocol::socketio::{Arrival, Dropped, Invalid, Kind, Link, Received, Side};
 use crate::reactor::http::Request;
 use crate::reason::Reason;
 use crate::workers::{Busy, Inbox, LastTurn, Turn, Workers};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -531,11 +530,4 @@ impl Inlet {
         let bytes = auth.len() + CONNECT_OVERHEAD;
         self.batch.push((Item::Connect(socket, auth), bytes));
     }
-}
-
-/// 15 random bytes as 20 characters of base64url, as long as the reference implementation's.
-fn new_sid() -> Option<Arc<str>> {
-    let mut bytes = [0; 15];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(URL_SAFE_NO_PAD.encode(bytes).into())
 }

@@ -3,11 +3,14 @@
 use super::namespace::Namespace;
 use super::socket::Socket;
 use super::{Inner, Rooms, Server, encode};
+use crate::dispatch::awaited::awaited;
 use crate::dispatch::outgoing;
 use crate::dispatch::{Answer, Encoded};
 use crate::engineio::HeldBroadcasts;
 use crate::error::Error;
+use crate::limits::bounded;
 use crate::manager::{AckRequest, Emission, Local as _, Recipients};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -96,7 +99,10 @@ impl To {
     ///
     /// # Errors
     /// [`Error::Encode`] if the data cannot be JSON, [`Error::Invalid`] if the name is reserved or
-    /// there are too many attachments.
+    /// too long, the data is nested too deeply, or there are too many attachments. With a manager
+    /// that knows other servers, [`Error::TooMuch`] if its queue has no room, or the message is
+    /// larger than the broker takes. Whatever the error, nobody gets the event, and it can be tried
+    /// again.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         let data = encode(&self.server.inner, event, data)?;
         self.send_out(&self.emission(event, data, None))
@@ -115,6 +121,11 @@ impl To {
     /// Where there is no recipient, it is called once, with [`Error::Disconnected`], or, with a
     /// manager that knows other servers, with [`Error::Timeout`] when the time is over.
     ///
+    /// Recipients on other servers of this crate are reported as those of this one. Servers of
+    /// python-socketio send answers alone: of a recipient there that does not answer nothing is
+    /// heard, and if no other one is reported, the function is called once, with
+    /// [`Error::Timeout`], at most a second after the time is over.
+    ///
     /// # Errors
     /// Those of [`emit`](To::emit). The function is not called then.
     pub fn emit_with_ack<T: DeserializeOwned>(
@@ -124,12 +135,40 @@ impl To {
         timeout: Duration,
         callback: impl Fn(Result<T, Error>) + Send + Sync + 'static,
     ) -> Result<(), Error> {
+        self.emit_with_ack_from(event, data, timeout, move |_, answer| callback(answer))
+    }
+
+    /// The same as [`emit_with_ack`](To::emit_with_ack), for functions that ask which recipient has
+    /// answered: they are called with its sid too, or none where that is not known, as of the
+    /// clients of python-socketio's servers.
+    ///
+    /// ```no_run
+    /// # use socketio::Server;
+    /// # use std::time::Duration;
+    /// # let io = Server::new();
+    /// let room = io.to("team");
+    /// room.emit_with_ack_from("ready?", (), Duration::from_secs(5), |sid, answer| {
+    ///     println!("{sid:?} is ready: {:?}", answer.unwrap_or(false));
+    /// })?;
+    /// # Ok::<(), socketio::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`emit`](To::emit). The function is not called then.
+    pub fn emit_with_ack_from<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+        callback: impl Fn(Option<&str>, Result<T, Error>) + Send + Sync + 'static,
+    ) -> Result<(), Error> {
         let data = encode(&self.server.inner, event, data)?;
         let ack = AckRequest {
-            callback: Arc::new(move |answer: Result<Answer, Error>| {
-                callback(answer.and_then(|it| it.decode()))
+            callback: Arc::new(move |sid: Option<&str>, answer: Result<Answer, Error>| {
+                callback(sid, answer.and_then(|it| it.decode()))
             }),
             timeout,
+            is_single: false,
             tells_of_nobody: self.local || self.server.inner.manager.is_alone(),
         };
         self.send_out(&self.emission(event, data, Some(ack)))
@@ -163,18 +202,23 @@ impl To {
             [socket] => socket.call_encoded(event, &data, timeout)?.decode(),
             [] if self.local || self.server.inner.manager.is_alone() => Err(Error::Disconnected),
             [] => {
-                let (sender, answers) = crossbeam_channel::bounded(1);
+                let by = Instant::now() + bounded(timeout);
+                let (giver, answer) = awaited();
+                let giver = Mutex::new(Some(giver));
+                let give = move |_: Option<&str>, answer| {
+                    if let Some(giver) = giver.lock().take() {
+                        giver.give(answer);
+                    }
+                };
                 let ack = AckRequest {
-                    callback: Arc::new(move |answer| drop(sender.try_send(answer))),
+                    callback: Arc::new(give),
                     timeout,
+                    is_single: true,
                     tells_of_nobody: false,
                 };
                 self.send_out(&self.emission(event, data, Some(ack)))?;
                 crate::engineio::before_waiting();
-                answers
-                    .recv_timeout(timeout)
-                    .map_err(|_| Error::Timeout)??
-                    .decode()
+                answer.take(by).ok_or(Error::Timeout)??.decode()
             }
             _ => Err(several()),
         }
@@ -227,7 +271,7 @@ pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
         if let Some(ack) = emission.ack.as_ref().filter(|ack| ack.tells_of_nobody) {
             // A function that never hears anything would be waited for.
             let callback = Arc::clone(&ack.callback);
-            inner.execute(Box::new(move || callback(Err(Error::Disconnected))));
+            inner.execute(Box::new(move || callback(None, Err(Error::Disconnected))));
         }
         return Ok(());
     }
@@ -246,8 +290,9 @@ pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
     for socket in sockets {
         let expected = match (&emission.ack, id) {
             (Some(ack), Some(id)) => {
-                let callback = Arc::clone(&ack.callback);
-                socket.expect_ack(id, ack.timeout, Box::new(move |answer| callback(answer)))
+                let callback = (Arc::clone(&ack.callback), Arc::clone(socket.shared_sid()));
+                let run = move |answer| callback.0(Some(&callback.1), answer);
+                socket.expect_ack(id, ack.timeout, Box::new(run))
             }
             _ => Ok(()),
         };
@@ -264,8 +309,8 @@ pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
         match (failed, &emission.ack) {
             (None, _) | (Some(Error::Disconnected), None) => {}
             (Some(error), Some(ack)) => {
-                let callback = Arc::clone(&ack.callback);
-                inner.execute(Box::new(move || callback(Err(error))));
+                let callback = (Arc::clone(&ack.callback), Arc::clone(socket.shared_sid()));
+                inner.execute(Box::new(move || callback.0(Some(&callback.1), Err(error))));
             }
             (Some(error), None) => {
                 log::error!(target: "socketio", "{}: {event:?} was not sent: {error}", socket.sid());

@@ -100,6 +100,10 @@ impl Socket {
         &self.inner.sid
     }
 
+    pub(super) fn shared_sid(&self) -> &Arc<str> {
+        &self.inner.sid
+    }
+
     /// Its namespace: what reaches the other clients that are on it.
     ///
     /// ```
@@ -543,7 +547,7 @@ impl Peer for Inner {
             return Err(Error::Disconnected);
         }
         let max_attachments = self.connection.limits().outgoing_attachments;
-        answer.check_attachments(max_attachments)?;
+        answer.check(max_attachments)?;
         self.connection.handle().send_written(|buffer| {
             outgoing::write_ack(&self.space.name, id, answer, buffer);
             Ok(())

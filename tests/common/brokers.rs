@@ -160,6 +160,7 @@ pub(crate) struct RabbitMq {
     node: Process,
     /// Where its nodes find each other: one of its own, which ends with it.
     _names: Process,
+    names_port: String,
     folder: PathBuf,
 }
 
@@ -219,6 +220,7 @@ impl RabbitMq {
             port,
             node: Process::start(&mut command),
             _names: names,
+            names_port,
             folder,
         };
         let since = std::time::Instant::now();
@@ -228,6 +230,29 @@ impl RabbitMq {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
         Some(rabbit)
+    }
+
+    /// Asks it something, as its operator does.
+    pub(crate) fn control(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+        command
+            .env("HOME", &self.folder)
+            .env("ERL_EPMD_PORT", &self.names_port)
+            .env("RABBITMQ_CONF_ENV_FILE", self.folder.join("none"))
+            .args([
+                "--quiet",
+                "--node",
+                &format!("socketio-{}@localhost", self.port),
+            ]);
+        let output = command.args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        text(&output.stdout)
     }
 
     /// Of Erlang's machine, which the process that was started has started.

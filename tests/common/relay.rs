@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Relays connections, of itself or as an HTTP proxy that knows CONNECT.
 pub(crate) struct Relay {
@@ -16,6 +17,8 @@ struct Shared {
     live: Mutex<Vec<TcpStream>>,
     /// After so many bytes to the client, everything is cut, once.
     cut_after: Mutex<Option<usize>>,
+    /// Bytes a second to the server; none for as many as come.
+    rate: Mutex<Option<usize>>,
 }
 
 impl Relay {
@@ -85,7 +88,22 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// Lets so many bytes a second through to the server.
+    pub(crate) fn slow_down(&self, bytes_per_second: usize) {
+        *self.shared.rate.lock().unwrap() = Some(bytes_per_second);
+    }
+}
+
 impl Shared {
+    /// Waits as long as so many bytes take.
+    fn take_time(&self, bytes: usize) {
+        let rate = *self.rate.lock().unwrap();
+        if let Some(rate) = rate {
+            std::thread::sleep(Duration::from_secs_f64(bytes as f64 / rate as f64));
+        }
+    }
+
     fn cut(&self) {
         for stream in self.live.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
@@ -118,6 +136,7 @@ fn pump(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
             if text.starts_with("GET ") || text.starts_with("POST ") {
                 recording.heads.lock().unwrap().push(text.into_owned());
             }
+            recording.take_time(count);
             if to.write_all(&buffer[..count]).is_err() {
                 break;
             }

@@ -9,7 +9,7 @@ use std::fmt;
 
 /// Checks that the text is JSON and not nested deeper than `depth`.
 pub(crate) fn check(text: &str, depth: usize) -> Result<(), Invalid> {
-    check_depth(text, depth)?;
+    check_depth(text.as_bytes(), depth)?;
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => Ok(()),
         Err(_) => Err(Invalid::Json),
@@ -18,7 +18,7 @@ pub(crate) fn check(text: &str, depth: usize) -> Result<(), Invalid> {
 
 /// Checks an array whose first item names an event, and gives the name.
 pub(crate) fn check_event(text: &str, depth: usize) -> Result<Cow<'_, str>, Invalid> {
-    check_depth(text, depth)?;
+    check_depth(text.as_bytes(), depth)?;
     let mut json = serde_json::Deserializer::from_str(text);
     json.disable_recursion_limit();
     let name = json.deserialize_seq(EventShape).map_err(|error| {
@@ -34,17 +34,17 @@ pub(crate) fn check_event(text: &str, depth: usize) -> Result<Cow<'_, str>, Inva
 
 /// serde_json skips values that nobody wants without counting how deep they are nested, and a
 /// value that is skipped here may be built by a handler.
-fn check_depth(text: &str, limit: usize) -> Result<(), Invalid> {
+pub(crate) fn check_depth(json: &[u8], limit: usize) -> Result<(), Invalid> {
     // Whatever is opened is closed, or it is no JSON.
-    if text.len() <= 2 * limit {
+    if json.len() <= 2 * limit {
         return Ok(());
     }
     let opening = |byte: &u8| matches!(byte, b'[' | b'{');
-    if text.bytes().filter(|byte| opening(byte)).count() <= limit {
+    if json.iter().filter(|byte| opening(byte)).count() <= limit {
         return Ok(());
     }
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in text.bytes() {
+    for byte in json {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if in_string => escaped = true,

@@ -9,5 +9,7 @@ pub(crate) mod response;
 pub(crate) mod upload;
 
 pub(crate) use body::{Body, Framing};
+#[cfg(feature = "redis")]
+pub(crate) use request::decode_percent;
 pub(crate) use request::{Head, Request};
 pub(crate) use response::{Content, Header, Headers, Response};

@@ -1,0 +1,211 @@
+//! The state of a manager's two connections, and what is said of it.
+
+use super::backend::{QueueError, patience};
+use std::time::{Duration, Instant};
+
+/// The state of a manager's connections to its broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ManagerState {
+    /// The broker has not been reached yet, or has been lost, and is tried again. The server goes on
+    /// serving its own clients; what is published waits, as long as there is room.
+    Disconnected,
+    /// What is published goes out, and what others publish is heard.
+    Connected,
+    /// The broker is reached, and does not take messages for the moment, such as RabbitMQ with an
+    /// alarm. What is published waits, as long as there is room; what others publish is heard.
+    Blocked,
+    /// The manager has ended.
+    Ended,
+}
+
+/// The two connections of a manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Publisher,
+    Listener,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) publishes: bool,
+    pub(super) hears: bool,
+    /// The listener was lost since the publisher last connected.
+    pub(super) listener_was_lost: bool,
+    /// Why the broker takes nothing.
+    blocked: Option<String>,
+    state: ManagerState,
+    /// Why it is not reached, on either side; each reason is said once.
+    failures: [Option<String>; 2],
+}
+
+impl Link {
+    pub(super) fn new() -> Link {
+        Link {
+            publishes: false,
+            hears: false,
+            listener_was_lost: false,
+            blocked: None,
+            state: ManagerState::Disconnected,
+            failures: [None, None],
+        }
+    }
+
+    pub(super) fn state(&self) -> ManagerState {
+        self.state
+    }
+
+    /// Why the state is not [`ManagerState::Connected`].
+    pub(super) fn reason(&self) -> Option<String> {
+        let [publisher, listener] = &self.failures;
+        match self.state {
+            ManagerState::Connected | ManagerState::Ended => None,
+            ManagerState::Blocked => self.blocked.clone(),
+            ManagerState::Disconnected if self.publishes => listener.clone(),
+            ManagerState::Disconnected => publisher.clone().or_else(|| listener.clone()),
+        }
+    }
+
+    /// Notes a failure; returns whether it is another one than before.
+    pub(super) fn fail(&mut self, side: Side, error: &QueueError) -> bool {
+        let reason = error.to_string();
+        let before = &mut self.failures[side as usize];
+        let is_new = before.as_ref() != Some(&reason);
+        *before = Some(reason);
+        is_new
+    }
+
+    /// Notes why the broker takes nothing, or that it does; returns whether that has changed.
+    pub(super) fn block(&mut self, why: Option<&str>) -> bool {
+        let has_changed = self.blocked.as_deref() != why;
+        if has_changed {
+            self.blocked = why.map(str::to_owned);
+        }
+        has_changed
+    }
+
+    pub(super) fn lose_listener(&mut self) {
+        self.hears = false;
+        self.listener_was_lost = true;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.state = ManagerState::Ended;
+    }
+
+    /// Brings the state up to date; returns it if it has changed.
+    pub(super) fn update(&mut self) -> Option<ManagerState> {
+        let before = self.state;
+        self.state = match (self.publishes && self.hears, &self.blocked) {
+            _ if before == ManagerState::Ended => ManagerState::Ended,
+            (false, _) => ManagerState::Disconnected,
+            (true, Some(_)) => ManagerState::Blocked,
+            (true, None) => ManagerState::Connected,
+        };
+        if self.state == ManagerState::Connected {
+            self.failures = [None, None];
+        }
+        (self.state != before).then_some(self.state)
+    }
+}
+
+/// Time within which a probe that the broker has confirmed is heard.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The probes of a manager that come back: as long as they do, its listener hears.
+///
+/// A subscription can be lost while its connection lives: an exchange or a binding that was deleted
+/// tells nobody.
+#[derive(Debug, Default)]
+pub(super) struct Echo {
+    /// The first probe that was confirmed and not heard, and when it was confirmed.
+    expected: Option<(u64, Instant)>,
+    heard: u64,
+    /// Bytes of the largest message that was heard: while one like it is on its way, nothing is.
+    largest: usize,
+}
+
+impl Echo {
+    /// A probe was confirmed.
+    pub(super) fn expect(&mut self, number: u64, now: Instant) {
+        if number > self.heard {
+            self.expected.get_or_insert((number, now));
+        }
+    }
+
+    /// A probe was heard.
+    pub(super) fn hear(&mut self, number: u64) {
+        self.heard = self.heard.max(number);
+        self.expected.take_if(|(expected, _)| *expected <= number);
+    }
+
+    /// A message was heard.
+    pub(super) fn note_size(&mut self, bytes: usize) {
+        self.largest = self.largest.max(bytes);
+    }
+
+    /// Forgets what another subscription was to hear.
+    pub(super) fn reset(&mut self) {
+        self.expected = None;
+    }
+
+    /// Whether a probe should have been heard by now.
+    pub(super) fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
+        let patience = patience(timeout.min(ECHO_TIMEOUT), self.largest);
+        self.expected
+            .is_some_and(|(_, since)| now.saturating_duration_since(since) >= patience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_said_once_until_another_one_follows() {
+        let mut link = Link::new();
+        let mut fails = |side, why: &str| link.fail(side, &QueueError::from(why));
+        assert!(fails(Side::Publisher, "refused"));
+        assert!(fails(Side::Listener, "refused"));
+        assert!(!fails(Side::Publisher, "refused"));
+        assert!(fails(Side::Publisher, "wrong password"));
+        assert!(!fails(Side::Listener, "refused"));
+        link.publishes = true;
+        link.hears = true;
+        assert_eq!(link.update(), Some(ManagerState::Connected));
+        assert!(link.fail(Side::Publisher, &"wrong password".into()));
+    }
+
+    #[test]
+    fn a_broker_that_takes_nothing_is_reached() {
+        let mut link = Link::new();
+        (link.publishes, link.hears) = (true, true);
+        assert!(link.block(Some("low on memory")));
+        assert!(!link.block(Some("low on memory")));
+        assert_eq!(link.update(), Some(ManagerState::Blocked));
+        assert_eq!(link.reason().as_deref(), Some("low on memory"));
+        assert!(link.block(None));
+        assert_eq!(link.update(), Some(ManagerState::Connected));
+        assert_eq!(link.reason(), None);
+    }
+
+    #[test]
+    fn a_probe_that_is_not_heard_is_overdue() {
+        let (mut echo, now) = (Echo::default(), Instant::now());
+        let timeout = Duration::from_secs(5);
+        let later = now + ECHO_TIMEOUT;
+        // Heard before the confirmation came.
+        echo.hear(1);
+        echo.expect(1, now);
+        assert!(!echo.is_overdue(later, timeout));
+        echo.expect(2, now);
+        assert!(!echo.is_overdue(now, timeout));
+        assert!(echo.is_overdue(later, timeout));
+        // A large message may be on its way.
+        echo.note_size(1 << 20);
+        assert!(!echo.is_overdue(later, timeout));
+        assert!(echo.is_overdue(later + Duration::from_secs(20), timeout));
+        echo.hear(3);
+        assert!(!echo.is_overdue(later + Duration::from_secs(20), timeout));
+    }
+}

@@ -1,0 +1,229 @@
+//! The listener's thread: what other servers publish, and what becomes of it here.
+
+use super::attempts::Attempts;
+use super::backend::TURN;
+use super::exchange::Shared;
+use super::link::{Link, Side};
+use super::seen::Seen;
+use super::wire::{Invalid, Message, Old, Return, read};
+use super::{AckRequest, Local};
+use crate::dispatch::Answer;
+use crate::error::Error;
+use crate::limits::bounded;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// Time for which an answer is relayed to a server that does not say how long it waits.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time in which one record says how many messages were dropped.
+const RECORD_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// The listener's thread.
+    pub(super) fn listen(self: &Arc<Self>) {
+        let channel = self.options.lock().channel.clone();
+        let timeout = self.backend.timeout();
+        let mut attempts = Attempts::new();
+        let mut hearing = Hearing::default();
+        while !self.is_ending() {
+            let mut connection = match self.backend.subscriber(&channel) {
+                Ok(connection) => connection,
+                Err(error) => {
+                    self.complain(Side::Listener, &error);
+                    self.sleep(attempts.pause());
+                    continue;
+                }
+            };
+            attempts.succeeded();
+            self.echo.lock().reset();
+            self.change_state(|link| link.hears = true);
+            // Whether it hears need not wait for the next one.
+            self.queue.lock().probe_now(Instant::now());
+            self.changed.notify_all();
+            let mut is_deaf = false;
+            let listened = connection.listen(&mut |message| {
+                match message {
+                    Some(message) => hearing.hear(self, message),
+                    None => {
+                        hearing.dropped.report(Instant::now());
+                        is_deaf = self.echo.lock().is_overdue(Instant::now(), timeout);
+                    }
+                }
+                !self.is_ending() && !is_deaf
+            });
+            if self.is_ending() {
+                // Nothing is lost: the publisher may still be at it.
+                return;
+            }
+            let error = match listened {
+                Err(error) => error,
+                Ok(()) if is_deaf => "the broker takes messages, and does not deliver them".into(),
+                Ok(()) => "the subscription has ended".into(),
+            };
+            self.complain(Side::Listener, &error);
+            self.change_state(Link::lose_listener);
+            drop(connection);
+            self.sleep(attempts.pause());
+        }
+    }
+
+    fn sleep(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while !self.is_ending() && Instant::now() < until {
+            std::thread::sleep(TURN.min(pause));
+        }
+    }
+
+    fn apply(self: &Arc<Self>, local: &dyn Local, message: Message) -> Result<(), Error> {
+        match message {
+            Message::Emit(mut emission, back) => {
+                emission.ack = back.map(|back| self.relay(back));
+                local.emit(&emission)
+            }
+            Message::Disconnect { namespace, sid } => {
+                local.disconnect(&namespace, &sid);
+                Ok(())
+            }
+            Message::EnterRoom {
+                namespace,
+                sid,
+                room,
+            } if local.is_connected(&namespace, &sid) => local.enter_room(&namespace, &sid, &room),
+            Message::LeaveRoom {
+                namespace,
+                sid,
+                room,
+            } if local.is_connected(&namespace, &sid) => local.leave_room(&namespace, &sid, &room),
+            Message::CloseRoom { namespace, room } => local.close_room(&namespace, &room),
+            Message::EnterRoom { .. }
+            | Message::LeaveRoom { .. }
+            | Message::Callback { .. }
+            | Message::Probe(_) => Ok(()),
+        }
+    }
+
+    /// Sends what comes of an event of another server back to it: the answers, and if it is of this
+    /// crate, who has not answered.
+    fn relay(self: &Arc<Self>, back: Return) -> AckRequest {
+        let shared = Arc::downgrade(self);
+        let timeout = back.timeout.unwrap_or(RELAY_TIMEOUT);
+        let callback = move |sid: Option<&str>, answer: Result<Answer, Error>| {
+            let Some(shared) = shared.upgrade() else {
+                return;
+            };
+            let message = match answer {
+                Ok(answer) => shared.writer.callback(&back, sid, &answer),
+                Err(error) if back.timeout.is_some() => {
+                    shared.writer.unanswered(&back, sid, &error)
+                }
+                Err(_) => return,
+            };
+            if let Err(error) = shared.push(message) {
+                log::warn!(target: "socketio", "an answer for another server is lost: {error}");
+            }
+        };
+        AckRequest {
+            callback: Arc::new(callback),
+            tells_of_nobody: false,
+            is_single: false,
+            timeout: bounded(timeout),
+        }
+    }
+}
+
+/// What a listener remembers from one connection to the next.
+#[derive(Default)]
+struct Hearing {
+    seen: Seen,
+    dropped: Dropped,
+    /// It was said that there are servers of an old version.
+    old_named: bool,
+}
+
+impl Hearing {
+    /// Acts on a message.
+    fn hear(&mut self, shared: &Arc<Shared>, bytes: &[u8]) {
+        shared.echo.lock().note_size(bytes.len());
+        let incoming = match read(bytes) {
+            Ok(incoming) => incoming,
+            Err(invalid) => {
+                self.note_old(Old::of_invalid(bytes));
+                return self.dropped.count(Instant::now(), invalid);
+            }
+        };
+        let is_own = incoming.host == shared.writer.host();
+        let (is_answer, from) = match incoming.message {
+            Message::Probe(number) => {
+                if is_own {
+                    shared.echo.lock().hear(number);
+                }
+                return;
+            }
+            // Its host is the one that has asked.
+            Message::Callback { .. } => (true, incoming.from),
+            _ => (false, Some(incoming.host)),
+        };
+        if is_own != is_answer {
+            return;
+        }
+        self.note_old(incoming.old);
+        if let (Some(from), Some(seq)) = (from, incoming.seq)
+            && !self.seen.is_new(from, seq)
+        {
+            return;
+        }
+        if let Message::Callback { id, who, answer } = incoming.message {
+            if let Some(callback) = shared.awaited.answered(id) {
+                shared.execute(move || callback(who.as_deref(), answer));
+            }
+            return;
+        }
+        if let Some(local) = shared.local.get().and_then(Weak::upgrade)
+            && let Err(error) = shared.apply(&*local, incoming.message)
+        {
+            log::warn!(target: "socketio", "a message of another server was not acted on: {error}");
+        }
+    }
+
+    /// Says once that another server is of a version whose messages say less.
+    fn note_old(&mut self, old: Option<Old>) {
+        if let Some(old) = old
+            && !std::mem::replace(&mut self.old_named, true)
+        {
+            log::warn!(target: "socketio", "{old}");
+        }
+    }
+}
+
+/// Messages that cannot be read: one record a second, with their number.
+#[derive(Default)]
+struct Dropped {
+    since: Option<Instant>,
+    count: u64,
+    why: Invalid,
+}
+
+impl Dropped {
+    fn count(&mut self, now: Instant, why: Invalid) {
+        if self.since.is_some() {
+            self.count += 1;
+            self.why = why;
+            return self.report(now);
+        }
+        log::warn!(target: "socketio", "a message of the broker is dropped: {why}");
+        self.since = Some(now);
+    }
+
+    /// Says how many there were since the last record.
+    fn report(&mut self, now: Instant) {
+        let is_due = |since: &mut Instant| now.saturating_duration_since(*since) >= RECORD_INTERVAL;
+        if self.since.take_if(is_due).is_none() {
+            return;
+        }
+        let (count, why) = (std::mem::take(&mut self.count), self.why);
+        if count > 0 {
+            self.since = Some(now);
+            log::warn!(target: "socketio", "{count} more messages of the broker are dropped, the last one: {why}");
+        }
+    }
+}

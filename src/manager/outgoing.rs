@@ -1,0 +1,543 @@
+//! The queue of a publisher: what waits, and what is in flight.
+//!
+//! A message stays in the queue until the broker has confirmed it. The first ones may be *in
+//! flight*: handed to the connection, not yet confirmed. When the connection is lost they are
+//! published again, over the next one; the numbers in them let servers of this crate hear them once.
+//!
+//! The number of messages in flight is bounded by a window. It begins at one on a new connection
+//! after a loss, and grows with every confirmation, so that a message that is at fault is soon alone
+//! in flight. A message that is alone when the connection is lost has used up one of its attempts.
+//! Before another one a probe, a message of the manager's own, has to be confirmed over the same
+//! connection: so attempts are counted only over connections that work, and a broker that is down
+//! costs no message anything.
+
+use super::exchange::Shared;
+use crate::error::Error;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Bytes that may wait, unless a program says something else.
+const QUEUE_BYTES: usize = 16 << 20;
+/// Messages that may be in flight.
+const MAX_WINDOW: usize = 8_192;
+/// Bytes that may be in flight, or one message that is larger.
+const MAX_FLIGHT_BYTES: usize = 2 << 20;
+/// Messages that may be in flight while one of them is known to be refused.
+const CAUTIOUS_WINDOW: usize = 8;
+/// Connections that may be lost with a message alone in flight before it is refused.
+const MAX_ATTEMPTS: u32 = 4;
+/// Time from one probe to the next.
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What waits to be published, and what is in flight.
+#[derive(Debug)]
+pub(super) struct Queue {
+    messages: VecDeque<Bytes>,
+    /// Bytes of the messages, also of those that are reserved, without the large ones.
+    bytes: usize,
+    /// Bytes that may wait. A message larger than that is counted apart, and may wait alone of its
+    /// kind.
+    pub(super) limit: usize,
+    /// A message larger than the limit waits, or is reserved.
+    has_large: bool,
+    next_seq: u64,
+    flight: VecDeque<Flight>,
+    /// Messages in flight, which are the first ones of the queue.
+    sent: usize,
+    sent_bytes: usize,
+    window: usize,
+    /// Messages that were in flight when one of them was refused.
+    suspects: usize,
+    /// Connections that were lost with the first message alone in flight.
+    attempts: u32,
+    /// A probe has to be confirmed before anything else is published.
+    needs_proof: bool,
+    /// When the next probe is due, and its number.
+    next_probe: Instant,
+    next_probe_number: u64,
+    /// When the broker last confirmed something, or was first given something to confirm.
+    progress: Instant,
+    /// Messages that were given up since the manager began.
+    pub(super) refused: u64,
+    /// Nothing more comes; what waits by then is lost.
+    pub(super) ends_by: Option<Instant>,
+    /// A `flush` has timed out: the end of the manager waits for nothing.
+    pub(super) flush_timed_out: bool,
+    /// The threads of the manager that run.
+    pub(super) running: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flight {
+    Message,
+    /// A message of the manager's own, with its number.
+    Probe(u64),
+}
+
+/// What [`Queue::lose`] has done to the first message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It will be published again.
+    Kept,
+    /// It has used up its attempts.
+    Refused(Bytes),
+}
+
+/// Room for one message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    bytes: usize,
+    is_large: bool,
+}
+
+impl Queue {
+    pub(super) fn new(now: Instant) -> Queue {
+        Queue {
+            messages: VecDeque::new(),
+            bytes: 0,
+            limit: QUEUE_BYTES,
+            has_large: false,
+            next_seq: 0,
+            flight: VecDeque::new(),
+            sent: 0,
+            sent_bytes: 0,
+            window: MAX_WINDOW,
+            suspects: 0,
+            attempts: 0,
+            needs_proof: false,
+            next_probe: now + PROBE_INTERVAL,
+            next_probe_number: 1,
+            progress: now,
+            refused: 0,
+            ends_by: None,
+            flush_timed_out: false,
+            running: 0,
+        }
+    }
+
+    /// Reserves room for a message.
+    pub(super) fn reserve(&mut self, bytes: usize) -> Result<Room, Error> {
+        let is_large = bytes > self.limit;
+        let is_full = if is_large {
+            self.has_large
+        } else {
+            self.bytes + bytes > self.limit
+        };
+        if is_full {
+            return Err(Error::TooMuch("bytes wait for the broker"));
+        }
+        if is_large {
+            self.has_large = true;
+        } else {
+            self.bytes += bytes;
+        }
+        Ok(Room { bytes, is_large })
+    }
+
+    pub(super) fn release(&mut self, room: &Room) {
+        if room.is_large {
+            self.has_large = false;
+        } else {
+            self.bytes -= room.bytes;
+        }
+    }
+
+    /// Appends the message that room was reserved for; `finish` is given its number.
+    pub(super) fn append(&mut self, room: Room, finish: impl FnOnce(u64) -> Vec<u8>) {
+        let message = Bytes::from(finish(self.next_seq));
+        self.next_seq += 1;
+        self.release(&room);
+        if room.is_large {
+            self.has_large = true;
+        } else {
+            self.bytes += message.len();
+        }
+        self.messages.push_back(message);
+        self.flush_timed_out = false;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether the connection has something to do now.
+    pub(super) fn has_work(&self, now: Instant) -> bool {
+        !self.flight.is_empty() || !self.messages.is_empty() || self.next_probe <= now
+    }
+
+    pub(super) fn next_probe(&self) -> Instant {
+        self.next_probe
+    }
+
+    /// Takes the next message, which is in flight from now on; none if nothing waits, or the window
+    /// is full. `probe` makes a message of the manager's own.
+    fn take(&mut self, now: Instant, probe: impl FnOnce(u64) -> Vec<u8>) -> Option<Bytes> {
+        let is_due = self.next_probe <= now || (self.needs_proof && self.flight.is_empty());
+        if is_due {
+            let number = self.next_probe_number;
+            self.next_probe_number += 1;
+            self.next_probe = now + PROBE_INTERVAL;
+            self.note_sent(now, Flight::Probe(number));
+            return Some(probe(number).into());
+        }
+        let window = match self.suspects {
+            0 => self.window,
+            _ => self.window.min(CAUTIOUS_WINDOW),
+        };
+        if self.needs_proof || self.sent >= window {
+            return None;
+        }
+        let next = self.messages.get(self.sent)?;
+        if self.sent > 0 && self.sent_bytes + next.len() > MAX_FLIGHT_BYTES {
+            return None;
+        }
+        let next = next.clone();
+        self.sent += 1;
+        self.sent_bytes += next.len();
+        self.note_sent(now, Flight::Message);
+        Some(next)
+    }
+
+    fn note_sent(&mut self, now: Instant, what: Flight) {
+        if self.flight.is_empty() {
+            self.progress = now;
+        }
+        self.flight.push_back(what);
+    }
+
+    /// Lets a probe be the next that is published.
+    pub(super) fn probe_now(&mut self, now: Instant) {
+        self.next_probe = now;
+    }
+
+    /// Notes that the broker has the first so many of those in flight; returns the number of the last
+    /// probe among them.
+    fn confirm(&mut self, now: Instant, count: usize) -> Option<u64> {
+        self.progress = now;
+        let mut probe = None;
+        for _ in 0..count.min(self.flight.len()) {
+            match self.flight.pop_front() {
+                Some(Flight::Message) => {
+                    self.pop();
+                    self.window = (self.window + 1).min(MAX_WINDOW);
+                }
+                Some(Flight::Probe(number)) => {
+                    self.needs_proof = false;
+                    probe = Some(number);
+                }
+                None => {}
+            }
+        }
+        probe
+    }
+
+    /// Removes the first message, which was in flight.
+    fn pop(&mut self) -> Option<Bytes> {
+        let message = self.messages.pop_front()?;
+        self.sent -= 1;
+        self.sent_bytes -= message.len();
+        if message.len() > self.limit && self.has_large {
+            self.has_large = false;
+        } else {
+            self.bytes = self.bytes.saturating_sub(message.len());
+        }
+        self.attempts = 0;
+        self.suspects = self.suspects.saturating_sub(1);
+        Some(message)
+    }
+
+    /// Gives up the first of those in flight; none if that is a probe.
+    pub(super) fn refuse(&mut self, now: Instant) -> Option<Bytes> {
+        self.progress = now;
+        match self.flight.pop_front()? {
+            Flight::Message => {
+                self.refused += 1;
+                self.pop()
+            }
+            // The connection works, and that is what a probe is for.
+            Flight::Probe(_) => {
+                self.needs_proof = false;
+                None
+            }
+        }
+    }
+
+    /// Notes that the connection is lost: nothing is in flight any more.
+    pub(super) fn lose(&mut self, now: Instant) -> Lost {
+        let (sent, was_alone) = (self.sent, self.flight.len() == 1 && self.sent == 1);
+        self.forget_flight(now);
+        if sent == 0 {
+            return Lost::Kept;
+        }
+        self.window = 1;
+        self.needs_proof = true;
+        if was_alone {
+            self.attempts += 1;
+            if self.attempts >= MAX_ATTEMPTS {
+                return self.give_up();
+            }
+        }
+        Lost::Kept
+    }
+
+    /// Notes that the broker has refused one of those in flight, and closed the connection.
+    pub(super) fn suspect(&mut self, now: Instant) -> Lost {
+        let (sent, was_alone) = (self.sent, self.flight.len() == 1 && self.sent == 1);
+        self.forget_flight(now);
+        self.window = 1;
+        self.suspects = self.suspects.max(sent);
+        if was_alone {
+            return self.give_up();
+        }
+        Lost::Kept
+    }
+
+    fn forget_flight(&mut self, now: Instant) {
+        self.flight.clear();
+        (self.sent, self.sent_bytes) = (0, 0);
+        // The next connection is tried at once.
+        self.next_probe = now;
+    }
+
+    fn give_up(&mut self) -> Lost {
+        let Some(first) = self.messages.front() else {
+            return Lost::Kept;
+        };
+        (self.sent, self.sent_bytes) = (1, first.len());
+        self.refused += 1;
+        match self.pop() {
+            Some(message) => Lost::Refused(message),
+            None => Lost::Kept,
+        }
+    }
+
+    /// Time since the broker has last confirmed something, if something is in flight, and the bytes
+    /// of that.
+    pub(super) fn silence(&self, now: Instant) -> Option<(Duration, usize)> {
+        let silence = now.saturating_duration_since(self.progress);
+        (!self.flight.is_empty()).then_some((silence, self.sent_bytes))
+    }
+}
+
+/// The messages that a [`Publisher`](super::Publisher) is to publish, in order.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    shared: &'a Shared,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(super) fn new(shared: &'a Shared) -> Outgoing<'a> {
+        Outgoing { shared }
+    }
+
+    /// Takes the next message, which is *in flight* from now on; none if nothing waits, or as much
+    /// is in flight as may be: 8,192 messages, and 2 MiB, or one larger message. Does not block.
+    pub fn take(&mut self) -> Option<Bytes> {
+        let probe = |number| self.shared.writer.probe(number);
+        self.shared.queue.lock().take(Instant::now(), probe)
+    }
+
+    /// Messages in flight.
+    pub fn in_flight(&self) -> usize {
+        self.shared.queue.lock().flight.len()
+    }
+
+    /// Bytes of the messages in flight.
+    pub fn bytes_in_flight(&self) -> usize {
+        self.shared.queue.lock().sent_bytes
+    }
+
+    /// Notes that the queue has the first `count` messages in flight.
+    pub fn confirm(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let mut queue = self.shared.queue.lock();
+        let probe = queue.confirm(Instant::now(), count);
+        let is_empty = queue.is_empty();
+        drop(queue);
+        if is_empty {
+            self.shared.changed.notify_all();
+        }
+        if let Some(number) = probe {
+            self.shared.echo.lock().expect(number, Instant::now());
+        }
+    }
+
+    /// Notes that the broker takes nothing for a while, though it lives, and why; or, with none, that
+    /// it takes messages again. It is given up all the same after the time-out, unless
+    /// [`note_alive`](Outgoing::note_alive) is called.
+    pub fn block(&mut self, why: Option<&str>) {
+        self.note_alive();
+        self.shared.set_blocked(why);
+    }
+
+    /// Notes that the broker lives, though it has confirmed nothing: the time in which it has to
+    /// begins anew.
+    pub fn note_alive(&mut self) {
+        self.shared.queue.lock().progress = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue with messages of one byte, and the time.
+    fn queue(count: u8) -> (Queue, Instant) {
+        let now = Instant::now();
+        let mut queue = Queue::new(now);
+        queue.next_probe = now + Duration::from_secs(3_600);
+        for number in 0..count {
+            let room = queue.reserve(10).unwrap();
+            queue.append(room, |_| vec![number]);
+        }
+        (queue, now)
+    }
+
+    fn take_all(queue: &mut Queue, now: Instant) -> Vec<Bytes> {
+        std::iter::from_fn(|| queue.take(now, |_| b"probe".to_vec())).collect()
+    }
+
+    /// Lets a new connection carry a probe.
+    fn prove(queue: &mut Queue, now: Instant) {
+        assert_eq!(take_all(queue, now), [&b"probe"[..]]);
+        queue.confirm(now, 1);
+    }
+
+    #[test]
+    fn room_is_what_was_reserved_until_it_is_known() {
+        let (mut queue, now) = queue(0);
+        queue.limit = 100;
+        let first = queue.reserve(60).unwrap();
+        assert!(queue.reserve(60).is_err());
+        queue.append(first, |_| vec![0; 10]);
+        let second = queue.reserve(60).unwrap();
+        queue.release(&second);
+        assert_eq!(queue.bytes, 10);
+        take_all(&mut queue, now);
+        queue.confirm(now, 1);
+        assert_eq!(queue.bytes, 0);
+    }
+
+    #[test]
+    fn one_message_larger_than_the_limit_is_counted_apart() {
+        let (mut queue, now) = queue(0);
+        queue.limit = 100;
+        let large = queue.reserve(1_000).unwrap();
+        queue.append(large, |_| vec![0; 1_000]);
+        assert!(queue.reserve(1_000).is_err());
+        let small = queue.reserve(100).unwrap();
+        queue.append(small, |_| vec![0; 100]);
+        assert!(queue.reserve(1).is_err());
+        take_all(&mut queue, now);
+        queue.confirm(now, 1);
+        assert!(queue.reserve(1_000).is_ok());
+        assert!(queue.reserve(1).is_err());
+        queue.confirm(now, 1);
+        assert!(queue.reserve(100).is_ok());
+    }
+
+    #[test]
+    fn what_was_not_confirmed_is_published_again_and_nothing_else() {
+        let (mut queue, now) = queue(5);
+        assert_eq!(take_all(&mut queue, now).len(), 5);
+        queue.confirm(now, 2);
+        assert_eq!(queue.lose(now), Lost::Kept);
+        prove(&mut queue, now);
+        let mut again = Vec::new();
+        while !queue.is_empty() {
+            let taken = take_all(&mut queue, now);
+            queue.confirm(now, taken.len());
+            again.extend(taken);
+        }
+        assert_eq!(again, [&[2][..], &[3], &[4]]);
+    }
+
+    #[test]
+    fn a_refused_message_is_found_among_others_and_they_are_published() {
+        let (mut queue, now) = queue(100);
+        let mut published = Vec::new();
+        let mut connections = 0;
+        while !queue.is_empty() {
+            queue.next_probe = now + Duration::from_secs(3_600);
+            let taken = take_all(&mut queue, now);
+            match taken.iter().position(|it| it == &[50][..]) {
+                // Those before it are not confirmed any more: the channel has gone.
+                Some(_) => {
+                    connections += 1;
+                    if let Lost::Refused(message) = queue.suspect(now) {
+                        assert_eq!(message, [50][..]);
+                    }
+                }
+                None => {
+                    queue.confirm(now, taken.len());
+                    published.extend(taken.into_iter().map(|it| it[0]));
+                }
+            }
+        }
+        let expected: Vec<u8> = (0..100).filter(|it| *it != 50).collect();
+        assert_eq!(published, expected);
+        assert_eq!(queue.refused, 1);
+        assert!(connections < 10, "{connections}");
+    }
+
+    #[test]
+    fn a_message_that_costs_connections_that_work_is_given_up() {
+        let (mut queue, now) = queue(2);
+        assert_eq!(take_all(&mut queue, now).len(), 2);
+        assert_eq!(queue.lose(now), Lost::Kept);
+        for attempt in 1..=MAX_ATTEMPTS {
+            // A probe goes first, and nothing else until it is confirmed.
+            assert_eq!(take_all(&mut queue, now), [&b"probe"[..]]);
+            queue.confirm(now, 1);
+            while queue.flight.is_empty() {
+                take_all(&mut queue, now);
+            }
+            let lost = queue.lose(now);
+            if attempt == MAX_ATTEMPTS {
+                assert_eq!(lost, Lost::Refused(Bytes::from_static(&[0])));
+            } else {
+                assert_eq!(lost, Lost::Kept);
+            }
+        }
+        take_all(&mut queue, now);
+        queue.confirm(now, 2);
+        take_all(&mut queue, now);
+        queue.confirm(now, 2);
+        assert!(queue.is_empty());
+        assert_eq!(queue.refused, 1);
+    }
+
+    #[test]
+    fn a_broker_that_is_down_costs_no_message_anything() {
+        let (mut queue, now) = queue(1);
+        take_all(&mut queue, now);
+        assert_eq!(queue.lose(now), Lost::Kept);
+        for _ in 0..100 {
+            assert_eq!(take_all(&mut queue, now), [&b"probe"[..]]);
+            assert_eq!(queue.lose(now), Lost::Kept);
+        }
+        assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn a_window_grows_with_every_confirmation() {
+        let (mut queue, now) = queue(200);
+        take_all(&mut queue, now);
+        queue.lose(now);
+        prove(&mut queue, now);
+        let mut sizes = Vec::new();
+        while !queue.is_empty() {
+            let taken = take_all(&mut queue, now).len();
+            sizes.push(taken);
+            queue.confirm(now, taken);
+        }
+        assert_eq!(sizes[..5], [1, 2, 4, 8, 16]);
+    }
+}
