@@ -3,7 +3,7 @@
 # repeat exactly. Needs valgrind.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-program=$(cargo bench --bench scale --no-run --message-format=json 2>/dev/null |
+program=$(cargo bench --bench scale --features _bench --no-run --message-format=json 2>/dev/null |
   sed -n 's/.*"executable":"\([^"]*scale-[^"]*\)".*/\1/p' | tail -1)
 
 count() { # CLIENTS WHAT TIMES

@@ -45,7 +45,7 @@ pub fn encode_event(event: &str, data: &impl Serialize) -> usize {
     frames.0.len()
 }
 
-/// Splits a polling payload into its packets; gives how many there are.
+/// Splits a polling payload into its packets; returns how many there are.
 pub fn decode_payload(body: &[u8]) -> usize {
     payload::decode(body).filter(Result::is_ok).count()
 }
@@ -72,7 +72,7 @@ impl std::fmt::Debug for Stored {
 }
 
 impl Dispatch {
-    /// The event is a JSON array with the name first.
+    /// Checks an event: a JSON array with the name first.
     pub fn new<S>(json: &str, handler: impl Handler<(), S, Output: IntoAck>) -> Dispatch {
         Dispatch {
             peer: Arc::new(Nobody("/".into())),
@@ -81,7 +81,7 @@ impl Dispatch {
         }
     }
 
-    /// Makes the event, calls the handler, and encodes the acknowledgement; gives its length.
+    /// Makes the event, calls the handler, and encodes the acknowledgement; returns its length.
     pub fn run(&self) -> usize {
         let peer = Arc::clone(&self.peer) as Arc<dyn Peer>;
         let event = Event::new(peer, "echo", &self.json, Vec::new(), Some(1));
@@ -126,7 +126,7 @@ impl RoomTable {
         RoomTable(rooms)
     }
 
-    /// The same, with each client in so many rooms more.
+    /// Returns the same, with each client in so many rooms more.
     pub fn in_rooms(clients: u32, members: u32, rooms: u32) -> RoomTable {
         let table = RoomTable::new(clients, members);
         for number in 0..clients {
@@ -137,7 +137,7 @@ impl RoomTable {
         table
     }
 
-    /// Who is in a room, or who has a sid.
+    /// Returns the number of members of a room, or of clients with a sid.
     pub fn select(&self, name: &str) -> usize {
         let recipients = Recipients {
             rooms: Some(vec![name.to_owned()]),

@@ -11,7 +11,7 @@ pub(crate) struct Budget {
     used: AtomicUsize,
     /// Somebody has been told that there are too many.
     told: AtomicBool,
-    /// What the heaviest holder of each I/O thread holds, as of its last look.
+    /// Bytes of the heaviest holder of each I/O thread, as of its last look.
     claims: Mutex<Vec<usize>>,
     /// Tells those who can do something about it.
     tell: Box<dyn Fn() + Send + Sync>,
@@ -28,7 +28,7 @@ impl Budget {
         }
     }
 
-    /// Whether too many bytes wait. Takes no lock.
+    /// Returns whether too many bytes wait. Takes no lock.
     pub(crate) fn is_exceeded(&self) -> bool {
         self.used.load(Ordering::Relaxed) > self.limit
     }
@@ -38,7 +38,8 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Notes what the heaviest holder of a thread holds; gives whether no other thread's holds more.
+    /// Notes what the heaviest holder of a thread holds; returns whether no other thread's holds
+    /// more.
     pub(crate) fn claim(&self, thread: usize, bytes: usize) -> bool {
         let mut claims = self.claims.lock();
         if claims.len() <= thread {

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io;
 
-/// Why a call failed.
+/// Reason why a call failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -19,7 +19,7 @@ pub enum Error {
     BadNamespace(String),
     /// The data could not be turned into JSON; the caller's own fault.
     Encode(String),
-    /// What the peer answered is not what was asked for.
+    /// The peer's answer is not of the type that was asked for.
     Decode(String),
     /// The call does not allow this argument; the text says which and why.
     Invalid(String),
@@ -63,7 +63,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Why a client could not connect.
+/// Reason why a client could not connect.
 ///
 /// ```no_run
 /// use socketio::{Error, SimpleClient, Value};
@@ -110,12 +110,12 @@ impl ConnectError {
         self
     }
 
-    /// Whether another attempt would meet the same.
+    /// Returns whether another attempt would meet the same.
     pub(crate) fn is_invalid(&self) -> bool {
         self.is_invalid
     }
 
-    /// The same, with the answer that says so.
+    /// Returns the same, with the answer that says so.
     pub(crate) fn with_answer(
         mut self,
         status: u16,
@@ -137,7 +137,7 @@ impl ConnectError {
         }
     }
 
-    /// The same, with where it came from.
+    /// Returns the same, with where it came from.
     pub(crate) fn behind(mut self, place: &str) -> ConnectError {
         self.message = format!("{place}: {}", self.message);
         self
@@ -149,12 +149,12 @@ impl ConnectError {
         self
     }
 
-    /// Whether the server did not answer in time.
+    /// Returns whether the server did not answer in time.
     pub fn is_timeout(&self) -> bool {
         self.is_timeout
     }
 
-    /// Bytes that it holds.
+    /// Returns the bytes that it holds.
     pub(crate) fn size(&self) -> usize {
         let answer = self.answer.as_ref().map_or(0, |answer| {
             let headers = answer.headers.iter();
@@ -164,29 +164,29 @@ impl ConnectError {
         self.message.len() + self.data.as_ref().map_or(0, String::len) + answer
     }
 
-    /// The status of the server's answer, if a request was answered and refused.
+    /// Returns the status of the server's answer, if a request was answered and refused.
     pub fn status(&self) -> Option<u16> {
         self.answer.as_ref().map(|answer| answer.status)
     }
 
-    /// The fields of that answer, their names in lower case.
+    /// Returns the fields of that answer, their names in lower case.
     pub fn headers(&self) -> &[(String, String)] {
         self.answer.as_ref().map_or(&[], |answer| &answer.headers)
     }
 
-    /// The body of that answer as text, or its beginning.
+    /// Returns the body of that answer as text, or its beginning.
     pub fn text(&self) -> &str {
         self.answer.as_ref().map_or("", |answer| &answer.text)
     }
 
-    /// What went wrong, or the message of the server's refusal.
+    /// Returns what went wrong, or the message of the server's refusal.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The data of the server's refusal, or the JSON with which it answered the request; of several
-    /// namespaces that were refused, an object with the data of each. None if there is none, or it
-    /// is not of this type.
+    /// Returns the data of the server's refusal, or the JSON with which it answered the request; of
+    /// several namespaces that were refused, an object with the data of each. None if there is
+    /// none, or it is not of this type.
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.data.as_deref()?).ok()
     }

@@ -1,8 +1,8 @@
 //! Cases that look random, the same each time: what the tests of the codecs and of the session
 //! machines feed them with.
 //!
-//! A run has a fixed number of cases. With `SOCKETIO_FUZZ_SECONDS` each target goes on with new ones
-//! for so long. A case that fails names its number: `SOCKETIO_FUZZ_CASE` runs it alone.
+//! A run has a fixed number of cases. With `SOCKETIO_FUZZ_SECONDS` each target goes on with new
+//! ones for so long. A case that fails names its number: `SOCKETIO_FUZZ_CASE` runs it alone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub(crate) fn run(target: impl Fn(&mut Source)) {
     }
 }
 
-/// Where a case takes its choices from.
+/// Source of a case's choices.
 pub(crate) struct Source(u64);
 
 impl Source {
@@ -54,12 +54,12 @@ impl Source {
         self.0
     }
 
-    /// A number below a bound that is not 0.
+    /// Returns a number below a bound that is not 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         (self.next() >> 16) as usize % bound
     }
 
-    /// Whether it is so, once in so many times.
+    /// Returns whether it is so, once in so many times.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

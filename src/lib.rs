@@ -1,24 +1,74 @@
-//! Socket.IO for programs made of threads.
+//! Socket.IO servers and clients for programs made of threads: no async runtime, handlers are plain
+//! closures that may block, and `call` returns the answer.
 //!
-//! Servers and clients without an async runtime: handlers are plain closures that may block, and
-//! `call` returns the answer.
+//! # Servers
+//!
+//! A [`Server`] has handlers for connections and events, and runs on a port:
 //!
 //! ```no_run
-//! use socketio::{Server, Socket};
+//! use socketio::{Refused, Server, Socket};
 //!
 //! let io = Server::new();
-//! io.on("chat message", |socket: &Socket, text: String| {
-//!     socket.broadcast().emit("chat message", &text)
+//! io.on_connect(|socket: &Socket, token: Option<String>| {
+//!     if token.as_deref() != Some("secret") {
+//!         return Err(Refused::new("unauthorized"));
+//!     }
+//!     socket.enter_room("lobby").map_err(Refused::from)
 //! });
-//! io.run("127.0.0.1:5000")?;
+//! io.on("chat message", |socket: &Socket, text: String| {
+//!     socket.to("lobby").emit("chat message", &text)
+//! });
+//! io.on("sum", |a: i64, b: i64| a + b); // the returned value is the acknowledgement
+//! io.run("127.0.0.1:5000")?; // until Ctrl-C
 //! # Ok::<(), socketio::Error>(())
 //! ```
 //!
-//! [`Server`] is a server, [`App`] a port with more on it; [`Client`] is a client that stays
-//! connected, [`SimpleClient`] one for scripts.
+//! - [`Server`] is a cheap handle; [`ServerBuilder`] has its options, [`Limits`] what a peer may cost.
+//! - [`Socket`] is one connected client on one namespace. It has rooms, a user session, and `emit`,
+//!   `call` and `emit_with_ack`.
+//! - [`Namespace`] is what `io.of("/admin")` returns; [`Service`] is a namespace written as a type.
+//! - [`To`] addresses rooms and clients: `io.to("lobby").skip(sid).emit(..)`.
+//! - [`App`] is a port with static files and the program's own HTTP application beside Socket.IO.
+//! - [`manager`] joins several servers over Redis, RabbitMQ, Kafka or ZeroMQ.
+//!
+//! # Clients
+//!
+//! [`Client`] has handlers and reconnects by itself; [`SimpleClient`] is for scripts:
+//!
+//! ```no_run
+//! use socketio::SimpleClient;
+//! use std::time::Duration;
+//!
+//! let client = SimpleClient::connect("http://127.0.0.1:5000")?;
+//! let sum: i64 = client.call("sum", (1, 2), Duration::from_secs(5))?;
+//! # Ok::<(), socketio::Error>(())
+//! ```
+//!
+//! # Data
+//!
+//! Arguments are any types of serde. A tuple is several arguments, `()` is none. Bytes, at any
+//! depth, are [`Binary`]; data of any shape is a [`Value`].
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `tls` | yes | TLS on both sides, by rustls with ring |
+//! | `compression` | yes | gzip and deflate of polling responses |
+//! | `redis` | no | managers over Redis and Valkey |
+//! | `amqp` | no | managers over RabbitMQ; lapin brings an async runtime of its own |
+//! | `kafka` | no | managers over Kafka; needs a C compiler and zlib |
+//! | `zmq` | no | managers over ZeroMQ; needs a C++ compiler |
+//!
+//! # More
+//!
+//! The [`guide`] explains handlers, clients, several servers, deployment, performance and security,
+//! and has a table for those who come from python-socketio. [`engineio`] is Engine.IO by itself.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod app;
+#[cfg(feature = "_bench")]
 #[doc(hidden)]
 pub mod bench;
 mod budget;
@@ -30,6 +80,7 @@ pub mod engineio;
 mod error;
 #[cfg(test)]
 mod fuzz;
+pub mod guide;
 mod limits;
 mod log_limit;
 pub mod manager;
@@ -48,8 +99,8 @@ pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder, ClientService, ConnectOptions};
 pub use dispatch::handler::Decision;
 pub use dispatch::{
-    Ack, Answer, Args, Binary, ConnectHandler, Context, Event, Events, Handler, HandlerError,
-    IntoAck, Json, Method, Next, Outcome, Refused, Reply, Value,
+    Ack, Args, Binary, ConnectHandler, Context, Event, Events, Handler, HandlerError, IntoAck,
+    Json, Method, Next, Outcome, Refused, Reply, Value,
 };
 #[cfg(feature = "tls")]
 pub use engineio::ClientTls;
@@ -62,7 +113,7 @@ pub use reactor::http::upload::BodyReader;
 #[cfg(feature = "tls")]
 pub use reactor::tls::Tls;
 pub use reason::Reason;
-/// What [`App::http`] answers with.
+/// The crate of [`App::http`]'s responses.
 pub use tiny_http;
 
 pub use server::{Namespace, Namespaces, Rooms, Server, ServerBuilder, Service, Socket, To};

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// What one peer may cost: bytes, counts and times, each with its default.
+/// Limits of the cost of one peer: bytes, counts and times, each with its default.
 ///
 /// The defaults suit a service on the open internet. A limit that is hit closes the connection, or
 /// refuses the request, that hit it, with a record in the log, and nothing else; an event that is
@@ -18,80 +18,85 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of one HTTP request's head, as a bound on what is kept for a client that has said
-    /// nothing yet. 16 KiB.
+    /// nothing yet. Defaults to 16 KiB.
     pub head_bytes: usize,
-    /// Fields of one HTTP request's head. Browsers send about twenty. 100.
+    /// Fields of one HTTP request's head. Browsers send about twenty. Defaults to 100.
     pub head_fields: usize,
-    /// How long the head of a request may take, TLS included, against clients that send it a byte
-    /// at a time. 10 s.
+    /// Time that the head of a request may take, TLS included, against clients that send it a byte
+    /// at a time. Defaults to 10 s.
     pub head_timeout: Duration,
-    /// How long the body of a request may make no progress, which is a kibibyte, or its end. 30 s.
+    /// Time that the body of a request may make no progress, which is a kibibyte, or its end.
+    /// Defaults to 30 s.
     pub body_timeout: Duration,
     /// Bytes of a body for the program's own application; clients' have
-    /// [`max_http_buffer_size`](crate::ServerBuilder::max_http_buffer_size). 10 MB.
+    /// [`max_http_buffer_size`](crate::ServerBuilder::max_http_buffer_size). Defaults to 10 MB.
     pub http_body_bytes: usize,
-    /// The same as `body_timeout`, for the program's own application. 30 s.
+    /// The same as `body_timeout`, for the program's own application. Defaults to 30 s.
     pub http_body_timeout: Duration,
-    /// How long a kept-alive connection may be silent between requests. Longer than the 60 s after
-    /// which load balancers give up theirs: who closes first loses no request. 75 s.
+    /// Time that a kept-alive connection may be silent between requests. Longer than the 60 s after
+    /// which load balancers give up theirs: who closes first loses no request. Defaults to 75 s.
     pub idle_timeout: Duration,
-    /// How long a response may make no progress because its reader does not read. 30 s.
+    /// Time that a response may make no progress because its reader does not read. Defaults to 30
+    /// s.
     pub write_timeout: Duration,
     /// Connections in all, clients and plain HTTP together. More are closed as they come. 100,000;
     /// the descriptors of the process (`ulimit -n`) usually end earlier.
     pub connections: usize,
-    /// Sessions in all that were opened over polling and have not moved to a WebSocket. They need no
-    /// connection that stays. More are refused with status 503. 50,000.
+    /// Sessions in all that were opened over polling and have not moved to a WebSocket. They need
+    /// no connection that stays. More are refused with status 503. Defaults to 50,000.
     pub polling_sessions: usize,
-    /// The same for one address, which may be that of a proxy. 10,000.
+    /// The same for one address, which may be that of a proxy. Defaults to 10,000.
     pub polling_sessions_per_address: usize,
     /// Bytes that are kept of the head of the request that opened a session, for
     /// [`Socket::request`](crate::Socket::request). What concerns HTTP alone is not kept, and of a
-    /// larger head the longest fields are not. 4 KiB.
+    /// larger head the longest fields are not. Defaults to 4 KiB.
     pub session_head_bytes: usize,
-    /// Attachments of one incoming packet. 255.
+    /// Attachments of one incoming packet. Defaults to 255.
     pub attachments: usize,
-    /// Bytes of all attachments of one incoming packet. An event with more is dropped. 16 MB.
+    /// Bytes of all attachments of one incoming packet. An event with more is dropped. Defaults to
+    /// 16 MB.
     pub attachments_bytes: usize,
-    /// Attachments of one outgoing packet: an error at the call, since JavaScript clients close
-    /// the connection on more. 10.
+    /// Attachments of one outgoing packet: an error at the call, since JavaScript clients close the
+    /// connection on more. Defaults to 10.
     pub outgoing_attachments: usize,
-    /// How long a client may be silent while attachments of a packet are missing. As long as a
-    /// client that answers pings may be silent. 45 s.
+    /// Time that a client may be silent while attachments of a packet are missing. As long as a
+    /// client that answers pings may be silent. Defaults to 45 s.
     pub attachments_timeout: Duration,
-    /// Namespaces that one client may be in. 100.
+    /// Namespaces that one client may be in. Defaults to 100.
     pub namespaces: usize,
-    /// Bytes of an event's or a namespace's name. An event with a longer one is dropped. 256.
+    /// Bytes of an event's or a namespace's name. An event with a longer one is dropped. Defaults
+    /// to 256.
     pub name_bytes: usize,
     /// Depth of nested lists and objects, at most 500: JSON deeper than this is an attack on the
-    /// stack. An event that is deeper is dropped. 64.
+    /// stack. An event that is deeper is dropped. Defaults to 64.
     pub json_depth: usize,
-    /// How long a client may stay without having joined a namespace. 45 s.
+    /// Time that a client may stay without having joined a namespace. Defaults to 45 s.
     pub connect_timeout: Duration,
-    /// How long an upgrade from polling to WebSocket may take. 10 s.
+    /// Time that an upgrade from polling to WebSocket may take. Defaults to 10 s.
     pub upgrade_timeout: Duration,
     /// Bytes that may wait for one client to read them; a slower one is disconnected. One message
     /// at a time that is larger than a quarter of this, or than all of it, may wait beside them.
-    /// 16 MB.
+    /// Defaults to 16 MB.
     pub outbox_bytes: usize,
     /// Bytes of one client's events that may wait for their handlers. Then reading from it stops,
-    /// unless an acknowledgement of it is awaited; at twice as much it stops anyway. 1 MB.
+    /// unless an acknowledgement of it is awaited; at twice as much it stops anyway. Defaults to 1
+    /// MB.
     pub inbox_bytes: usize,
     /// Bytes that may wait in all outboxes and inboxes of a port together, in steps of 16 KiB for
     /// each. Beyond that clients that hold the most are disconnected, and nothing more is read from
     /// those whose events wait. A quarter of the memory that the machine, or the container, has.
     pub buffered_bytes: usize,
-    /// Acknowledgements that one client may owe on a namespace. 10,000.
+    /// Acknowledgements that one client may owe on a namespace. Defaults to 10,000.
     pub pending_acks: usize,
-    /// Worker threads: how many handlers may run, or block, at once. 256.
+    /// Worker threads: how many handlers may run, or block, at once. Defaults to 256.
     pub workers: usize,
 }
 
-/// Where nothing tells how much memory there is.
+/// Bytes of memory that are assumed where the system does not tell.
 const ASSUMED_MEMORY: usize = 4 << 30;
 
-/// The deepest JSON that fits on the stack of any thread, whatever types it is decoded into.
-/// What this crate sends at most, in one packet or message between servers, and takes as a client: an
+/// The deepest JSON that fits on the stack of any thread, whatever types it is decoded into. What
+/// this crate sends at most, in one packet or message between servers, and takes as a client: an
 /// event that some recipients could not take is an error where it is emitted.
 pub(crate) const OUTGOING_NAME_BYTES: usize = 64 << 10;
 pub(crate) const OUTGOING_JSON_DEPTH: usize = 128;
@@ -102,13 +107,13 @@ const MAX_JSON_DEPTH: usize = 500;
 /// The longest time that means anything here; later ones would be past the end of the clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A time that can be added to any other.
+/// Returns a time that can be added to any other.
 pub(crate) fn bounded(duration: Duration) -> Duration {
     duration.min(LONGEST)
 }
 
 impl Limits {
-    /// The same, with times that can be added to any other.
+    /// Returns the same, with times that can be added to any other.
     pub(crate) fn bounded(self) -> Limits {
         Limits {
             head_timeout: bounded(self.head_timeout),
@@ -158,8 +163,8 @@ impl Default for Limits {
     }
 }
 
-/// What a client takes of its server. Wider than a server's [`Limits`]: a client has chosen whom it
-/// talks to.
+/// Limits of what a client accepts from its server. Wider than a server's [`Limits`]: a client has
+/// chosen its server.
 ///
 /// An event over one of these is dropped, with a warning; an acknowledgement is
 /// [`Error::TooMuch`](crate::Error::TooMuch) for who waits for it.
@@ -172,13 +177,13 @@ impl Default for Limits {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiveLimits {
-    /// Attachments of one packet. 1,000.
+    /// Attachments of one packet. Defaults to 1,000.
     pub attachments: usize,
-    /// Bytes of all attachments of one packet. 100 MB.
+    /// Bytes of all attachments of one packet. Defaults to 100 MB.
     pub attachments_bytes: usize,
-    /// Bytes of an event's or a namespace's name. 64 KiB.
+    /// Bytes of an event's or a namespace's name. Defaults to 64 KiB.
     pub name_bytes: usize,
-    /// Depth of nested lists and objects, at most 500. 128.
+    /// Depth of nested lists and objects, at most 500. Defaults to 128.
     pub json_depth: usize,
 }
 
@@ -207,7 +212,7 @@ impl Default for ReceiveLimits {
     }
 }
 
-/// Bytes of memory that this process may use at most, asked once.
+/// Returns the bytes of memory that this process may use at most, asked once.
 fn memory() -> usize {
     static MEMORY: OnceLock<usize> = OnceLock::new();
     *MEMORY.get_or_init(|| {

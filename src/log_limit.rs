@@ -5,12 +5,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-/// How long a window is, in seconds.
+/// Length of a window, in seconds.
 const WINDOW: u64 = 10;
 /// Records in one window.
 const MAX_RECORDS: u32 = 10;
 
-/// Lets the records of one connection through up to a rate, and counts the others.
+/// Limit of the log records of one connection: up to a rate they pass, and the others are counted.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
     /// The last window in which there was a record, counted from one.
@@ -20,7 +20,7 @@ pub(crate) struct LogLimit {
 }
 
 impl LogLimit {
-    /// Whether another record may be written. Says how many were left out before.
+    /// Returns whether another record may be written. Says how many were left out before.
     pub(crate) fn admits(&self, who: impl Display) -> bool {
         self.admits_in(window(), who)
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a client's connection to a namespace, or an Engine.IO session, ended.
+/// Reason why a client's connection to a namespace, or an Engine.IO session, ended.
 ///
 /// It displays the words that python-socketio uses: `ping timeout`, `client disconnect`, ...
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +24,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The words that python-socketio uses for this reason.
+    /// Returns the words that python-socketio uses for this reason.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::ClientDisconnect => "client disconnect",

@@ -5,10 +5,10 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use std::sync::Weak;
 
-/// What the shell expects of a process that was ended by SIGINT.
+/// Exit status of a process that was ended by SIGINT.
 const INTERRUPTED: i32 = 130;
 
-/// Who is told of a signal.
+/// Listeners of a signal.
 struct Told {
     installed: bool,
     /// Servers, which end, and then let the program go on.
@@ -41,7 +41,7 @@ pub(crate) trait Ending: Send + Sync {
     fn wait_for_end(&self);
 }
 
-/// A channel that gets a message with the next signal; the process goes on.
+/// Returns a channel that gets a message with the next signal; the process goes on.
 pub(crate) fn wait() -> Result<Receiver<()>, Error> {
     let (sender, signal) = crossbeam_channel::bounded(1);
     let mut told = TOLD.lock();

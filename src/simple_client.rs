@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long `emit` and `call` wait for a reconnection.
+/// Time that `emit` and `call` wait for a reconnection.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of events that may wait to be received.
 const BUFFER: usize = 16_000_000;
@@ -71,7 +71,7 @@ impl SimpleClient {
         SimpleClient::builder().connect(options)
     }
 
-    /// Begins to choose options.
+    /// Returns a builder with the default options.
     #[must_use]
     pub fn builder() -> SimpleClientBuilder {
         SimpleClientBuilder {
@@ -81,8 +81,8 @@ impl SimpleClient {
         }
     }
 
-    /// Sends an event: a tuple is several arguments, `()` none. Blocks while the connection is lost,
-    /// until it is there again or the
+    /// Sends an event: a tuple is several arguments, `()` none. Blocks while the connection is
+    /// lost, until it is there again or the
     /// [`reconnect_timeout`](SimpleClientBuilder::reconnect_timeout) is over, and while more waits
     /// for the server than [`max_outbox_size`](crate::ClientBuilder::max_outbox_size).
     ///
@@ -135,7 +135,8 @@ impl SimpleClient {
         }
     }
 
-    /// The next event. Blocks until there is one, for at most `timeout`, or for ever without one.
+    /// Returns the next event. Blocks until there is one, for at most `timeout`, or for ever
+    /// without one.
     ///
     /// # Errors
     /// [`Error::Timeout`]; [`Error::Disconnected`] once everything was received and there will be no
@@ -163,7 +164,7 @@ impl SimpleClient {
         }
     }
 
-    /// The events as they come; it ends when there will be no more.
+    /// Returns the events as they come; it ends when there will be no more.
     ///
     /// ```no_run
     /// # let client = socketio::SimpleClient::connect("http://localhost:5000")?;
@@ -186,18 +187,18 @@ impl SimpleClient {
         });
     }
 
-    /// Whether it is connected now.
-    pub fn connected(&self) -> bool {
-        self.client.connected()
+    /// Returns whether it is connected now.
+    pub fn is_connected(&self) -> bool {
+        self.client.is_connected()
     }
 
-    /// The id that the server has given to the connection, if it is connected. A new one with each
-    /// connection.
+    /// Returns the id that the server has given to the connection, if it is connected. A new one
+    /// with each connection.
     pub fn sid(&self) -> Option<String> {
         self.client.sid()
     }
 
-    /// How packets travel now, if the server is reached.
+    /// Returns the transport of the packets now, if the server is reached.
     pub fn transport(&self) -> Option<Transport> {
         self.client.transport()
     }
@@ -210,8 +211,8 @@ impl SimpleClient {
         connected
     }
 
-    /// The client behind it: for `emit_with_ack`, other namespaces' sids and the like. Its handlers are
-    /// never called: what happens goes to this one.
+    /// Returns the client behind it: for `emit_with_ack`, other namespaces' sids and the like. Its
+    /// handlers are never called: what happens goes to this one.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -276,7 +277,7 @@ impl SimpleClientBuilder {
         Ok(simple)
     }
 
-    /// The options of the client behind it: reconnection, TLS, proxies and more. Those of
+    /// Sets the options of the client behind it: reconnection, TLS, proxies and more. Defaults to
     /// [`Client::builder`].
     #[must_use]
     pub fn client(mut self, client: ClientBuilder) -> Self {
@@ -284,15 +285,16 @@ impl SimpleClientBuilder {
         self
     }
 
-    /// How long `emit` and `call` wait for a connection that was lost. 60 s.
+    /// Sets how long `emit` and `call` wait for a connection that was lost. Defaults to 60 s.
     #[must_use]
     pub fn reconnect_timeout(mut self, timeout: Duration) -> Self {
         self.reconnect_timeout = bounded(timeout);
         self
     }
 
-    /// Bytes of events that may wait to be received, unless a single one has more; more ends the connection, once and for all,
-    /// and is the error of [`receive`](SimpleClient::receive) after them. 16 MB.
+    /// Sets the bytes of events that may wait to be received, unless a single one has more; more
+    /// ends the connection, once and for all, and is the error of
+    /// [`receive`](SimpleClient::receive) after them. Defaults to 16 MB.
     #[must_use]
     pub fn max_buffer_size(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
@@ -358,11 +360,11 @@ impl Inner {
 
     /// The client was found to be disconnected before its handler could say so.
     fn lose(&self, client: &Client) {
-        let connected = client.connected();
+        let connected = client.is_connected();
         self.change(|state| state.connected = connected);
     }
 
-    /// Gives whether something has happened in time.
+    /// Returns whether something has happened in time.
     fn wait(&self, state: &mut MutexGuard<'_, State>, by: Option<Instant>) -> bool {
         match by {
             Some(by) => !self.changed.wait_until(state, by).timed_out(),
@@ -375,12 +377,12 @@ impl Inner {
 }
 
 impl State {
-    /// Whether there is no connection, and there may be one.
+    /// Returns whether there is no connection, and there may be one.
     fn is_waiting(&self) -> bool {
         !self.connected && !self.over
     }
 
-    /// Why there will be no other connection.
+    /// Returns why there will be no other connection.
     fn end(&self) -> Error {
         if self.overflowed {
             Error::TooMuch("events wait to be received")

@@ -115,6 +115,8 @@ fn try_out<B: Broker>(name: &str, start: &dyn Fn(u16) -> Option<B>, more: &[Faul
     let relay = Relay::to(SocketAddr::from(([127, 0, 0, 1], port)));
     let (direct, through) = (B::url_at(port), B::url_at(relay.address.port()));
     let nodes = [&direct, &through, &through].map(|url| node(&|| from_url(url).unwrap()));
+    // What nobody receives would be all of the memory.
+    nodes.iter().for_each(|node| node.client.disconnect());
     let clients = nodes.each_ref().map(|node| hear(url(&node.serving)));
     let args = ["threading", "0", "25", "20", &direct];
     let Some(mut command) = python("socketio_server.py", &args) else {

@@ -64,7 +64,7 @@ fn events_and_acknowledgements_go_both_ways_over_each_transport() {
         client.on("sum", |a: i64, b: i64| a + b);
         let options = ConnectOptions::new(url(&serving)).transports(transports);
         client.connect(options).unwrap();
-        assert!(client.connected() && client.sid().is_some());
+        assert!(client.is_connected() && client.sid().is_some());
         client.emit("back", ("one", 2, [3])).unwrap();
         let args = got.recv_timeout(SOON).unwrap();
         assert_eq!(args[0], Value::from("one"));
@@ -85,7 +85,7 @@ fn events_and_acknowledgements_go_both_ways_over_each_transport() {
         eventually("the last transport", || client.transport() == Some(last));
         assert_eq!(client.call::<i64>("ask", (), SOON).unwrap(), 5);
         client.disconnect();
-        assert!(!client.connected() && client.sid().is_none());
+        assert!(!client.is_connected() && client.sid().is_none());
     }
 }
 
@@ -157,10 +157,10 @@ fn a_refusal_reaches_the_caller_and_the_handler_with_its_data() {
         assert_eq!(error.message(), "bad token");
         assert_eq!(error.data::<BTreeMap<String, i32>>().unwrap()["code"], 42);
         assert_eq!(next(), "bad token Some({\"code\": 42})");
-        assert!(!client.connected());
+        assert!(!client.is_connected());
         let auth = BTreeMap::from([("token", "good")]);
         client.connect(options.auth(auth)).unwrap();
-        assert!(client.connected());
+        assert!(client.is_connected());
     }
 }
 
@@ -247,7 +247,7 @@ fn a_connect_handler_finds_the_client_connected_and_may_call() {
         client.on_connect(move |client: &Client| {
             let answer: i64 = client.call("double", 21, SOON).unwrap();
             sender
-                .send(format!("{} {answer}", client.connected()))
+                .send(format!("{} {answer}", client.is_connected()))
                 .unwrap();
         });
         client
@@ -272,7 +272,7 @@ fn a_disconnect_by_the_server_is_final_and_never_lost() {
         client.connect(options.clone().namespaces(&["/"])).unwrap();
         assert_eq!(next(), "server disconnect");
         client.wait();
-        assert!(!client.connected());
+        assert!(!client.is_connected());
         // Another namespace keeps the connection.
         client
             .connect(options.namespaces(&["/", "/stays"]))
@@ -329,7 +329,7 @@ fn dropping_the_last_handle_disconnects() {
     client.connect(url(&serving)).unwrap();
     let other = client.of("/");
     drop(client);
-    assert!(other.connected());
+    assert!(other.is_connected());
     drop(other);
     assert_eq!(next(), "client disconnect");
 }
@@ -379,7 +379,7 @@ fn a_client_comes_back_after_its_server_has() {
         while next() != "error" {}
         client.disconnect();
         client.wait();
-        assert!(!client.connected());
+        assert!(!client.is_connected());
     }
 }
 
@@ -436,7 +436,7 @@ fn a_first_attempt_is_repeated_if_asked_for() {
     let io = Server::new();
     let _serving = io.bind(&*address).unwrap();
     connecting.join().unwrap().unwrap();
-    assert!(client.connected());
+    assert!(client.is_connected());
     assert!(matches!(
         client.connect("http://localhost"),
         Err(Error::Invalid(_))
@@ -546,7 +546,7 @@ fn an_offline_buffer_is_sent_in_order_once_there_is_a_connection() {
     }
     assert_eq!(next(), "answered Ok(10)");
     drop(serving);
-    eventually("the loss", || !client.connected());
+    eventually("the loss", || !client.is_connected());
     client.emit("number", 11).unwrap();
     client.emit("number", 12).unwrap();
     let _serving = io.bind(&*address).unwrap();
@@ -712,7 +712,7 @@ fn a_shutdown_releases_what_handlers_have_captured() {
     let captured = Arc::new(());
     let (kept, own) = (Arc::clone(&captured), client.clone());
     client.on("event", move || {
-        let _ = (&kept, own.connected());
+        let _ = (&kept, own.is_connected());
         "handled"
     });
     client.connect(url(&serving)).unwrap();
@@ -860,7 +860,7 @@ fn events_that_nobody_handles_in_time_end_the_connection_and_not_the_memory() {
     client.connect(url(&serving)).unwrap();
     assert_eq!(next(), "connected");
     client.emit("flood", ()).unwrap();
-    eventually("the end", || !client.connected());
+    eventually("the end", || !client.is_connected());
     // Twenty delays later nothing has been handled yet, and so it has not come back.
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(connections.load(Ordering::Relaxed), 1);
@@ -887,6 +887,6 @@ fn a_namespace_that_is_not_answered_for_in_time_is_an_error() {
     );
     // Without waiting, it is connected in a moment.
     client.connect(options.wait(false)).unwrap();
-    assert!(!client.connected() && client.transport().is_some());
-    eventually("the connection", || client.connected());
+    assert!(!client.is_connected() && client.transport().is_some());
+    eventually("the connection", || client.is_connected());
 }

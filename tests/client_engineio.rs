@@ -24,7 +24,7 @@ fn messages_come_back_over_each_transport() {
         let (sender, messages) = crossbeam_channel::unbounded();
         client.on_message(move |_: &Client, message| sender.send(message).unwrap());
         client.connect(&url).unwrap();
-        assert!(client.connected() && client.sid().is_some());
+        assert!(client.is_connected() && client.sid().is_some());
         for number in 0..100 {
             client.send(number.to_string()).unwrap();
             client.send(vec![number; 3]).unwrap();
@@ -37,7 +37,7 @@ fn messages_come_back_over_each_transport() {
         common::eventually("the upgrade", || client.transport() == last);
         client.disconnect();
         client.wait();
-        assert!(!client.connected() && client.sid().is_none());
+        assert!(!client.is_connected() && client.sid().is_none());
         assert!(matches!(client.send("late"), Err(Error::Disconnected)));
     }
 }

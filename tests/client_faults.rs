@@ -438,7 +438,7 @@ fn a_connection_that_the_server_closes_quickly_costs_no_request() {
         std::thread::sleep(Duration::from_millis(20));
     }
     eventually("all events", || posted.load(Ordering::SeqCst) == 20);
-    assert!(client.connected());
+    assert!(client.is_connected());
 }
 
 #[test]
@@ -451,7 +451,7 @@ fn a_logger_may_use_the_client_whose_records_it_writes() {
         fn log(&self, record: &log::Record<'_>) {
             if record.target() == "socketio" {
                 let _ = self.0.emit_volatile("log", record.args().to_string());
-                let _ = self.0.connected();
+                let _ = self.0.is_connected();
             }
         }
         fn flush(&self) {}
@@ -467,7 +467,7 @@ fn a_logger_may_use_the_client_whose_records_it_writes() {
     client.connect(url(&serving)).unwrap();
     drop(serving);
     client.wait();
-    assert!(!client.connected());
+    assert!(!client.is_connected());
     log::set_max_level(log::LevelFilter::Off);
 }
 

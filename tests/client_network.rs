@@ -152,7 +152,7 @@ fn a_connection_that_is_cut_in_the_middle_of_a_message_is_made_again() {
         let reason = reasons.recv_timeout(SOON).unwrap();
         let lost = [Reason::TransportClose, Reason::TransportError];
         assert!(lost.contains(&reason), "{reason}");
-        eventually("the reconnection", || client.connected());
+        eventually("the reconnection", || client.is_connected());
         client.emit("send", 2_000).unwrap();
         assert_eq!(
             texts.recv_timeout(SOON),
@@ -163,7 +163,7 @@ fn a_connection_that_is_cut_in_the_middle_of_a_message_is_made_again() {
             // Between two polls nobody would notice.
             relay.cut();
             assert!(lost.contains(&reasons.recv_timeout(SOON).unwrap()));
-            eventually("the second reconnection", || client.connected());
+            eventually("the second reconnection", || client.is_connected());
         }
     }
 }
@@ -461,7 +461,7 @@ fn what_a_hostile_server_sends_ends_the_connection_and_nothing_else() {
             client.disconnect();
         }
         client.wait();
-        assert!(!client.connected(), "case {number}");
+        assert!(!client.is_connected(), "case {number}");
     }
 }
 

@@ -294,7 +294,7 @@ fn a_client_survives_what_happens_to_its_server() {
             let lost = [Reason::TransportClose, Reason::TransportError];
             assert!(lost.contains(&reason), "{reason}");
             let _server = Peer::start(kind, port, (25_000, 20_000));
-            eventually("the reconnection", || client.connected());
+            eventually("the reconnection", || client.is_connected());
             assert_eq!(client.call::<i64>("echo", 9, SOON).unwrap(), 9);
         }
     }
@@ -319,7 +319,7 @@ fn a_server_that_says_nothing_more_is_noticed_by_its_missing_ping() {
             server.signal("-STOP");
             assert_eq!(reasons.recv_timeout(PATIENCE), Ok(Reason::PingTimeout));
             server.signal("-CONT");
-            eventually("the reconnection", || client.connected());
+            eventually("the reconnection", || client.is_connected());
         }
     }
 }
@@ -351,13 +351,13 @@ fn our_own_server_may_pause_or_die_as_well() {
         signal("-STOP");
         assert_eq!(reasons.recv_timeout(PATIENCE), Ok(Reason::PingTimeout));
         signal("-CONT");
-        eventually("the reconnection", || client.connected());
+        eventually("the reconnection", || client.is_connected());
         server.kill();
         let reason = reasons.recv_timeout(PATIENCE).unwrap();
         let lost = [Reason::TransportClose, Reason::TransportError];
         assert!(lost.contains(&reason), "{reason}");
         let _server = Example::start("socketio_echo", port, &[]);
-        eventually("the second reconnection", || client.connected());
+        eventually("the second reconnection", || client.is_connected());
         assert_eq!(client.call::<i64>("message-with-ack", 7, SOON).unwrap(), 7);
     }
 }

@@ -151,17 +151,17 @@ fn nginx_keeps_each_client_on_its_server() {
     drop(nginx);
     let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("socketio-nginx-{port}")));
     assert!(
-        servers.iter().all(|it| it.client.connected()),
+        servers.iter().all(|it| it.client.is_connected()),
         "{}",
         url(&servers[0].serving)
     );
 }
 
-/// What the README tells people to write.
+/// What the guide tells people to write.
 #[test]
-fn pages_behind_the_readmes_nginx_are_of_its_origin() {
-    let readme = include_str!("../README.md");
-    let block = readme.split("```nginx").nth(1).expect("a block");
+fn pages_behind_the_guides_nginx_are_of_its_origin() {
+    let guide = include_str!("../src/guide/deployment.md");
+    let block = guide.split("```nginx").nth(1).expect("a block");
     let block = block.split("```").next().expect("its end");
     let io = Server::new();
     let serving = serve(&io);

@@ -37,7 +37,7 @@ fn brokers_that_were_down_are_found_again() {
     connected(&other.manager);
     one.io.emit("again", ()).unwrap();
     while cluster::received(&other.client) != "again " {}
-    assert!(one.client.connected() && other.client.connected());
+    assert!(one.client.is_connected() && other.client.is_connected());
 }
 
 #[test]

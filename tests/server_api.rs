@@ -420,3 +420,21 @@ fn a_broadcast_s_answers_come_one_by_one() {
 fn reserved_names_name_the_right_method() {
     Server::new().on("connect", || ());
 }
+
+/// Handles go from thread to thread.
+#[test]
+fn handles_are_send_and_sync() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<socketio::Server>();
+    is_send_and_sync::<socketio::Socket>();
+    is_send_and_sync::<socketio::Namespace>();
+    is_send_and_sync::<socketio::Serving>();
+    is_send_and_sync::<socketio::Event>();
+    is_send_and_sync::<socketio::Ack>();
+    is_send_and_sync::<socketio::Client>();
+    is_send_and_sync::<socketio::SimpleClient>();
+    is_send_and_sync::<socketio::Error>();
+    is_send_and_sync::<socketio::manager::PubSubManager>();
+    is_send_and_sync::<socketio::engineio::Server>();
+    is_send_and_sync::<socketio::engineio::Client>();
+}

@@ -49,7 +49,7 @@ fn a_script_connects_emits_calls_and_receives() {
         let options = ConnectOptions::new(url(&serving)).transports(&[transport]);
         let client = SimpleClient::connect(options.namespaces(&["/chat"])).unwrap();
         assert_eq!(client.transport(), Some(transport));
-        assert!(client.connected() && client.sid().is_some());
+        assert!(client.is_connected() && client.sid().is_some());
         client.emit("burst", 3).unwrap();
         let event = client.receive(SOON).unwrap();
         assert_eq!((event.name(), event.namespace()), ("number", "/chat"));
@@ -70,7 +70,7 @@ fn a_script_connects_emits_calls_and_receives() {
         assert_eq!(client.receive(SOON).unwrap().name(), "sure?");
         // What was received can be received after the end.
         client.emit("leave", ()).unwrap();
-        eventually("the end", || !client.connected());
+        eventually("the end", || !client.is_connected());
         assert_eq!(client.receive(None).unwrap().name(), "bye");
         assert!(matches!(client.receive(None), Err(Error::Disconnected)));
         assert!(matches!(client.emit("x", ()), Err(Error::Disconnected)));
@@ -109,7 +109,7 @@ fn what_is_done_during_a_loss_waits_for_the_reconnection() {
     client.emit("burst", 1).unwrap();
     client.call::<String>("echo", "x", SOON).unwrap();
     drop(serving);
-    eventually("the loss", || !client.connected());
+    eventually("the loss", || !client.is_connected());
     std::thread::scope(|scope| {
         let emitting = scope.spawn(|| client.emit("burst", 1));
         let calling = scope.spawn(|| client.call::<String>("echo", "x", SOON));
@@ -119,7 +119,7 @@ fn what_is_done_during_a_loss_waits_for_the_reconnection() {
         assert_eq!(client.receive(SOON).unwrap().name(), "number");
         assert_eq!(client.receive(SOON).unwrap().name(), "number");
     });
-    eventually("the second loss", || !client.connected());
+    eventually("the second loss", || !client.is_connected());
     let limit = Duration::from_millis(30);
     assert!(matches!(
         client.call::<String>("echo", "x", limit),
@@ -156,7 +156,7 @@ fn what_waits_for_a_reconnection_is_told_that_there_will_be_none() {
         .connect(format!("http://{address}"))
         .unwrap();
     drop(serving);
-    eventually("the loss", || !client.connected());
+    eventually("the loss", || !client.is_connected());
     assert!(matches!(client.emit("x", ()), Err(Error::Timeout)));
     // Its own end ends what waits.
     std::thread::scope(|scope| {
@@ -178,7 +178,7 @@ fn too_much_that_is_not_received_ends_the_connection() {
         .connect(url(&serving))
         .unwrap();
     client.emit("burst", 1_000).unwrap();
-    eventually("the end", || !client.connected());
+    eventually("the end", || !client.is_connected());
     let received = client.events().count();
     assert!((10..1_000).contains(&received), "{received}");
     assert!(matches!(client.receive(None), Err(Error::TooMuch(_))));

@@ -48,7 +48,7 @@ fn a_forwarder_that_was_killed_is_found_again() {
     connected(&other.manager);
     one.io.emit("again", ()).unwrap();
     while cluster::received(&other.client) != "again " {}
-    assert!(one.client.connected() && other.client.connected());
+    assert!(one.client.is_connected() && other.client.is_connected());
 }
 
 #[test]

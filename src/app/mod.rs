@@ -15,7 +15,7 @@ use crate::reactor::tls::Tls;
 use crate::server::{Gate, Server};
 use crate::signals;
 use crate::workers::Workers;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -52,7 +52,7 @@ pub struct App {
 
 type Application = dyn Fn(&Request) -> tiny_http::ResponseBox + Send + Sync;
 
-/// Who the sessions are for.
+/// The owner of the sessions: Socket.IO or Engine.IO.
 #[derive(Debug)]
 enum Endpoint {
     SocketIo(Server),
@@ -60,13 +60,13 @@ enum Endpoint {
 }
 
 impl App {
-    /// A port for a Socket.IO server, at `/socket.io/`.
+    /// Creates a port for a Socket.IO server, at `/socket.io/`.
     #[must_use]
     pub fn new(server: &Server) -> App {
         App::with(Endpoint::SocketIo(server.clone()), "socket.io")
     }
 
-    /// A port for an Engine.IO server, at `/engine.io/`.
+    /// Creates a port for an Engine.IO server, at `/engine.io/`.
     #[must_use]
     pub fn engineio(server: &engineio::Server) -> App {
         App::with(Endpoint::EngineIo(server.clone()), "engine.io")
@@ -84,7 +84,8 @@ impl App {
         }
     }
 
-    /// The path of the sessions: with or without slashes at its ends. `socket.io`, or `engine.io`.
+    /// Sets the path of the sessions: with or without slashes at its ends. Defaults to `socket.io`,
+    /// or `engine.io`.
     #[must_use]
     pub fn socketio_path(mut self, path: &str) -> App {
         let path = path.trim_matches('/');
@@ -105,7 +106,7 @@ impl App {
         self
     }
 
-    /// The same, with a content type for all of it.
+    /// Returns the same, with a content type for all of it.
     #[must_use]
     pub fn static_files_as(
         mut self,
@@ -118,7 +119,7 @@ impl App {
         self
     }
 
-    /// The file that stands for a directory. `index.html`.
+    /// Sets the file that stands for a directory. Defaults to `index.html`.
     #[must_use]
     pub fn index(mut self, name: &str) -> App {
         self.files.set_index(name);
@@ -139,9 +140,9 @@ impl App {
         self
     }
 
-    /// The same, for bodies of any size: the application reads them as they come, and so decides
-    /// where to put them, and how much is too much. A body that is not read to its end costs the
-    /// connection.
+    /// Does the same, for bodies of any size: the application reads them as they come, and so
+    /// decides where to put them, and how much is too much. A body that is not read to its end
+    /// costs the connection.
     ///
     /// ```
     /// # use socketio::{App, BodyReader, Request, Server};
@@ -169,7 +170,7 @@ impl App {
         self
     }
 
-    /// Speaks TLS: `https` and `wss`.
+    /// Serves over TLS, `https` and `wss`. Defaults to no TLS.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> App {
@@ -256,6 +257,7 @@ impl App {
             self.tls,
         )?;
         Ok(Serving {
+            end: Arc::default(),
             local_addr: engine.local_addr,
             running: Mutex::new(Some(Running { engine, workers })),
             timeout,
@@ -273,13 +275,39 @@ impl fmt::Debug for App {
     }
 }
 
-/// What is served in the background. Dropping it shuts down, as [`shutdown`](Serving::shutdown)
-/// does.
+/// A server that runs in the background. Dropping it shuts the server down, as
+/// [`shutdown`](Serving::shutdown) does.
+///
+/// ```no_run
+/// use socketio::Server;
+///
+/// let io = Server::new();
+/// let serving = io.bind("127.0.0.1:0")?;
+/// println!("listening on {}", serving.local_addr());
+/// serving.wait(); // until another thread, or a handler, calls `shutdown`
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Debug)]
+#[must_use = "the server stops when this is dropped"]
 pub struct Serving {
     local_addr: SocketAddr,
     running: Mutex<Option<Running>>,
     timeout: Duration,
+    end: Arc<End>,
+}
+
+/// The end of a server, for those who wait for it.
+#[derive(Debug, Default)]
+struct End {
+    is_over: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl End {
+    fn set(&self) {
+        *self.is_over.lock() = true;
+        self.changed.notify_all();
+    }
 }
 
 #[derive(Debug)]
@@ -289,9 +317,19 @@ struct Running {
 }
 
 impl Serving {
-    /// The address that is listened on, with the port that the system gave for port 0.
+    /// Returns the address that is listened on, with the port that the system gave for port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Blocks until the server has been shut down, by [`shutdown`](Serving::shutdown) in another
+    /// thread or in a handler.
+    pub fn wait(&self) {
+        engineio::before_waiting();
+        let mut is_over = self.end.is_over.lock();
+        while !*is_over {
+            self.end.changed.wait(&mut is_over);
+        }
     }
 
     /// Shuts down: accepts nothing more, ends the clients' connections, lets handlers finish, and
@@ -306,20 +344,28 @@ impl Serving {
         };
         let by = Instant::now() + self.timeout;
         if !running.workers.is_own_thread() {
-            return running.stop(by);
+            running.stop(by);
+            return self.end.set();
         }
         // A handler cannot wait for its own end. Nothing is accepted from here on; the rest is
         // waited for elsewhere.
         running.engine.begin_to_stop(by);
+        let end = Arc::clone(&self.end);
         let (hand, running_elsewhere) = crossbeam_channel::bounded::<Running>(1);
         let spawned = std::thread::Builder::new()
             .name("socketio-shutdown".into())
-            .spawn(move || running_elsewhere.recv().map(|mut running| running.stop(by)));
+            .spawn(move || {
+                if let Ok(mut running) = running_elsewhere.recv() {
+                    running.stop(by);
+                    end.set();
+                }
+            });
         match spawned {
             Ok(_) => drop(hand.send(running)),
             Err(error) => {
                 log::error!(target: "socketio", "the system gives no thread to wait for the end: {error}");
                 running.workers.stop(by);
+                self.end.set();
             }
         }
     }

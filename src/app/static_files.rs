@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Which files are served where.
+/// Rules that map paths to files.
 #[derive(Clone, Debug)]
 pub(crate) struct StaticFiles {
     /// The longest path first.
@@ -57,13 +57,13 @@ impl StaticFiles {
         name.clone_into(&mut self.index);
     }
 
-    /// The file or directory of a rule that is not there.
+    /// Returns the file or directory of a rule that is not there.
     pub(super) fn missing(&self) -> Option<&Path> {
         let targets = self.rules.iter().map(|rule| &*rule.target);
         targets.into_iter().find(|target| !target.exists())
     }
 
-    /// The answer to a request for the file at a decoded path, if there is one.
+    /// Returns the answer to a request for the file at a decoded path, if there is one.
     pub(super) fn answer(&self, request: &Request, path: &str) -> Option<Response> {
         let mut rules = self.rules.iter();
         rules.find_map(|rule| {
@@ -81,7 +81,7 @@ impl StaticFiles {
         })
     }
 
-    /// What a rule's target and the rest of a path name, if it lies where it may.
+    /// Returns what a rule's target and the rest of a path name, if it lies where it may.
     fn resolve(&self, target: &Path, rest: &str, has_slash: bool) -> Option<Place> {
         let root = target.canonicalize().ok()?;
         if root.is_file() {
@@ -116,7 +116,7 @@ impl StaticFiles {
     }
 }
 
-/// What a path names.
+/// The target of a path.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     File(PathBuf),
@@ -181,7 +181,7 @@ fn open(request: &Request, path: &Path, content_type: Option<&str>) -> Option<Re
     Some(response)
 }
 
-/// Whether the client has the file as it is.
+/// Returns whether the client has the file as it is.
 fn is_fresh(request: &Request, tag: &str, modified: Option<SystemTime>) -> bool {
     if let Some(tags) = request.header("if-none-match") {
         let mut tags = tags.split(',').map(|it| it.trim().trim_start_matches("W/"));
@@ -196,7 +196,7 @@ fn is_fresh(request: &Request, tag: &str, modified: Option<SystemTime>) -> bool 
     }
 }
 
-/// Which bytes a client wants.
+/// The range of bytes that a client asks for.
 enum Range {
     Whole,
     /// From the first to before the second.
@@ -236,7 +236,7 @@ fn wanted_range(request: &Request, tag: &str, date: Option<&str>, length: u64) -
     }
 }
 
-/// The content type of a file's name, text as UTF-8.
+/// Returns the content type of a file's name, text as UTF-8.
 fn content_type_of(path: &Path) -> String {
     let kind = mime_guess::from_path(path).first_or_octet_stream();
     let is_text = kind.type_() == mime_guess::mime::TEXT && kind.get_param("charset").is_none();

@@ -68,14 +68,14 @@ impl ClientBuilder {
         Client::with(config, sink)
     }
 
-    /// Whether to reconnect when the connection is lost. It does.
+    /// Sets whether to reconnect when the connection is lost. Defaults to `true`.
     #[must_use]
     pub fn reconnection(mut self, reconnect: bool) -> Self {
         self.config.reconnection.enabled = reconnect;
         self
     }
 
-    /// Whether the client also comes back when the server has disconnected it from all its
+    /// Sets whether the client also comes back when the server has disconnected it from all its
     /// namespaces, which ends the official client. Defaults to `false`.
     #[must_use]
     pub fn reconnect_on_disconnect(mut self, reconnect: bool) -> Self {
@@ -83,28 +83,28 @@ impl ClientBuilder {
         self
     }
 
-    /// What the client takes of its server. See [`ReceiveLimits`].
+    /// Sets what the client takes of its server. See [`ReceiveLimits`].
     #[must_use]
     pub fn receive_limits(mut self, limits: ReceiveLimits) -> Self {
         self.config.receive_limits = Arc::new(limits.to_limits());
         self
     }
 
-    /// How many times to try before giving up; 0 for as many as it takes. 0.
+    /// Sets how many times to try before giving up; 0 for as many as it takes. Defaults to 0.
     #[must_use]
     pub fn reconnection_attempts(mut self, attempts: u32) -> Self {
         self.config.reconnection.attempts = (attempts > 0).then_some(attempts);
         self
     }
 
-    /// The delay before the first attempt. It doubles with each that fails. 1 s.
+    /// Sets the delay before the first attempt. It doubles with each that fails. Defaults to 1 s.
     #[must_use]
     pub fn reconnection_delay(mut self, delay: Duration) -> Self {
         self.config.reconnection.delay = bounded(delay);
         self
     }
 
-    /// The longest delay, before it is made shorter or longer by chance. 5 s.
+    /// Sets the longest delay, before it is made shorter or longer by chance. Defaults to 5 s.
     #[must_use]
     pub fn reconnection_delay_max(mut self, delay: Duration) -> Self {
         self.config.reconnection.delay_max = bounded(delay);
@@ -112,7 +112,7 @@ impl ClientBuilder {
     }
 
     /// By which part of itself a delay is made shorter or longer by chance, from 0 to 1, so that
-    /// the clients of a server that comes back do not all come at once. 0.5.
+    /// the clients of a server that comes back do not all come at once. Defaults to 0.5.
     #[must_use]
     pub fn randomization_factor(mut self, factor: f64) -> Self {
         let is_number = !factor.is_nan();
@@ -124,25 +124,26 @@ impl ClientBuilder {
         self
     }
 
-    /// Bytes of events that are kept while a connection is being made, or made again, and sent in order
-    /// as soon as it is there; more is an error at the call. 0: emitting without a connection is an
-    /// error, as it is in any case before `connect`, and once nobody tries to connect any more.
+    /// Sets the bytes of events that are kept while a connection is being made, or made again, and
+    /// sent in order as soon as it is there; more is an error at the call. 0: emitting without a
+    /// connection is an error, as it is in any case before `connect`, and once nobody tries to
+    /// connect any more.
     #[must_use]
     pub fn offline_buffer(mut self, bytes: usize) -> Self {
         self.config.offline_buffer = bytes;
         self
     }
 
-    /// Bytes of events that may wait for their handlers. At twice as much the client disconnects
-    /// with an error in the log, and reconnects once no more than this waits: a client does not
-    /// stop reading, since the server would take it for gone. 16 MB.
+    /// Sets the bytes of events that may wait for their handlers. At twice as much the client
+    /// disconnects with an error in the log, and reconnects once no more than this waits: a client
+    /// does not stop reading, since the server would take it for gone. Defaults to 16 MB.
     #[must_use]
     pub fn max_backlog(mut self, bytes: usize) -> Self {
         self.config.backlog = bytes;
         self
     }
 
-    /// Acknowledgements that the server may owe on a namespace. 10,000.
+    /// Acknowledgements that the server may owe on a namespace. Defaults to 10,000.
     #[must_use]
     pub fn max_pending_acks(mut self, count: usize) -> Self {
         self.config.pending_acks = count;
@@ -150,18 +151,18 @@ impl ClientBuilder {
     }
 
     /// Attachments of one outgoing packet: more is an error at the call, since JavaScript servers
-    /// close the connection on it. 10.
+    /// close the connection on it. Defaults to 10.
     #[must_use]
     pub fn max_outgoing_attachments(mut self, count: usize) -> Self {
         self.config.outgoing_attachments = count;
         self
     }
 
-    /// Whether Ctrl-C, and SIGTERM, disconnect this client before they end the process, with status
-    /// 130; the program does not go on after its [`wait`](Client::wait) or a
-    /// [`call`](Client::call) that this breaks off. Takes the process's handler of
-    /// these signals; it goes together with [`Server::run`](crate::Server::run), which ends instead of
-    /// the process. Off.
+    /// Sets whether Ctrl-C, and SIGTERM, disconnect this client before they end the process, with
+    /// status 130; the program does not go on after its [`wait`](Client::wait) or a
+    /// [`call`](Client::call) that this breaks off. Takes the process's handler of these signals;
+    /// it goes together with [`Server::run`](crate::Server::run), which ends instead of the
+    /// process. Defaults to `false`.
     #[must_use]
     pub fn handle_sigint(mut self, handle: bool) -> Self {
         self.config.handle_sigint = handle;

@@ -14,7 +14,7 @@ type OnConnect = dyn Fn(&Client) + Send + Sync;
 type OnConnectError = dyn Fn(&Client, &ConnectError) + Send + Sync;
 type OnDisconnect = dyn Fn(&Client, Reason) + Send + Sync;
 
-/// What is called when the connection comes and goes.
+/// Handlers that are called when the connection comes and goes.
 #[derive(Clone, Default)]
 pub(super) struct Lifecycle {
     pub(super) connect: Option<Arc<OnConnect>>,

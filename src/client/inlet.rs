@@ -17,10 +17,10 @@ use log::Level;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What an event costs in an inbox besides its text.
+/// Bytes that an event counts for in an inbox besides its text.
 const OVERHEAD: usize = 128;
 
-/// How long a client whose handlers are behind waits at least before it looks at them again.
+/// Time that a client whose handlers are behind waits at least before it looks at them again.
 const MIN_WAIT: Duration = Duration::from_millis(10);
 
 pub(super) struct Inlet {
@@ -29,13 +29,13 @@ pub(super) struct Inlet {
     link: Link,
     /// The namespaces that are connected.
     joined: Vec<Arc<Joined>>,
-    /// When to try again, unless there was another attempt after this one.
+    /// Time to try again, unless there was another attempt after this one.
     retry: Option<(Instant, u32)>,
-    /// When the server must have answered for another namespace.
+    /// Moment when the server must have answered for another namespace.
     join_by: Option<Instant>,
-    /// When the next acknowledgement may be overdue.
+    /// Moment when the next acknowledgement may be overdue.
     acks_at: Option<Instant>,
-    /// What one read has brought for the workers.
+    /// Work that one read has brought for the workers.
     batch: Vec<(Item, usize)>,
     /// Events of namespaces that the server has not answered for: python's servers send what a
     /// connect handler emits before their CONNECT.
@@ -681,12 +681,12 @@ fn new_link(shared: &Shared) -> Link {
     Link::new(Arc::clone(&shared.config.receive_limits), Side::Client)
 }
 
-/// Whether a connection that ended so is worth another one.
+/// Returns whether a connection that ended so is worth another one.
 fn is_loss(reason: Reason) -> bool {
     reason != Reason::ClientDisconnect
 }
 
-/// The content of a CONNECT_ERROR: an object with a message and data, or only a message.
+/// Returns the content of a CONNECT_ERROR: an object with a message and data, or only a message.
 fn read_refusal(text: &str) -> ConnectError {
     #[derive(serde::Deserialize)]
     struct Content {
@@ -706,7 +706,7 @@ fn read_refusal(text: &str) -> ConnectError {
     }
 }
 
-/// A number from 0 to below 1.
+/// Returns a number from 0 to below 1.
 fn random() -> f64 {
     let mut bytes = [0; 4];
     match getrandom::fill(&mut bytes) {

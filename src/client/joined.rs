@@ -44,7 +44,7 @@ impl Joined {
         self.check(largest, attachments.max().unwrap_or(0))
     }
 
-    /// The same for frames.
+    /// Returns the same for frames.
     pub(super) fn check_frames(&self, frames: &[u8]) -> Result<(), Error> {
         let (mut text, mut binary) = (0, 0);
         frames::each_frame(frames, |is_text, payload| {

@@ -76,13 +76,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with the default options.
+    /// Creates a client with the default options.
     #[must_use]
     pub fn new() -> Client {
         Client::builder().build()
     }
 
-    /// Begins to choose options.
+    /// Returns a builder with the default options.
     #[must_use]
     pub fn builder() -> ClientBuilder {
         ClientBuilder::new()
@@ -106,8 +106,8 @@ impl Client {
         }
     }
 
-    /// The same client on another namespace: `/admin`, or `*` for the handlers of all that have none
-    /// of their own.
+    /// Returns the same client on another namespace: `/admin`, or `*` for the handlers of all that
+    /// have none of their own.
     #[must_use]
     pub fn of(&self, namespace: &str) -> Client {
         let namespace = if namespace == ANY {
@@ -122,7 +122,7 @@ impl Client {
         }
     }
 
-    /// The namespace that its methods concern.
+    /// Returns the namespace that its methods concern.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
@@ -161,8 +161,8 @@ impl Client {
         drop(self.change(|set| set.any.replace(handler)));
     }
 
-    /// Is called each time the namespace is connected, also again after a loss. It may return what a
-    /// handler may; only an `Err` matters, and is logged.
+    /// Is called each time the namespace is connected, also again after a loss. It may return what
+    /// a handler may; only an `Err` matters, and is logged.
     pub fn on_connect<R: IntoAck>(&self, handler: impl Fn(&Client) -> R + Send + Sync + 'static) {
         let handler = move |client: &Client| log_failure("connect", handler(client));
         drop(self.change(|set| set.more.connect.replace(Arc::new(handler))));
@@ -200,7 +200,8 @@ impl Client {
         drop(self.change(|set| set.more.reconnect_failed.replace(Arc::new(handler))));
     }
 
-    /// Lets a type handle the namespace, in the place of one that did: see [`ClientService`].
+    /// Registers a type as the handler of the namespace. Replaces one that was registered before.
+    /// See [`ClientService`].
     pub fn register(&self, service: impl ClientService) {
         let service = Arc::new(Registered::new(service));
         drop(self.change(|set| set.service.replace(service)));
@@ -212,15 +213,15 @@ impl Client {
     /// # Errors
     /// [`Error::Connection`] if the server is not reached or refuses, [`Error::Invalid`] at once, also
     /// with [`retry`](ConnectOptions::retry), if no attempt could succeed (the URL, a header, or
-    /// `auth` that is no object) or the client is connected, or trying to be, [`Error::Disconnected`] if
-    /// [`disconnect`](Client::disconnect) was called meanwhile, [`Error::Io`] if the system gives no
-    /// threads.
+    /// `auth` that is no object) or the client is connected, or trying to be,
+    /// [`Error::Disconnected`] if [`disconnect`](Client::disconnect) was called meanwhile,
+    /// [`Error::Io`] if the system gives no threads.
     pub fn connect(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
         let call = self.begin_to_connect(options.into())?;
         self.shared.wait_for_connection(call)
     }
 
-    /// The same without waiting: handlers learn what comes of it. Does not block.
+    /// Does the same without waiting: handlers learn what comes of it. Does not block.
     ///
     /// # Errors
     /// [`Error::Invalid`] and [`Error::Io`], as [`connect`](Client::connect).
@@ -228,7 +229,7 @@ impl Client {
         self.begin_to_connect(options.into()).map(drop)
     }
 
-    /// Gives the number of the call.
+    /// Returns the number of the call.
     fn begin_to_connect(&self, options: ConnectOptions) -> Result<u64, Error> {
         if self.life.is_none() {
             // It is being dropped, and would have nobody who ends it.
@@ -288,9 +289,9 @@ impl Client {
     /// # Errors
     /// [`Error::Disconnected`] without a connection, and [`Error::BadNamespace`] if the connection is
     /// not to this namespace, unless an [`offline_buffer`](ClientBuilder::offline_buffer) takes it;
-    /// [`Error::TooMuch`] if that is full; [`Error::Invalid`] if it is larger than the server takes,
-    /// has too many attachments, or a name that the protocol keeps for itself; [`Error::Encode`] if
-    /// the data cannot be JSON.
+    /// [`Error::TooMuch`] if that is full; [`Error::Invalid`] if it is larger than the server
+    /// takes, has too many attachments, or a name that the protocol keeps for itself;
+    /// [`Error::Encode`] if the data cannot be JSON.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         let data = self.encode(event, data)?;
         self.shared.emit(&self.namespace, event, &data, None)?;
@@ -316,8 +317,9 @@ impl Client {
     }
 
     /// Sends an event and calls a function with the server's answer: no value is null, several are
-    /// a tuple. It is called once, on a worker, with an [`Error`] if the time is over, the connection
-    /// has ended, or the answer is of another type. Blocks as [`emit`](Client::emit) does.
+    /// a tuple. It is called once, on a worker, with an [`Error`] if the time is over, the
+    /// connection has ended, or the answer is of another type. Blocks as [`emit`](Client::emit)
+    /// does.
     ///
     /// ```no_run
     /// # use socketio::{Client, Error};
@@ -380,8 +382,8 @@ impl Client {
     }
 
     /// Ends the connection, with all its namespaces, or the attempts to get one. Blocks until the
-    /// server has read what was sent before, for at most twice the `request_timeout`; in a handler it
-    /// does not wait.
+    /// server has read what was sent before, for at most twice the `request_timeout`; in a handler
+    /// it does not wait.
     pub fn disconnect(&self) {
         self.shared.disconnect();
     }
@@ -403,28 +405,28 @@ impl Client {
         self.shared.wait();
     }
 
-    /// The id that the server has given to this namespace of the connection, if it is connected. A
-    /// new one with each connection.
+    /// Returns the id that the server has given to this namespace of the connection, if it is
+    /// connected. A new one with each connection.
     pub fn sid(&self) -> Option<String> {
         let state = self.shared.state.lock();
         let joined = state.joined(&self.namespace);
         joined.map(|joined| joined.sid.to_string())
     }
 
-    /// How packets travel now, if the server is reached.
+    /// Returns the transport of the packets now, if the server is reached.
     pub fn transport(&self) -> Option<Transport> {
         let state = self.shared.state.lock();
         state.session.as_ref().map(|session| session.transport())
     }
 
-    /// Whether the namespace is connected.
-    pub fn connected(&self) -> bool {
+    /// Returns whether the namespace is connected.
+    pub fn is_connected(&self) -> bool {
         let state = self.shared.state.lock();
         matches!(state.phase, Phase::Joining | Phase::Open)
             && state.joined(&self.namespace).is_some()
     }
 
-    /// The namespaces that are connected.
+    /// Returns the namespaces that are connected.
     pub fn namespaces(&self) -> Vec<String> {
         let state = self.shared.state.lock();
         let spaces = state.spaces.iter();
@@ -457,14 +459,14 @@ impl Client {
         outgoing::encode(event, data, self.shared.config.outgoing_attachments)
     }
 
-    /// What was there before is given back, to be dropped.
+    /// Returns the table that was there before, to be dropped.
     fn change<T>(&self, change: impl FnOnce(&mut Set) -> T) -> T {
         let handlers = &self.shared.handlers;
         handlers.change(|handlers| change(handlers.set(&self.namespace)))
     }
 }
 
-/// What such a handler returns is sent to nobody.
+/// Logs a failure of a handler whose value is sent to nobody.
 fn log_failure(handler: &str, returned: impl IntoAck) {
     if let Err(error) = returned.append_to(&mut Encoded::default()) {
         log::warn!(target: "socketio", "the handler of {handler} failed: {error}");

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where and how a client connects: a URL, and what goes with it.
+/// Options of a connection: a URL, and what goes with it.
 ///
 /// ```no_run
 /// use socketio::{Client, ConnectOptions, Value};
@@ -59,13 +59,13 @@ impl<T: Clone> Source<T> {
 }
 
 impl ConnectOptions {
-    /// A server at a URL of the scheme `http`, `https`, `ws` or `wss`.
+    /// Creates options for the server at a URL of the scheme `http`, `https`, `ws` or `wss`.
     pub fn new(url: impl Into<String>) -> ConnectOptions {
         ConnectOptions::with(Source::Value(url.into()))
     }
 
-    /// A server whose URL a function gives, anew at every attempt. It may block; no handler waits
-    /// for it.
+    /// Creates options for a server whose URL a function returns, anew at every attempt. It may
+    /// block; no handler waits for it.
     pub fn with_url(url: impl Fn() -> String + Send + Sync + 'static) -> ConnectOptions {
         ConnectOptions::with(Source::Function(Arc::new(url)))
     }
@@ -85,8 +85,8 @@ impl ConnectOptions {
         }
     }
 
-    /// Adds parameters to the query of every request, encoded as they need to be; the URL's own query
-    /// goes before them. None.
+    /// Adds parameters to the query of every request, encoded as they need to be; the URL's own
+    /// query goes before them. None.
     ///
     /// ```
     /// # use socketio::ConnectOptions;
@@ -103,7 +103,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Adds a header to every request. None.
+    /// Adds a header to every request. Defaults to none.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let mut headers = match self.headers {
@@ -115,7 +115,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Lets a function give all headers, anew at every attempt, in the place of those that were
+    /// Sets a function that returns all headers, called at every attempt. Replaces those that were
     /// added.
     #[must_use]
     pub fn headers_with(
@@ -126,23 +126,23 @@ impl ConnectOptions {
         self
     }
 
-    /// What the server's connect handlers get as `auth`: something that is an object in JSON, such as
-    /// a map or a struct, since servers take nothing else. Nothing.
+    /// Sets what the server's connect handlers get as `auth`: something that is an object in JSON,
+    /// such as a map or a struct, since servers take nothing else. Defaults to nothing.
     #[must_use]
     pub fn auth(mut self, auth: impl Serialize) -> Self {
         self.auth = Source::Value(encode(&auth));
         self
     }
 
-    /// Lets a function give `auth`, anew at every attempt.
+    /// Sets a function that returns `auth`, called at every attempt.
     #[must_use]
     pub fn auth_with<T: Serialize>(mut self, auth: impl Fn() -> T + Send + Sync + 'static) -> Self {
         self.auth = Source::Function(Arc::new(move || encode(&auth())));
         self
     }
 
-    /// Which transports to use: the first opens the connection, and polling is upgraded if WebSocket
-    /// is among them. Polling and WebSocket.
+    /// Sets the transports to use: the first opens the connection, and polling is upgraded if
+    /// WebSocket is among them. Defaults to polling and WebSocket.
     ///
     /// # Panics
     /// If there is none.
@@ -153,7 +153,8 @@ impl ConnectOptions {
         self
     }
 
-    /// The namespaces to connect to. Those with handlers, or `/` if there are none.
+    /// Sets the namespaces to connect to. Defaults to those with handlers, or `/` if there are
+    /// none.
     #[must_use]
     pub fn namespaces<I>(mut self, namespaces: I) -> Self
     where
@@ -164,39 +165,40 @@ impl ConnectOptions {
         self
     }
 
-    /// The path of the server's endpoint. `socket.io`.
+    /// Sets the path of the server's endpoint. Defaults to `socket.io`.
     #[must_use]
     pub fn socketio_path(mut self, path: &str) -> Self {
         self.path = path.to_owned();
         self
     }
 
-    /// Whether to wait until the namespaces are connected, all of them: one that is not ends the
-    /// connection. Else `connect` returns as soon as the server is reached; for one that does not wait
-    /// for that either see [`connect_in_background`](crate::Client::connect_in_background). It waits.
+    /// Sets whether to wait until the namespaces are connected, all of them: one that is not ends
+    /// the connection. Else `connect` returns as soon as the server is reached; for one that does
+    /// not wait for that either see
+    /// [`connect_in_background`](crate::Client::connect_in_background). Defaults to `true`.
     #[must_use]
     pub fn wait(mut self, wait: bool) -> Self {
         self.wait = wait;
         self
     }
 
-    /// How long the server may take to answer for a namespace, after it was reached or has answered
-    /// for another one. 1 s.
+    /// Sets how long the server may take to answer for a namespace, after it was reached or has
+    /// answered for another one. Defaults to 1 s.
     #[must_use]
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.wait_timeout = bounded(timeout);
         self
     }
 
-    /// Whether a first attempt that fails is followed by others, with the delays of a reconnection.
-    /// It is not.
+    /// Sets whether a first attempt that fails is followed by others, with the delays of a
+    /// reconnection. Defaults to `false`.
     #[must_use]
     pub fn retry(mut self, retry: bool) -> Self {
         self.retry = retry;
         self
     }
 
-    /// The namespace for a client that has only one.
+    /// Returns the namespace for a client that has only one.
     pub(crate) fn single_namespace(&self) -> Result<String, Error> {
         match self.namespaces.as_deref() {
             None => Ok(ROOT.to_owned()),
@@ -205,7 +207,7 @@ impl ConnectOptions {
         }
     }
 
-    /// Where to connect to. Asks the program's functions.
+    /// Returns where to connect to. Asks the program's functions.
     pub(super) fn target(&self) -> Result<Target, ConnectError> {
         let target = Target::new(&self.url.get(), &self.path, self.headers.get())?;
         target.with_query(&self.query)
@@ -251,7 +253,7 @@ fn encode(auth: &impl Serialize) -> Result<String, String> {
     }
 }
 
-/// A namespace's name with the slash that was forgotten.
+/// Returns a namespace's name with the slash that was forgotten.
 pub(super) fn with_slash(name: &str) -> String {
     if name.starts_with('/') {
         name.to_owned()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What the program has chosen.
+/// Options that the program has set.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reconnection {
     pub(super) enabled: bool,
@@ -46,8 +46,8 @@ impl Backoff {
         self.tried = 0;
     }
 
-    /// The delay before the next attempt; none if the attempts are used up. `random` is at least 0
-    /// and below 1.
+    /// Returns the delay before the next attempt; none if the attempts are used up. `random` is at
+    /// least 0 and below 1.
     pub(super) fn next(&mut self, random: f64) -> Option<Duration> {
         let config = &self.config;
         if config

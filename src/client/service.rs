@@ -58,9 +58,9 @@ pub trait ClientService: Send + Sync + Sized + 'static {
         let _ = client;
     }
 
-    /// Every event of the namespace passes here on its way to its method, which `next` calls; an
-    /// event without a method is acknowledged with nothing. Override it to look at, change or
-    /// refuse what comes.
+    /// Handles an event: every one of the namespace passes here on its way to its method, which
+    /// `next` calls; an event without a method is acknowledged with nothing. Override it to look
+    /// at, change or refuse what comes.
     ///
     /// # Errors
     /// What the method's handler failed with: it is logged, and nothing is acknowledged.

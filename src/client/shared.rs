@@ -26,7 +26,7 @@ thread_local! {
     static HANDLERS: RefCell<Reader<Handlers>> = const { RefCell::new(Reader::new()) };
 }
 
-/// What all handles of a client share.
+/// State that all handles of a client share.
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) handlers: Replaced<Handlers>,
@@ -44,16 +44,16 @@ pub(super) struct Shared {
     forgets: AtomicBool,
     /// From the first connection on.
     running: OnceLock<Running>,
-    /// What the program's handles keep alive.
+    /// Guard that the program's handles keep alive.
     pub(super) life: Mutex<Weak<Life>>,
 }
 
-/// Who takes what happens, in the place of handlers. Called on the I/O thread.
+/// Receiver of events that replaces handlers. Called on the I/O thread.
 pub(crate) trait Sink: Send + Sync {
     fn take(&self, items: Vec<(Item, usize)>) -> Flood;
 }
 
-/// Whether a sink can bear what comes.
+/// Result of giving items to a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flood {
     Bearable,
@@ -70,7 +70,7 @@ struct Running {
 /// Ends the client with the last of its handles.
 pub(super) struct Life(pub(super) Arc<Shared>);
 
-/// What happens to a client, for its handlers, on workers, or for a sink.
+/// Something that happens to a client, for its handlers, on workers, or for a sink.
 pub(crate) enum Item {
     Connect(Arc<str>),
     ConnectError(Arc<str>, ConnectError),
@@ -102,7 +102,7 @@ impl Shared {
         }
     }
 
-    /// The way to the client's I/O thread, which is started if it does not run.
+    /// Returns the way to the client's I/O thread, which is started if it does not run.
     pub(super) fn line(self: &Arc<Self>) -> Result<&Line, Error> {
         if let Some(running) = self.running.get() {
             return Ok(&running.line);
@@ -120,7 +120,7 @@ impl Shared {
         running.is_some_and(|running| running.runtime.workers().is_own_thread())
     }
 
-    /// Begins an attempt.
+    /// Starts an attempt.
     pub(super) fn dial(self: &Arc<Self>, state: &mut State, line: &Line) {
         if let Some(options) = &state.options {
             state.attempt = state.attempt.wrapping_add(1);
@@ -323,7 +323,7 @@ impl Shared {
         drop(self.handlers.change(std::mem::take));
     }
 
-    /// Lets the handlers that are due run. Waits for them as [`Shared::disconnect`] does.
+    /// Waits for the handlers that are due, as [`Shared::disconnect`] does.
     pub(super) fn wait_for_handlers(&self) {
         self.wait_while(|_| self.inbox.busy() != Busy::Nobody);
     }
@@ -363,7 +363,7 @@ impl Shared {
         }
     }
 
-    /// Lets handlers run, or gives what has happened to the sink.
+    /// Schedules handlers, or passes the items to the sink.
     pub(super) fn place(self: &Arc<Self>, items: Vec<(Item, usize)>) -> Flow {
         if let Some(sink) = &self.sink {
             return match sink.take(items) {
@@ -384,7 +384,7 @@ impl Shared {
         Flow::Draining
     }
 
-    /// Whether so much waits for handlers that another connection would only add to it.
+    /// Returns whether so much waits for handlers that another connection would only add to it.
     pub(super) fn is_behind(&self) -> bool {
         self.inbox.held() > self.config.backlog
     }

@@ -15,20 +15,20 @@ pub(super) struct State {
     /// The number of the last attempt.
     pub(super) attempt: u32,
     pub(super) options: Option<Arc<ConnectOptions>>,
-    /// What the attempt sends as `auth`: JSON text, or nothing.
+    /// The `auth` that the attempt sends: JSON text, or nothing.
     pub(super) auth: String,
     pub(super) session: Option<Arc<Handle>>,
     /// Bytes of one message that the server takes.
     pub(super) max_payload: usize,
     pub(super) spaces: Vec<Space>,
-    /// Whether an attempt that fails is followed by another one.
+    /// True if an attempt that fails is followed by another one.
     pub(super) persists: bool,
     pub(super) backoff: Backoff,
-    /// Why the attempt that is under way is failing.
+    /// Reason why the attempt that is under way is failing.
     pub(super) failure: Option<ConnectError>,
-    /// How often the program has called `connect`.
+    /// Number of times that the program has called `connect`.
     pub(super) calls: u64,
-    /// What came of the last call.
+    /// Outcome of the last call.
     pub(super) outcome: Option<Outcome>,
     pub(super) held: Held,
 }
@@ -47,7 +47,7 @@ pub(super) enum Phase {
     Closing,
 }
 
-/// What came of a call of `connect`.
+/// Outcome of a call of `connect`.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Connected,
@@ -82,7 +82,7 @@ pub(super) enum Step {
     Left,
 }
 
-/// Where an event goes.
+/// Target of an event.
 pub(super) enum Route {
     Now(Arc<Joined>),
     /// To be kept until the namespace is connected.
@@ -144,7 +144,7 @@ impl State {
         }
     }
 
-    /// Whether the server has answered for all namespaces.
+    /// Returns whether the server has answered for all namespaces.
     pub(super) fn is_resolved(&self) -> bool {
         !self
             .spaces
@@ -152,7 +152,7 @@ impl State {
             .any(|space| matches!(space.step, Step::Pending))
     }
 
-    /// Why the attempt has failed, if a namespace could not be connected.
+    /// Returns why the attempt has failed, if a namespace could not be connected.
     pub(super) fn refusal(&self) -> Option<ConnectError> {
         let refused = self.spaces.iter().filter_map(|space| match &space.step {
             Step::Refused(error) => Some((&space.name, error)),
@@ -182,7 +182,7 @@ impl State {
         }
     }
 
-    /// The connection ends: gives the namespaces that were connected.
+    /// Ends the connection: returns the namespaces that were connected.
     pub(super) fn leave_all(&mut self) -> Vec<Arc<Joined>> {
         let leave = |space: &mut Space| match std::mem::replace(&mut space.step, Step::Pending) {
             Step::Connected(joined) => Some(joined),
@@ -202,7 +202,7 @@ impl State {
         }
     }
 
-    /// The namespaces that the server has not answered for.
+    /// Returns the namespaces that the server has not answered for.
     pub(super) fn pending(&self) -> Vec<Arc<str>> {
         let pending = self.spaces.iter();
         let pending = pending.filter(|space| matches!(space.step, Step::Pending));
@@ -246,7 +246,7 @@ impl Held {
         taken
     }
 
-    /// Forgets everything; gives who waits for answers.
+    /// Forgets everything; returns who waits for answers.
     pub(super) fn clear(&mut self) -> Vec<Waiting> {
         self.events = VecDeque::new();
         self.bytes = 0;

@@ -13,12 +13,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a callback costs in an inbox besides its answer.
+/// Bytes that a callback counts for in an inbox besides its answer.
 const OVERHEAD: usize = 64;
 
-/// What a peer acknowledged with.
+/// Arguments of an acknowledgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// A JSON array, or nothing.
     json: String,
     attachments: Vec<Bytes>,
@@ -32,13 +32,13 @@ impl Answer {
         }
     }
 
-    /// Bytes that it holds.
+    /// Returns the bytes that it holds.
     fn size(&self) -> usize {
         let attached = self.attachments.iter().map(|bytes| bytes.len());
         self.json.len() + attached.sum::<usize>()
     }
 
-    /// The JSON array, or nothing, and the bytes that its placeholders name.
+    /// Returns the JSON array, or nothing, and the bytes that its placeholders name.
     pub(crate) fn parts(&self) -> (&str, &[Bytes]) {
         (&self.json, &self.attachments)
     }
@@ -49,7 +49,7 @@ impl Answer {
     }
 }
 
-/// Who waits for an acknowledgement.
+/// Waiter for an acknowledgement.
 pub(crate) enum Waiting {
     /// A thread, which minds the time itself.
     Call(Giver<Result<Answer, Error>>),
@@ -59,12 +59,12 @@ pub(crate) enum Waiting {
 
 pub(crate) type Callback = Box<dyn FnOnce(Result<Answer, Error>) + Send>;
 
-/// What has callbacks: a connection.
+/// An owner of callbacks: a connection.
 pub(crate) trait HasCallbacks: Send + Sync + 'static {
     /// Callbacks with their answers, beside the handlers.
     fn callbacks(&self) -> &Inbox<Answered>;
 
-    /// How the last turn at them went.
+    /// Returns the record of their last turns.
     fn last_callbacks(&self) -> &LastTurn;
 
     /// A worker has had a turn at them.
@@ -76,7 +76,7 @@ pub(crate) trait HasCallbacks: Send + Sync + 'static {
 /// A callback, and what it is to be called with.
 pub(crate) type Answered = (Callback, Result<Answer, Error>);
 
-/// Gives an answer, or the lack of one, to who waits for it.
+/// Completes a waiter with an answer, or the lack of one.
 pub(crate) fn settle<T: HasCallbacks>(
     owner: &Arc<T>,
     waiting: Waiting,
@@ -137,7 +137,7 @@ struct State {
 }
 
 impl Acks {
-    /// Adds one; gives a deadline that the I/O thread must be told, if it knows of none as early.
+    /// Adds one; returns a deadline that the I/O thread must be told, if it knows of none as early.
     pub(crate) fn insert(
         &self,
         id: u64,
@@ -180,7 +180,7 @@ impl Acks {
             .is_none_or(|state| state.waiting.is_empty())
     }
 
-    /// Takes out the callbacks whose time is over; gives when to look again.
+    /// Takes out the callbacks whose time is over; returns when to look again.
     pub(crate) fn expire(&self, now: Instant) -> (Vec<Callback>, Option<Instant>) {
         let mut state = self.state.lock();
         let Some(state) = state.as_mut() else {

@@ -74,8 +74,8 @@ impl Encoded {
         }
     }
 
-    /// An error if there are more attachments than may be in one packet, or lists and objects are
-    /// nested deeper than clients take.
+    /// Returns an error if there are more attachments than may be in one packet, or lists and
+    /// objects are nested deeper than clients take.
     pub(crate) fn check(&self, max: usize) -> Result<(), Error> {
         // The arguments themselves are in a list.
         if check_depth(&self.json, OUTGOING_JSON_DEPTH - 1).is_err() {
@@ -113,7 +113,8 @@ impl Encoded {
     }
 }
 
-/// Whether a type is `()`, or a reference to it. serde cannot tell it from the null of other crates.
+/// Returns whether a type is `()`, or a reference to it. serde cannot tell it from the null of
+/// other crates.
 fn is_unit<T: ?Sized>() -> bool {
     std::any::type_name::<T>().trim_start_matches('&') == "()"
 }
@@ -208,7 +209,7 @@ pub(crate) fn decode_data<T: DeserializeOwned>(
     Ok(value)
 }
 
-/// How many items there are.
+/// Number of items.
 struct Count(usize);
 
 impl FromArgs for Count {
@@ -221,7 +222,7 @@ impl FromArgs for Count {
     }
 }
 
-/// Why arguments are not of the wanted types.
+/// Reason why arguments are not of the wanted types.
 #[derive(Debug)]
 pub(crate) struct Mismatch {
     /// Counted from zero.
@@ -234,11 +235,12 @@ pub(crate) struct Mismatch {
 /// Characters of a path that are shown.
 const MAX_PLACE: usize = 80;
 
-/// What [`next_arg`] says of an argument that has not come, and may not be left out.
+/// Error of [`next_arg`] for an argument that has not come, and may not be left out.
 const MISSING: &str = "missing";
 
 impl Mismatch {
-    /// What may be logged: what was expected and where, not what came, which may be a secret.
+    /// Returns what may be logged: what was expected and where, not what came, which may be a
+    /// secret.
     pub(crate) fn without_value(&self, has_bytes: bool) -> String {
         let argument = self.argument + 1;
         let why = self.without_position();
@@ -316,7 +318,7 @@ impl<'de, T: FromArgs> Visitor<'de> for Items<'_, T> {
     }
 }
 
-/// The next argument; one that is missing decodes as null.
+/// Returns the next argument; one that is missing decodes as null.
 pub(crate) fn next_arg<'de, T: DeserializeOwned, A: SeqAccess<'de>>(
     items: &mut A,
     at: &mut usize,

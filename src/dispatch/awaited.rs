@@ -7,10 +7,10 @@ use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Who gives it. Dropped without that, nobody waits any longer.
+/// The sending half. Dropped without a value, it ends the wait.
 pub(crate) struct Giver<T>(Arc<Place<T>>);
 
-/// Who waits for it.
+/// The receiving half.
 pub(crate) struct Taker<T>(Arc<Place<T>>);
 
 struct Place<T> {

@@ -13,8 +13,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::ops::Deref;
 
-/// How many attachments of a packet are looked through for bytes that come again: as many as a
-/// peer's packet may have.
+/// Number of attachments of a packet that are looked through for bytes that come again: as many as
+/// a peer's packet may have.
 const MAX_COMPARED: usize = 1_000;
 
 thread_local! {
@@ -95,8 +95,8 @@ impl Serialize for Binary {
     }
 }
 
-/// Gives bytes their number. The same bytes in several places are sent once: a peer that repeats a
-/// placeholder must not make an answer of gigabytes.
+/// Returns the number of bytes in the list. The same bytes in several places are sent once: a peer
+/// that repeats a placeholder must not make an answer of gigabytes.
 fn place(list: &mut Vec<Bytes>, bytes: &Bytes) -> usize {
     let is_same = |other: &Bytes| other.as_ptr() == bytes.as_ptr() && other.len() == bytes.len();
     // More than these are not sent anyway, by default.
@@ -107,7 +107,7 @@ fn place(list: &mut Vec<Bytes>, bytes: &Bytes) -> usize {
     })
 }
 
-/// What stands for bytes in JSON.
+/// Placeholder for bytes in JSON.
 struct Placeholder;
 
 impl<'de> Visitor<'de> for Placeholder {
@@ -139,7 +139,7 @@ impl<'de> Deserialize<'de> for Binary {
     }
 }
 
-/// The attachment of this number, in a packet that is being decoded.
+/// Returns the attachment of this number, in a packet that is being decoded.
 pub(super) fn attachment(number: usize) -> Option<Binary> {
     ATTACHMENTS.with_borrow(|attachments| match attachments {
         Attachments::In(list) => list.get(number).cloned().map(Binary),
@@ -147,7 +147,7 @@ pub(super) fn attachment(number: usize) -> Option<Binary> {
     })
 }
 
-/// Whether a packet with attachments is being decoded.
+/// Returns whether a packet with attachments is being decoded.
 pub(super) fn has_attachments() -> bool {
     ATTACHMENTS
         .with_borrow(|attachments| matches!(attachments, Attachments::In(list) if !list.is_empty()))

@@ -29,7 +29,7 @@ pub struct Event {
     ack_taken: AtomicBool,
 }
 
-/// Where an event comes from.
+/// Source of an event.
 pub(crate) trait Peer: Send + Sync {
     fn namespace(&self) -> &Arc<str>;
 
@@ -68,7 +68,7 @@ impl Event {
         }
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         match &self.name {
             Name::Here(start, end) => self
@@ -79,17 +79,17 @@ impl Event {
         }
     }
 
-    /// The namespace that it came on.
+    /// Returns the namespace that it came on.
     pub fn namespace(&self) -> &str {
         self.peer.namespace()
     }
 
-    /// The sid of the connection that it came on.
+    /// Returns the sid of the connection that it came on.
     pub fn sid(&self) -> &str {
         self.peer.sid()
     }
 
-    /// Its arguments, of whatever types.
+    /// Returns its arguments, of whatever types.
     ///
     /// # Errors
     /// [`Error::Decode`] if they cannot be values.
@@ -97,7 +97,7 @@ impl Event {
         decode(&self.json, 1, &self.attachments).map_err(|mismatch| mismatch.into_error(true))
     }
 
-    /// The argument at an index, counted from zero; a missing one decodes as null.
+    /// Returns the argument at an index, counted from zero; a missing one decodes as null.
     ///
     /// # Errors
     /// [`Error::Decode`] if it is not of that type.
@@ -112,7 +112,7 @@ impl Event {
         })
     }
 
-    /// All arguments as one value: none is null, one is itself, several are a tuple.
+    /// Returns all arguments as one value: none is null, one is itself, several are a tuple.
     ///
     /// # Errors
     /// [`Error::Decode`] if they are not of that type.
@@ -120,7 +120,7 @@ impl Event {
         decode_data(&self.json, 1, &self.attachments)
     }
 
-    /// Whether the sender waits for an acknowledgement.
+    /// Returns whether the sender waits for an acknowledgement.
     pub fn wants_ack(&self) -> bool {
         self.id.is_some() && !self.ack_taken.load(Ordering::Relaxed)
     }

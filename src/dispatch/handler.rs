@@ -12,8 +12,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-/// A function that handles an event: `Fn([&Socket,] [&Event,] A, B, ..) -> R`; on a client `&Client`
-/// stands in the place of `&Socket`.
+/// A function that handles an event: `Fn([&Socket,] [&Event,] A, B, ..) -> R`; on a client
+/// `&Client` stands in the place of `&Socket`.
 ///
 /// Up to eight arguments, of any types that serde can decode; what it returns is the
 /// acknowledgement. You never implement this trait: closures and functions do.
@@ -31,14 +31,14 @@ use std::sync::Arc;
     note = "it is called from several threads: it may not change what it captures (use a `Mutex` or an atomic), and that must be `Send + Sync`"
 )]
 pub trait Handler<P, Shape>: Send + Sync + 'static {
-    /// What it returns.
+    /// Type of the returned value.
     type Output;
 
     #[doc(hidden)]
     fn call(&self, incoming: &Incoming<P>) -> Result<Self::Output, HandlerError>;
 }
 
-/// What may be a handler's first parameter: `Socket` on a server, `Client` on a client, and `Event`.
+/// Type of a handler's first parameter: `Socket` on a server, `Client` on a client, and `Event`.
 #[diagnostic::on_unimplemented(
     message = "`&{Self}` cannot be the first parameter of a handler on this side",
     note = "it can be `&Socket` on a server, `&Client` on a client, and `&Event` on both"
@@ -145,7 +145,7 @@ where
     Arc::new(move |incoming, answer| handler.call(incoming)?.append_to(answer))
 }
 
-/// What a handler may return: the acknowledgement.
+/// Return type of a handler: the acknowledgement.
 ///
 /// `()` acknowledges with nothing, a tuple with several values, a `Result` with what is in its
 /// `Ok`; an `Err` is logged and nothing is acknowledged. Types of your own become answers by
@@ -218,15 +218,15 @@ reply_tuples!(A B C D E F G H);
 #[serde(transparent)]
 pub struct Json<T>(pub T);
 
-/// Why a handler failed: any error, or a sentence by [`HandlerError::new`]. It is logged, and the client gets no
-/// acknowledgement.
+/// Reason why a handler failed: any error, or a sentence by [`HandlerError::new`]. It is logged,
+/// and the client gets no acknowledgement.
 ///
 /// Every error type converts to it, so `?` works on all of them in a handler that returns
 /// `Result<_, HandlerError>`.
 pub struct HandlerError(Box<dyn std::error::Error + Send + Sync>);
 
 impl HandlerError {
-    /// An error that says this.
+    /// Creates an error that says this.
     pub fn new(message: impl Into<String>) -> HandlerError {
         HandlerError(message.into().into())
     }
@@ -250,7 +250,7 @@ impl fmt::Debug for HandlerError {
     }
 }
 
-/// Why a client may not connect, as it is told: a message, and data if you like.
+/// Reason why a client may not connect, as it is told: a message, and data if you like.
 ///
 /// ```
 /// # use socketio::{Refused, Server, Socket};
@@ -269,7 +269,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// A refusal with a message: `err.message` in JavaScript.
+    /// Creates a refusal with a message: `err.message` in JavaScript.
     pub fn new(message: impl Into<String>) -> Refused {
         Refused {
             message: message.into(),
@@ -288,12 +288,12 @@ impl Refused {
         self
     }
 
-    /// What the log says of it.
+    /// Returns what the log says of it.
     pub(crate) fn note(&self) -> &str {
         self.note.as_deref().unwrap_or(&self.message)
     }
 
-    /// The payload of a CONNECT_ERROR packet.
+    /// Returns the payload of a CONNECT_ERROR packet.
     pub(crate) fn to_json(&self) -> String {
         let message = serde_json::Value::from(self.message.as_str());
         match &self.data {
@@ -330,8 +330,8 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// A function that decides whether a client may connect: `Fn([&Socket] [, auth]) -> R`, where `R` is
-/// `()`, `bool` or `Result<(), E>` with an `E` that becomes [`Refused`].
+/// A function that decides whether a client may connect: `Fn([&Socket] [, auth]) -> R`, where `R`
+/// is `()`, `bool` or `Result<(), E>` with an `E` that becomes [`Refused`].
 ///
 /// What the client sent as `auth` decodes into any type; nothing decodes as null. You never
 /// implement this trait: closures and functions do.
@@ -346,7 +346,7 @@ pub trait ConnectHandler<P, Shape>: Send + Sync + 'static {
     fn call(&self, peer: &P, auth: &str) -> Result<(), Refused>;
 }
 
-/// What a connect handler may return.
+/// Return type of a connect handler.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no decision about a connection",
     note = "return `()`, `bool`, or `Result<(), E>` where `E` is `Refused` or text"

@@ -36,18 +36,18 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
         self.namespaces.entry(Arc::from(namespace)).or_default()
     }
 
-    /// Whether a namespace has handlers of its own.
+    /// Returns whether a namespace has handlers of its own.
     pub(crate) fn know(&self, namespace: &str) -> bool {
         self.namespaces.contains_key(namespace)
     }
 
-    /// The namespaces that have handlers of their own.
+    /// Returns the namespaces that have handlers of their own.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.namespaces.keys().map(|name| &**name);
         names.filter(|name| *name != ANY)
     }
 
-    /// What serves a namespace: its own handlers, then those of `*`.
+    /// Returns what serves a namespace: its own handlers, then those of `*`.
     pub(crate) fn sets(&self, namespace: &str) -> impl Iterator<Item = &Set<P, M, V>> + Clone {
         let sets = [self.namespaces.get(namespace), self.namespaces.get(ANY)];
         sets.into_iter().flatten()

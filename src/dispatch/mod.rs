@@ -13,7 +13,7 @@ pub(crate) mod running;
 pub(crate) mod service;
 pub(crate) mod value;
 
-pub use ack::Answer;
+pub(crate) use ack::Answer;
 pub use args::Args;
 pub use binary::Binary;
 pub use event::{Ack, Event};

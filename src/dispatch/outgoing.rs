@@ -29,7 +29,7 @@ pub(crate) fn encode(
     Ok(data)
 }
 
-/// An event as everybody on a namespace gets it.
+/// Returns an event as everybody on a namespace gets it.
 pub(crate) fn event_frames(
     namespace: &str,
     event: &str,
@@ -41,7 +41,7 @@ pub(crate) fn event_frames(
     Frames(buffer.into())
 }
 
-/// Writes an event as frames; gives the length of the largest message in them.
+/// Writes an event as frames; returns the length of the largest message in them.
 pub(crate) fn write_event(
     namespace: &str,
     event: &str,
@@ -53,13 +53,13 @@ pub(crate) fn write_event(
     write(kinds, namespace, id, Some(event), data, buffer)
 }
 
-/// Writes an acknowledgement as frames; gives the length of the largest message in them.
+/// Writes an acknowledgement as frames; returns the length of the largest message in them.
 pub(crate) fn write_ack(namespace: &str, id: u64, answer: &Encoded, buffer: &mut Vec<u8>) -> usize {
     let kinds = (Kind::Ack, Kind::BinaryAck);
     write(kinds, namespace, Some(id), None, answer, buffer)
 }
 
-/// A packet without arguments.
+/// Returns a packet without arguments.
 pub(crate) fn packet_frames(kind: Kind, namespace: &str, data: &str) -> Frames {
     let packet = Packet {
         kind,

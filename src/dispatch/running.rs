@@ -9,15 +9,15 @@ use std::cell::Cell;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// How large a thread's buffer for answers may stay.
+/// Bytes that a thread's buffer for answers keeps.
 const KEPT: usize = 64 << 10;
 
 thread_local! {
-    /// What a handler answers is written here.
+    /// Buffer for the answer of a handler.
     static ANSWER: Cell<Option<Encoded>> = const { Cell::new(None) };
 }
 
-/// What becomes of an event that nobody handles.
+/// Treatment of an event without a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unhandled {
     Ignore,

@@ -16,7 +16,7 @@ use std::sync::Arc;
     note = "it is `fn(&self, [&Socket,] [&Event,] A, B, ..) -> R` with at most eight arguments"
 )]
 pub trait Method<S, P, Shape>: Send + Sync + 'static {
-    /// What it returns.
+    /// Type of the returned value.
     type Output;
 
     #[doc(hidden)]
@@ -99,7 +99,7 @@ impl<S: 'static, P: 'static> Events<S, P> {
         }
     }
 
-    /// Lets a method handle an event, in the place of any that did.
+    /// Registers a method as the handler of an event. Replaces one that was registered before.
     ///
     /// # Panics
     /// If the event's name is one that the protocol keeps for itself.
@@ -115,7 +115,7 @@ impl<S: 'static, P: 'static> Events<S, P> {
         self
     }
 
-    /// Whether a method handles this event.
+    /// Returns whether a method handles this event.
     pub fn handles(&self, event: &str) -> bool {
         self.methods.contains_key(event)
     }
@@ -141,7 +141,7 @@ impl<S, P> fmt::Debug for Events<S, P> {
     }
 }
 
-/// What is to be acknowledged.
+/// Arguments of an acknowledgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome(pub(crate) Encoded);
 

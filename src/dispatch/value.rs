@@ -39,7 +39,7 @@ pub enum Value {
 static NULL: Value = Value::Null;
 
 impl Value {
-    /// The text, if it is text.
+    /// Returns the text, if it is text.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::String(text) => Some(text),
@@ -47,7 +47,7 @@ impl Value {
         }
     }
 
-    /// The number, if it is a whole one that fits.
+    /// Returns the number, if it is a whole one that fits.
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Value::Number(number) => number.as_i64(),
@@ -55,7 +55,7 @@ impl Value {
         }
     }
 
-    /// The number, if it is a whole one that is not negative.
+    /// Returns the number, if it is a whole one that is not negative.
     pub fn as_u64(&self) -> Option<u64> {
         match self {
             Value::Number(number) => number.as_u64(),
@@ -63,7 +63,7 @@ impl Value {
         }
     }
 
-    /// The number, if it is one.
+    /// Returns the number, if it is one.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Value::Number(number) => number.as_f64(),
@@ -71,7 +71,7 @@ impl Value {
         }
     }
 
-    /// The truth value, if it is one.
+    /// Returns the truth value, if it is one.
     pub fn as_bool(&self) -> Option<bool> {
         match self {
             Value::Bool(value) => Some(*value),
@@ -79,7 +79,7 @@ impl Value {
         }
     }
 
-    /// The bytes, if it is bytes.
+    /// Returns the bytes, if it is bytes.
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match self {
             Value::Binary(Binary(bytes)) => Some(bytes),
@@ -87,7 +87,7 @@ impl Value {
         }
     }
 
-    /// The items, if it is a list.
+    /// Returns the items, if it is a list.
     pub fn as_array(&self) -> Option<&[Value]> {
         match self {
             Value::Array(items) => Some(items),
@@ -95,7 +95,7 @@ impl Value {
         }
     }
 
-    /// The entries, if it is an object.
+    /// Returns the entries, if it is an object.
     pub fn as_object(&self) -> Option<&BTreeMap<String, Value>> {
         match self {
             Value::Object(entries) => Some(entries),
@@ -103,12 +103,12 @@ impl Value {
         }
     }
 
-    /// Whether it is `null`.
+    /// Returns whether it is `null`.
     pub fn is_null(&self) -> bool {
         *self == Value::Null
     }
 
-    /// The value under a key, if it is an object that has it.
+    /// Returns the value under a key, if it is an object that has it.
     pub fn get(&self, key: &str) -> Option<&Value> {
         match self {
             Value::Object(entries) => entries.get(key),
@@ -120,7 +120,7 @@ impl Value {
 impl Index<&str> for Value {
     type Output = Value;
 
-    /// The value under a key; null if there is none.
+    /// Returns the value under a key; null if there is none.
     fn index(&self, key: &str) -> &Value {
         self.get(key).unwrap_or(&NULL)
     }
@@ -129,7 +129,7 @@ impl Index<&str> for Value {
 impl Index<usize> for Value {
     type Output = Value;
 
-    /// The item at an index; null if there is none.
+    /// Returns the item at an index; null if there is none.
     fn index(&self, index: usize) -> &Value {
         self.as_array()
             .and_then(|items| items.get(index))

@@ -23,7 +23,7 @@ const COMPRESS_HERE: usize = 32 << 10;
 const MAX_PAYLOAD: usize = 1_000_000;
 
 impl Shared {
-    /// How many packets a client takes in one payload.
+    /// Returns how many packets a client takes in one payload.
     pub(super) fn max_packets(&self, request: &Request) -> usize {
         let is_python = || {
             let agent = request.first("user-agent").unwrap_or_default();
@@ -41,7 +41,7 @@ impl Shared {
         }
     }
 
-    /// Answers a parked request; gives whether nothing waits for the client any more.
+    /// Answers a parked request; returns whether nothing waits for the client any more.
     pub(super) fn answer(
         &self,
         io: &mut Io<Order>,

@@ -8,7 +8,7 @@ use crate::reactor::http::cors::{Cors, Origins};
 use std::fmt;
 use std::time::Duration;
 
-/// How a session's packets travel.
+/// Transport of a session's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {
@@ -55,12 +55,12 @@ impl fmt::Display for Transport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
     name: String,
-    /// What stands behind the value; `None` for the default attributes.
+    /// Attributes behind the value; `None` for the default ones.
     attributes: Option<String>,
 }
 
 impl Cookie {
-    /// A cookie of this name, with `path=/; SameSite=Lax` unless attributes are given.
+    /// Creates a cookie of this name, with `path=/; SameSite=Lax` unless attributes are given.
     ///
     /// # Panics
     /// If the name holds anything but what RFC 6265 allows in it.
@@ -169,7 +169,7 @@ impl Config {
         }
     }
 
-    /// The content of the open packet.
+    /// Returns the content of the open packet.
     pub(crate) fn open(&self, sid: &str, transport: Transport) -> Open {
         let upgrades = match transport {
             Transport::Polling if self.allow_upgrades && self.allows(Transport::WebSocket) => {
@@ -190,7 +190,7 @@ impl Config {
         self.transports.contains(&transport)
     }
 
-    /// How many I/O threads serve a port. One of them keeps several cores of handlers busy.
+    /// Returns how many I/O threads serve a port. One of them keeps several cores of handlers busy.
     pub(crate) fn io_threads(&self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         self.io_threads.unwrap_or((cores / 4).clamp(1, 8)).max(1)

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a worker may hold its answers back.
+/// Time that a worker may hold its answers back.
 const LINGER: Duration = Duration::from_millis(1);
-/// How many times a handler that sends nothing is waited for.
+/// Number of times that a handler which sends nothing is waited for.
 const PATIENCE: u32 = 8;
 
 /// The corked outboxes of one I/O thread, in the order in which they are looked at.
@@ -23,12 +23,12 @@ pub(super) struct Corked {
     outbox: Arc<Outbox>,
     cork: Cork,
     look_at: Instant,
-    /// How often the worker was seen to have nothing to hold back yet.
+    /// Number of looks at which the worker had nothing to hold back yet.
     looks: u32,
 }
 
 impl Corks {
-    /// Lets the worker that a session's inbox was given to hold its answers back.
+    /// Allows the worker of a session's inbox to delay its answers.
     pub(super) fn push(&mut self, now: Instant, key: u64, outbox: &Arc<Outbox>) {
         if let Some(cork) = outbox.cork() {
             self.queue.push_back(Corked {
@@ -41,8 +41,8 @@ impl Corks {
         }
     }
 
-    /// An outbox to look at now: [`Corks::look`] is to be called with it. Most workers are done by
-    /// then, and hold nothing back any more.
+    /// Returns an outbox to look at now: [`Corks::look`] is to be called with it. Most workers are
+    /// done by then, and hold nothing back any more.
     pub(super) fn due(&mut self, now: Instant) -> Option<Corked> {
         while self.queue.front().is_some_and(|it| it.look_at <= now) {
             let corked = self.queue.pop_front();
@@ -71,7 +71,7 @@ impl Corks {
         corked.outbox.uncork()
     }
 
-    /// How long the thread may sleep.
+    /// Returns the time that the thread may sleep.
     pub(super) fn patience(&self) -> Option<Duration> {
         (!self.queue.is_empty()).then_some(LINGER)
     }

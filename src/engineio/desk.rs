@@ -15,7 +15,7 @@ pub(crate) struct Desk<T> {
     last_turn: LastTurn,
 }
 
-/// What became of items that were put down.
+/// Result of [`Desk::place`].
 pub(crate) struct Placed {
     /// A worker must be found.
     pub(crate) schedule: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Placed {
 }
 
 impl<T> Desk<T> {
-    /// A desk whose first turn is expected to be as others' were.
+    /// Creates a desk whose first turn is expected to be as others' were.
     pub(crate) fn new(handle: Arc<Handle>, limit: usize, lane: Lane) -> Desk<T> {
         Desk {
             inbox: Inbox::with(Share::of(handle.budget().cloned())),
@@ -81,22 +81,22 @@ impl<T> Desk<T> {
         }
     }
 
-    /// Forgets what waits, for want of memory; gives how many items that were.
+    /// Forgets what waits, for want of memory; returns how many items that were.
     pub(crate) fn discard(&self) -> usize {
         self.inbox.discard()
     }
 
-    /// Bytes that wait.
+    /// Returns the bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.inbox.bytes()
     }
 
-    /// Who is at it.
+    /// Returns the state of the inbox.
     pub(crate) fn busy(&self) -> Busy {
         self.inbox.busy()
     }
 
-    /// How the last turn went.
+    /// Returns the record of the last turns.
     pub(crate) fn last_turn(&self) -> &LastTurn {
         &self.last_turn
     }
@@ -106,7 +106,7 @@ impl<T> Desk<T> {
         self.inbox.len()
     }
 
-    /// A worker's turn; gives whether another one is needed.
+    /// Runs a worker's turn; returns whether another one is needed.
     pub(crate) fn work(&self, process: impl FnMut(T)) -> bool {
         let again = self.handle.drain(|| work_off(&self.inbox, process));
         if self.inbox.take_watched(self.limit / 2) {

@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What other threads ask of an I/O thread.
+/// Command to an I/O thread.
 #[derive(Debug)]
 pub(super) enum Order {
     Session(session::Order),
@@ -65,7 +65,7 @@ pub(super) struct Session {
     alarm: Alarm,
     wake_at: Option<Instant>,
     is_stopped: bool,
-    /// Whether the outbox was told that a poll waits.
+    /// True if the outbox was told that a poll waits.
     is_awaited: bool,
     /// A POST that is being handled.
     posted: Option<Box<Posted>>,
@@ -77,7 +77,7 @@ pub(super) struct Session {
     pub(super) polling_slot: Option<PollingSlot>,
     /// The program ended it before it was open: it is to end as soon as it is.
     pub(super) ends: Option<Reason>,
-    /// What its unfinished packet costs.
+    /// Bytes of its unfinished packet, in the budget.
     share: Share,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Session {
 struct Posted {
     channel: Channel,
     body: Vec<u8>,
-    /// How much of it has been read.
+    /// Part of it that has been read.
     at: usize,
 }
 
@@ -529,7 +529,7 @@ impl Driver {
         self.drive(io, key);
     }
 
-    /// Whether a request is for an open session, and of the origin that opened it.
+    /// Returns whether a request is for an open session, and of the origin that opened it.
     fn is_known_origin(&self, request: &Request) -> bool {
         let known = || {
             let index = *self.by_sid.get(&*request.param("sid")?)?;
@@ -691,7 +691,8 @@ impl Driver {
 }
 
 impl Session {
-    /// Bytes that wait for the client, or for workers, and of what it has not sent to the end.
+    /// Returns the bytes that wait for the client, or for workers, and those of what it has not
+    /// sent to the end.
     fn held(&self) -> usize {
         let receiver = self.receiver.as_ref();
         let received = receiver.map_or(0, |it| it.kept() + it.waiting());
@@ -699,7 +700,7 @@ impl Session {
         self.handle.outbox().waiting() + received + posted
     }
 
-    /// Whether the program has still to decide about it.
+    /// Returns whether the program has still to decide about it.
     fn is_undecided(&self) -> bool {
         self.receiver.is_none() && self.machine.is_open()
     }

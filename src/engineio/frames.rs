@@ -21,7 +21,7 @@ impl Frames {
         Frames(buffer.into())
     }
 
-    /// A packet that is not a message.
+    /// Returns a packet that is not a message.
     pub(crate) fn control(packet: &Packet<'_>) -> Frames {
         let (mut text, mut buffer) = (Vec::new(), Vec::new());
         packet.encode(&mut text);
@@ -30,7 +30,7 @@ impl Frames {
     }
 }
 
-/// Appends a text message, the type of its packet included; gives its length.
+/// Appends a text message, the type of its packet included; returns its length.
 pub(crate) fn append_text(buffer: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
     // The header's length depends on the payload's: the payload is moved back to where it ends.
     let start = buffer.len();
@@ -60,7 +60,7 @@ pub(crate) fn each_frame(mut frames: &[u8], mut look: impl FnMut(bool, &[u8])) {
     }
 }
 
-/// The same messages for a client that takes no bytes: those are base64 in frames of text.
+/// Returns the same messages for a client that takes no bytes: those are base64 in frames of text.
 pub(crate) fn without_bytes(frames: &[u8]) -> Vec<u8> {
     let mut converted = Vec::with_capacity(frames.len() + frames.len() / 2);
     each_frame(frames, |is_text, payload| {

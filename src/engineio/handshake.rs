@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Tells sessions apart that have, or had, the same place.
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
-/// Why a request gets no session (engine.io-protocol; codes and texts are the reference
+/// Reason why a request gets no session (engine.io-protocol; codes and texts are the reference
 /// implementation's).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Problem {
@@ -56,7 +56,7 @@ impl Problem {
     }
 }
 
-/// What a request's query says of a session, read in one go.
+/// Parameters of a request's query that concern a session.
 #[derive(Default)]
 struct Query<'a> {
     transport: Option<Cow<'a, str>>,
@@ -81,16 +81,16 @@ impl Query<'_> {
     }
 }
 
-/// What the program has decided about a parked request.
+/// Decision of the program about a parked request.
 pub(crate) struct Decided {
     id: ConnectionId,
     what: Decision,
 }
 
 pub(super) enum Decision {
-    /// Whether its origin may connect.
+    /// True if its origin may connect.
     Origin(bool, Request),
-    /// Whether it may open the session.
+    /// True if it may open the session.
     Open {
         key: u64,
         entry: Entry,
@@ -98,7 +98,7 @@ pub(super) enum Decision {
     },
 }
 
-/// How a client comes in, once it may.
+/// Context of a client that is being accepted.
 pub(super) struct Entry {
     /// The key of the handshake; none on polling.
     websocket: Option<String>,
@@ -130,7 +130,7 @@ impl Driver {
         });
     }
 
-    /// What a request wants, after its origin was found to be allowed.
+    /// Returns what a request wants, after its origin was found to be allowed.
     pub(super) fn route(&mut self, io: &mut Io<Order>, id: ConnectionId, request: Request) {
         if request.method() == "OPTIONS" {
             let headers = self.shared.config.cors.preflight_headers(&request);
@@ -172,7 +172,7 @@ impl Driver {
         }
     }
 
-    /// Begins a session, or lets the program decide about it.
+    /// Opens a session, or parks the request until the program has decided.
     fn open(
         &mut self,
         io: &mut Io<Order>,
@@ -434,7 +434,7 @@ fn new_sid(thread: usize) -> Option<String> {
     Some(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Whether a client takes no bytes over a WebSocket.
+/// Returns whether a client takes no bytes over a WebSocket.
 pub(super) fn wants_text(request: &Request) -> bool {
     let value = request.param("b64");
     value.is_some_and(|value| value != "0" && value != "false")
@@ -450,7 +450,7 @@ fn wants_websocket(request: &Request) -> bool {
     request.lists("connection", "upgrade") && request.lists("upgrade", "websocket")
 }
 
-/// The key of a WebSocket handshake (RFC 6455, 4.2.1): 16 bytes in base64.
+/// Returns the key of a WebSocket handshake (RFC 6455, 4.2.1): 16 bytes in base64.
 pub(super) fn websocket_key(request: &Request) -> Result<String, ()> {
     let key = request.first("sec-websocket-key").ok_or(())?.trim();
     let version = request.first("sec-websocket-version").map(str::trim);
@@ -462,8 +462,8 @@ pub(super) fn websocket_key(request: &Request) -> Result<String, ()> {
     }
 }
 
-/// The first subprotocol that the client offers, as the reference implementation takes it: some
-/// clients give up without one.
+/// Returns the first subprotocol that the client offers, as the reference implementation takes it:
+/// some clients give up without one.
 pub(super) fn subprotocol(request: &Request) -> Option<Header> {
     let offered = request.first("sec-websocket-protocol")?;
     let first = offered.split(',').next()?.trim();

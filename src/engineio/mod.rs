@@ -51,16 +51,17 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What uses Engine.IO sessions: Socket.IO, or the program itself. Called on an I/O thread.
+/// User of Engine.IO sessions: Socket.IO, or the program itself. Called on an I/O thread.
 pub(crate) trait Application: Send + Sync + Debug + 'static {
-    /// Whether the program is asked about each client, on a worker, before the session opens.
+    /// Returns whether the program is asked about each client, on a worker, before the session
+    /// opens.
     fn asks(&self) -> bool;
 
     /// A client wants to open a session.
     fn open(&self, session: &Arc<Handle>, request: Request) -> Opening;
 }
 
-/// Whether a client may open a session.
+/// Decision about a session that a client asks for.
 pub(crate) enum Opening {
     Accepted(Box<dyn Receiver>),
     /// A function of the program must be asked, on a worker.
@@ -84,13 +85,13 @@ pub(crate) trait Receiver: Send {
     /// All messages of one read have come, if any was complete.
     fn pause(&mut self, now: Instant) -> Flow;
 
-    /// Forgets what waits for workers, for want of memory; gives how many items that were.
+    /// Forgets what waits for workers, for want of memory; returns how many items that were.
     fn discard(&mut self) -> usize;
 
-    /// Bytes that wait for workers.
+    /// Returns the bytes that wait for workers.
     fn waiting(&self) -> usize;
 
-    /// Bytes of a packet that is not complete.
+    /// Returns the bytes of a packet that is not complete.
     fn kept(&self) -> usize {
         0
     }
@@ -105,11 +106,11 @@ pub(crate) trait Receiver: Send {
 
     fn timeout(&mut self, now: Instant) -> Flow;
 
-    /// Who works on what has come.
+    /// Returns the state of the queue of what has come.
     fn busy(&self) -> Busy;
 }
 
-/// What a receiver wants of the session.
+/// Instruction of a receiver about its session.
 #[must_use = "a stop that is dropped lets the peer go on"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {

@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What one message carries.
+/// Content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Text.
@@ -80,13 +80,13 @@ type OnMessage = dyn Fn(&Session, Message) + Send + Sync;
 type OnDisconnect = dyn Fn(&Session, Reason) + Send + Sync;
 
 impl Server {
-    /// A server with the default options.
+    /// Creates a server with the default options.
     #[must_use]
     pub fn new() -> Server {
         Server::builder().build()
     }
 
-    /// Begins to choose options.
+    /// Returns a builder with the default options.
     #[must_use]
     pub fn builder() -> ServerBuilder {
         ServerBuilder {
@@ -117,12 +117,12 @@ impl Server {
         drop(before);
     }
 
-    /// The session of this id, if it is open.
+    /// Returns the session of this id, if it is open.
     pub fn session(&self, sid: &str) -> Option<Session> {
         self.inner.sessions.read().get(sid).cloned()
     }
 
-    /// All open sessions.
+    /// Returns all open sessions.
     pub fn sessions(&self) -> Vec<Session> {
         self.inner.sessions.read().values().cloned().collect()
     }
@@ -142,7 +142,7 @@ impl Server {
         }
     }
 
-    /// How a session's packets travel now; none if there is no such session.
+    /// Returns how a session's packets travel now; none if there is no such session.
     pub fn transport(&self, sid: &str) -> Option<Transport> {
         self.session(sid).map(|session| session.transport())
     }
@@ -175,7 +175,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// What a connect handler may return: `()`, `bool`, or `Result<(), E>` with data for the client.
+/// Return type of a connect handler: `()`, `bool`, or `Result<(), E>` with data for the client.
 pub trait Accept {
     #[doc(hidden)]
     fn accept(self) -> Result<(), String>;
@@ -212,17 +212,18 @@ pub struct Session {
 }
 
 impl Session {
-    /// Its id. Whoever knows it can use the session, so it is a secret between client and server.
+    /// Returns its id. Whoever knows it can use the session, so it is a secret between client and
+    /// server.
     pub fn sid(&self) -> &str {
         self.handle().sid()
     }
 
-    /// The request that opened it.
+    /// Returns the request that opened it.
     pub fn request(&self) -> &Request {
         &self.connection.request
     }
 
-    /// How its packets travel now.
+    /// Returns the transport of its packets now.
     pub fn transport(&self) -> Transport {
         self.handle().transport()
     }
@@ -255,7 +256,7 @@ impl Session {
         *self.connection.saved.lock() = value;
     }
 
-    /// What was kept; null if nothing was.
+    /// Returns what was kept; null if nothing was.
     pub fn saved(&self) -> Value {
         self.connection.saved.lock().clone()
     }
@@ -295,7 +296,7 @@ impl ServerBuilder {
 macro_rules! engine_options {
     ($builder:ident, $config:ident $(. $path:ident)*) => {
         impl $builder {
-            /// How often clients are pinged. 25 s.
+            /// Sets how often clients are pinged. Defaults to 25 s.
             #[must_use]
             pub fn ping_interval(mut self, interval: Duration) -> Self {
                 self.$config$(.$path)*.ping_interval = crate::limits::bounded(interval).max(Duration::from_millis(1));
@@ -303,36 +304,39 @@ macro_rules! engine_options {
             }
 
             /// Added to the interval that clients are told, so that they forgive a ping that is
-            /// late by as much. None.
+            /// late by as much. Defaults to none.
             #[must_use]
             pub fn ping_interval_grace(mut self, grace: Duration) -> Self {
                 self.$config$(.$path)*.ping_grace = crate::limits::bounded(grace);
                 self
             }
 
-            /// How long a client may take to answer a ping before it counts as gone. 20 s.
+            /// Sets how long a client may take to answer a ping before it counts as gone. Defaults
+            /// to 20 s.
             #[must_use]
             pub fn ping_timeout(mut self, timeout: Duration) -> Self {
                 self.$config$(.$path)*.ping_timeout = crate::limits::bounded(timeout).max(Duration::from_millis(1));
                 self
             }
 
-            /// Bytes of a request's body and of a WebSocket message, as clients are told. A larger
-            /// body is answered with 413, a larger message closes the session. 1,000,000.
+            /// Sets the bytes of a request's body and of a WebSocket message, as clients are told.
+            /// A larger body is answered with 413, a larger message closes the session. Defaults to
+            /// 1,000,000.
             #[must_use]
             pub fn max_http_buffer_size(mut self, bytes: usize) -> Self {
                 self.$config$(.$path)*.max_payload = bytes.max(1);
                 self
             }
 
-            /// Whether clients on polling are told that they may move to WebSocket. They are.
+            /// Sets whether clients on polling are told that they may move to WebSocket. Defaults
+            /// to `true`.
             #[must_use]
             pub fn allow_upgrades(mut self, allow: bool) -> Self {
                 self.$config$(.$path)*.allow_upgrades = allow;
                 self
             }
 
-            /// Which transports there are. Both.
+            /// Sets the transports that clients may use. Defaults to both.
             ///
             /// # Panics
             /// If there is none.
@@ -343,22 +347,22 @@ macro_rules! engine_options {
                 self
             }
 
-            /// Whether answers to polls are compressed with gzip or deflate. They are, with the
-            /// feature `compression`.
+            /// Sets whether answers to polls are compressed with gzip or deflate. Defaults to
+            /// `true` with the feature `compression`.
             #[must_use]
             pub fn http_compression(mut self, compress: bool) -> Self {
                 self.$config$(.$path)*.compression = compress;
                 self
             }
 
-            /// Bytes from which on an answer is compressed. 1024.
+            /// Sets the bytes from which on an answer is compressed. Defaults to 1024.
             #[must_use]
             pub fn compression_threshold(mut self, bytes: usize) -> Self {
                 self.$config$(.$path)*.compression_threshold = bytes;
                 self
             }
 
-            /// How many packets one answer to a poll carries at most. As many as fit into a
+            /// Sets how many packets one answer to a poll carries at most. As many as fit into a
             /// megabyte; 16 for clients whose `User-Agent` says that they are python's, which take
             /// no more.
             #[must_use]
@@ -367,35 +371,39 @@ macro_rules! engine_options {
                 self
             }
 
-            /// The cookie that the answer to a handshake sets to the session's id. None.
+            /// Sets the cookie that the answer to a handshake sets to the session's id. Defaults to
+            /// none.
             #[must_use]
             pub fn cookie(mut self, cookie: Cookie) -> Self {
                 self.$config$(.$path)*.cookie = Some(cookie);
                 self
             }
 
-            /// The origins whose pages may connect. That of the request itself.
+            /// Sets the origins whose pages may connect. Defaults to the origin of the request
+            /// itself.
             #[must_use]
             pub fn cors_allowed_origins(mut self, origins: impl Into<Origins>) -> Self {
                 self.$config$(.$path)*.cors.origins = origins.into().normalized();
                 self
             }
 
-            /// Whether pages of other origins may send credentials such as cookies. They may.
+            /// Sets whether pages of other origins may send credentials such as cookies. Defaults
+            /// to `true`.
             #[must_use]
             pub fn cors_credentials(mut self, allow: bool) -> Self {
                 self.$config$(.$path)*.cors.credentials = allow;
                 self
             }
 
-            /// What one peer may cost. See [`Limits`].
+            /// Sets what one peer may cost. See [`Limits`].
             #[must_use]
             pub fn limits(mut self, limits: Limits) -> Self {
                 self.$config$(.$path)*.limits = limits.bounded();
                 self
             }
 
-            /// How many I/O threads serve a port. One for four cores, at most eight.
+            /// Sets how many I/O threads serve a port. Defaults to one for four cores, at most
+            /// eight.
             #[must_use]
             pub fn io_threads(mut self, count: usize) -> Self {
                 self.$config$(.$path)*.io_threads = Some(count.clamp(1, 256));
@@ -409,7 +417,7 @@ pub(crate) use engine_options;
 
 engine_options!(ServerBuilder, config);
 
-/// Lets clients in.
+/// Accepts clients.
 struct Gate {
     inner: Arc<Inner>,
     workers: Arc<Workers>,
@@ -453,7 +461,7 @@ impl Application for Gate {
     }
 }
 
-/// What a message costs in an inbox besides its content.
+/// Bytes that a message counts for in an inbox besides its content.
 const OVERHEAD: usize = 64;
 
 /// A session as its handlers see it.

@@ -1,9 +1,9 @@
 //! Broadcasts that follow each other: what one handler sends in a row leaves together.
 //!
-//! The first broadcast of a row is written at the call. The next ones, by the same thread and within
-//! a moment, are only appended to the outboxes of their recipients, which are flushed at the end of
-//! the handler, before it waits, and in any case by an I/O thread: after a millisecond, or, to very
-//! many, after a few times as long as the first broadcast took to be written.
+//! The first broadcast of a row is written at the call. The next ones, by the same thread and
+//! within a moment, are only appended to the outboxes of their recipients, which are flushed at the
+//! end of the handler, before it waits, and in any case by an I/O thread: after a millisecond, or,
+//! to very many, after a few times as long as the first broadcast took to be written.
 
 use super::session::{Handle, Order};
 use parking_lot::Mutex;
@@ -12,11 +12,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a broadcast may wait for the next one at least.
+/// Time that a broadcast may wait for the next one at least.
 const MIN_HELD: Duration = Duration::from_millis(1);
-/// How long it may wait at most.
+/// Time that it may wait at most.
 const MAX_HELD: Duration = Duration::from_millis(20);
-/// How many times as long as the first took to be written.
+/// Factor of the time that the first took to be written.
 const TIMES_FIRST: u32 = 4;
 /// Fewer recipients than this are written to at once: a write each costs less than to hold it.
 const MIN_RECIPIENTS: usize = 8;
@@ -28,7 +28,7 @@ thread_local! {
 /// The broadcasts of one thread.
 struct Row {
     last: Option<Instant>,
-    /// How long the last took that was written.
+    /// Time that writing the last one took.
     took: Duration,
     held: Option<Arc<HeldBroadcasts>>,
 }
@@ -41,8 +41,8 @@ pub(crate) struct HeldBroadcasts {
 }
 
 impl HeldBroadcasts {
-    /// Where this thread's next broadcast waits, to so many recipients of which this is one; none if
-    /// it is to be written at once.
+    /// Returns where this thread's next broadcast waits, to so many recipients of which this is
+    /// one; none if it is to be written at once.
     pub(crate) fn join(recipients: usize, one: &Handle) -> Option<Arc<HeldBroadcasts>> {
         if recipients < MIN_RECIPIENTS {
             return None;
@@ -96,7 +96,7 @@ impl HeldBroadcasts {
         }
     }
 
-    /// When it is to be flushed at the latest.
+    /// Returns when it is to be flushed at the latest.
     pub(super) fn due(&self) -> Instant {
         self.due
     }

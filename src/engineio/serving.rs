@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-/// What the I/O threads of one port share.
+/// State that the I/O threads of one port share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) config: Config,
@@ -26,8 +26,8 @@ pub(super) struct Shared {
     pub(super) polling: Arc<PollingSessions>,
 }
 
-/// The sessions that are on polling: they need no connection that stays, and so have limits of their
-/// own.
+/// The sessions that are on polling: they need no connection that stays, and so have limits of
+/// their own.
 #[derive(Debug, Default)]
 pub(super) struct PollingSessions {
     by_address: Mutex<HashMap<IpAddr, usize>>,
@@ -78,7 +78,7 @@ impl Drop for PollingSlot {
     }
 }
 
-/// What answers the other requests.
+/// Handler of the other requests.
 pub(crate) struct Elsewhere {
     pub(crate) answer: Arc<Fallback>,
     /// It reads bodies as they come.
@@ -91,7 +91,7 @@ impl std::fmt::Debug for Elsewhere {
     }
 }
 
-/// What is served on a port.
+/// A port that is served.
 #[derive(Debug)]
 pub(crate) struct Serving {
     pub(crate) local_addr: SocketAddr,

@@ -26,11 +26,11 @@ thread_local! {
 /// In the place of a [`Transport`]: polling, and a WebSocket is being tried.
 const UPGRADING: u8 = u8::MAX;
 
-/// How long a worker that sends waits for a server that reads nothing: handlers that wait for each
+/// Time that a worker that sends waits for a server that reads nothing: handlers that wait for each
 /// other's ends of two connections would wait for ever.
 const ROOM_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How large the scratch buffer of a thread may stay.
+/// Bytes that the scratch buffer of a thread keeps.
 const SCRATCH_KEPT: usize = 64 << 10;
 
 /// Writes what the worker that runs this has held back, and lets others work: it is about to wait.
@@ -43,7 +43,7 @@ pub(crate) fn before_waiting() {
     }
 }
 
-/// What other threads ask of a session's I/O thread.
+/// Command to a session's I/O thread.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// A packet waits, and so does a poll.
@@ -73,7 +73,7 @@ impl<C: From<Order> + Send> Orders for Mailbox<Command<C>> {
     }
 }
 
-/// Who is at the other end.
+/// Address of the other end.
 #[derive(Clone, Debug)]
 pub(crate) enum PeerName {
     Address(SocketAddr),
@@ -103,7 +103,7 @@ pub(crate) struct Handle {
     outbox: Arc<Outbox>,
     orders: Arc<dyn Orders>,
     peer: PeerName,
-    /// What may wait on its port.
+    /// Budget of its port.
     budget: Option<Arc<Budget>>,
     log_limit: LogLimit,
 }
@@ -136,7 +136,7 @@ impl Handle {
         self.text_only.store(text_only, Ordering::Relaxed);
     }
 
-    /// Its id, empty until it is known.
+    /// Returns its id, empty until it is known.
     pub(crate) fn sid(&self) -> &str {
         self.sid.get().map_or("", |sid| sid)
     }
@@ -155,12 +155,12 @@ impl Handle {
         }
     }
 
-    /// Whether bytes can only leave as base64.
+    /// Returns whether bytes can only leave as base64.
     pub(crate) fn is_on_polling_for_good(&self) -> bool {
         self.transport() == Transport::Polling && !self.is_upgrading()
     }
 
-    /// Whether a client on polling may be on WebSocket in a moment.
+    /// Returns whether a client on polling may be on WebSocket in a moment.
     pub(crate) fn is_upgrading(&self) -> bool {
         self.transport.load(Ordering::Relaxed) == UPGRADING
     }
@@ -257,8 +257,8 @@ impl Handle {
     }
 
     /// Waits, if this is a client that sends faster than its server reads, until half of what may
-    /// wait has left or the session is over. A worker ends it if the server reads nothing at all, an
-    /// I/O thread, which is the one that writes, does not wait.
+    /// wait has left or the session is over. A worker ends it if the server reads nothing at all,
+    /// an I/O thread, which is the one that writes, does not wait.
     pub(crate) fn wait_for_room(&self) {
         if !self.outbox.is_crowded() || workers::is_io_thread() {
             return;
@@ -318,7 +318,7 @@ impl Handle {
         again
     }
 
-    /// Whether something was sent since this was last called.
+    /// Returns whether something was sent since this was last called.
     pub(super) fn take_spoken(&self) -> bool {
         // Only what happens to be seen matters: nothing is read because of it.
         self.has_spoken.load(Ordering::Relaxed) && self.has_spoken.swap(false, Ordering::Relaxed)
@@ -362,17 +362,17 @@ impl Handle {
         self.budget.as_ref()
     }
 
-    /// Whether a record that the peer causes may be written, of those of its session.
+    /// Returns whether a record that the peer causes may be written, of those of its session.
     pub(crate) fn may_log(&self, level: log::Level) -> bool {
         log::log_enabled!(target: "socketio", level) && self.log_limit.admits(self.label())
     }
 
-    /// The limit of records that the peer causes.
+    /// Returns the limit of records that the peer causes.
     pub(crate) fn log_limit(&self) -> &LogLimit {
         &self.log_limit
     }
 
-    /// What the log may say of a session: its id opens it, so only its beginning is shown.
+    /// Returns what the log may say of a session: its id opens it, so only its beginning is shown.
     pub(crate) fn label(&self) -> impl fmt::Display + '_ {
         struct Label<'a>(&'a Handle);
         impl fmt::Display for Label<'_> {

@@ -37,13 +37,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The seconds of silence after which the broker asks for a sign of life, unless the URL says something
-/// else. Without one it is lost after twice that time.
+/// The seconds of silence after which the broker asks for a sign of life, unless the URL says
+/// something else. Without one it is lost after twice that time.
 const HEARTBEAT: u16 = 5;
-/// Bytes of a message, unless the options say something else: RabbitMQ's own limit since its version 4.
-/// It cannot be asked for.
+/// Bytes of a message, unless the options say something else: RabbitMQ's own limit since its
+/// version 4. It cannot be asked for.
 const DEFAULT_MESSAGE_BYTES: usize = 16 << 20;
-/// Time that is waited for a confirmation before it is looked whether more can be published meanwhile.
+/// Time that is waited for a confirmation before it is looked whether more can be published
+/// meanwhile.
 const CONFIRM_TURN: Duration = Duration::from_millis(5);
 /// Bytes that AMQP has for a name.
 const MAX_NAME_BYTES: usize = 255;
@@ -60,8 +61,8 @@ const PREFETCH: u16 = 256;
 /// Messages that are acknowledged together, while one comes after the other.
 const ACKNOWLEDGED_TOGETHER: u16 = PREFETCH / 4;
 
-/// A manager over RabbitMQ, with which python-socketio's `KombuManager` and `AsyncAioPikaManager` share a
-/// cluster.
+/// A manager over RabbitMQ, with which python-socketio's `KombuManager` and `AsyncAioPikaManager`
+/// share a cluster.
 ///
 /// ```no_run
 /// use socketio::Server;
@@ -73,22 +74,23 @@ const ACKNOWLEDGED_TOGETHER: u16 = PREFETCH / 4;
 /// ```
 ///
 /// The URL is `amqp://[user:password@]host[:port][/vhost]`, or `amqps://` for TLS, with the feature
-/// `tls`. The virtual host is `/` if none is named. Half of the seconds of `?heartbeat=`, 5 if
-/// none is given, may pass in silence before a sign of life is asked for; a broker that stays silent is lost
-/// after twice of them.
+/// `tls`. The virtual host is `/` if none is named. Half of the seconds of `?heartbeat=`, 5 if none
+/// is given, may pass in silence before a sign of life is asked for; a broker that stays silent is
+/// lost after twice of them.
 ///
-/// The channel is a fanout exchange, which is not durable; each server has an exclusive queue of its
-/// own, which the broker removes with its connection. The crate behind it, lapin, is asynchronous: with
-/// the first connection a few threads of it begin to run, as long as the process.
+/// The channel is a fanout exchange, which is not durable; each server has an exclusive queue of
+/// its own, which the broker removes with its connection. The crate behind it, lapin, is
+/// asynchronous: with the first connection a few threads of it begin to run, as long as the
+/// process.
 ///
 /// A message has 16 MiB at most, or [`BrokerOptions::max_message_size`]. The broker may take less:
-/// what it refuses is given up, with an ERROR in the log. While it has an alarm, for memory or disk,
-/// the state is [`ManagerState::Blocked`](super::ManagerState::Blocked).
+/// what it refuses is given up, with an ERROR in the log. While it has an alarm, for memory or
+/// disk, the state is [`ManagerState::Blocked`](super::ManagerState::Blocked).
 #[derive(Debug)]
 pub struct AmqpManager;
 
 impl AmqpManager {
-    /// A manager for a URL. Connects once its server is built.
+    /// Creates a manager for a URL. Connects once its server is built.
     ///
     /// # Errors
     /// [`Error::Invalid`] if it is none of those above.
@@ -100,7 +102,7 @@ impl AmqpManager {
         AmqpManager::with_options(url, BrokerOptions::new())
     }
 
-    /// The same, with what the URL does not say.
+    /// Creates the same, with what the URL does not say.
     ///
     /// # Errors
     /// Those of [`new`](AmqpManager::new), and [`Error::Invalid`] if the options ask for a broker's
@@ -110,7 +112,7 @@ impl AmqpManager {
     }
 }
 
-/// Where the broker is.
+/// Address of the broker.
 struct Amqp {
     uri: AMQPUri,
     options: BrokerOptions,
@@ -311,7 +313,7 @@ struct Link {
 }
 
 impl Link {
-    /// Lets the broker know of the end, if it still answers.
+    /// Closes the connection in order, if the broker still answers.
     fn close(&self, before: impl Future<Output = Result<(), QueueError>>) {
         if self.is_lost || !self.connection.status().connected() {
             return;
@@ -327,8 +329,8 @@ impl Link {
     }
 }
 
-/// The socket below a connection, which is shut down with this. Lapin waits without end for a broker
-/// that does not answer, also when its connection is dropped: that ends its thread.
+/// The socket below a connection, which is shut down with this. Lapin waits without end for a
+/// broker that does not answer, also when its connection is dropped: that ends its thread.
 #[derive(Default)]
 struct Line(Arc<Mutex<Below>>);
 
@@ -374,9 +376,9 @@ impl Below {
 struct Publishing {
     link: Link,
     exchange: String,
-    /// What the broker has not confirmed, in order.
+    /// Confirmations that are awaited, in order.
     confirms: VecDeque<PublisherConfirm>,
-    /// What lapin says of the connection.
+    /// Events of the connection.
     events: Pin<Box<dyn Stream<Item = Event> + Send>>,
     is_blocked: bool,
 }
@@ -484,7 +486,8 @@ impl Publishing {
     }
 }
 
-/// What an error means for the messages in flight: a channel is closed because of one of them.
+/// Returns what an error means for the messages in flight: a channel is closed because of one of
+/// them.
 fn publish_error(error: lapin::Error) -> PublishError {
     let is_about_a_message = match error.kind() {
         ErrorKind::ProtocolError(error) => MESSAGE_ERRORS.contains(&error.get_id()),

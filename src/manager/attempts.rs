@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-/// The first pause after a failure, and the longest; each is twice the one before, a quarter more or
-/// less, so that servers that have lost a broker together do not come back at the same moment.
+/// The first pause after a failure, and the longest; each is twice the one before, a quarter more
+/// or less, so that servers that have lost a broker together do not come back at the same moment.
 pub(super) const PAUSES: (Duration, Duration) =
     (Duration::from_millis(250), Duration::from_secs(1));
 
-/// How long to wait before the next attempt to connect.
+/// Time to wait before the next attempt to connect.
 pub(super) struct Attempts {
     pause: Duration,
-    /// When the last one succeeded.
+    /// Moment when the last one succeeded.
     since: Option<Instant>,
 }
 
@@ -26,7 +26,7 @@ impl Attempts {
         self.since = Some(Instant::now());
     }
 
-    /// The pause after a failure. A connection that has lasted makes it short again.
+    /// Returns the pause after a failure. A connection that has lasted makes it short again.
     pub(super) fn pause(&mut self) -> Duration {
         if self
             .since

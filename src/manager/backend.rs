@@ -4,8 +4,8 @@ use super::outgoing::Outgoing;
 use std::fmt;
 use std::time::Duration;
 
-/// A queue that carries messages from each server to all: what a [`PubSubManager`](super::PubSubManager) needs of a
-/// broker.
+/// A queue that carries messages from each server to all: what a
+/// [`PubSubManager`](super::PubSubManager) needs of a broker.
 ///
 /// ```
 /// use socketio::Server;
@@ -67,9 +67,9 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     /// The reason for the failure: another attempt is made after a growing pause.
     fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError>;
 
-    /// Bytes of a message that the queue takes; more is an error at the call. Asked for each
-    /// message, so that it may follow what the queue says of itself. Defaults to 64 MiB, which is
-    /// also the most that a manager takes of a queue.
+    /// Returns the bytes of a message that the queue takes; more is an error at the call. Asked for
+    /// each message, so that it may follow what the queue says of itself. Defaults to 64 MiB, which
+    /// is also the most that a manager takes of a queue.
     fn max_message_size(&self) -> usize {
         MAX_MESSAGE_BYTES
     }
@@ -119,8 +119,8 @@ pub trait Publisher: Send {
     }
 }
 
-/// Why a [`Publisher`] has failed, and with that what becomes of the messages in flight: those that
-/// were taken and not confirmed.
+/// Reason why a [`Publisher`] has failed, and with that what becomes of the messages in flight:
+/// those that were taken and not confirmed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -138,14 +138,14 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// An error of the connection.
+    /// Returns an error of the connection.
     pub fn lost(error: impl Into<QueueError>) -> PublishError {
         PublishError::Lost(error.into())
     }
 }
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for PublishError {
-    /// An error of the connection.
+    /// Creates an error of the connection.
     fn from(error: E) -> PublishError {
         PublishError::Lost(error.into())
     }
@@ -153,7 +153,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for PublishError {
 
 /// A connection to listen over, used by one thread.
 pub trait Subscriber: Send {
-    /// Gives each message to a function as it comes, and nothing about four times a second while
+    /// Passes each message to a function as it comes, and nothing about four times a second while
     /// none comes, until the function says, by `false`, that it is to stop.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ pub trait Subscriber: Send {
     fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError>;
 }
 
-/// What a [`Subscriber`] calls with each message; returns whether to go on.
+/// Callback of a [`Subscriber`] for each message; returns whether to go on.
 pub type Heard<'a> = dyn FnMut(Option<&[u8]>) -> bool + 'a;
 
 /// Bytes of one message. A queue that carries more is not believed.
@@ -178,7 +178,7 @@ pub(super) fn patience(timeout: Duration, bytes: usize) -> Duration {
     timeout + Duration::from_millis((bytes / (MIN_BYTES_PER_SECOND / 1_000)) as u64)
 }
 
-/// What is said of a queue that shows none.
+/// Returns the error of a queue that shows none.
 pub(super) fn no_answer(timeout: Duration) -> QueueError {
     format!("no answer within {timeout:?}").into()
 }

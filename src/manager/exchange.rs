@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// Time that what waits for a broker that was away goes on waiting, for the others to listen again.
 const GRACE: Duration = Duration::from_millis(1_500);
 
-/// What the handles and the threads share.
+/// State that the handles and the threads share.
 pub(super) struct Shared {
     pub(super) backend: Box<dyn Backend>,
     pub(super) options: Mutex<Options>,
@@ -164,7 +164,7 @@ impl Shared {
         }
     }
 
-    /// Lets the threads end, and waits for them, unless one of them is what waits.
+    /// Ends the threads, and waits for them, unless the caller is one of them.
     pub(super) fn end(&self, flush: Duration, is_own_thread: bool) {
         let by = Instant::now() + flush;
         self.awaited.end();
@@ -283,7 +283,7 @@ impl Shared {
         }
     }
 
-    /// An error if the broker has confirmed nothing for too long.
+    /// Returns an error if the broker has confirmed nothing for too long.
     fn check_progress(&self, timeout: Duration) -> Result<(), PublishError> {
         match self.queue.lock().silence(Instant::now()) {
             Some((silence, bytes)) if silence >= patience(timeout, bytes) => {

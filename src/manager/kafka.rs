@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an answer may take.
+/// Time that an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which librdkafka itself gives a message up. Before that the manager has done so.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -29,7 +29,7 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(300);
 const DELIVERY_TURN: Duration = Duration::from_millis(1);
 /// Characters of a topic's name.
 const MAX_TOPIC_LENGTH: usize = 249;
-/// How often it is asked for partitions that were added.
+/// Interval at which it is asked for partitions that were added.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// A manager over Kafka, with which python-socketio's `KafkaManager` shares a cluster.
@@ -42,15 +42,16 @@ const LOOK: Duration = Duration::from_secs(60);
 /// # Ok::<(), socketio::Error>(())
 /// ```
 ///
-/// The URL is `kafka://[host[:port][,host[:port]...]]`, with the host `localhost` and the port 9092 if none is
-/// named. The channel is the topic, which must be there, or be made by brokers that do so when
-/// somebody asks for it. Every server reads all of its partitions, from the end, as a member of no
-/// consumer group; what one server publishes goes to one partition, so that it stays in order.
+/// The URL is `kafka://[host[:port][,host[:port]...]]`, with the host `localhost` and the port 9092
+/// if none is named. The channel is the topic, which must be there, or be made by brokers that do
+/// so when somebody asks for it. Every server reads all of its partitions, from the end, as a
+/// member of no consumer group; what one server publishes goes to one partition, so that it stays
+/// in order.
 #[derive(Debug)]
 pub struct KafkaManager;
 
 impl KafkaManager {
-    /// A manager for a URL. Connects once its server is built.
+    /// Creates a manager for a URL. Connects once its server is built.
     ///
     /// # Errors
     /// [`Error::Invalid`] if it is none of those above.
@@ -62,13 +63,13 @@ impl KafkaManager {
         KafkaManager::with_properties(url, [])
     }
 
-    /// The same with properties of librdkafka, such as `client.id`, `socket.timeout.ms`, or those of
-    /// `security.protocol`: TLS and SASL need features of the crate `rdkafka`, which the program switches on
-    /// where it names that crate itself.
+    /// Creates the same with properties of librdkafka, such as `client.id`, `socket.timeout.ms`, or
+    /// those of `security.protocol`: TLS and SASL need features of the crate `rdkafka`, which the
+    /// program switches on where it names that crate itself.
     ///
     /// # Errors
-    /// Those of [`new`](KafkaManager::new), and [`Error::Invalid`] if librdkafka does not know a property
-    /// or its value.
+    /// Those of [`new`](KafkaManager::new), and [`Error::Invalid`] if librdkafka does not know a
+    /// property or its value.
     pub fn with_properties<'a>(
         url: &str,
         properties: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -77,12 +78,13 @@ impl KafkaManager {
     }
 }
 
-/// Where the brokers are.
+/// Addresses of the brokers.
 struct Kafka {
     config: ClientConfig,
-    /// What is to be read next of each partition: a listener goes on where the one before it ended.
+    /// Offset of the next message of each partition: a listener goes on where the one before it
+    /// ended.
     next: Positions,
-    /// What decides the partition of what is published: it stays the same.
+    /// Key of every message: all of them go to one partition.
     key: String,
 }
 
@@ -176,8 +178,8 @@ impl fmt::Debug for Kafka {
 }
 
 impl Backend for Kafka {
-    /// What librdkafka and the brokers take by default, or the property `message.max.bytes`, without
-    /// what is around a message.
+    /// Returns what librdkafka and the brokers take by default, or the property
+    /// `message.max.bytes`, without what is around a message.
     fn max_message_size(&self) -> usize {
         let property = self.config.get("message.max.bytes");
         let bytes = property.and_then(|it| it.parse::<usize>().ok());
@@ -238,7 +240,7 @@ impl Backend for Kafka {
 struct Publishing {
     producer: BaseProducer<Deliveries>,
     delivered: crossbeam_channel::Receiver<(usize, Result<(), KafkaError>)>,
-    /// What has become of each message in flight, if that is known.
+    /// Result of each message in flight, if it is known.
     confirms: VecDeque<Option<Result<(), KafkaError>>>,
     /// The number of the first of them.
     first: usize,
@@ -355,7 +357,7 @@ impl Publishing {
     }
 }
 
-/// Whether an error of a message is one of its way, and not of the message.
+/// Returns whether an error of a message is one of its way, and not of the message.
 fn is_of_connection(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     let Some(code) = error.rdkafka_error_code() else {
@@ -390,13 +392,13 @@ struct Listening {
     topic: String,
     assigned: TopicPartitionList,
     next: Positions,
-    /// When it was last asked for the partitions.
+    /// Moment when it was last asked for the partitions.
     looked: Instant,
 }
 
 impl Listening {
-    /// Takes all partitions: from where the last listener has ended, those that are there at first from
-    /// their end, others from their beginning.
+    /// Takes all partitions: from where the last listener has ended, those that are there at first
+    /// from their end, others from their beginning.
     fn look(&mut self, is_first: bool) -> Result<(), QueueError> {
         self.looked = Instant::now();
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), TIMEOUT)?;
@@ -436,7 +438,7 @@ impl Listening {
     }
 }
 
-/// Whether nothing is heard until something changes.
+/// Returns whether nothing is heard until something changes.
 fn is_lasting(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
     matches!(error, KafkaError::MessageConsumptionFatal(_))

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ManagerState {
-    /// The broker has not been reached yet, or has been lost, and is tried again. The server goes on
-    /// serving its own clients; what is published waits, as long as there is room.
+    /// The broker has not been reached yet, or has been lost, and is tried again. The server goes
+    /// on serving its own clients; what is published waits, as long as there is room.
     Disconnected,
-    /// What is published goes out, and what others publish is heard.
+    /// Messages are published, and those of others are heard.
     Connected,
     /// The broker is reached, and does not take messages for the moment, such as RabbitMQ with an
     /// alarm. What is published waits, as long as there is room; what others publish is heard.
@@ -32,10 +32,10 @@ pub(super) struct Link {
     pub(super) hears: bool,
     /// The listener was lost since the publisher last connected.
     pub(super) listener_was_lost: bool,
-    /// Why the broker takes nothing.
+    /// Reason why the broker takes nothing.
     blocked: Option<String>,
     state: ManagerState,
-    /// Why it is not reached, on either side; each reason is said once.
+    /// Reason why it is not reached, on either side; each reason is said once.
     failures: [Option<String>; 2],
 }
 
@@ -55,7 +55,7 @@ impl Link {
         self.state
     }
 
-    /// Why the state is not [`ManagerState::Connected`].
+    /// Returns why the state is not [`ManagerState::Connected`].
     pub(super) fn reason(&self) -> Option<String> {
         let [publisher, listener] = &self.failures;
         match self.state {
@@ -149,7 +149,7 @@ impl Echo {
         self.expected = None;
     }
 
-    /// Whether a probe should have been heard by now.
+    /// Returns whether a probe should have been heard by now.
     pub(super) fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
         let patience = patience(timeout.min(ECHO_TIMEOUT), self.largest);
         self.expected

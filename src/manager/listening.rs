@@ -131,7 +131,7 @@ impl Shared {
     }
 }
 
-/// What a listener remembers from one connection to the next.
+/// State of a listener that outlives a connection.
 #[derive(Default)]
 struct Hearing {
     seen: Seen,

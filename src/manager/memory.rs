@@ -15,7 +15,7 @@ pub struct MemoryManager {
 }
 
 impl MemoryManager {
-    /// A manager for one server.
+    /// Creates a manager for one server.
     pub fn new() -> MemoryManager {
         MemoryManager::default()
     }
@@ -89,7 +89,7 @@ struct State<M> {
 #[derive(Debug)]
 struct Member<M> {
     client: M,
-    /// Whether broadcasts to everybody include it: its connect handler has accepted.
+    /// True if broadcasts to everybody include it: its connect handler has accepted.
     admitted: bool,
     rooms: HashSet<Arc<str>>,
 }
@@ -193,7 +193,7 @@ impl<M: Clone> Rooms<M> {
         Ok(())
     }
 
-    /// The rooms of a client, its own first; none if it is not here.
+    /// Returns the rooms of a client, its own first; none if it is not here.
     pub(crate) fn of(&self, sid: &str) -> Vec<String> {
         let state = self.state.read();
         let Some(index) = state.by_sid.get(sid) else {
@@ -208,7 +208,7 @@ impl<M: Clone> Rooms<M> {
         self.state.read().by_sid.is_empty()
     }
 
-    /// Every client, each once, that an event is for.
+    /// Returns every client, each once, that an event is for.
     pub(crate) fn select(&self, recipients: &Recipients) -> Vec<M> {
         let state = self.state.read();
         let mut skipped: HashSet<u32> = recipients

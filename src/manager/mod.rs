@@ -52,8 +52,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// The manager for a URL, by its scheme: see `RedisManager`, `AmqpManager`, `KafkaManager` and `ZmqManager`
-/// for those that each knows.
+/// Returns the manager for a URL, by its scheme: see `RedisManager`, `AmqpManager`, `KafkaManager`
+/// and `ZmqManager` for those that each knows.
 ///
 /// # Errors
 /// [`Error::Invalid`] if the scheme is not known, the feature that it needs is off, which the text
@@ -112,10 +112,10 @@ fn missing(scheme: &str, feature: &str) -> Error {
 ///
 /// None of these calls may wait for another server.
 pub trait Manager: Send + Sync + fmt::Debug + 'static {
-    /// The server is there; called once, when it is built.
+    /// Connects the manager with its server; called once, when it is built.
     fn start(&self, local: Weak<dyn Local>);
 
-    /// Whether it knows no other servers, so that who is not here is nowhere.
+    /// Returns whether it knows no other servers, so that who is not here is nowhere.
     fn is_alone(&self) -> bool {
         false
     }
@@ -126,19 +126,19 @@ pub trait Manager: Send + Sync + fmt::Debug + 'static {
     /// Those of [`Local::emit`].
     fn emit(&self, emission: &Emission) -> Result<(), Error>;
 
-    /// Lets a client, wherever it is, enter a room.
+    /// Adds a client, wherever it is, to a room.
     ///
     /// # Errors
     /// [`Error::Disconnected`] if the client is known to be nowhere.
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
 
-    /// Lets a client, wherever it is, leave a room.
+    /// Removes a client, wherever it is, from a room.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the room is the client's own.
     fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
 
-    /// Lets everybody leave a room.
+    /// Removes all clients from a room.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the room is a client's own.
@@ -156,22 +156,22 @@ pub trait Local: Send + Sync {
     /// [`Error::TooMuch`] if a recipient owes too many acknowledgements.
     fn emit(&self, emission: &Emission) -> Result<(), Error>;
 
-    /// Whether a client is here.
+    /// Returns whether a client is here.
     fn is_connected(&self, namespace: &str, sid: &str) -> bool;
 
-    /// Lets a client that is here enter a room.
+    /// Adds a client of this server to a room.
     ///
     /// # Errors
     /// [`Error::Disconnected`] if it is not here.
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
 
-    /// Lets a client that is here leave a room.
+    /// Removes a client of this server from a room.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the room is the client's own.
     fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
 
-    /// Lets everybody who is here leave a room.
+    /// Removes all clients of this server from a room.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the room is a client's own.
@@ -180,7 +180,7 @@ pub trait Local: Send + Sync {
     /// Runs a function of the program on a worker.
     fn execute(&self, job: Box<dyn FnOnce() + Send>);
 
-    /// Disconnects a client that is here; gives whether it was.
+    /// Disconnects a client that is here; returns whether it was.
     fn disconnect(&self, namespace: &str, sid: &str) -> bool;
 }
 
@@ -195,7 +195,7 @@ pub struct Emission {
     pub(crate) ack: Option<AckRequest>,
 }
 
-/// Whom an event is for.
+/// Recipients of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recipients {
     /// Members of any of these rooms; none for everybody on the namespace.
@@ -209,7 +209,7 @@ pub(crate) struct Recipients {
 /// Called with the sid of a recipient, where it is known, and its answer.
 pub(crate) type AckCallback = Arc<dyn Fn(Option<&str>, Result<Answer, Error>) + Send + Sync>;
 
-/// What is called with the answer of each recipient.
+/// Callback for the answer of each recipient.
 #[derive(Clone)]
 pub(crate) struct AckRequest {
     pub(crate) callback: AckCallback,

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::limits::bounded;
 use std::time::Duration;
 
-/// How a manager connects to its broker: what its URL does not say.
+/// Options of the connections to a broker that its URL does not have.
 ///
 /// ```no_run
 /// use socketio::manager::{BrokerOptions, RedisManager};
@@ -27,7 +27,7 @@ pub struct BrokerOptions {
 }
 
 impl BrokerOptions {
-    /// The defaults.
+    /// Returns the defaults.
     #[must_use]
     pub fn new() -> BrokerOptions {
         BrokerOptions {
@@ -47,7 +47,7 @@ impl BrokerOptions {
         self
     }
 
-    /// The name under which the broker's tools list the connections. None.
+    /// Sets the name under which the broker's tools list the connections. Defaults to none.
     #[must_use]
     pub fn name(mut self, name: &str) -> BrokerOptions {
         self.name = Some(name.to_owned());
@@ -67,8 +67,8 @@ impl BrokerOptions {
         bytes.min(MAX_MESSAGE_BYTES)
     }
 
-    /// Whom to trust, and the certificate to show, if the URL asks for TLS. The public authorities,
-    /// and none.
+    /// Sets the authorities to trust and the certificate to show, if the URL asks for TLS. Defaults
+    /// to the public authorities, and no certificate.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: ClientTls) -> BrokerOptions {
@@ -76,7 +76,7 @@ impl BrokerOptions {
         self
     }
 
-    /// What no broker's crate can do.
+    /// Returns an error for what no broker's crate can do.
     pub(super) fn check(self) -> Result<BrokerOptions, Error> {
         #[cfg(feature = "tls")]
         if self.tls.accepts_any_certificate() {

@@ -2,14 +2,15 @@
 //!
 //! A message stays in the queue until the broker has confirmed it. The first ones may be *in
 //! flight*: handed to the connection, not yet confirmed. When the connection is lost they are
-//! published again, over the next one; the numbers in them let servers of this crate hear them once.
+//! published again, over the next one; the numbers in them let servers of this crate hear them
+//! once.
 //!
 //! The number of messages in flight is bounded by a window. It begins at one on a new connection
-//! after a loss, and grows with every confirmation, so that a message that is at fault is soon alone
-//! in flight. A message that is alone when the connection is lost has used up one of its attempts.
-//! Before another one a probe, a message of the manager's own, has to be confirmed over the same
-//! connection: so attempts are counted only over connections that work, and a broker that is down
-//! costs no message anything.
+//! after a loss, and grows with every confirmation, so that a message that is at fault is soon
+//! alone in flight. A message that is alone when the connection is lost has used up one of its
+//! attempts. Before another one a probe, a message of the manager's own, has to be confirmed over
+//! the same connection: so attempts are counted only over connections that work, and a broker that
+//! is down costs no message anything.
 
 use super::exchange::Shared;
 use crate::error::Error;
@@ -30,7 +31,7 @@ const MAX_ATTEMPTS: u32 = 4;
 /// Time from one probe to the next.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What waits to be published, and what is in flight.
+/// Messages that wait to be published, and those in flight.
 #[derive(Debug)]
 pub(super) struct Queue {
     messages: VecDeque<Bytes>,
@@ -53,10 +54,10 @@ pub(super) struct Queue {
     attempts: u32,
     /// A probe has to be confirmed before anything else is published.
     needs_proof: bool,
-    /// When the next probe is due, and its number.
+    /// Moment when the next probe is due, and its number.
     next_probe: Instant,
     next_probe_number: u64,
-    /// When the broker last confirmed something, or was first given something to confirm.
+    /// Moment when the broker last confirmed something, or was first given something to confirm.
     progress: Instant,
     /// Messages that were given up since the manager began.
     pub(super) refused: u64,
@@ -75,7 +76,7 @@ enum Flight {
     Probe(u64),
 }
 
-/// What [`Queue::lose`] has done to the first message.
+/// Fate of the first message after [`Queue::lose`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lost {
     /// It will be published again.
@@ -165,7 +166,7 @@ impl Queue {
         self.messages.len()
     }
 
-    /// Whether the connection has something to do now.
+    /// Returns whether the connection has something to do now.
     pub(super) fn has_work(&self, now: Instant) -> bool {
         !self.flight.is_empty() || !self.messages.is_empty() || self.next_probe <= now
     }
@@ -210,13 +211,13 @@ impl Queue {
         self.flight.push_back(what);
     }
 
-    /// Lets a probe be the next that is published.
+    /// Makes a probe the next message.
     pub(super) fn probe_now(&mut self, now: Instant) {
         self.next_probe = now;
     }
 
-    /// Notes that the broker has the first so many of those in flight; returns the number of the last
-    /// probe among them.
+    /// Notes that the broker has the first so many of those in flight; returns the number of the
+    /// last probe among them.
     fn confirm(&mut self, now: Instant, count: usize) -> Option<u64> {
         self.progress = now;
         let mut probe = None;
@@ -251,7 +252,7 @@ impl Queue {
         Some(message)
     }
 
-    /// Gives up the first of those in flight; none if that is a probe.
+    /// Removes the first message in flight, and returns it unless it is a probe.
     pub(super) fn refuse(&mut self, now: Instant) -> Option<Bytes> {
         self.progress = now;
         match self.flight.pop_front()? {
@@ -347,7 +348,7 @@ impl<'a> Outgoing<'a> {
         self.shared.queue.lock().flight.len()
     }
 
-    /// Bytes of the messages in flight.
+    /// Returns the bytes of the messages in flight.
     pub fn bytes_in_flight(&self) -> usize {
         self.shared.queue.lock().sent_bytes
     }
@@ -369,8 +370,8 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// Notes that the broker takes nothing for a while, though it lives, and why; or, with none, that
-    /// it takes messages again. It is given up all the same after the time-out, unless
+    /// Notes that the broker takes nothing for a while, though it lives, and why; or, with none,
+    /// that it takes messages again. It is given up all the same after the time-out, unless
     /// [`note_alive`](Outgoing::note_alive) is called.
     pub fn block(&mut self, why: Option<&str>) {
         self.note_alive();
@@ -388,7 +389,7 @@ impl<'a> Outgoing<'a> {
 mod tests {
     use super::*;
 
-    /// A queue with messages of one byte, and the time.
+    /// Returns a queue with messages of one byte, and the time.
     fn queue(count: u8) -> (Queue, Instant) {
         let now = Instant::now();
         let mut queue = Queue::new(now);
@@ -404,7 +405,7 @@ mod tests {
         std::iter::from_fn(|| queue.take(now, |_| b"probe".to_vec())).collect()
     }
 
-    /// Lets a new connection carry a probe.
+    /// Carries a probe over a new connection.
     fn prove(queue: &mut Queue, now: Instant) {
         assert_eq!(take_all(queue, now), [&b"probe"[..]]);
         queue.confirm(now, 1);

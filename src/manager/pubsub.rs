@@ -15,7 +15,7 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-/// How long the end of a manager waits for what has not been published.
+/// Time that the end of a manager waits for what has not been published.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// A manager for servers that share a queue: broadcasts, rooms, `call`, callbacks and disconnects
@@ -37,7 +37,7 @@ struct Inner {
 }
 
 impl PubSubManager {
-    /// A manager over a queue.
+    /// Creates a manager over a queue.
     #[must_use]
     pub fn new(backend: impl Backend) -> PubSubManager {
         let shared = Shared::new(Box::new(backend));
@@ -69,8 +69,8 @@ impl PubSubManager {
         self
     }
 
-    /// Bytes that may wait for the broker; more is [`Error::TooMuch`] at the call. One message that is
-    /// larger than all of that may wait beside the others. Defaults to 16 MiB.
+    /// Sets the bytes that may wait for the broker; more is [`Error::TooMuch`] at the call. One
+    /// message that is larger than all of that may wait beside the others. Defaults to 16 MiB.
     #[must_use]
     pub fn max_queue_size(self, bytes: usize) -> Self {
         self.inner.shared.queue.lock().limit = bytes;
@@ -78,20 +78,20 @@ impl PubSubManager {
     }
 
     /// Calls a function whenever [`state`](PubSubManager::state) changes, on one of the manager's
-    /// threads. Nothing.
+    /// threads. Defaults to nothing.
     #[must_use]
     pub fn on_state(self, function: impl Fn(ManagerState) + Send + Sync + 'static) -> Self {
         self.inner.shared.options.lock().on_state = Some(Arc::new(function));
         self
     }
 
-    /// The state of its connections to the broker.
+    /// Returns the state of its connections to the broker.
     pub fn state(&self) -> ManagerState {
         self.inner.shared.state()
     }
 
-    /// Why the state is not [`ManagerState::Connected`], in the broker's own words where it has said
-    /// something; none while it is, or before the first attempt has failed.
+    /// Returns why the state is not [`ManagerState::Connected`], in the broker's own words where it
+    /// has said something; none while it is, or before the first attempt has failed.
     pub fn reason(&self) -> Option<String> {
         self.inner.shared.reason()
     }
@@ -107,8 +107,8 @@ impl PubSubManager {
     ///
     /// # Errors
     /// [`Error::Connection`] with the reason if the broker was not reached in time, or has refused a
-    /// message meanwhile, [`Error::Timeout`] if it has not taken all of it; what is left is given up
-    /// when the last handle is dropped.
+    /// message meanwhile, [`Error::Timeout`] if it has not taken all of it; what is left is given
+    /// up when the last handle is dropped.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         before_waiting();
         self.inner.shared.flush(timeout)
@@ -121,7 +121,7 @@ impl PubSubManager {
         }
     }
 
-    /// Whether it is addressed to one client, which is here: nobody else need know.
+    /// Returns whether it is addressed to one client, which is here: nobody else need know.
     fn is_for_one_here(&self, emission: &Emission) -> bool {
         match emission.recipients.rooms.as_deref() {
             Some([sid]) => self.is_here(&emission.namespace, sid),
@@ -133,7 +133,7 @@ impl PubSubManager {
         self.inner.shared.local.get().and_then(Weak::upgrade)
     }
 
-    /// Whether a client is here.
+    /// Returns whether a client is here.
     fn is_here(&self, namespace: &str, sid: &str) -> bool {
         self.local()
             .is_some_and(|local| local.is_connected(namespace, sid))

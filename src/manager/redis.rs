@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes of a message, unless the options say something else: as much as Redis keeps for a slow
-/// subscriber for a minute by default (`client-output-buffer-limit pubsub 32mb 8mb 60`). It cuts off
-/// every subscriber that has more to read.
+/// subscriber for a minute by default (`client-output-buffer-limit pubsub 32mb 8mb 60`). It cuts
+/// off every subscriber that has more to read.
 const DEFAULT_MESSAGE_BYTES: usize = 8 << 20;
 /// Time after which a server is asked again whether it is a master.
 const ROLE_INTERVAL: Duration = Duration::from_secs(5);
@@ -65,17 +65,17 @@ const WRITE_BYTES: usize = 1 << 18;
 /// hexadecimal digits.
 ///
 /// A user with `+publish +subscribe` and the channel is enough. `+ping` lets a wrong server be told
-/// sooner, `+role` a server that has become a replica, `+config|get` the largest message that it takes;
-/// a name in the options needs `+client|setname`, sentinels need `+role`.
+/// sooner, `+role` a server that has become a replica, `+config|get` the largest message that it
+/// takes; a name in the options needs `+client|setname`, sentinels need `+role`.
 ///
 /// A message has 8 MiB at most, or [`BrokerOptions::max_message_size`], and less if the server's
-/// `proto-max-bulk-len` or `client-output-buffer-limit` of subscribers say so; more is an error at the
-/// call: Redis cuts off each subscriber that has more to read than that limit.
+/// `proto-max-bulk-len` or `client-output-buffer-limit` of subscribers say so; more is an error at
+/// the call: Redis cuts off each subscriber that has more to read than that limit.
 #[derive(Debug)]
 pub struct RedisManager;
 
 impl RedisManager {
-    /// A manager for a URL. Connects once its server is built.
+    /// Creates a manager for a URL. Connects once its server is built.
     ///
     /// # Errors
     /// [`Error::Invalid`] if it is none of those above.
@@ -87,17 +87,17 @@ impl RedisManager {
         RedisManager::with_options(url, BrokerOptions::new())
     }
 
-    /// The same, with what the URL does not say.
+    /// Creates the same, with what the URL does not say.
     ///
     /// # Errors
-    /// Those of [`new`](RedisManager::new), and [`Error::Invalid`] if the options ask for a broker's
-    /// certificate not to be checked.
+    /// Those of [`new`](RedisManager::new), and [`Error::Invalid`] if the options ask for a
+    /// broker's certificate not to be checked.
     pub fn with_options(url: &str, options: BrokerOptions) -> Result<PubSubManager, Error> {
         Ok(PubSubManager::new(Redis::new(url, options)?))
     }
 }
 
-/// Where the broker is, and how to connect to it.
+/// Address of the broker, and the options of connecting to it.
 struct Redis {
     place: Place,
     options: BrokerOptions,
@@ -170,8 +170,8 @@ impl Redis {
     }
 }
 
-/// The smaller limit of a subscriber's output, in bytes, of all classes' limits: `normal 0 0 0 slave 1 1
-/// 60 pubsub 33554432 8388608 60`. None if there is none.
+/// Returns the smaller limit of a subscriber's output, in bytes, of all classes' limits: `normal 0
+/// 0 0 slave 1 1 60 pubsub 33554432 8388608 60`. None if there is none.
 fn output_limit(text: &str) -> Option<usize> {
     let mut words = text.split_whitespace();
     words.find(|word| *word == "pubsub")?;
@@ -212,7 +212,7 @@ impl Place {
     }
 }
 
-/// A socket's path with a login, before it or in the query.
+/// Returns a socket's path with a login, before it or in the query.
 fn unix(rest: &str) -> Result<ConnectionInfo, String> {
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (login, path) = match place.split_once("@/") {
@@ -264,7 +264,7 @@ fn login_of(database: i64, user: Option<&str>, password: Option<&str>) -> RedisC
     login
 }
 
-/// A URL of redis-rs.
+/// Returns a URL of redis-rs.
 fn address(url: &str) -> RedisResult<ConnectionInfo> {
     let info = url.into_connection_info()?;
     let login = info.redis_settings().clone().set_skip_set_lib_name();
@@ -390,7 +390,7 @@ fn connect_within(client: &Client, timeout: Duration) -> Result<Connection, Queu
     connect().map_err(|error: RedisError| plain(error, timeout))
 }
 
-/// The error in words: the system's for a time-out are about something else.
+/// Returns the error in words: the system's for a time-out are about something else.
 fn plain(error: RedisError, timeout: Duration) -> QueueError {
     if error.is_timeout() {
         return no_answer(timeout);
@@ -398,7 +398,7 @@ fn plain(error: RedisError, timeout: Duration) -> QueueError {
     error.into()
 }
 
-/// Whether the server answers, and does not allow the command.
+/// Returns whether the server answers, and does not allow the command.
 fn is_forbidden(error: &RedisError) -> bool {
     error.code() == Some("NOPERM")
 }
@@ -461,7 +461,7 @@ impl Backend for Redis {
     }
 }
 
-/// An error if messages that are published here reach only this server's own subscribers.
+/// Returns an error if messages that are published here reach only this server's own subscribers.
 fn check_role(role: &Value) -> Result<(), QueueError> {
     if is_role(role, b"slave") {
         return Err(
@@ -477,7 +477,7 @@ struct Publishing {
     timeout: Duration,
     /// The commands whose answers are awaited.
     in_flight: VecDeque<Command>,
-    /// When it was last asked for its role.
+    /// Moment when it was last asked for its role.
     asked: Instant,
 }
 
@@ -547,7 +547,7 @@ impl Publishing {
         Ok(())
     }
 
-    /// What an error means for the first message in flight.
+    /// Returns what an error means for the first message in flight.
     fn error(&self, error: RedisError) -> PublishError {
         match error.code() {
             Some(code) if !OF_ALL.contains(&code) => PublishError::Refused(error.into()),
@@ -559,7 +559,7 @@ impl Publishing {
 /// A connection that has subscribed.
 struct Listening {
     connection: Connection,
-    /// How long it may be silent before it is asked for a sign of life, and then until that comes.
+    /// Time that it may be silent before it is asked for a sign of life, and then until that comes.
     patience: Duration,
 }
 

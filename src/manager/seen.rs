@@ -27,7 +27,7 @@ struct Window {
 }
 
 impl Seen {
-    /// Whether this is heard for the first time.
+    /// Returns whether this is heard for the first time.
     pub(super) fn is_new(&mut self, host: String, seq: u64) -> bool {
         if let Some(window) = self.hosts.get_mut(&host) {
             return window.is_new(seq);

@@ -1,9 +1,9 @@
 //! The sids of clients, which every server of a cluster tells from the names of rooms.
 //!
 //! A sid names one client of the whole cluster, and no other client may enter the room of that name
-//! and hear what is meant for it. A server knows only its own clients, so a sid shows what it is: its
-//! last characters are a checksum of the others. Of the names that programs give to rooms one in
-//! sixteen million looks like a sid by chance, if it has 20 characters of base64url.
+//! and hear what is meant for it. A server knows only its own clients, so a sid shows what it is:
+//! its last characters are a checksum of the others. Of the names that programs give to rooms one
+//! in sixteen million looks like a sid by chance, if it has 20 characters of base64url.
 //!
 //! Clients of python-socketio's servers have sids without a checksum; their rooms can be entered.
 

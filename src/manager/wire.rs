@@ -1,11 +1,11 @@
 //! The messages between servers: those of python-socketio since 5.15.1, one JSON object each.
 //!
 //! What those cannot say travels under keys of its own, which python-socketio ignores: `except`,
-//! `volatile`, `timeout`, the `attachments` of an answer, the server it is `from` and the client `who`
-//! has given it, `count`, by which one null is told from no arguments, and `seq`, the number that the
-//! sender has given to the message, by which one that was published twice is known. Two methods are of
-//! this crate alone, and python-socketio ignores them: `unanswered`, for a client that has not
-//! answered, and `probe`, which a server sends to itself.
+//! `volatile`, `timeout`, the `attachments` of an answer, the server it is `from` and the client
+//! `who` has given it, `count`, by which one null is told from no arguments, and `seq`, the number
+//! that the sender has given to the message, by which one that was published twice is known. Two
+//! methods are of this crate alone, and python-socketio ignores them: `unanswered`, for a client
+//! that has not answered, and `probe`, which a server sends to itself.
 
 use super::backend::MAX_MESSAGE_BYTES;
 use super::{Emission, Recipients};
@@ -30,9 +30,9 @@ pub(super) const MAX_ATTACHMENTS: usize = OUTGOING_ATTACHMENTS;
 /// A message that has come.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// Who has published it; of an answer, who has asked.
+    /// Server that has published it; of an answer, the one that has asked.
     pub(super) host: String,
-    /// Who has published an answer, if it says so.
+    /// Server that has published an answer, if it says so.
     pub(super) from: Option<String>,
     pub(super) seq: Option<u64>,
     /// The server is of an old version.
@@ -71,19 +71,19 @@ pub(super) enum Message {
     },
 }
 
-/// Where the answers to an event go.
+/// Reply address for the answers to an event.
 #[derive(Clone, Debug)]
 pub(super) struct Return {
-    /// Who has published the event.
+    /// Server that has published the event.
     pub(super) host: String,
     pub(super) timeout: Option<Duration>,
-    /// What it wants to hear with the answer.
+    /// Value that goes back with the answer.
     room: serde_json::Value,
     namespace: String,
     id: u64,
 }
 
-/// Why a message is dropped.
+/// Reason why a message is dropped.
 pub(super) type Invalid = &'static str;
 
 /// Writes the messages of one server.
@@ -101,7 +101,7 @@ impl Writer {
         &self.host
     }
 
-    /// An event; answers are to come back under an id if there is one.
+    /// Returns an event; answers are to come back under an id if there is one.
     pub(super) fn emit(&self, emission: &Emission, answer: Option<(u64, Duration)>) -> Object {
         let recipients = &emission.recipients;
         let mut object = Object::new("emit", &self.host, &emission.namespace);
@@ -133,7 +133,7 @@ impl Writer {
         object
     }
 
-    /// The answer of a client to an event of another server.
+    /// Returns the answer of a client to an event of another server.
     pub(super) fn callback(&self, to: &Return, who: Option<&str>, answer: &Answer) -> Object {
         let mut object = self.to_asker("callback", to, who);
         let (args, attachments) = answer.parts();
@@ -151,7 +151,7 @@ impl Writer {
         object
     }
 
-    /// The reason why a client does not answer an event of another server.
+    /// Returns the reason why a client does not answer an event of another server.
     pub(super) fn unanswered(&self, to: &Return, who: Option<&str>, why: &Error) -> Object {
         let mut object = self.to_asker("unanswered", to, who);
         let why = match why {
@@ -175,7 +175,7 @@ impl Writer {
         object
     }
 
-    /// A message to this server itself.
+    /// Returns a message to this server itself.
     pub(super) fn probe(&self, number: u64) -> Vec<u8> {
         let mut object = Object::new("probe", &self.host, ROOT);
         object.field("id", &number);
@@ -234,12 +234,12 @@ impl Object {
         object
     }
 
-    /// Bytes of the whole message, or a few more.
+    /// Returns the bytes of the whole message, or a few more.
     pub(super) fn max_len(&self) -> usize {
         self.json.len() + r#","seq":18446744073709551615}"#.len()
     }
 
-    /// The whole message, with the number that its sender gives it.
+    /// Returns the whole message, with the number that its sender gives it.
     pub(super) fn finish(mut self, seq: u64) -> Vec<u8> {
         self.field("seq", &seq);
         self.json.push(b'}');
@@ -372,7 +372,7 @@ pub(super) enum Old {
 }
 
 impl Old {
-    /// What a message that cannot be read says of its server.
+    /// Returns what a message that cannot be read says of its server.
     pub(super) fn of_invalid(bytes: &[u8]) -> Option<Old> {
         // Protocols 2 to 5 of pickle begin with their number.
         let is_pickled = matches!(bytes, [0x80, 2..=5, ..]);
@@ -543,7 +543,7 @@ fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Inco
     })
 }
 
-/// An event's data, in the forms that python-socketio has had.
+/// Returns an event's data, in the forms that python-socketio has had.
 fn read_data(data: &str, binary: bool) -> Result<Encoded, Invalid> {
     if !binary {
         return Ok(Encoded {
@@ -566,8 +566,8 @@ fn read_data(data: &str, binary: bool) -> Result<Encoded, Invalid> {
     Ok(Encoded { json, attachments })
 }
 
-/// The arguments without their brackets. A value that is no list is one argument, as it was before
-/// 5.15.1; a list of one null is none, as python-socketio writes that.
+/// Returns the arguments without their brackets. A value that is no list is one argument, as it was
+/// before 5.15.1; a list of one null is none, as python-socketio writes that.
 fn read_args(json: &str) -> Result<Vec<u8>, Invalid> {
     let json = json.trim();
     let Some(inner) = json
@@ -665,7 +665,7 @@ mod tests {
         }
     }
 
-    /// What is believed of a broker's message is passed on as it was understood.
+    /// A broker's message that was read and written again is read the same.
     #[test]
     fn spoilt_messages_are_read_or_dropped() {
         const MESSAGES: &[&[u8]] = &[

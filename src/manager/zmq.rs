@@ -13,11 +13,11 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 use zmq::{Context, Socket, SocketEvent, SocketType};
 
-/// How long sending may take, and what was sent may linger at the end.
+/// Time that sending may take, and what was sent may linger at the end.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages that may wait in a socket to be received, before the forwarder's publisher drops.
 const HIGH_WATER: i32 = 100_000;
-/// How often a listener asks for a sign of life.
+/// Time from one sign of life that a listener asks for to the next.
 const PROBE: Duration = Duration::from_secs(2);
 /// The same, while it waits for the first one.
 const FIRST_PROBES: Duration = Duration::from_millis(50);
@@ -32,12 +32,13 @@ const FIRST_PROBES: Duration = Duration::from_millis(50);
 /// # Ok::<(), socketio::Error>(())
 /// ```
 ///
-/// The URL is `zmq+tcp://host:push+sub`: the two ports of a forwarder, which takes what is pushed to the
-/// first and publishes it on the second; the example `zmq_broker` is one. Nothing is encrypted.
+/// The URL is `zmq+tcp://host:push+sub`: the two ports of a forwarder, which takes what is pushed
+/// to the first and publishes it on the second; the example `zmq_broker` is one. Nothing is
+/// encrypted.
 ///
-/// A forwarder confirms nothing: a message counts as published, and
-/// [`flush`](PubSubManager::flush) returns, once ZeroMQ has it in hand. Whether the forwarder passes on
-/// what it is given, a server knows from messages to itself.
+/// A forwarder confirms nothing: a message counts as published, and [`flush`](PubSubManager::flush)
+/// returns, once ZeroMQ has it in hand. Whether the forwarder passes on what it is given, a server
+/// knows from messages to itself.
 ///
 /// ZeroMQ drops what a receiver is too slow for once more waits than its high-water mark, 100,000
 /// messages here; the forwarder has marks of its own, 1,000 if nobody raises them.
@@ -45,7 +46,7 @@ const FIRST_PROBES: Duration = Duration::from_millis(50);
 pub struct ZmqManager;
 
 impl ZmqManager {
-    /// A manager for a URL. Connects once its server is built.
+    /// Creates a manager for a URL. Connects once its server is built.
     ///
     /// # Errors
     /// [`Error::Invalid`] if it is not as above.
@@ -58,7 +59,7 @@ impl ZmqManager {
     }
 }
 
-/// Where the forwarder is.
+/// Address of the forwarder.
 struct Zmq {
     context: Context,
     push: String,
@@ -99,7 +100,7 @@ impl Zmq {
         Ok(socket)
     }
 
-    /// A listener that is not known to hear anything yet.
+    /// Returns a listener that is not known to hear anything yet.
     fn listening(&self, channel: &str) -> Result<Listening, QueueError> {
         let socket = self.context.socket(SocketType::SUB)?;
         socket.set_rcvhwm(HIGH_WATER)?;
@@ -137,7 +138,7 @@ fn milliseconds(time: Duration) -> i32 {
     i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
 }
 
-/// What travels, as python-socketio writes it. It takes no notice of other types than `message`.
+/// A frame as python-socketio writes it. It ignores other types than `message`.
 #[derive(Serialize, Deserialize)]
 struct Frame<'a> {
     #[serde(rename = "type", borrow)]
@@ -210,15 +211,15 @@ impl Publisher for Publishing {
 
 struct Listening {
     socket: Socket,
-    /// Where ZeroMQ says that the connection was lost.
+    /// Place where ZeroMQ says that the connection was lost.
     lost: Socket,
     probes: Socket,
     channel: String,
-    /// What its own probes carry.
+    /// Content of its own probes.
     name: String,
-    /// When the last probe was heard.
+    /// Moment when the last probe was heard.
     heard: Option<Instant>,
-    /// When the last one was sent.
+    /// Moment when the last one was sent.
     asked: Instant,
 }
 
@@ -249,7 +250,7 @@ impl Listening {
         Ok(Some(self.socket.recv_bytes(zmq::DONTWAIT)?))
     }
 
-    /// The message in what has come, if it is one.
+    /// Returns the message in what has come, if it is one.
     fn read<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let Ok(frame) = serde_json::from_slice::<Frame<'_>>(bytes) else {
             // Nor is it a message: whoever reads it counts it.

@@ -41,7 +41,7 @@ pub(super) struct Connection {
     pub(super) protocol: Protocol,
     /// Bytes that were read and not understood yet.
     pub(super) unread: Vec<u8>,
-    /// What the driver knows it by.
+    /// Key by which the driver knows it.
     pub(super) owner: Option<u64>,
     pub(super) alarm: Alarm,
     /// The socket may hold more bytes.
@@ -54,20 +54,20 @@ pub(super) struct Connection {
     pub(super) finishing: bool,
     /// No request has come over it yet.
     pub(super) fresh: bool,
-    /// What is unread has been seen to be the beginning of a head, and no line has ended since: it
-    /// is not looked at again for every byte of a client that sends them one by one.
+    /// True if the unread bytes are the beginning of a head, and no line has ended since: they are
+    /// not parsed again for every byte of a client that sends them one by one.
     pub(super) is_partial: bool,
     /// The body that who answers reads as it comes.
     pub(super) upload: Option<Box<Upload>>,
     /// Bytes of a body since its deadline was set.
     pub(super) progress: usize,
-    /// What it holds of requests and messages that are not complete.
+    /// Bytes of requests and messages that are not complete, in the budget.
     pub(super) share: Share,
     pub(super) log_limit: LogLimit,
 }
 
 impl Connection {
-    /// Bytes of requests and messages that are not complete, or not handled.
+    /// Returns the bytes of requests and messages that are not complete, or not handled.
     pub(super) fn kept(&self) -> usize {
         let partial = match &self.protocol {
             Protocol::Body(reading) => reading.1.kept(),
@@ -77,7 +77,7 @@ impl Connection {
         self.unread.len() + partial
     }
 
-    /// The same, and what waits to be written, unless it is a session's.
+    /// Returns the same, and what waits to be written, unless it is a session's.
     pub(super) fn held(&self) -> usize {
         let waiting = match &self.protocol {
             Protocol::WebSocket(_) | Protocol::Busy => 0,
@@ -87,7 +87,7 @@ impl Connection {
     }
 }
 
-/// What a connection is doing.
+/// State of a connection.
 #[derive(Debug)]
 pub(super) enum Protocol {
     /// Waiting for a request's head.
@@ -105,7 +105,7 @@ pub(super) enum Protocol {
     Busy,
 }
 
-/// What matters of a request for its answer.
+/// Properties of a request that its response depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exchange {
     pub(super) keep_alive: bool,

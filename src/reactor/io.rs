@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// How long a peer may take to close its side after everything was written to it.
+/// Time that a peer may take to close its side after everything was written to it.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Whose deadline it is.
+/// Owner of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
     Connection(ConnectionId),
@@ -36,7 +36,7 @@ pub(crate) enum Key {
 pub(crate) struct Dialled {
     pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
-    /// What came behind the handshake.
+    /// Bytes that came behind the handshake.
     pub(crate) unread: Vec<u8>,
 }
 
@@ -81,17 +81,17 @@ impl<C: Send + 'static> Io<C> {
         }
     }
 
-    /// The time at which this turn began.
+    /// Returns the time at which this turn began.
     pub(crate) fn now(&self) -> Instant {
         self.now
     }
 
-    /// Which of the I/O threads this is.
+    /// Returns which of the I/O threads this is.
     pub(crate) fn thread(&self) -> usize {
         self.own
     }
 
-    /// How many there are.
+    /// Returns their number.
     pub(crate) fn threads(&self) -> usize {
         self.mailboxes.len()
     }
@@ -111,23 +111,23 @@ impl<C: Send + 'static> Io<C> {
         self.options.executor.execute_quick(Box::new(job));
     }
 
-    /// Whether such a job would be begun soon.
+    /// Returns whether such a job would be begun soon.
     #[cfg(feature = "compression")]
     pub(crate) fn has_room(&self) -> bool {
         self.options.executor.has_room()
     }
 
-    /// A share of what may wait on this port.
+    /// Returns a share of what may wait on this port.
     pub(crate) fn share(&self) -> Share {
         self.options.share()
     }
 
-    /// What may wait on this port.
+    /// Returns the budget of this port.
     pub(crate) fn budget(&self) -> Option<Arc<Budget>> {
         self.options.budget.get().cloned()
     }
 
-    /// Whether a record that the peer causes may be written, of those of its connection.
+    /// Returns whether a record that the peer causes may be written, of those of its connection.
     pub(crate) fn may_log(&self, id: ConnectionId, level: log::Level) -> bool {
         log::log_enabled!(target: "engineio", level)
             && self
@@ -139,7 +139,7 @@ impl<C: Send + 'static> Io<C> {
         self.get(id).is_some()
     }
 
-    /// What is written to a connection that is there.
+    /// Returns the outbox of a connection that is there.
     pub(crate) fn outbox(&self, id: ConnectionId) -> Option<Arc<Outbox>> {
         self.get(id)
             .map(|connection| Arc::clone(&connection.outbox))
@@ -236,7 +236,7 @@ impl<C: Send + 'static> Io<C> {
         self.set_deadline(id, None);
     }
 
-    /// Lets an outbox that was collecting write to this connection from now on.
+    /// Attaches an outbox that was collecting to this connection.
     pub(crate) fn attach(&mut self, id: ConnectionId, outbox: &Arc<Outbox>) {
         let Some(connection) = self.get_mut(id) else {
             return;
@@ -304,7 +304,7 @@ impl<C: Send + 'static> Io<C> {
         drop(self.remove(id));
     }
 
-    /// Gives a connection, with its request, to another I/O thread.
+    /// Hands a connection, with its request, over to another I/O thread.
     pub(crate) fn hand_over(&mut self, id: ConnectionId, thread: usize, request: Request) {
         let Some(mut connection) = self.take(id) else {
             return;
@@ -351,7 +351,7 @@ impl<C: Send + 'static> Io<C> {
         Some(id)
     }
 
-    /// Takes a connection in; gives its id.
+    /// Takes a connection in; returns its id.
     pub(super) fn insert(
         &mut self,
         role: Role,

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 /// Random bytes are asked for in portions: a system call for each frame would cost more than the
 /// frame.
 const PORTION: usize = 1024;
-/// How large the buffer of a thread may stay.
+/// Bytes that the buffer of a thread keeps.
 const KEPT: usize = 64 << 10;
 
 thread_local! {

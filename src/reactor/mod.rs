@@ -35,28 +35,29 @@ use http::Request;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 
-/// What stands above the connections of one I/O thread. Everything here is called on that thread.
+/// Layer above the connections of one I/O thread. Everything here is called on that thread.
 pub(crate) trait Driver: Send + Sized + 'static {
-    /// What other threads ask of it.
+    /// Command of other threads.
     type Command: Send + Debug + 'static;
 
-    /// A request is there, its body read. It is answered by [`Io::respond`] or [`Io::upgrade`],
-    /// now or later.
+    /// A request is there, its body read. It is answered by [`Io::respond`] or
+    /// [`Io::upgrade`], now or later.
     fn on_request(&mut self, io: &mut Io<Self::Command>, id: ConnectionId, request: Request);
 
-    /// The limits of a request's body, which has not come.
+    /// Returns the limits of a request's body, which has not come.
     fn body_rules(&self, request: &Request) -> BodyRules;
 
-    /// The answer to a request whose body is refused.
+    /// Returns the answer to a request whose body is refused.
     fn refuse_body(&self, request: &Request, status: u16) -> http::Response;
 
-    /// How the log names an owner.
+    /// Returns how the log names an owner.
     fn label(&self, owner: u64) -> Option<String>;
 
-    /// What holds the most of the bytes that wait, of what it may give up: how many, and its key.
+    /// Returns what holds the most of the bytes that wait, of what it may give up: how many, and
+    /// its key.
     fn heaviest(&self) -> Option<(usize, u64)>;
 
-    /// Gives that up: more bytes wait than may.
+    /// Returns that up: more bytes wait than may.
     fn give_up(&mut self, io: &mut Io<Self::Command>, key: u64);
 
     /// A message came over a WebSocket; a break stops reading from it.
@@ -89,14 +90,14 @@ pub(crate) trait Driver: Send + Sized + 'static {
         entry: (std::time::Instant, io::Key),
     );
 
-    /// Whether whom an entry of [`Io::timers`] is for is still there.
+    /// Returns whether whom an entry of [`Io::timers`] is for is still there.
     fn has(&self, key: u64) -> bool;
 
-    /// The turn is over: everything that was there has been handled. Gives how long the thread may
-    /// sleep at most.
+    /// The turn is over: everything that was there has been handled. Gives how long the
+    /// thread may sleep at most.
     fn on_turn(&mut self, io: &mut Io<Self::Command>) -> Option<std::time::Duration>;
 
-    /// How long to wait before the next turn, though something may be there already.
+    /// Returns how long to wait before the next turn, though something may be there already.
     fn lull(&mut self) -> Option<std::time::Duration> {
         None
     }
@@ -110,7 +111,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyRules {
     pub(crate) max_bytes: usize,
-    /// How long it may make no progress.
+    /// Time that it may make no progress.
     pub(crate) timeout: std::time::Duration,
     /// It is read by who answers, as it comes.
     pub(crate) streams: bool,
@@ -120,11 +121,12 @@ pub(crate) struct BodyRules {
 pub(crate) trait Executor: Send + Sync + Debug {
     fn execute(&self, job: Box<dyn FnOnce() + Send>);
 
-    /// The same for a job that is quick, and awaited by what may keep all other workers.
+    /// Does the same for a job that is quick, and awaited by what may keep all other workers.
     #[cfg(feature = "compression")]
     fn execute_quick(&self, job: Box<dyn FnOnce() + Send>);
 
-    /// Whether such a job would be begun soon: not everybody who could run it may be blocked.
+    /// Returns whether such a job would be begun soon: not everybody who could run it may be
+    /// blocked.
     #[cfg(feature = "compression")]
     fn has_room(&self) -> bool;
 

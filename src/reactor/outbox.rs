@@ -17,9 +17,9 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
 
-/// How many buffers one write takes.
+/// Number of buffers that one write takes.
 const MAX_SLICES: usize = 64;
-/// What a buffer that is begun has room for.
+/// Initial capacity of a buffer, in bytes.
 const FIRST: usize = 512;
 /// Shared frames shorter than this are copied behind what waits already.
 const COPY: usize = 512;
@@ -27,10 +27,10 @@ const COPY: usize = 512;
 /// A message larger than this part of what may wait does not count as waiting, one at a time.
 const LARGE_PART: usize = 4;
 
-/// How often a sender that waits for room looks whether anything leaves.
+/// Interval at which a sender that waits for room looks whether anything leaves.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Why something was not accepted.
+/// Reason why something was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The peer is gone, or will be.
@@ -43,7 +43,7 @@ pub(crate) enum Refusal {
     TooLarge,
 }
 
-/// When accepted bytes leave.
+/// Moment when accepted bytes leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
     Now,
@@ -53,7 +53,7 @@ pub(crate) enum When {
     Held,
 }
 
-/// What became of accepted bytes.
+/// Result of accepted bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Accepted {
     Done,
@@ -70,10 +70,10 @@ pub(crate) struct Cork(u32);
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
-    /// How often it was decided whether a worker that drains this connection's inbox may hold its
-    /// answers back for a moment: after an odd number of times, it may.
+    /// Cork epoch: counts the decisions whether a worker that drains this connection's inbox may
+    /// hold its answers back for a moment: after an odd number of times, it may.
     corks: AtomicU32,
-    /// Whether it does.
+    /// True while it may.
     holds: AtomicBool,
     /// Of a client: more than the limit waits, or did, and half of that has not left yet.
     crowded: AtomicBool,
@@ -84,7 +84,7 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct State {
     socket: Option<Arc<Socket>>,
-    /// Whether a poll waits for the first frame.
+    /// True if a poll waits for the first frame.
     awaited: bool,
     closed: bool,
     /// The socket took less than it was given: it will say when it takes more.
@@ -104,12 +104,12 @@ struct State {
 }
 
 impl Outbox {
-    /// An outbox that collects.
+    /// Returns an outbox that collects.
     pub(crate) fn detached(role: Role, limit: usize, share: Share) -> Outbox {
         Outbox::new(role, None, limit, share)
     }
 
-    /// An outbox that writes.
+    /// Returns an outbox that writes.
     pub(crate) fn attached(role: Role, socket: Arc<Socket>, limit: usize, share: Share) -> Outbox {
         Outbox::new(role, Some(socket), limit, share)
     }
@@ -148,7 +148,7 @@ impl Outbox {
         })
     }
 
-    /// Every change of what waits.
+    /// Notes every change of what waits.
     fn locked<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
         let result = change(&mut state);
@@ -252,14 +252,14 @@ impl Outbox {
         })
     }
 
-    /// Whether something has been held back. Takes no lock: it is asked for every busy connection,
-    /// every millisecond.
+    /// Returns whether something has been held back. Takes no lock: it is asked for every busy
+    /// connection, every millisecond.
     pub(crate) fn holds(&self) -> bool {
         self.holds.load(Ordering::Relaxed)
     }
 
-    /// Lets a worker hold its answers back until it flushes, or until [`Outbox::uncork`]; none if
-    /// it may already. Only the I/O thread does that.
+    /// Allows a worker to delay its answers until it flushes, or until [`Outbox::uncork`]; none if
+    /// it may already. Called by the I/O thread alone.
     pub(crate) fn cork(&self) -> Option<Cork> {
         let corks = self.corks.load(Ordering::Relaxed);
         if is_corked(corks) {
@@ -270,7 +270,7 @@ impl Outbox {
         Some(Cork(cork))
     }
 
-    /// Whether this is what lets it. Takes no lock.
+    /// Returns whether this is what lets it. Takes no lock.
     pub(crate) fn has(&self, cork: Cork) -> bool {
         self.corks.load(Ordering::Relaxed) == cork.0
     }
@@ -286,7 +286,7 @@ impl Outbox {
         self.flush()
     }
 
-    /// The socket can take more: writes, also what is left of TLS.
+    /// Writes, since the socket can take more, also what is left of TLS.
     pub(crate) fn on_writable(&self) -> Result<Accepted, Refusal> {
         self.locked(|state| {
             state.blocked = false;
@@ -303,7 +303,7 @@ impl Outbox {
         })
     }
 
-    /// Whether it holds on to memory.
+    /// Returns whether it holds on to memory.
     #[cfg(test)]
     pub(crate) fn keeps_buffers(&self) -> bool {
         let state = self.state.lock();
@@ -318,17 +318,17 @@ impl Outbox {
         });
     }
 
-    /// Bytes that have not left.
+    /// Returns the bytes that have not left.
     pub(crate) fn waiting(&self) -> usize {
         self.state.lock().waiting
     }
 
-    /// Bytes that may wait.
+    /// Returns the bytes that may wait.
     pub(crate) fn limit(&self) -> usize {
         self.state.lock().limit
     }
 
-    /// Whether so much waits that whoever sends more should wait. Takes no lock.
+    /// Returns whether so much waits that whoever sends more should wait. Takes no lock.
     pub(crate) fn is_crowded(&self) -> bool {
         self.crowded.load(Ordering::Relaxed)
     }
@@ -346,7 +346,7 @@ impl Outbox {
         !self.is_crowded()
     }
 
-    /// Begins to wait for a frame; false if there is one already.
+    /// Registers a waiting poll; false if there is a frame already.
     pub(crate) fn wait(&self) -> bool {
         let mut state = self.state.lock();
         // What is being held back comes together, in a moment.
@@ -379,7 +379,7 @@ impl Outbox {
         })
     }
 
-    /// Gives up the socket, and what was meant for it.
+    /// Takes the socket out, with the bytes that were meant for it.
     pub(crate) fn detach(&self) -> (Option<Arc<Socket>>, Bytes) {
         self.locked(|state| {
             state.closed = true;
@@ -472,7 +472,8 @@ impl State {
         self.large -= count.min(self.large);
     }
 
-    /// Whether frames are masked as they come. Those that only collect are masked when they leave.
+    /// Returns whether frames are masked as they come. Those that only collect are masked when they
+    /// leave.
     fn is_masking(&self) -> bool {
         self.masks && self.socket.is_some()
     }
@@ -498,7 +499,7 @@ impl State {
         self.waiting == 0 && !self.blocked && self.socket.is_some()
     }
 
-    /// Writes without queueing; gives how much was taken.
+    /// Writes without queueing; returns how much was taken.
     fn write_idle(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
         let Some(socket) = &self.socket else {
             return Ok(0);

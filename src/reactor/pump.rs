@@ -4,9 +4,9 @@ use super::outbox::{Outbox, When};
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
-/// How much is read at once.
+/// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
-/// How much may wait for the client before reading pauses.
+/// Bytes that may wait for the client before reading pauses.
 pub(super) const HIGH_WATER: usize = 256 << 10;
 
 /// A body on its way.
@@ -16,7 +16,7 @@ pub(crate) struct Pump {
     outbox: Arc<Outbox>,
 }
 
-/// How the client finds the end of a body.
+/// Framing of a response's body.
 #[derive(Debug)]
 pub(super) enum Framing {
     /// So many bytes are still to come.
@@ -25,7 +25,7 @@ pub(super) enum Framing {
     UntilClose,
 }
 
-/// How far a body got.
+/// Progress of a body.
 #[derive(Debug)]
 pub(crate) enum Progress {
     /// The client has enough to read.

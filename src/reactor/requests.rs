@@ -45,7 +45,7 @@ impl<D: Driver> Thread<D> {
         }
     }
 
-    /// Gives whether a head was there.
+    /// Returns whether a head was there.
     fn read_head(&mut self, id: ConnectionId) -> bool {
         let options = Arc::clone(&self.io.options);
         let (limits, now) = (&options.limits, self.io.now);
@@ -127,7 +127,7 @@ impl<D: Driver> Thread<D> {
         }
     }
 
-    /// Gives what has come to who reads the body; gives whether it is complete.
+    /// Passes what has come to the reader of the body; returns whether it is complete.
     fn read_upload(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.io.get_mut(id) else {
             return false;
@@ -170,7 +170,7 @@ impl<D: Driver> Thread<D> {
         false
     }
 
-    /// Gives whether the body was complete.
+    /// Returns whether the body was complete.
     fn read_body(&mut self, id: ConnectionId) -> bool {
         let Some(connection) = self.io.get_mut(id) else {
             return false;

@@ -7,7 +7,7 @@ use std::net::Shutdown;
 #[cfg(feature = "tls")]
 use super::tls::Connection as Tls;
 
-/// What an I/O thread reads from and everybody writes to.
+/// TCP or TLS stream: the I/O thread reads from it, any thread writes to it.
 #[derive(Debug)]
 pub(crate) struct Socket {
     tcp: TcpStream,

@@ -16,9 +16,9 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// What is read at once, by all connections of a thread in turn.
+/// Bytes of the read buffer that all connections of a thread share.
 const BUFFER: usize = 64 << 10;
-/// What one connection may read in a turn.
+/// Bytes that one connection may read in a turn.
 const TURN: usize = 256 << 10;
 /// Messages of one connection that are handled in one go: a millisecond or two, even if each of
 /// them opens something. What else came with them waits for its turn.
@@ -27,7 +27,7 @@ pub(super) const MAX_EVENTS: usize = 1024;
 /// Turns in a row after which deadlines are judged though there is more to read, besides those that
 /// it takes to look at every connection: enough for the megabytes that one socket can hold.
 const MAX_POSTPONED: usize = 32;
-/// How long accepting pauses when the system has nothing left to accept with.
+/// Time that accepting pauses when the system has nothing left to accept with.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) const LISTENER: Token = Token(usize::MAX);
@@ -40,12 +40,12 @@ pub(super) struct Thread<D: Driver> {
     /// The listener may have more connections.
     pub(super) accepting: bool,
     pub(super) accept_alarm: Alarm,
-    /// Which thread gets the next connection.
+    /// Thread that gets the next connection.
     pub(super) next_thread: usize,
     pub(super) io: Io<D::Command>,
     pub(super) driver: D,
     buffer: Vec<u8>,
-    /// What this thread's heaviest holds is known to the other threads.
+    /// True if the other threads know what this thread's heaviest holds.
     has_claimed: bool,
     pub(super) stop_by: Option<Instant>,
 }
@@ -293,8 +293,9 @@ impl<D: Driver> Thread<D> {
         }
     }
 
-    /// Gives up who holds the most while more bytes wait than may. The threads of a port compare
-    /// what their own heaviest holds first, so that none of them ends who holds little.
+    /// Closes the connections that hold the most while more bytes wait than may. The threads of a
+    /// port compare what their own heaviest holds first, so that none of them closes one that holds
+    /// little.
     fn relieve(&mut self) {
         let own = self.io.own;
         let budget = self.io.options.budget.get();

@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-/// What all I/O threads of one port share.
+/// State that all I/O threads of one port share.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) limits: Limits,
@@ -31,20 +31,20 @@ pub(crate) struct Options {
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
     pub(crate) executor: Arc<dyn Executor>,
-    /// How many connections there are.
+    /// Number of connections.
     pub(crate) connections: AtomicUsize,
-    /// What all of them may hold together.
+    /// Budget of all of them together.
     pub(crate) budget: OnceLock<Arc<Budget>>,
 }
 
 impl Options {
-    /// A share of the budget, for one holder.
+    /// Returns a share of the budget, for one holder.
     pub(crate) fn share(&self) -> Share {
         Share::of(self.budget.get().cloned())
     }
 }
 
-/// What other threads ask of an I/O thread.
+/// Command to an I/O thread.
 #[derive(Debug)]
 pub(crate) enum Command<C> {
     /// Take this connection in.
@@ -69,7 +69,7 @@ pub(crate) struct Handed {
     pub(super) socket: Arc<Socket>,
     pub(super) peer: SocketAddr,
     pub(super) unread: Vec<u8>,
-    /// What its outbox has not written.
+    /// Bytes that its outbox has not written.
     pub(super) unwritten: Bytes,
     pub(super) request: Option<(Exchange, Request)>,
 }
@@ -82,7 +82,8 @@ pub(crate) struct Threads<C> {
 }
 
 impl<C: Send + std::fmt::Debug + 'static> Threads<C> {
-    /// Starts `count` threads, each with a driver of its own, that serve a listener if there is one.
+    /// Starts `count` threads, each with a driver of its own, that serve a listener if there is
+    /// one.
     pub(crate) fn start<D: Driver<Command = C>>(
         name: &str,
         listener: Option<std::net::TcpListener>,

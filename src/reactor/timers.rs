@@ -11,7 +11,7 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
     heap: BinaryHeap<Reverse<(Instant, K)>>,
-    /// How many entries there may be before those of who has gone are looked for.
+    /// Number of entries that triggers the next sweep.
     enough: usize,
 }
 
@@ -22,7 +22,7 @@ const ENOUGH: usize = 1_024;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Alarm {
     deadline: Option<Instant>,
-    /// When the timers will ask.
+    /// Moment when the timers will ask.
     entry: Option<Instant>,
 }
 
@@ -68,7 +68,8 @@ impl<K: Ord + Copy> Timers<K> {
         self.heap.pop().map(|Reverse(entry)| entry)
     }
 
-    /// Whether the deadline behind an entry has passed; if it was moved, a new entry is made.
+    /// Returns whether the deadline behind an entry has passed; if it was moved, a new entry is
+    /// made.
     pub(crate) fn is_due(
         &mut self,
         alarm: &mut Alarm,

@@ -58,7 +58,7 @@ impl Tls {
         Tls::from_pem(&read_file(certificate)?, &read_file(key)?)
     }
 
-    /// The state of one more connection.
+    /// Returns the state of one more connection.
     pub(super) fn accept(&self) -> io::Result<Connection> {
         let connection =
             ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;

@@ -15,10 +15,10 @@ pub(crate) const MAX_HEADER: usize = 14;
 /// The most fragments of one message. Each may be empty, so bytes alone do not bound them
 /// (CVE-2026-48779).
 const MAX_FRAGMENTS: usize = 131_072;
-/// How much is reserved for a frame on the word of its header alone.
+/// Bytes that are reserved for a frame on the word of its header alone.
 const TRUST: usize = 64 << 10;
 
-/// What the peer sent.
+/// A decoded message of the peer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming<'a> {
     Text(&'a str),
@@ -28,7 +28,7 @@ pub(crate) enum Incoming<'a> {
     Close,
 }
 
-/// Why a connection must be closed, with the code that says so (RFC 6455, 7.4.1).
+/// Reason why a connection must be closed, with the code that says so (RFC 6455, 7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Violation {
     Protocol,
@@ -49,7 +49,7 @@ impl Violation {
 }
 
 impl Violation {
-    /// What the log says, of a side that takes messages of `limit` bytes.
+    /// Returns what the log says, of a side that takes messages of `limit` bytes.
     pub(crate) fn describe(self, limit: usize) -> String {
         match self {
             Violation::Protocol => "a frame that RFC 6455 does not allow".into(),
@@ -64,7 +64,7 @@ impl Violation {
     }
 }
 
-/// Which frames a side may receive.
+/// Side of a connection, which decides the frames that it may receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Frames come masked.
@@ -102,19 +102,19 @@ impl Decoder {
         }
     }
 
-    /// Bytes of the largest message that it takes.
+    /// Returns the bytes of the largest message that it takes.
     pub(crate) fn max_message(&self) -> usize {
         self.max_message
     }
 
-    /// Bytes that it keeps.
+    /// Returns the bytes that it keeps.
     pub(crate) fn kept(&self) -> usize {
         let message = self.message.as_ref();
         self.frame.len() + message.map_or(0, |message| message.bytes.len())
     }
 
-    /// Hands over what `input` completes, in order, until `handle` breaks; gives how many bytes at
-    /// the end are left then.
+    /// Hands over what `input` completes, in order, until `handle` breaks; returns how many bytes
+    /// at the end are left then.
     pub(crate) fn decode(
         &mut self,
         mut input: &mut [u8],
@@ -290,7 +290,8 @@ fn deliver(
     Ok(handle(Incoming::Text(text)))
 }
 
-/// A close frame is empty, or a code that may be sent and a reason in UTF-8 (RFC 6455, 7.4).
+/// Checks a close frame: it is empty, or a code that may be sent and a reason in UTF-8 (RFC 6455,
+/// 7.4).
 fn check_close(payload: &[u8]) -> Result<(), Violation> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {
@@ -330,7 +331,7 @@ pub(crate) fn write_header(is_text: bool, length: usize, out: &mut Vec<u8>) {
     format_header(OpCode::Data(kind), length, out);
 }
 
-/// The header of a whole, unmasked frame, right-aligned in a buffer, and where it starts.
+/// Returns the header of a whole, unmasked frame, right-aligned in a buffer, and where it starts.
 pub(crate) fn header(is_text: bool, length: usize) -> ([u8; MAX_HEADER], usize) {
     let kind = if is_text { Data::Text } else { Data::Binary };
     let header = FrameHeader {
@@ -387,9 +388,9 @@ pub(crate) fn split_frame(bytes: &[u8]) -> Option<(bool, usize, usize)> {
 /// The header of a whole, unmasked frame.
 pub(super) struct Header {
     opcode: OpCode,
-    /// Where its payload starts.
+    /// Start of its payload.
     pub(super) start: usize,
-    /// Where it ends.
+    /// Its end.
     pub(super) end: usize,
 }
 

@@ -102,15 +102,16 @@ impl ServerBuilder {
         Server::with(self.config, self.manager)
     }
 
-    /// What connects the server with others. [`MemoryManager`]: it is alone.
+    /// Sets the manager that joins the server with others. Defaults to a [`MemoryManager`], for a
+    /// server that is alone.
     #[must_use]
     pub fn manager(mut self, manager: impl Manager) -> Self {
         self.manager = Arc::new(manager);
         self
     }
 
-    /// Lets the events of one client overlap, each in a worker of its own. They run in order, one
-    /// at a time.
+    /// Sets whether the events of one client may overlap, each in a worker of its own. Defaults to
+    /// `false`: they run in order, one at a time.
     #[must_use]
     pub fn async_handlers(mut self, overlap: bool) -> Self {
         self.config.async_handlers = overlap;
@@ -118,28 +119,29 @@ impl ServerBuilder {
     }
 
     /// Tells clients that they are connected before the connect handler runs, so that it can call
-    /// them; a refusal then is a disconnection. Off.
+    /// them; a refusal then is a disconnection. Defaults to `false`.
     #[must_use]
     pub fn always_connect(mut self, always: bool) -> Self {
         self.config.always_connect = always;
         self
     }
 
-    /// The namespaces that clients may connect to, besides those with handlers; `"*"` for any. `/`.
+    /// Sets the namespaces that clients may connect to, besides those with handlers; `"*"` for any.
+    /// Defaults to `/`.
     #[must_use]
     pub fn namespaces(mut self, namespaces: impl Into<Namespaces>) -> Self {
         self.config.namespaces = namespaces.into();
         self
     }
 
-    /// How long a client may stay without having joined a namespace. 45 s.
+    /// Sets how long a client may stay without having joined a namespace. Defaults to 45 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.engine.limits.connect_timeout = bounded(timeout);
         self
     }
 
-    /// How long a shutdown waits for handlers that are running. 10 s.
+    /// Sets how long a shutdown waits for handlers that are running. Defaults to 10 s.
     #[must_use]
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.config.shutdown_timeout = bounded(timeout);

@@ -24,21 +24,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What an event costs in an inbox besides its text.
+/// Bytes that an event counts for in an inbox besides its text.
 const OVERHEAD: usize = 128;
 
-/// What a client on a namespace costs until its connect handler has run: the client itself, its
-/// place among the others, and its `auth`.
+/// Bytes that a client on a namespace counts for until its connect handler has run: the client
+/// itself, its place among the others, and its `auth`.
 const CONNECT_OVERHEAD: usize = 1024;
 
-/// What a batch of events that is begun has room for.
+/// Initial capacity of a batch of events.
 const BATCH: usize = 8;
 
 thread_local! {
     static HANDLERS: RefCell<Reader<Handlers>> = const { RefCell::new(Reader::new()) };
 }
 
-/// Lets Engine.IO sessions become connections of a server.
+/// Acceptor that turns Engine.IO sessions into connections of a server.
 pub(crate) struct Gate {
     pub(crate) server: Server,
     pub(crate) workers: Arc<Workers>,
@@ -94,7 +94,7 @@ pub(crate) struct Connection {
     request: Request,
 }
 
-/// What waits for a worker.
+/// Work that waits for a worker.
 enum Item {
     Connect(Socket, Box<str>),
     Event(Incoming<Socket>),
@@ -106,7 +106,7 @@ impl Connection {
         self.desk.handle()
     }
 
-    /// The request that opened it.
+    /// Returns the request that opened it.
     pub(super) fn request(&self) -> &Request {
         &self.request
     }
@@ -130,7 +130,7 @@ impl Connection {
         self.desk.await_answer();
     }
 
-    /// Lets the disconnect handler run, behind the events that wait.
+    /// Queues the disconnect handler behind the events that wait.
     pub(super) fn depart(self: &Arc<Self>, socket: &Socket, reason: Reason) {
         let item = Item::Disconnect(socket.clone(), reason);
         if self.desk.add(item, OVERHEAD) {
@@ -265,12 +265,12 @@ struct Inlet {
     max_namespaces: usize,
     /// One for each namespace that the client has joined, or wants to.
     sockets: Vec<Socket>,
-    /// When it must have joined one.
+    /// Moment when it must have joined one.
     connect_by: Option<Instant>,
     has_joined: bool,
-    /// When the next acknowledgement may be overdue.
+    /// Moment when the next acknowledgement may be overdue.
     acks_at: Option<Instant>,
-    /// What one read has brought for the workers.
+    /// Work that one read has brought for the workers.
     batch: Vec<(Item, usize)>,
 }
 
@@ -386,7 +386,7 @@ impl Receiver for Inlet {
     }
 }
 
-/// Whether a packet may come now.
+/// Returns whether a packet may come now.
 fn admits(
     sockets: &[Socket],
     max_namespaces: usize,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Whom something is for: rooms, clients, and those who are left out.
+/// Recipients of events: rooms, clients, and those who are left out.
 ///
 /// ```no_run
 /// # use socketio::Server;
@@ -80,9 +80,9 @@ impl To {
         self
     }
 
-    /// Sends an event. A tuple is several arguments, and so is an array of a fixed size, which serde
-    /// does not tell from one; `()` is none, anything else one. Does not block; who is not there gets
-    /// nothing.
+    /// Sends an event. A tuple is several arguments, and so is an array of a fixed size, which
+    /// serde does not tell from one; `()` is none, anything else one. Does not block; who is not
+    /// there gets nothing.
     ///
     /// ```
     /// # fn main() -> Result<(), socketio::Error> {
@@ -138,9 +138,9 @@ impl To {
         self.emit_with_ack_from(event, data, timeout, move |_, answer| callback(answer))
     }
 
-    /// The same as [`emit_with_ack`](To::emit_with_ack), for functions that ask which recipient has
-    /// answered: they are called with its sid too, or none where that is not known, as of the
-    /// clients of python-socketio's servers.
+    /// Does the same as [`emit_with_ack`](To::emit_with_ack), for functions that ask which
+    /// recipient has answered: they are called with its sid too, or none where that is not known,
+    /// as of the clients of python-socketio's servers.
     ///
     /// ```no_run
     /// # use socketio::Server;
@@ -224,7 +224,7 @@ impl To {
         }
     }
 
-    /// The clients of this server that this addresses.
+    /// Returns the clients of this server that this addresses.
     pub fn sockets(&self) -> Vec<Socket> {
         Namespace::select(&self.server, &self.namespace, &self.recipients)
     }

@@ -13,7 +13,7 @@ pub(crate) type Set = dispatch::handlers::Set<Socket, Lifecycle, dyn ErasedServi
 
 type OnDisconnect = dyn Fn(&Socket, Reason) + Send + Sync;
 
-/// What is called when clients come and go.
+/// Handlers that are called when clients come and go.
 #[derive(Clone, Default)]
 pub(crate) struct Lifecycle {
     pub(crate) connect: Option<StoredConnect<Socket>>,

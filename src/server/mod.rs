@@ -64,7 +64,7 @@ pub struct Server {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What all handles of a server share.
+/// State that all handles of a server share.
 pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) handlers: Replaced<Handlers>,
@@ -74,18 +74,18 @@ pub(crate) struct Inner {
     pub(crate) next_ack: AtomicU64,
     /// Those of the port on which it is served.
     pub(crate) workers: Mutex<Weak<Workers>>,
-    /// Whether connect handlers block, as a rule.
+    /// True if connect handlers block, as a rule.
     pub(crate) connects: Pace,
 }
 
 impl Server {
-    /// A server with the default options.
+    /// Creates a server with the default options.
     #[must_use]
     pub fn new() -> Server {
         Server::builder().build()
     }
 
-    /// Begins to choose options.
+    /// Returns a builder with the default options.
     #[must_use]
     pub fn builder() -> ServerBuilder {
         ServerBuilder::new()
@@ -106,7 +106,7 @@ impl Server {
         Server { inner }
     }
 
-    /// A namespace: `/admin`, or `*` for the handlers of all that have none of their own.
+    /// Returns a namespace: `/admin`, or `*` for the handlers of all that have none of their own.
     pub fn of(&self, namespace: &str) -> Namespace {
         Namespace::new(self, namespace)
     }
@@ -151,7 +151,7 @@ impl Server {
         std::thread::sleep(duration);
     }
 
-    /// Every namespace that clients are on.
+    /// Returns every namespace that clients are on.
     pub fn namespaces(&self) -> Vec<String> {
         self.inner.spaces.names()
     }
@@ -183,32 +183,32 @@ impl Server {
         self.root().on_any(handler);
     }
 
-    /// Lets a type handle the namespace. See [`Namespace::register`].
+    /// Registers a type as the handler of the namespace. See [`Namespace::register`].
     pub fn register(&self, service: impl Service) {
         self.root().register(service);
     }
 
-    /// Begins to address rooms, or clients by their sids. See [`Namespace::to`].
+    /// Addresses rooms, or clients by their sids. See [`Namespace::to`].
     pub fn to(&self, rooms: impl Rooms) -> To {
         self.root().to(rooms)
     }
 
-    /// Begins to address everybody but some. See [`Namespace::skip`].
+    /// Addresses everybody but some. See [`Namespace::skip`].
     pub fn skip(&self, sids: impl Rooms) -> To {
         self.root().skip(sids)
     }
 
-    /// Begins to address everybody but the members of some rooms. See [`Namespace::except`].
+    /// Addresses everybody but the members of some rooms. See [`Namespace::except`].
     pub fn except(&self, rooms: impl Rooms) -> To {
         self.root().except(rooms)
     }
 
-    /// Begins to send something that may get lost. See [`Namespace::volatile`].
+    /// Sends something that may get lost. See [`Namespace::volatile`].
     pub fn volatile(&self) -> To {
         self.root().volatile()
     }
 
-    /// Begins to address only clients of this server. See [`Namespace::local`].
+    /// Addresses only clients of this server. See [`Namespace::local`].
     pub fn local(&self) -> To {
         self.root().local()
     }
@@ -229,17 +229,17 @@ impl Server {
         self.root().emit("message", data)
     }
 
-    /// The client of this sid. See [`Namespace::socket`].
+    /// Returns the client of this sid. See [`Namespace::socket`].
     pub fn socket(&self, sid: &str) -> Option<Socket> {
         self.root().socket(sid)
     }
 
-    /// All clients that are connected to this server. See [`Namespace::sockets`].
+    /// Returns all clients that are connected to this server. See [`Namespace::sockets`].
     pub fn sockets(&self) -> Vec<Socket> {
         self.root().sockets()
     }
 
-    /// Lets a client enter a room. See [`Namespace::enter_room`].
+    /// Adds a client to a room. See [`Namespace::enter_room`].
     ///
     /// # Errors
     /// Those of [`Namespace::enter_room`].
@@ -247,7 +247,7 @@ impl Server {
         self.root().enter_room(sid, room)
     }
 
-    /// Lets a client leave a room. See [`Namespace::leave_room`].
+    /// Removes a client from a room. See [`Namespace::leave_room`].
     ///
     /// # Errors
     /// Those of [`Namespace::leave_room`].
@@ -255,7 +255,7 @@ impl Server {
         self.root().leave_room(sid, room)
     }
 
-    /// Lets everybody leave a room. See [`Namespace::close_room`].
+    /// Removes all clients from a room. See [`Namespace::close_room`].
     ///
     /// # Errors
     /// Those of [`Namespace::close_room`].
@@ -263,12 +263,12 @@ impl Server {
         self.root().close_room(room)
     }
 
-    /// The rooms of a client. See [`Namespace::rooms`].
+    /// Returns the rooms of a client. See [`Namespace::rooms`].
     pub fn rooms(&self, sid: &str) -> Vec<String> {
         self.root().rooms(sid)
     }
 
-    /// The user session of a client. See [`Namespace::session`].
+    /// Returns the user session of a client. See [`Namespace::session`].
     pub fn session<T: Any + Send + Sync>(&self, sid: &str) -> Option<Arc<T>> {
         self.root().session(sid)
     }
@@ -286,7 +286,7 @@ impl Server {
         self.root().disconnect(sid);
     }
 
-    /// How a client's packets travel. See [`Namespace::transport`].
+    /// Returns the transport of a client's packets. See [`Namespace::transport`].
     pub fn transport(&self, sid: &str) -> Option<Transport> {
         self.root().transport(sid)
     }

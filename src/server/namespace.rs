@@ -28,7 +28,7 @@ pub struct Namespace {
 }
 
 impl fmt::Display for Namespace {
-    /// Its name.
+    /// Returns its name.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.name)
     }
@@ -48,7 +48,7 @@ impl Namespace {
         }
     }
 
-    /// The namespace of a name that is one.
+    /// Returns the namespace of a name that is one.
     pub(crate) fn of_space(server: &Server, name: &Arc<str>) -> Namespace {
         Namespace {
             server: server.clone(),
@@ -56,12 +56,12 @@ impl Namespace {
         }
     }
 
-    /// Its name, with the slash.
+    /// Returns its name, with the slash.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The server that it belongs to.
+    /// Returns the server that it belongs to.
     pub fn server(&self) -> &Server {
         &self.server
     }
@@ -138,34 +138,35 @@ impl Namespace {
         drop(self.change(|set| set.more.disconnect.replace(Arc::new(handler))));
     }
 
-    /// Lets a type handle the namespace, in the place of one that did: see [`Service`].
+    /// Registers a type as the handler of the namespace. Replaces one that was registered before.
+    /// See [`Service`].
     pub fn register(&self, service: impl Service) {
         let service = Arc::new(Registered::new(service));
         drop(self.change(|set| set.service.replace(service)));
     }
 
-    /// Begins to address the members of a room, or of any of several, or a client by its sid.
-    /// `to([])` is nobody.
+    /// Addresses the members of a room, or of any of several, or a client by its sid. `to([])` is
+    /// nobody.
     pub fn to(&self, rooms: impl Rooms) -> To {
         To::new(&self.server, &self.name).to(rooms)
     }
 
-    /// Begins to address everybody but these sids.
+    /// Addresses everybody but these sids.
     pub fn skip(&self, sids: impl Rooms) -> To {
         To::new(&self.server, &self.name).skip(sids)
     }
 
-    /// Begins to address everybody but the members of these rooms.
+    /// Addresses everybody but the members of these rooms.
     pub fn except(&self, rooms: impl Rooms) -> To {
         To::new(&self.server, &self.name).except(rooms)
     }
 
-    /// Begins to send something that a client gets only if it can take it at once.
+    /// Sends something that a client gets only if it can take it at once.
     pub fn volatile(&self) -> To {
         To::new(&self.server, &self.name).volatile()
     }
 
-    /// Begins to address only clients of this server, not those of others that share a manager.
+    /// Addresses only clients of this server, not those of others that share a manager.
     pub fn local(&self) -> To {
         To::new(&self.server, &self.name).local()
     }
@@ -186,17 +187,17 @@ impl Namespace {
         self.emit("message", data)
     }
 
-    /// The client of this sid, if it is connected to this server.
+    /// Returns the client of this sid, if it is connected to this server.
     pub fn socket(&self, sid: &str) -> Option<Socket> {
         self.server.inner.spaces.socket(&self.name, sid)
     }
 
-    /// All clients that are connected to this server.
+    /// Returns all clients that are connected to this server.
     pub fn sockets(&self) -> Vec<Socket> {
         To::new(&self.server, &self.name).sockets()
     }
 
-    /// Lets a client enter a room, which is there from its first member on.
+    /// Adds a client to a room, which exists from its first member on.
     ///
     /// # Errors
     /// [`Error::Disconnected`] if there is no such client, [`Error::Invalid`] if the room is another
@@ -205,7 +206,7 @@ impl Namespace {
         self.server.inner.manager.enter_room(&self.name, sid, room)
     }
 
-    /// Lets a client leave a room; without such a client, or room, nothing happens.
+    /// Removes a client from a room; does nothing without such a client, or room.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the room is the client's own.
@@ -213,7 +214,7 @@ impl Namespace {
         self.server.inner.manager.leave_room(&self.name, sid, room)
     }
 
-    /// Lets everybody leave a room; without such a room nothing happens.
+    /// Removes all clients from a room; does nothing without such a room.
     ///
     /// # Errors
     /// [`Error::Invalid`] if the room is a client's own.
@@ -221,14 +222,14 @@ impl Namespace {
         self.server.inner.manager.close_room(&self.name, room)
     }
 
-    /// The rooms of a client of this server, its own, which is named like its sid, first; none
-    /// without such a client.
+    /// Returns the rooms of a client of this server, its own, which is named like its sid, first;
+    /// none without such a client.
     pub fn rooms(&self, sid: &str) -> Vec<String> {
         let space = self.server.inner.spaces.get(&self.name);
         space.map(|space| space.rooms.of(sid)).unwrap_or_default()
     }
 
-    /// The user session of a client, if one of this type was saved.
+    /// Returns the user session of a client, if one of this type was saved.
     pub fn session<T: Any + Send + Sync>(&self, sid: &str) -> Option<Arc<T>> {
         self.socket(sid)?.session()
     }
@@ -250,7 +251,7 @@ impl Namespace {
         self.server.inner.manager.disconnect(&self.name, sid);
     }
 
-    /// How a client's packets travel now; none without such a client.
+    /// Returns the transport of a client's packets now; none without such a client.
     pub fn transport(&self, sid: &str) -> Option<Transport> {
         self.socket(sid).map(|socket| socket.transport())
     }
@@ -265,7 +266,7 @@ impl Namespace {
         sockets
     }
 
-    /// What was there before is given back, to be dropped.
+    /// Returns the table that was there before, to be dropped.
     fn change<T>(&self, change: impl FnOnce(&mut super::handlers::Set) -> T) -> T {
         let handlers = &self.server.inner.handlers;
         handlers.change(|handlers| change(handlers.set(&self.name)))

@@ -42,7 +42,7 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// What was sent before the client was accepted.
+    /// Frames that were sent before the client was accepted.
     held: Vec<Frames>,
     held_bytes: usize,
     /// The connect handler has accepted.
@@ -54,7 +54,7 @@ struct State {
     forgotten: bool,
 }
 
-/// How far a client has come.
+/// Life of a client on a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Phase {
@@ -95,7 +95,7 @@ impl Socket {
         }
     }
 
-    /// Its id on this namespace. Others may know it: it is not what opens the connection.
+    /// Returns its id on this namespace. Others may know it: it is not what opens the connection.
     pub fn sid(&self) -> &str {
         &self.inner.sid
     }
@@ -104,7 +104,7 @@ impl Socket {
         &self.inner.sid
     }
 
-    /// Its namespace: what reaches the other clients that are on it.
+    /// Returns its namespace: what reaches the other clients that are on it.
     ///
     /// ```
     /// # use socketio::{Server, Socket};
@@ -121,35 +121,35 @@ impl Socket {
         &self.inner.space.name
     }
 
-    /// The server that it is connected to. Its own methods speak for the namespace `/`, whatever
-    /// this socket's is: [`namespace`](Socket::namespace) speaks for that.
+    /// Returns the server that it is connected to. Its own methods speak for the namespace `/`,
+    /// whatever this socket's is: [`namespace`](Socket::namespace) speaks for that.
     pub fn server(&self) -> Server {
         self.connection().server()
     }
 
-    /// The request that opened its connection.
+    /// Returns the request that opened its connection.
     pub fn request(&self) -> &Request {
         self.connection().request()
     }
 
-    /// How its packets travel now.
+    /// Returns the transport of its packets now.
     pub fn transport(&self) -> Transport {
         self.connection().handle().transport()
     }
 
-    /// Whether it was accepted and has not gone.
+    /// Returns whether it was accepted and has not gone.
     pub fn is_connected(&self) -> bool {
         matches!(self.phase(), Phase::Admitted | Phase::Connected)
     }
 
-    /// Whether it is there, also while its connect handler runs.
+    /// Returns whether it is there, also while its connect handler runs.
     pub(super) fn is_here(&self) -> bool {
         !matches!(self.phase(), Phase::Gone | Phase::Refused)
     }
 
     /// Sends it an event. A tuple is several arguments, as is an array of a fixed size (see
-    /// [`To::emit`]); `()` is none, anything else one. Does not block: what the client does not read yet is kept, up to
-    /// [`Limits::outbox_bytes`](crate::Limits::outbox_bytes).
+    /// [`To::emit`]); `()` is none, anything else one. Does not block: what the client does not
+    /// read yet is kept, up to [`Limits::outbox_bytes`](crate::Limits::outbox_bytes).
     ///
     /// # Errors
     /// [`Error::Disconnected`] if it has gone, [`Error::Encode`] if the data cannot be JSON,
@@ -209,12 +209,12 @@ impl Socket {
         self.call_encoded(event, &data, timeout)?.decode()
     }
 
-    /// Begins to address everybody on the namespace but this client.
+    /// Addresses everybody on the namespace but this client.
     pub fn broadcast(&self) -> To {
         To::new(&self.server(), &self.inner.space.name).skip(self.sid())
     }
 
-    /// Begins to address the members of rooms, without this client.
+    /// Addresses the members of rooms, without this client.
     pub fn to(&self, rooms: impl Rooms) -> To {
         self.broadcast().to(rooms)
     }
@@ -235,12 +235,12 @@ impl Socket {
         self.inner.space.rooms.leave(self.sid(), room)
     }
 
-    /// Its rooms, its own, which is named like its sid, first.
+    /// Returns its rooms, its own, which is named like its sid, first.
     pub fn rooms(&self) -> Vec<String> {
         self.inner.space.rooms.of(self.sid())
     }
 
-    /// The user session, if one of this type was saved.
+    /// Returns the user session, if one of this type was saved.
     pub fn session<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         let session = self.inner.state.lock().session.clone()?;
         session.downcast().ok()
@@ -441,7 +441,7 @@ impl Socket {
         self.forget();
     }
 
-    /// The server disconnects it; gives whether it was connected, or about to be.
+    /// Disconnects it; returns whether it was connected, or about to be.
     pub(super) fn leave(&self) -> bool {
         let mut state = self.inner.state.lock();
         match self.phase() {
@@ -467,7 +467,7 @@ impl Socket {
         }
     }
 
-    /// Ends it; gives whether its disconnect handler is still to be queued.
+    /// Ends it; returns whether its disconnect handler is still to be queued.
     pub(super) fn end(&self) -> bool {
         let before = {
             let _state = self.inner.state.lock();
@@ -499,7 +499,7 @@ impl Socket {
         }
     }
 
-    /// Whether the disconnect handler is to be called.
+    /// Returns whether the disconnect handler is to be called.
     pub(super) fn was_accepted(&self) -> bool {
         self.inner.state.lock().accepted
     }
@@ -556,7 +556,7 @@ impl Peer for Inner {
 }
 
 impl PartialEq for Socket {
-    /// Whether it is the same client.
+    /// Returns whether it is the same client.
     fn eq(&self, other: &Socket) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }

@@ -4,8 +4,8 @@ use crate::budget::Share;
 use crate::sync::{AtomicU8, Mutex, Ordering};
 use std::collections::VecDeque;
 
-/// How many bytes a worker takes at a time, unless one item alone has more: they are not counted as
-/// waiting any more.
+/// Number of bytes that a worker takes at a time, unless one item alone has more: they are not
+/// counted as waiting any more.
 const MAX_IN_HAND: usize = 64 << 10;
 
 /// A queue that is worked off by one worker at a time.
@@ -16,7 +16,7 @@ pub(crate) struct Inbox<T> {
     busy: AtomicU8,
 }
 
-/// Who has an inbox.
+/// State of an inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
     Nobody,
@@ -46,7 +46,7 @@ impl<T> State<T> {
     }
 }
 
-/// What became of items that were pushed.
+/// Result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pushed {
     /// Nobody works on the inbox: the caller must see to it that somebody does.
@@ -60,7 +60,7 @@ impl<T> Inbox<T> {
         Inbox::with(Share::default())
     }
 
-    /// An inbox whose bytes are a part of a budget.
+    /// Creates an inbox whose bytes are a part of a budget.
     pub(crate) fn with(share: Share) -> Inbox<T> {
         Inbox {
             state: Mutex::new(State {
@@ -96,8 +96,8 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Takes the next items, at most `count`, and not many bytes unless the first alone has them; none
-    /// means that the inbox is nobody's again.
+    /// Takes the next items, at most `count`, and not many bytes unless the first alone has them;
+    /// none means that the inbox is nobody's again.
     pub(crate) fn take(&self, count: usize) -> VecDeque<(T, usize)> {
         let mut state = self.state.lock();
         state.in_hand = 0;
@@ -137,12 +137,12 @@ impl<T> Inbox<T> {
         state.queue = items;
     }
 
-    /// Bytes that wait.
+    /// Returns the bytes that wait.
     pub(crate) fn bytes(&self) -> usize {
         self.state.lock().bytes
     }
 
-    /// Bytes that wait, and of those that a worker took last.
+    /// Returns the bytes that wait, and those that a worker took last.
     pub(crate) fn held(&self) -> usize {
         let state = self.state.lock();
         state.bytes + state.in_hand
@@ -153,7 +153,7 @@ impl<T> Inbox<T> {
         self.state.lock().queue.len()
     }
 
-    /// Who has it, a moment ago. Takes no lock.
+    /// Returns its state of a moment ago. Takes no lock.
     pub(crate) fn busy(&self) -> Busy {
         const WAITING: u8 = Busy::Waiting as u8;
         const WORKING: u8 = Busy::Working as u8;
@@ -175,12 +175,12 @@ impl<T> Inbox<T> {
         state.watched
     }
 
-    /// Nobody needs to be told any more; gives whether somebody was to be.
+    /// Nobody needs to be told any more; returns whether somebody was to be.
     pub(crate) fn unwatch(&self) -> bool {
         std::mem::take(&mut self.state.lock().watched)
     }
 
-    /// Forgets what waits; gives how many items that were.
+    /// Forgets what waits; returns how many items that were.
     pub(crate) fn discard(&self) -> usize {
         let mut state = self.state.lock();
         let items = std::mem::take(&mut state.queue);
@@ -190,7 +190,7 @@ impl<T> Inbox<T> {
         items.len()
     }
 
-    /// Whether somebody is to be told that fewer than `bytes` wait.
+    /// Returns whether somebody is to be told that fewer than `bytes` wait.
     pub(crate) fn take_watched(&self, bytes: usize) -> bool {
         let mut state = self.state.lock();
         let tell = state.watched && state.bytes < bytes;

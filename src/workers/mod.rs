@@ -39,22 +39,23 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long the watchdog waits before its first look at work that waits.
+/// Time that the watchdog waits before its first look at work that waits.
 const FIRST_LOOK: Duration = Duration::from_micros(500);
-/// How long it waits between looks while workers are added: they need a moment to show what they do.
+/// Time that it waits between looks while workers are added: they need a moment to show what they
+/// do.
 const NEXT_LOOK: Duration = Duration::from_micros(300);
-/// How long it waits at most, where looks find that the cores are busy.
+/// Time that it waits at most, where looks find that the cores are busy.
 const LAST_LOOK: Duration = Duration::from_millis(5);
 /// By how much a look may multiply the workers: as many as there are become up to four times that.
 const MAX_GROWTH: usize = 3;
 /// After so long without a look, work that waits is looked at soon again.
 const FORGET_LOOKS: Duration = Duration::from_millis(100);
-/// How many tasks of an I/O thread may wait for the end of its turn. Waking a worker costs as much
-/// as a handler that only answers; several tasks share the cost.
+/// Number of tasks of an I/O thread that may wait for the end of its turn. Waking a worker costs as
+/// much as a handler that only answers; several tasks share the cost.
 const MAX_DEFERRED: usize = 64;
-/// How long a worker beyond the cores stays without work.
+/// Time that a worker beyond the cores stays without work.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long one owner may keep a worker with several items while others wait for one.
+/// Time that one owner may keep a worker with several items while others wait for one.
 const LONG_TURN: Duration = Duration::from_millis(1);
 
 thread_local! {
@@ -66,7 +67,7 @@ thread_local! {
     static DEFERRED: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Whether this is called on an I/O thread, which must not wait.
+/// Returns whether this is called on an I/O thread, which must not wait.
 pub(crate) fn is_io_thread() -> bool {
     DEFERRED.get().is_some()
 }
@@ -78,12 +79,12 @@ fn with_pool<T>(ask: impl FnOnce(&Arc<Shared>) -> T) -> Option<T> {
     asked.ok().flatten()
 }
 
-/// Whether this is called on a worker, of any pool.
+/// Returns whether this is called on a worker, of any pool.
 pub(crate) fn is_worker() -> bool {
     with_pool(|_| ()).is_some()
 }
 
-/// Lets another worker see to the tasks that wait, if this is one: it is about to wait itself.
+/// Wakes another worker for the tasks that wait, if this thread is one: it is about to wait itself.
 pub(crate) fn before_waiting() {
     with_pool(|pool| {
         if pool.queues.len() > 0 {
@@ -92,7 +93,7 @@ pub(crate) fn before_waiting() {
     });
 }
 
-/// Whether the turn that this worker has has become long, and others wait for theirs.
+/// Returns whether the turn that this worker has has become long, and others wait for theirs.
 fn should_yield() -> bool {
     let is_long = |pool: &Arc<Shared>| {
         !pool.pace.is_quick()
@@ -125,7 +126,7 @@ struct Shared {
     pace: Pace,
     /// Of jobs, against the time after which they block.
     jobs: Pace,
-    /// Whether the watchdog is awake.
+    /// True if the watchdog is awake.
     watching: AtomicBool,
     warned: AtomicBool,
     /// The system has given no thread.
@@ -140,23 +141,23 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Whether the watchdog was asked to look.
+    /// True if the watchdog was asked to look.
     alarm: bool,
     named: usize,
     handles: Vec<JoinHandle<()>>,
 }
 
-/// What a worker does next.
+/// Next step of a worker.
 enum Next {
     Run(Task, Lane),
     Leave,
 }
 
-/// What the watchdog has found.
+/// Finding of the watchdog.
 enum Look {
     /// Nothing waits.
     Idle,
-    /// What waits has to wait.
+    /// The cores are busy: tasks have to wait.
     Busy,
     /// Workers that slept were woken.
     Woken,
@@ -199,13 +200,13 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Lets a worker take a turn.
+    /// Schedules a turn on a worker.
     pub(crate) fn schedule(&self, turn: Arc<dyn Turn>) {
         let lane = turn.last_turn().lane();
         self.shared.push(Task::Turn(turn), lane);
     }
 
-    /// Whether this is called on one of the workers.
+    /// Returns whether this is called on one of the workers.
     pub(crate) fn is_own_thread(&self) -> bool {
         with_pool(|pool| Arc::ptr_eq(pool, &self.shared)).unwrap_or(false)
     }
@@ -331,7 +332,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Gives up what has not been done by now.
+    /// Drops the tasks that have not been done by now.
     fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
         let left = self.queues.drain();
@@ -455,7 +456,7 @@ impl Shared {
         }
     }
 
-    /// Whether this worker, which was idle for long, may go.
+    /// Returns whether this worker, which was idle for long, may go.
     fn leave(&self) -> bool {
         // Under the lock, so that not all of those beyond the cores go at once.
         let _state = self.state.lock();
@@ -491,7 +492,7 @@ impl Shared {
         }
     }
 
-    /// Whether all workers have left, or are about to.
+    /// Returns whether all workers have left, or are about to.
     fn is_over(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
             && (self.count.load(Ordering::Acquire) == 0 || self.abandoned.load(Ordering::Acquire))

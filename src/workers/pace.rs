@@ -14,8 +14,8 @@ const BLOCKED: u8 = 3;
 /// So many long ones in a row are remembered; half as many make a difference.
 const MEMORY: u8 = 16;
 
-/// Whether most tasks are short. Single ones say little: the system may take the core away from a
-/// worker for milliseconds.
+/// Estimate of whether most tasks are short. Single ones say little: the system may take the core
+/// away from a worker for milliseconds.
 #[derive(Debug)]
 pub(crate) struct Pace {
     short: Duration,
@@ -53,7 +53,7 @@ impl Pace {
         }
     }
 
-    /// Whether most tasks are short.
+    /// Returns whether most tasks are short.
     pub(crate) fn is_quick(&self) -> bool {
         self.long.load(Ordering::Relaxed) < MEMORY / 2
     }
@@ -67,15 +67,15 @@ impl Pace {
     }
 }
 
-/// Whether the last turns of one owner blocked.
+/// Record of whether the last turns of one owner blocked.
 #[derive(Debug, Default)]
 pub(crate) struct LastTurn {
-    /// How many in a row did, up to [`BLOCKED`].
+    /// Number of turns in a row that blocked, up to [`BLOCKED`].
     blocked: AtomicU8,
 }
 
 impl LastTurn {
-    /// An owner that has had none, and is expected to do as others.
+    /// Creates an owner that has had none, and is expected to do as others.
     pub(crate) fn expected(lane: Lane) -> LastTurn {
         LastTurn {
             blocked: AtomicU8::new(if lane == Lane::Slow { BLOCKED } else { 0 }),

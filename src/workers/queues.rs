@@ -15,7 +15,7 @@ const SLOW_FIRST: u64 = 8;
 /// Pools with fewer workers than this keep none of them for quick tasks.
 const MIN_WORKERS_TO_RESERVE: usize = 16;
 
-/// How long the owner of a task keeps its worker, as a rule.
+/// Time that the owner of a task keeps its worker, as a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     Quick,
@@ -27,7 +27,7 @@ pub(super) struct Queues {
     slow: (Sender<Task>, Receiver<Task>),
     /// Workers that run a slow task.
     slow_running: AtomicUsize,
-    /// How many of them there may be.
+    /// Limit of their number.
     slow_limit: usize,
     taken: AtomicU64,
 }
@@ -103,7 +103,7 @@ impl Queues {
         self.quick.1.len() + slow.min(self.slow_limit.saturating_sub(running))
     }
 
-    /// All tasks, also those that no worker may take now.
+    /// Returns all tasks, also those that no worker may take now.
     pub(super) fn len(&self) -> usize {
         self.quick.1.len() + self.slow.1.len()
     }

@@ -10,12 +10,12 @@ pub(super) struct Sleepers {
     /// The last to lie down is at the end, and is woken first: its core may still know it, and
     /// those that are too many are left to sleep until they leave.
     threads: Mutex<Vec<Thread>>,
-    /// How many they are, for those who only want a look.
+    /// Their number, readable without the lock.
     count: AtomicUsize,
 }
 
 impl Sleepers {
-    /// Wakes up to `count` threads; gives how many there were. What was queued before is found by
+    /// Wakes up to `count` threads; returns how many there were. What was queued before is found by
     /// them, or by the last look of one that is just lying down.
     pub(super) fn wake(&self, count: usize) -> usize {
         fence(Ordering::SeqCst);
@@ -31,7 +31,7 @@ impl Sleepers {
         woken.len()
     }
 
-    /// Whether all threads are awake, a moment ago.
+    /// Returns whether all threads are awake, a moment ago.
     #[allow(dead_code, reason = "not called in `tests/loom_sleepers`")]
     pub(super) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0

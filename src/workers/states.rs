@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How many workers are asked at most in one look, each for about 8 us. Where many have a task and
-/// most are blocked, a sample tells.
+/// Number of workers that are asked at most in one look, each for about 8 us. Where many have a
+/// task and most are blocked, a sample tells.
 const MAX_ASKED: usize = 12;
 
 /// Without a kernel that can be asked, a task that takes longer counts as blocked.
@@ -25,7 +25,8 @@ pub(super) struct States {
 pub(super) struct WorkerState {
     /// Its thread, as the system names it.
     thread: Option<String>,
-    /// When its task was begun, in nanoseconds of the pool, counted from one; zero if it has none.
+    /// Moment when its task was begun, in nanoseconds of the pool, counted from one; zero if it has
+    /// none.
     busy_since: AtomicU64,
 }
 
@@ -60,7 +61,7 @@ impl States {
         worker.busy_since.store(0, Ordering::Release);
     }
 
-    /// Whether any worker has a task.
+    /// Returns whether any worker has a task.
     pub(super) fn any_busy(&self) -> bool {
         let workers = self.workers.lock();
         workers.iter().any(|worker| worker.busy())
@@ -87,7 +88,8 @@ impl WorkerState {
         self.busy_since.load(Ordering::Acquire) != 0
     }
 
-    /// Whether its thread is on a core, or waits for one (proc(5), the third field of `stat`).
+    /// Returns whether its thread is on a core, or waits for one (proc(5), the third field of
+    /// `stat`).
     #[cfg(target_os = "linux")]
     fn is_running(&self, now: Duration) -> bool {
         use std::io::Read;
@@ -108,14 +110,14 @@ impl WorkerState {
         self.is_new(now)
     }
 
-    /// Whether its task was begun a moment ago.
+    /// Returns whether its task was begun a moment ago.
     fn is_new(&self, now: Duration) -> bool {
         let since = self.busy_since.load(Ordering::Acquire).saturating_sub(1);
         now.saturating_sub(Duration::from_nanos(since)) < BLOCKED_AFTER
     }
 }
 
-/// Where the kernel tells the state of the calling thread.
+/// Returns where the kernel tells the state of the calling thread.
 fn thread_stat() -> Option<String> {
     let thread = std::fs::read_link("/proc/thread-self").ok()?;
     Some(format!("/proc/{}/stat", thread.to_str()?))

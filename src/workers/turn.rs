@@ -6,22 +6,22 @@ use super::should_yield;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// How many items a worker takes before others get their turn.
+/// Number of items that a worker takes before others get their turn.
 const MAX_ITEMS_PER_TURN: usize = 64;
 
 /// Something with a queue of its own, such as a connection's inbox, that wants a worker.
 pub(crate) trait Turn: Send + Sync {
     fn run(self: Arc<Self>);
 
-    /// How its last turn went, which says what to expect of the next.
+    /// Returns the record of its last turns, which says what to expect of the next.
     fn last_turn(&self) -> &LastTurn;
 
     /// Items that wait in its queue.
     fn waiting(&self) -> usize;
 }
 
-/// Processes what waits in an inbox, in order; gives whether another turn is needed. It ends early
-/// where items take long and other owners wait for a worker. A panic costs its item alone.
+/// Processes what waits in an inbox, in order; returns whether another turn is needed. It ends
+/// early where items take long and other owners wait for a worker. A panic costs its item alone.
 pub(crate) fn work_off<T>(inbox: &Inbox<T>, mut process: impl FnMut(T)) -> bool {
     let mut left = MAX_ITEMS_PER_TURN;
     while left > 0 {

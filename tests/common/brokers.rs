@@ -102,6 +102,10 @@ impl Redis {
         }
         let mut command = Command::new(REDIS);
         command.args(arguments).args(["--bind", "127.0.0.1"]);
+        // A replica writes down what its master has.
+        if !arguments.contains(&"--sentinel") {
+            command.arg("--dir").arg(std::env::temp_dir());
+        }
         // Stopped with the test also if it never listens.
         let process = Process::start(command.stdout(Stdio::null()));
         until_it_listens(port);

@@ -314,6 +314,6 @@ pub(crate) fn with_python(make: Make<'_>, url_of_broker: &str) {
         theirs.emit("end", &our_sid).unwrap();
         while ours.client.receive(SOON).is_ok() {}
         ours.io.disconnect(&sid);
-        eventually("the end", || !theirs.connected());
+        eventually("the end", || !theirs.is_connected());
     }
 }

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an address has before the next is tried as well (RFC 8305, 5).
+/// Time that an address has before the next is tried as well (RFC 8305, 5).
 const STAGGER: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
@@ -56,7 +56,7 @@ fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     all
 }
 
-/// The time that is left.
+/// Returns the time that is left.
 pub(super) fn left(by: Instant) -> io::Result<Duration> {
     let left = by.saturating_duration_since(Instant::now());
     if left.is_zero() {
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// A listener whose queue is full: it never answers.
+    /// Returns a listener whose queue is full: it never answers.
     fn deaf() -> (TcpListener, Vec<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.2:0").unwrap();
         let address = listener.local_addr().unwrap();

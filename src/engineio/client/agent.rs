@@ -18,12 +18,12 @@ pub(super) struct Dialler {
     pub(super) trace: Arc<Trace>,
 }
 
-/// How an agent's request went; it makes one at a time.
+/// Progress of an agent's request; it makes one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     /// Connections made so far.
     pub(super) made: AtomicU64,
-    /// Whether the server has said anything since the last write.
+    /// True if the server has said anything since the last write.
     pub(super) heard: AtomicBool,
 }
 

@@ -22,8 +22,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What other threads ask of an I/O thread. A client is named by its number, one of its sessions by
-/// a key that ends with that number.
+/// Command to an I/O thread. A client is named by its number, one of its sessions by a key that
+/// ends with that number.
 #[allow(clippy::large_enum_variant, reason = "what is large is rare")]
 pub(super) enum Order {
     Session(session::Order),
@@ -32,7 +32,7 @@ pub(super) enum Order {
     Dial(u32, u32, Prepare),
     Abandon(u32),
     WakeAt(u32, Instant),
-    /// What an errand has brought.
+    /// Result of an errand.
     Brought(u64, Brought),
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Session {
     pub(super) route: Route,
     pub(super) connection: Option<ConnectionId>,
     pub(super) is_open: bool,
-    /// Why it could not be opened.
+    /// Reason why it could not be opened.
     pub(super) failure: Option<ConnectError>,
     pub(super) max_payload: usize,
 }

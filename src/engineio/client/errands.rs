@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a thread waits for its next errand.
+/// Time that a thread waits for its next errand.
 const IDLE: Duration = Duration::from_secs(5);
-/// How many clients connect at once; more wait for their turn. What a whole process reconnects with
-/// must not be a thread for each of its clients.
+/// Number of clients that connect at once; more wait for their turn. What a whole process
+/// reconnects with must not be a thread for each of its clients.
 const MAX_CONNECTING: usize = 64;
 
 type Job = Box<dyn FnOnce() + Send>;

@@ -7,7 +7,7 @@ const MAX_FIELDS: usize = 1000;
 /// Bytes of an answer's head.
 const MAX_HEAD: usize = 64 << 10;
 
-/// What matters of an answer's head.
+/// Fields of an answer's head that matter.
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) accept: Option<String>,
@@ -61,7 +61,7 @@ pub(super) fn read_final(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Resu
     }
 }
 
-/// Reads an answer's head, of which `bytes` are known; gives it, and what came behind it.
+/// Reads an answer's head, of which `bytes` are known; returns it, and what came behind it.
 pub(super) fn read_head(
     stream: &mut impl Read,
     mut bytes: Vec<u8>,
@@ -99,7 +99,7 @@ pub(super) fn read_chunked(stream: &mut impl Read, rest: &mut Vec<u8>, most: usi
     }
 }
 
-/// What there is of a body in chunks.
+/// Returns what there is of a body in chunks.
 pub(super) fn dechunked(mut bytes: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Ok(httparse::Status::Complete((at, size))) = httparse::parse_chunk_size(bytes) {

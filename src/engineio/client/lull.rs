@@ -1,26 +1,27 @@
 //! A pause between reads while servers stream.
 //!
 //! A server that sends event after event, each on its own, wakes its client for each of them: the
-//! thread that reads, and the one that waits for events. Most of what such an event costs is that. So
-//! once a stream goes one way the thread that reads waits a moment after each read, and takes what has
-//! come meanwhile at once. Whoever asks and waits for an answer sends, and so never waits for this.
+//! thread that reads, and the one that waits for events. Most of what such an event costs is that.
+//! So once a stream goes one way the thread that reads waits a moment after each read, and takes
+//! what has come meanwhile at once. Whoever asks and waits for an answer sends, and so never waits
+//! for this.
 
 use std::time::{Duration, Instant};
 
-/// How long to wait; the system adds about 50 us.
+/// Time to wait; the system adds about 50 us.
 const LULL: Duration = Duration::from_micros(150);
 /// Reads of one stream before it is one.
 const STREAM: u32 = 16;
 /// Turns further apart than this are no stream.
 const GAP: Duration = Duration::from_micros(500);
 
-/// What the turns of a thread have been like.
+/// Estimate of whether the turns of a thread read a stream.
 #[derive(Debug, Default)]
 pub(super) struct Lull {
     /// Turns in a row that only brought, one after the other.
     turns: u32,
     last: Option<Instant>,
-    /// What this turn has read.
+    /// Reads of this turn.
     one_way: u32,
     both_ways: u32,
 }
@@ -35,7 +36,7 @@ impl Lull {
         }
     }
 
-    /// The turn is over: gives how long to wait before the next.
+    /// Ends the turn: returns how long to wait before the next.
     pub(super) fn end_turn(&mut self, now: Instant) -> Option<Duration> {
         let (one_way, both_ways) = (self.one_way, self.both_ways);
         (self.one_way, self.both_ways) = (0, 0);
@@ -56,7 +57,7 @@ impl Lull {
 mod tests {
     use super::*;
 
-    /// Turns so many microseconds apart; gives how many of them were followed by a pause.
+    /// Turns so many microseconds apart; returns how many of them were followed by a pause.
     fn pauses(
         lull: &mut Lull,
         now: &mut Instant,

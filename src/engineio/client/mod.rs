@@ -44,7 +44,7 @@ use std::time::Instant;
 #[cfg(not(feature = "tls"))]
 const NO_TLS: &str = "https and wss need the feature `tls`";
 
-/// What has sessions, one after the other: a client. Called on its I/O thread. An attempt has the
+/// Owner of sessions, one after the other: a client. Called on its I/O thread. An attempt has the
 /// number that it was given with [`Line::dial`].
 pub(crate) trait Caller: Send {
     /// The attempt has failed. Either this or `open` comes.
@@ -68,11 +68,11 @@ pub(crate) trait Caller: Send {
 
     fn timeout(&mut self, now: Instant) -> Flow;
 
-    /// Who works on what has come.
+    /// Returns the state of the queue of what has come.
     fn busy(&self) -> Busy;
 }
 
-/// What one attempt to open a session needs.
+/// Parameters of an attempt to open a session.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) target: Target,

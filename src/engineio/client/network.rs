@@ -17,8 +17,8 @@ const MAX_MESSAGE: usize = 100 << 20;
 #[non_exhaustive]
 pub enum Proxy {
     /// The one that the environment names: `https_proxy` or `http_proxy`, by the scheme of the
-    /// server's URL, else `all_proxy`, unless `no_proxy` lists the host, or a domain or network that
-    /// it is in, as curl reads it; upper case does as well.
+    /// server's URL, else `all_proxy`, unless `no_proxy` lists the host, or a domain or network
+    /// that it is in, as curl reads it; upper case does as well.
     #[default]
     Environment,
     /// None.
@@ -40,7 +40,7 @@ impl From<String> for Proxy {
     }
 }
 
-/// What the program has chosen.
+/// Options that the program has set.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     pub(crate) request_timeout: Duration,
@@ -67,7 +67,7 @@ impl Default for Network {
 }
 
 impl Network {
-    /// The proxy on the way to a server.
+    /// Returns the proxy on the way to a server.
     pub(super) fn proxy(&self, target: &Target) -> Result<Option<ureq::Proxy>, ConnectError> {
         let url = match &self.proxy {
             Proxy::None => return Ok(None),
@@ -98,13 +98,13 @@ impl Network {
     }
 }
 
-/// A variable of the environment, in lower or upper case, if it is set to something.
+/// Returns a variable of the environment, in lower or upper case, if it is set to something.
 fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).or_else(|_| std::env::var(name.to_ascii_uppercase()));
     value.ok().filter(|value| !value.is_empty())
 }
 
-/// Whether `no_proxy` lists a host, as curl reads it.
+/// Returns whether `no_proxy` lists a host, as curl reads it.
 fn is_exempt(host: &str, list: &str) -> bool {
     let host = host.trim_matches(['[', ']']);
     let ip = host.parse::<IpAddr>().ok();
@@ -155,8 +155,8 @@ fn covers(entry: &str, ip: IpAddr) -> bool {
 macro_rules! network_options {
     ($builder:ident, $($path:ident).+) => {
         impl $builder {
-            /// How long a request, the way to a WebSocket, and the server's handshake may take each;
-            /// a waiting poll may take as long as the server likes. 5 s.
+            /// Sets how long a request, the way to a WebSocket, and the server's handshake may take
+            /// each; a waiting poll may take as long as the server likes. Defaults to 5 s.
             #[must_use]
             pub fn request_timeout(mut self, timeout: std::time::Duration) -> Self {
                 self.$($path).+.request_timeout =
@@ -164,40 +164,42 @@ macro_rules! network_options {
                 self
             }
 
-            /// Whether requests carry the time as parameter `t`, so that no cache answers them.
-            /// They do.
+            /// Sets whether requests carry the time as parameter `t`, so that no cache answers
+            /// them. Defaults to `true`.
             #[must_use]
             pub fn timestamp_requests(mut self, stamp: bool) -> Self {
                 self.$($path).+.timestamp_requests = stamp;
                 self
             }
 
-            /// Bytes of one message, or one polling answer, that the server may send; more ends the
-            /// connection. 100 MiB; at most 4 GiB.
+            /// Sets the bytes of one message, or one polling answer, that the server may send; more
+            /// ends the connection. Defaults to 100 MiB; at most 4 GiB.
             #[must_use]
             pub fn max_message_size(mut self, bytes: usize) -> Self {
                 self.$($path).+.max_message = bytes.clamp(1, u32::MAX as usize);
                 self
             }
 
-            /// Bytes that may wait for the server to read them: whoever sends more waits until half
-            /// of them have left, for as long as the server pings. The connection is ended if a handler has waited for a minute in which the server has read nothing, or if calls,
-            /// acknowledgements and many threads at once make them twice as many. 16 MB.
+            /// Sets the bytes that may wait for the server to read them: whoever sends more waits
+            /// until half of them have left, for as long as the server pings. The connection is
+            /// ended if a handler has waited for a minute in which the server has read nothing, or
+            /// if calls, acknowledgements and many threads at once make them twice as many.
+            /// Defaults to 16 MB.
             #[must_use]
             pub fn max_outbox_size(mut self, bytes: usize) -> Self {
                 self.$($path).+.outbox_bytes = bytes.max(1);
                 self
             }
 
-            /// Through what it connects: a URL, or a [`Proxy`](crate::Proxy). What the environment
-            /// says.
+            /// Through what it connects: a URL, or a [`Proxy`](crate::Proxy). Defaults to what the
+            /// environment says.
             #[must_use]
             pub fn proxy(mut self, proxy: impl Into<crate::Proxy>) -> Self {
                 self.$($path).+.proxy = proxy.into();
                 self
             }
 
-            /// How certificates are checked. By the public authorities.
+            /// Sets how certificates are checked. Defaults to the public authorities.
             #[cfg(feature = "tls")]
             #[must_use]
             pub fn tls(mut self, tls: crate::ClientTls) -> Self {

@@ -15,12 +15,13 @@ use ureq::http::header::{CONTENT_ENCODING, LOCATION, SET_COOKIE};
 use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body, RequestBuilder};
 
-/// What a connection needs of memory for reading and writing; the default is eight times as much.
+/// Bytes of a connection's buffers for reading and writing; the default is eight times as much.
 const BUFFER: usize = 16 << 10;
-/// How much of the body of a refusal, or of the answer to a POST, is looked at.
+/// Bytes of the body of a refusal, or of the answer to a POST, that are looked at.
 pub(super) const MAX_REFUSAL: usize = 64 << 10;
-/// How long a connection may have been idle before it is used again: servers close theirs after 2 s
-/// (gunicorn), 5 s (node, uvicorn) or 10 s, and a request on one that is just being closed is lost.
+/// Time that a connection may have been idle before it is used again: servers close theirs after 2
+/// s (gunicorn), 5 s (node, uvicorn) or 10 s, and a request on one that is just being closed is
+/// lost.
 const MAX_IDLE: Duration = Duration::from_secs(1);
 /// A poll that ends sooner has met a connection that was being closed.
 const JUST_BEGUN: Duration = Duration::from_secs(1);
@@ -65,7 +66,7 @@ struct Shared {
     stamp: bool,
 }
 
-/// What the first request has come to.
+/// Outcome of the first request.
 pub(super) enum Opened {
     /// A payload that begins with the open packet.
     Payload(Vec<u8>),
@@ -203,15 +204,15 @@ impl Polling {
         read(answer, MAX_REFUSAL).map(drop)
     }
 
-    /// The value of a request's one `Cookie` field (RFC 6265, 5.4): the program's cookies, and those
-    /// that the server has set.
+    /// Returns the value of a request's one `Cookie` field (RFC 6265, 5.4): the program's cookies,
+    /// and those that the server has set.
     pub(super) fn cookies(&self, target: &Target) -> Option<String> {
         let own = target.headers().iter().filter(|it| is_cookie(&it.0));
         let own = own.map(|it| it.1.as_str());
         self.shared.jar.lock().field(own)
     }
 
-    /// Gives the cookies to another server's session, if they are for it.
+    /// Returns the cookies to another server's session, if they are for it.
     pub(super) fn into_jar(self) -> Jar {
         std::mem::take(&mut self.shared.jar.lock())
     }
@@ -258,7 +259,7 @@ pub(super) fn is_cookie(name: &str) -> bool {
     name.eq_ignore_ascii_case("cookie")
 }
 
-/// The seconds of `timeout=5, max=100`.
+/// Returns the seconds of `timeout=5, max=100`.
 fn keep_alive(field: &str) -> Option<u64> {
     field.split(',').find_map(|item| {
         let (name, value) = item.split_once('=')?;
@@ -312,7 +313,7 @@ fn read(answer: Response<Body>, limit: usize) -> Result<Vec<u8>, ConnectError> {
     Ok(body)
 }
 
-/// The error for an answer of another status than success.
+/// Returns the error for an answer of another status than success.
 pub(super) fn refusal(status: u16, headers: Vec<(String, String)>, body: &[u8]) -> ConnectError {
     let place = headers.iter().find(|it| it.0 == "location");
     let place = match (status, place) {

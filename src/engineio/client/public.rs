@@ -17,7 +17,7 @@ use std::time::Instant;
 
 /// Bytes of messages that may wait for their handler, twice: beyond that the client disconnects.
 const BACKLOG: usize = 16_000_000;
-/// What a message costs in an inbox besides its content.
+/// Bytes that a message counts for in an inbox besides its content.
 const OVERHEAD: usize = 64;
 /// An Engine.IO client. A cheap handle: clones are the same client, in any thread; when the last
 /// one is dropped, it disconnects.
@@ -105,13 +105,13 @@ enum Item {
 }
 
 impl Client {
-    /// A client with the default options.
+    /// Creates a client with the default options.
     #[must_use]
     pub fn new() -> Client {
         Client::builder().build()
     }
 
-    /// Begins to choose options.
+    /// Returns a builder with the default options.
     #[must_use]
     pub fn builder() -> ClientBuilder {
         ClientBuilder {
@@ -256,18 +256,18 @@ impl Client {
         }
     }
 
-    /// Whether there is a session.
-    pub fn connected(&self) -> bool {
+    /// Returns whether there is a session.
+    pub fn is_connected(&self) -> bool {
         self.shared.state.lock().phase == Phase::Open
     }
 
-    /// The id of the session, if there is one.
+    /// Returns the id of the session, if there is one.
     pub fn sid(&self) -> Option<String> {
         let state = self.shared.state.lock();
         state.session.as_ref().map(|it| it.sid().to_owned())
     }
 
-    /// How packets travel now, if there is a session.
+    /// Returns the transport of the packets now, if there is a session.
     pub fn transport(&self) -> Option<Transport> {
         let state = self.shared.state.lock();
         state.session.as_ref().map(|it| it.transport())
@@ -320,7 +320,7 @@ impl ClientBuilder {
         }
     }
 
-    /// Adds a header to every request. None.
+    /// Adds a header to every request. Defaults to none.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.config
@@ -329,8 +329,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Which transports to use: the first opens the session, and polling is upgraded if WebSocket
-    /// is among them. Polling and WebSocket.
+    /// Sets the transports to use: the first opens the session, and polling is upgraded if
+    /// WebSocket is among them. Defaults to polling and WebSocket.
     ///
     /// # Panics
     /// If there is none.
@@ -341,7 +341,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The path of the server's endpoint. `engine.io`.
+    /// Sets the path of the server's endpoint. Defaults to `engine.io`.
     #[must_use]
     pub fn engineio_path(mut self, path: &str) -> Self {
         self.config.path = path.to_owned();
@@ -400,7 +400,7 @@ impl Shared {
         }
     }
 
-    /// The client for a handler.
+    /// Returns the client for a handler.
     fn client(self: &Arc<Self>) -> Client {
         Client {
             shared: Arc::clone(self),
@@ -476,7 +476,7 @@ impl Drop for Life {
 /// The I/O thread's end of a client.
 struct Inlet {
     shared: Arc<Shared>,
-    /// Whether the session has been told to the program.
+    /// True if the session has been told to the program.
     is_open: bool,
     batch: Vec<(Item, usize)>,
 }

@@ -22,10 +22,10 @@ use crate::reason::Reason;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// How many packets of a payload are handed over at once.
+/// Number of packets of a payload that are handed over at once.
 const PACKETS: usize = 1000;
 
-/// What an errand has brought.
+/// Result of an errand.
 pub(super) enum Brought {
     /// The first answer of an attempt.
     First(Result<First, ConnectError>),
@@ -41,14 +41,14 @@ pub(super) struct First {
     upgrade: bool,
 }
 
-/// How a session has begun.
+/// First transport of a session.
 enum Begun {
     /// A payload that begins with the open packet.
     Polling(Vec<u8>),
     WebSocket(Dialled),
 }
 
-/// Where a session's requests go.
+/// Target of a session's requests.
 #[derive(Clone)]
 pub(super) struct Route {
     target: Arc<Target>,
@@ -59,7 +59,7 @@ pub(super) struct Route {
 }
 
 impl Driver {
-    /// Begins an attempt.
+    /// Starts an attempt.
     pub(super) fn dial(&mut self, io: &mut Io<Order>, id: u32, attempt: u32, prepare: Prepare) {
         let key = u64::from(attempt) << 32 | u64::from(id);
         let Some(client) = self.clients.get_mut(&id) else {
@@ -338,8 +338,8 @@ impl Driver {
     }
 }
 
-/// The way back from an errand. If it is dropped unsent, since there was no thread or the errand has
-/// panicked, it says so.
+/// The way back from an errand. If it is dropped unsent, since there was no thread or the errand
+/// has panicked, it says so.
 struct Letter {
     mailbox: Mailbox<Command<Order>>,
     key: u64,
@@ -403,7 +403,7 @@ fn begin(attempt: Attempt) -> Result<First, ConnectError> {
     Err(ConnectError::new("it redirects"))
 }
 
-/// Where a server has sent the client, with the cookies that it has set.
+/// Redirect of a server, with the cookies that it has set.
 struct Elsewhere(Target, Jar);
 
 fn begin_at(

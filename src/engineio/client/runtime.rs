@@ -27,7 +27,7 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// The threads that run, or new ones.
+    /// Returns the threads that run, or new ones.
     pub(crate) fn get() -> io::Result<Arc<Runtime>> {
         let mut current = CURRENT.lock();
         if let Some(runtime) = current.upgrade() {
@@ -66,7 +66,7 @@ impl Runtime {
         &self.workers
     }
 
-    /// Gives a client to an I/O thread, where it stays until [`Line::remove`].
+    /// Adds a client to an I/O thread, where it stays until [`Line::remove`].
     pub(crate) fn add(&self, build: impl FnOnce(&Line) -> Box<dyn Caller>) -> Line {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let mailboxes = &self.threads.mailboxes;
@@ -95,8 +95,8 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Begins to open a session, in the place of one that there is or that is being opened. No two
-    /// attempts of a client have the same number.
+    /// Opens a session. Replaces one that is open or being opened. No two attempts of a client have
+    /// the same number.
     pub(crate) fn dial(&self, attempt: u32, prepare: Prepare) {
         self.order(Order::Dial(self.id, attempt, prepare));
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 
-/// Where a SOCKS proxy is to connect to.
+/// Target that a SOCKS proxy is to connect to.
 pub(super) enum Goal<'a> {
     Name(&'a str, u16),
     Address(SocketAddr),

@@ -72,7 +72,7 @@ impl Target {
         Ok(target)
     }
 
-    /// The server of a URL, with its path and query, and its login as a header.
+    /// Returns the server of a URL, with its path and query, and its login as a header.
     fn of(url: &Url) -> Result<Target, &'static str> {
         let secure = match url.scheme() {
             "http" | "ws" => false,
@@ -101,8 +101,8 @@ impl Target {
         })
     }
 
-    /// The path that a URL names, if it is more than a slash: it names neither an endpoint nor a
-    /// namespace.
+    /// Returns the path that a URL names, if it is more than a slash: it names neither an endpoint
+    /// nor a namespace.
     pub(crate) fn path_of(url: &str) -> Option<String> {
         let url = url.trim_start();
         let whole = if has_scheme(url) {
@@ -132,8 +132,8 @@ impl Target {
         Ok(self)
     }
 
-    /// Where an answer's `Location` leads to: another path, port 443 in place of 80, never another
-    /// host, nor from https to http.
+    /// Returns where an answer's `Location` leads to: another path, port 443 in place of 80, never
+    /// another host, nor from https to http.
     pub(super) fn redirected(&self, location: &str) -> Result<Target, ConnectError> {
         let wrong = |why: &str| ConnectError::new(format!("it redirects to {location:?}, {why}"));
         let base = Url::parse(&self.url(None, false)).map_err(|_| wrong("which is no server"))?;
@@ -168,7 +168,7 @@ impl Target {
         &self.path
     }
 
-    /// What an error says of where it came from: nothing that may be a secret.
+    /// Returns what an error says of where it came from: nothing that may be a secret.
     pub(super) fn endpoint(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority, self.path)
@@ -194,14 +194,14 @@ impl Target {
         &self.headers
     }
 
-    /// The URL of a request, for ureq.
+    /// Returns the URL of a request, for ureq.
     pub(crate) fn url(&self, sid: Option<&str>, stamp: bool) -> String {
         let scheme = if self.secure { "https" } else { "http" };
         let resource = self.resource("polling", sid, stamp);
         format!("{scheme}://{}{resource}", self.authority)
     }
 
-    /// The path and query of a request. A `stamp` keeps caches from answering.
+    /// Returns the path and query of a request. A `stamp` keeps caches from answering.
     pub(crate) fn resource(&self, transport: &str, sid: Option<&str>, stamp: bool) -> String {
         let mut resource = format!("{}?", self.path);
         if !self.query.is_empty() {
@@ -241,7 +241,7 @@ impl Target {
     }
 }
 
-/// Whether a text begins with a scheme (RFC 3986, 3.1): `host/?next=http://x` does not.
+/// Returns whether a text begins with a scheme (RFC 3986, 3.1): `host/?next=http://x` does not.
 fn has_scheme(url: &str) -> bool {
     let is_scheme = |scheme: &str| {
         scheme.starts_with(|letter: char| letter.is_ascii_alphabetic())

@@ -13,7 +13,7 @@ use rustls::{
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-/// How a client checks a server's certificate, and what it shows itself.
+/// TLS options of a client: the authorities that it trusts, and its own certificate.
 ///
 /// By default the server must have a certificate for its name from one of the public authorities.
 ///
@@ -44,7 +44,7 @@ struct Identity {
 }
 
 impl ClientTls {
-    /// The public authorities, and no certificate of the client.
+    /// Returns the public authorities, and no certificate of the client.
     #[must_use]
     pub fn new() -> ClientTls {
         ClientTls::default()
@@ -60,7 +60,7 @@ impl ClientTls {
         Ok(self)
     }
 
-    /// The same from a PEM file.
+    /// Returns the same from a PEM file.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, and those of [`ca_pem`](ClientTls::ca_pem).
@@ -91,7 +91,7 @@ impl ClientTls {
         Ok(self)
     }
 
-    /// The same from PEM files.
+    /// Creates the same from PEM files.
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be read, and those of
@@ -173,13 +173,13 @@ impl ClientTls {
 /// For the brokers' crates, which take PEM text.
 #[cfg(any(feature = "redis", feature = "amqp"))]
 impl ClientTls {
-    /// The authorities to trust in the place of the public ones.
+    /// Returns the authorities to trust in the place of the public ones.
     #[cfg(feature = "redis")]
     pub(crate) fn authorities_pem(&self) -> Option<String> {
         self.roots.as_deref().map(certificates_pem)
     }
 
-    /// The client's own certificate, and its key.
+    /// Returns the client's own certificate, and its key.
     #[cfg(feature = "redis")]
     pub(crate) fn identity_pem(&self) -> Option<(String, String)> {
         let identity = self.identity.as_ref()?;

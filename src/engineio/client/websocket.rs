@@ -14,7 +14,7 @@ use std::time::Instant;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
-/// What the handshake has come to.
+/// Outcome of the handshake.
 pub(super) enum Dial {
     Done(Dialled),
     /// The server is elsewhere.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::ProxyProtocol;
 
-/// How long connecting may take where nothing else says so.
+/// Time that connecting may take where nothing else says so.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A connection.
@@ -32,17 +32,17 @@ pub(super) struct Wire {
     pub(super) pace: Pace,
 }
 
-/// When a read or a write ends.
+/// Moment when a read or a write ends.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     pub(super) by: Option<Instant>,
-    /// How long nothing at all may come.
+    /// Time that nothing at all may come.
     pub(super) read: Option<Duration>,
-    /// How long nothing at all may leave.
+    /// Time that nothing at all may leave.
     pub(super) write: Option<Duration>,
 }
 
-/// How a server is reached, for all connections of a session.
+/// Route to a server, for all connections of a session.
 #[derive(Clone, Debug)]
 pub(super) struct Way {
     host: String,
@@ -183,7 +183,7 @@ impl Way {
         Ok(wire)
     }
 
-    /// Whether it is TLS.
+    /// Returns whether it is TLS.
     pub(super) fn is_secure(&self) -> bool {
         self.secure
     }
@@ -218,7 +218,7 @@ impl Timed<'_> {
     }
 }
 
-/// A blocking socket says so when its time is over.
+/// True for the error of a blocking socket whose time is over.
 fn late(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::WouldBlock {
         ErrorKind::TimedOut.into()

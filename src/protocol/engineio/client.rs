@@ -1,5 +1,5 @@
-//! A session as the client sees it: the counterpart of [`super::server`](mod@super::server), with the
-//! same contract.
+//! A session as the client sees it: the counterpart of [`super::server`](mod@super::server), with
+//! the same contract.
 
 use super::open::Open;
 use super::packet::{Data, Packet};
@@ -7,21 +7,21 @@ use crate::reason::Reason;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How long the server may take to read what was sent before the end is said.
+/// Time that the server may take to read what was sent before the end is said.
 const SETTLE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
-    /// Whether to begin with polling; else the session opens over a WebSocket.
+    /// True if the session begins with polling; else the session opens over a WebSocket.
     pub(crate) polling: bool,
-    /// Whether to upgrade from polling to WebSocket where the server offers it.
+    /// True if the session upgrades from polling to WebSocket where the server offers it.
     pub(crate) upgrade: bool,
-    /// How long the open packet, and the probe of an upgrade, may take.
+    /// Time that the open packet, and the probe of an upgrade, may take.
     pub(crate) timeout: Duration,
 }
 
-/// How long the end of a session may take: the POSTs for what is queued, or the server's end of the
-/// WebSocket. A process that ended before the server has read everything might destroy what was
+/// Time that the end of a session may take: the POSTs for what is queued, or the server's end of
+/// the WebSocket. A process that ended before the server has read everything might destroy what was
 /// sent.
 ///
 /// The connection has deadlines of its own, for writing what is left and for the server's end; this
@@ -132,7 +132,7 @@ enum Upgrade {
     Pausing,
 }
 
-/// What the server has been told of the end, each in a POST of its own.
+/// Progress of the close handshake over polling, each step in a POST of its own.
 #[derive(Clone, Copy, Debug)]
 enum Said {
     Nothing,
@@ -151,7 +151,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A session whose first request is under way: a poll, or a WebSocket.
+    /// Creates a session whose first request is under way: a poll, or a WebSocket.
     pub(crate) fn new(now: Instant, config: Config) -> Client {
         Client {
             config,
@@ -276,12 +276,12 @@ impl Client {
         [self.silence, step].into_iter().flatten().min()
     }
 
-    /// Whether the server is being told that the session ends.
+    /// Returns whether the server is being told that the session ends.
     pub(crate) fn is_closing(&self) -> bool {
         matches!(self.state, State::Closing(_))
     }
 
-    /// Whether an upgrade is under way.
+    /// Returns whether an upgrade is under way.
     pub(crate) fn is_upgrading(&self) -> bool {
         matches!(&self.state, State::Polling(polling) if polling.upgrade != Upgrade::None)
     }
@@ -323,7 +323,7 @@ impl Client {
         self.state = State::Polling(polling);
     }
 
-    /// Begins the requests that may begin, or finishes the upgrade when none is left.
+    /// Starts the requests that may start, or finishes the upgrade when none is left.
     fn turn(&mut self) {
         let State::Polling(polling) = &mut self.state else {
             return;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use std::time::Duration;
 
-/// What the server tells a client about the session it has opened. Times are in milliseconds.
+/// Content of the open packet: the session that the server has opened. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Open {
@@ -26,7 +26,7 @@ fn limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     Ok(if number == 0 { u64::MAX } else { number })
 }
 
-/// What there is of texts in a list, if it is one.
+/// Returns what there is of texts in a list, if it is one.
 fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let serde_json::Value::Array(items) = serde_json::Value::deserialize(deserializer)? else {
         return Ok(Vec::new());
@@ -60,12 +60,12 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 }
 
 impl Open {
-    /// Whether a client can work with it.
+    /// Returns whether a client can work with it.
     pub(crate) fn is_sound(&self) -> bool {
         !self.sid.is_empty() && self.ping_interval > 0
     }
 
-    /// The packet's text without its type.
+    /// Returns the packet's text without its type.
     pub(crate) fn to_json(&self) -> String {
         // Strings and integers always serialize.
         serde_json::to_string(self).unwrap_or_default()

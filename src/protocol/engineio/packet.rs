@@ -7,7 +7,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::borrow::Cow;
 use std::fmt;
 
-/// What a message carries.
+/// Content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Data<'a> {
     Text(&'a str),
@@ -27,7 +27,7 @@ pub(crate) enum Packet<'a> {
     Noop,
 }
 
-/// Why bytes are no packet.
+/// Reason why bytes are no packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {
     Empty,

@@ -2,7 +2,7 @@
 
 use super::packet::{Invalid, Packet};
 
-/// What stands between two packets of a payload: the record separator.
+/// Separator of two packets of a payload.
 pub(crate) const SEPARATOR: u8 = 0x1e;
 
 /// The most packets in one payload for a client that is, or may be, python-engineio's: it drops a
@@ -13,7 +13,7 @@ pub(crate) const MAX_PACKETS_OF_PYTHON: usize = 16;
 /// follows a broken packet cannot be trusted.
 #[derive(Clone, Debug)]
 pub(crate) struct Packets<'a> {
-    /// What is left; `None` if it is no text.
+    /// The rest; `None` if it is no text.
     rest: Option<&'a str>,
     ended: bool,
 }
@@ -26,7 +26,7 @@ pub(crate) fn decode(body: &[u8]) -> Packets<'_> {
 }
 
 impl Packets<'_> {
-    /// Bytes that have not been read; none if the payload is at its end.
+    /// Returns the bytes that have not been read; none if the payload is at its end.
     pub(crate) fn left(&self) -> Option<usize> {
         if self.ended {
             None
@@ -118,7 +118,7 @@ mod tests {
         }
     }
 
-    /// What is read of a body, written again, is read the same.
+    /// A payload that was read and written again is read the same.
     #[test]
     fn spoilt_payloads_are_read_or_refused() {
         const BODIES: &[&[u8]] = &[

@@ -10,12 +10,12 @@ use crate::reason::Reason;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How long the close packet waits for a poll that takes it.
+/// Time that the close packet waits for a poll that takes it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a poll waits while an upgrade is under way, as in the reference implementation.
+/// Time that a poll waits while an upgrade is under way, as in the reference implementation.
 const NOOP_DELAY: Duration = Duration::from_millis(100);
 
-/// How late a ping may be sent without that being a pause of the process.
+/// Delay of a ping above which the process counts as paused.
 const LATENESS: Duration = Duration::from_millis(10);
 
 /// One HTTP exchange or one WebSocket connection; the driver gives the number.
@@ -29,7 +29,7 @@ pub(crate) struct Config {
     pub(crate) upgrade_timeout: Duration,
 }
 
-/// What happened to the session.
+/// Event of a session.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// A GET; `queued` says whether packets wait for the client.
@@ -40,7 +40,7 @@ pub(crate) enum Input {
     Posted(Channel),
     /// A WebSocket with this session's id.
     WebSocket(Channel),
-    /// What came over a channel is no packet.
+    /// A message over a channel is no packet.
     Invalid,
     /// A channel's connection went away.
     Lost { channel: Channel, reason: Reason },
@@ -56,7 +56,7 @@ pub(crate) enum Input {
     Timeout,
 }
 
-/// What is to be done about it.
+/// Action for the driver.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Output {
     Answer(Channel, Answer),
@@ -118,7 +118,7 @@ struct Upgrade {
     channel: Channel,
     probed: bool,
     deadline: Instant,
-    /// When a poll that waits is answered with a noop.
+    /// Moment when a poll that waits is answered with a noop.
     noop_at: Option<Instant>,
 }
 
@@ -149,12 +149,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A session that was opened by a polling request.
+    /// Returns a session that was opened by a polling request.
     pub(crate) fn polling(now: Instant, config: Config) -> Server {
         Server::new(now, config, State::Polling(Polling::default()))
     }
 
-    /// A session that was opened by a WebSocket.
+    /// Returns a session that was opened by a WebSocket.
     pub(crate) fn websocket(now: Instant, config: Config, channel: Channel) -> Server {
         Server::new(now, config, State::WebSocket(channel))
     }
@@ -258,17 +258,17 @@ impl Server {
         }
     }
 
-    /// Whether a poll waits for packets.
+    /// Returns whether a poll waits for packets.
     pub(crate) fn has_poll(&self) -> bool {
         matches!(&self.state, State::Polling(polling) if polling.poll.is_some())
     }
 
-    /// Whether a WebSocket may begin to replace polling.
+    /// Returns whether a WebSocket may begin to replace polling.
     pub(crate) fn can_upgrade(&self) -> bool {
         matches!(&self.state, State::Polling(polling) if polling.upgrade.is_none())
     }
 
-    /// The POST that waits for its answer.
+    /// Returns the POST that waits for its answer.
     pub(crate) fn post(&self) -> Option<Channel> {
         match &self.state {
             State::Polling(polling) => polling.post,
@@ -276,7 +276,7 @@ impl Server {
         }
     }
 
-    /// The WebSocket that carries the session.
+    /// Returns the WebSocket that carries the session.
     pub(crate) fn carrier(&self) -> Option<Channel> {
         match self.state {
             State::WebSocket(channel) => Some(channel),

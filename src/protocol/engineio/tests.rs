@@ -829,8 +829,8 @@ fn a_handshake_that_makes_no_sense_is_refused() {
     }
 }
 
-/// Whatever is delivered when, and whoever ends it: nothing is lost before the end, nothing comes twice
-/// or out of order, and each side hears of the end once.
+/// Whatever is delivered when, and whoever ends it: nothing is lost before the end, nothing comes
+/// twice or out of order, and each side hears of the end once.
 #[test]
 fn arbitrary_walks_of_a_pair_lose_and_reorder_nothing() {
     crate::fuzz::run(|source| {
@@ -881,8 +881,8 @@ fn arbitrary_walks_of_a_pair_lose_and_reorder_nothing() {
     });
 }
 
-/// A client that does as it likes: the server's session ends once, hands over nothing afterwards, and is
-/// gone in the end.
+/// A client that does as it likes: the server's session ends once, hands over nothing afterwards,
+/// and is gone in the end.
 #[test]
 fn arbitrary_clients_end_a_session_once() {
     crate::fuzz::run(|source| {
@@ -975,7 +975,8 @@ fn arbitrary_clients_end_a_session_once() {
     });
 }
 
-/// A server that does as it likes: the client's session ends once, and hands over nothing afterwards.
+/// A server that does as it likes: the client's session ends once, and hands over nothing
+/// afterwards.
 #[test]
 fn arbitrary_servers_end_a_session_once() {
     const PACKETS: &[&str] = &[

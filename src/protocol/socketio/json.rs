@@ -74,22 +74,23 @@ pub(crate) fn check_placeholders(text: &str, count: usize) -> Result<(), Invalid
     }
 }
 
-/// Whether a number is why a text that is JSON was not read: JavaScript reads 1e400 as infinity.
+/// Returns whether a number is why a text that is JSON was not read: JavaScript reads 1e400 as
+/// infinity.
 pub(crate) fn is_out_of_range(error: &serde_json::Error) -> bool {
     error.is_syntax() && error.to_string().starts_with("number out of range")
 }
 
-/// Whether a text holds half of a surrogate pair (`"\ud83d"`), which JavaScript writes where it has
-/// cut a string, and which no Rust string can hold. Only looks for escapes.
+/// Returns whether a text holds half of a surrogate pair (`"\ud83d"`), which JavaScript writes
+/// where it has cut a string, and which no Rust string can hold. Only looks for escapes.
 pub(crate) fn has_lone_surrogate(text: &str) -> bool {
     // Most texts have no escape at all, and `contains` is quick.
     text.as_bytes().contains(&b'\\')
         && Escapes::new(text).any(|(_, escape)| matches!(escape, Escape::Lone))
 }
 
-/// What serde_json would not read, as JavaScript has it when it writes it again: lone surrogates are
-/// U+FFFD, and numbers beyond those of f64 null. With `lenient`, so are `NaN` and `Infinity`, which
-/// python writes.
+/// Returns what serde_json would not read, as JavaScript has it when it writes it again: lone
+/// surrogates are U+FFFD, and numbers beyond those of f64 null. With `lenient`, so are `NaN` and
+/// `Infinity`, which python writes.
 pub(crate) fn normalized(text: &str, lenient: bool) -> String {
     let bytes = text.as_bytes();
     let mut out = String::with_capacity(text.len());
@@ -155,7 +156,8 @@ pub(crate) fn normalized(text: &str, lenient: bool) -> String {
     out
 }
 
-/// Where the string ends whose content begins at `at`: behind its quotation mark, if it has one.
+/// Returns where the string ends whose content begins at `at`: behind its quotation mark, if it has
+/// one.
 fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     while let Some(byte) = bytes.get(at) {
         match byte {
@@ -187,7 +189,7 @@ impl Escapes<'_> {
         }
     }
 
-    /// The code unit of the four digits behind a `\u` at a place.
+    /// Returns the code unit of the four digits behind a `\u` at a place.
     fn unit(&self, at: usize) -> Option<u16> {
         let escape = self.bytes.get(at..at + 6)?;
         let digits = escape.strip_prefix(b"\\u")?;
@@ -289,7 +291,7 @@ impl<'de> Visitor<'de> for EventName {
 #[derive(Clone, Copy)]
 struct Placeholders(usize);
 
-/// What a value is, as far as placeholders go.
+/// Kind of a value, as far as placeholders go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     True,

@@ -23,7 +23,7 @@ pub(crate) struct Received<'a> {
     pub(crate) attachments: Vec<Bytes>,
 }
 
-/// What messages bring.
+/// Result of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival<'a> {
     Packet(Received<'a>),
@@ -50,7 +50,7 @@ pub(crate) struct Link<P = Text> {
     partial: Option<Box<Partial>>,
 }
 
-/// Whose link it is.
+/// Side of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     /// A server closes on what its reference closes on.
@@ -72,7 +72,7 @@ struct Partial {
     missing: usize,
     attachments: Vec<Bytes>,
     bytes: usize,
-    /// What is wrong with it, if it is only skipped.
+    /// Error of a packet that is only skipped.
     dropped: Option<Invalid>,
     /// By when something more must have come.
     deadline: Instant,
@@ -152,12 +152,12 @@ impl<P: Parser> Link<P> {
         }))
     }
 
-    /// Bytes of an unfinished packet that it keeps.
+    /// Returns the bytes of an unfinished packet that it keeps.
     pub(crate) fn kept(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| partial.bytes)
     }
 
-    /// When something more must have come of the attachments that are missing.
+    /// Returns when something more must have come of the attachments that are missing.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         self.partial.as_ref().map(|partial| partial.deadline)
     }
@@ -285,7 +285,7 @@ impl Partial {
 }
 
 impl Kind {
-    /// The kind without regard to attachments.
+    /// Returns the kind without regard to attachments.
     pub(crate) fn plain(self) -> Kind {
         match self {
             Kind::BinaryEvent => Kind::Event,
@@ -294,7 +294,7 @@ impl Kind {
         }
     }
 
-    /// Whether it is an event or an acknowledgement.
+    /// Returns whether it is an event or an acknowledgement.
     pub(crate) fn has_arguments(self) -> bool {
         matches!(self.plain(), Kind::Event | Kind::Ack)
     }

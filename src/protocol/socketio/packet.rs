@@ -26,7 +26,7 @@ pub(crate) struct Packet<'a> {
     pub(crate) data: &'a str,
 }
 
-/// What is wrong with a packet, or with its place in the conversation.
+/// Error of a packet, or of its place in the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {
     Kind,

@@ -16,14 +16,14 @@ pub(crate) trait Parser {
     /// Reads one message and checks all that can be checked without what came before.
     fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, Invalid>;
 
-    /// Where the JSON begins in a message of text.
+    /// Returns where the JSON begins in a message of text.
     fn data_at(&self, text: &str) -> usize;
 
     /// Writes the first message of a packet; its attachments follow as they are.
     fn encode(&self, packet: &Packet<'_>, out: &mut Vec<u8>);
 }
 
-/// What one message holds.
+/// Content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decoded<'a> {
     /// A packet. Of an event that carries data, the name too.
@@ -34,7 +34,8 @@ pub(crate) enum Decoded<'a> {
     Attachment(Cow<'a, [u8]>),
 }
 
-/// `<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]` (socket.io-protocol, "Packet encoding").
+/// `<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]` (socket.io-protocol, "Packet
+/// encoding").
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Text;
 
@@ -150,7 +151,8 @@ fn split_attachments(text: &str) -> Result<(usize, &str), Invalid> {
     }
 }
 
-/// A namespace begins with a slash and ends at the first comma, or with the packet.
+/// Splits off a namespace, which begins with a slash and ends at the first comma, or with the
+/// packet.
 fn split_namespace(text: &str) -> (&str, &str) {
     if text.starts_with('/') {
         text.split_once(',').unwrap_or((text, ""))

@@ -8,7 +8,7 @@ const MAX_LINE: usize = 1024;
 /// The most trailer lines.
 const MAX_TRAILERS: usize = 100;
 
-/// How a request says where its body ends.
+/// Framing of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     None,
@@ -73,7 +73,7 @@ enum State {
     Done,
 }
 
-/// Why a body is refused.
+/// Reason why a body is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadBody {
     TooLarge,
@@ -91,7 +91,7 @@ impl fmt::Display for BadBody {
 }
 
 impl Body {
-    /// Begins to read a body of at most `limit` bytes.
+    /// Creates a reader for a body of at most `limit` bytes.
     pub(crate) fn new(framing: Framing, limit: usize) -> Result<Body, BadBody> {
         let state = match framing {
             Framing::None | Framing::Length(0) => State::Done,
@@ -107,7 +107,7 @@ impl Body {
         })
     }
 
-    /// Takes what belongs to the body; gives how much that was.
+    /// Takes what belongs to the body; returns how much that was.
     pub(crate) fn read(&mut self, input: &[u8]) -> Result<usize, BadBody> {
         let mut rest = input;
         while !rest.is_empty() && !self.is_done() {
@@ -117,7 +117,7 @@ impl Body {
         Ok(input.len() - rest.len())
     }
 
-    /// Bytes that it keeps.
+    /// Returns the bytes that it keeps.
     pub(crate) fn kept(&self) -> usize {
         self.bytes.len()
     }
@@ -213,7 +213,7 @@ impl Body {
     }
 }
 
-/// The number before a chunk's extensions.
+/// Returns the number before a chunk's extensions.
 fn chunk_size(line: &[u8]) -> Option<u64> {
     let line = line.strip_suffix(b"\r")?;
     let digits = line.split(|byte| *byte == b';').next()?;

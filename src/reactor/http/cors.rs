@@ -30,7 +30,7 @@ pub enum Origins {
     Any,
     /// These origins: `https://example.com`. `*` among them means any.
     List(Vec<String>),
-    /// What a function says. It runs on a worker thread and may block.
+    /// Origins that a function allows. It runs on a worker thread and may block.
     Function(Arc<Check>),
     /// No check and no headers: somebody else, such as a proxy, takes care of CORS.
     Unchecked,
@@ -39,7 +39,7 @@ pub enum Origins {
 type Check = dyn Fn(&str, &Request) -> bool + Send + Sync;
 
 impl Origins {
-    /// The origins for which a function says yes. It runs on a worker thread and may block.
+    /// Returns the origins for which a function says yes. It runs on a worker thread and may block.
     pub fn matching(check: impl Fn(&str, &Request) -> bool + Send + Sync + 'static) -> Origins {
         Origins::Function(Arc::new(check))
     }
@@ -108,7 +108,7 @@ pub(crate) struct Cors {
     pub(crate) credentials: bool,
 }
 
-/// What the check says.
+/// Result of the check.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Allowed,
@@ -166,7 +166,7 @@ impl Cors {
         }
     }
 
-    /// The headers of an answer to an allowed request.
+    /// Returns the headers of an answer to an allowed request.
     pub(crate) fn headers(&self, request: &Request) -> Headers {
         let mut headers = Vec::new();
         let origin = request.first("origin");
@@ -183,7 +183,7 @@ impl Cors {
         headers
     }
 
-    /// The further headers of an answer to a preflight request.
+    /// Returns the further headers of an answer to a preflight request.
     pub(crate) fn preflight_headers(&self, request: &Request) -> Headers {
         let mut headers = self.headers(request);
         if headers.is_empty() {
@@ -280,8 +280,8 @@ fn is_same(origin: &str, request: &Request) -> bool {
     named == origin || with_port == Some(origin)
 }
 
-/// What the nearest of the proxies in a `Forwarded` field (RFC 7239) was asked for: by which
-/// protocol, and of which host.
+/// Returns what the nearest of the proxies in a `Forwarded` field (RFC 7239) was asked for: by
+/// which protocol, and of which host.
 fn forwarded(field: &str) -> [Option<&str>; 2] {
     let element = field.split(',').next().unwrap_or_default();
     let pair = |wanted: &str| {
@@ -294,7 +294,7 @@ fn forwarded(field: &str) -> [Option<&str>; 2] {
     [pair("proto"), pair("host")]
 }
 
-/// An entry of a list of origins in the form in which it is compared.
+/// Returns an entry of a list of origins in the form in which it is compared.
 ///
 /// # Panics
 /// If no origin that a client sends can be like it.
@@ -326,7 +326,7 @@ fn entry(text: &str) -> String {
     text.to_ascii_lowercase()
 }
 
-/// The form in which an origin that came is looked for in a list.
+/// Returns the form in which an origin that came is looked for in a list.
 fn normalized(origin: &str) -> String {
     match Origin::parse(origin) {
         Some(_) if !origin.contains('*') => entry(origin),

@@ -52,7 +52,8 @@ const SINGLE_FIELDS: [&str; 13] = [
     "user-agent",
 ];
 
-/// Fields that concern HTTP and WebSocket alone; of those that end with a hyphen, all that begin so.
+/// Fields that concern HTTP and WebSocket alone; of those that end with a hyphen, all that begin
+/// so.
 const HTTP_FIELDS: [&str; 14] = [
     "accept",
     "accept-encoding",
@@ -76,31 +77,31 @@ impl Request {
         self.text(self.method)
     }
 
-    /// The path as it was sent, percent-encoding included, without the query.
+    /// Returns the path as it was sent, percent-encoding included, without the query.
     pub fn path(&self) -> &str {
         self.text(self.path)
     }
 
-    /// The query as it was sent, without the question mark; empty if there is none.
+    /// Returns the query as it was sent, without the question mark; empty if there is none.
     pub fn query(&self) -> &str {
         self.text(self.query)
     }
 
-    /// The first value of a query parameter, decoded. Escapes that are wrong stay as they are, and
-    /// bytes that are not UTF-8 become replacement characters.
+    /// Returns the first value of a query parameter, decoded. Escapes that are wrong stay as they
+    /// are, and bytes that are not UTF-8 become replacement characters.
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
         let mut pairs = self.pairs();
         let (_, value) = pairs.find(|(key, _)| *key == name || decode_form(key) == name)?;
         Some(decode_form(value))
     }
 
-    /// All query parameters, decoded, in their order.
+    /// Returns all query parameters, decoded, in their order.
     pub fn params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         self.pairs()
             .map(|(name, value)| (decode_form(name), decode_form(value)))
     }
 
-    /// The query's parameters as they were sent.
+    /// Returns the query's parameters as they were sent.
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut rest = self.query();
         let pairs = std::iter::from_fn(move || {
@@ -113,7 +114,8 @@ impl Request {
         pairs.map(|pair| split_at(pair, b'=').unwrap_or((pair, "")))
     }
 
-    /// The value of a header field, whatever the case of its name; `None` too if it is not UTF-8.
+    /// Returns the value of a header field, whatever the case of its name; `None` too if it is not
+    /// UTF-8.
     ///
     /// The values of repeated fields are joined: by a comma (RFC 9110, 5.3), those of `Cookie` by a
     /// semicolon. Of a field that a request has once, such as `Authorization`, the first counts.
@@ -137,20 +139,20 @@ impl Request {
         Some(Cow::Owned(joined))
     }
 
-    /// The first value of a header field.
+    /// Returns the first value of a header field.
     pub(crate) fn first(&self, name: &str) -> Option<&str> {
         let mut fields = self.fields.iter();
         let (_, value) = fields.find(|(key, _)| self.is_named(*key, name))?;
         std::str::from_utf8(self.bytes(*value)).ok()
     }
 
-    /// All header fields in their order, with the bytes of their values.
+    /// Returns all header fields in their order, with the bytes of their values.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let fields = self.fields.iter();
         fields.map(|(name, value)| (self.text(*name), self.bytes(*value)))
     }
 
-    /// The body. Empty for a client's handshake, and where it is read as it comes.
+    /// Returns the body. Empty for a client's handshake, and where it is read as it comes.
     pub fn body(&self) -> &[u8] {
         match &self.body {
             RequestBody::Whole(bytes) => bytes,
@@ -158,29 +160,29 @@ impl Request {
         }
     }
 
-    /// The address that the connection came from: a proxy's, if there is one.
+    /// Returns the address that the connection came from: a proxy's, if there is one.
     pub fn peer_addr(&self) -> SocketAddr {
         self.peer
     }
 
-    /// Whether it came over TLS that this program itself speaks.
+    /// Returns whether it came over TLS that this program itself speaks.
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// When it came.
+    /// Returns when it came.
     pub fn time(&self) -> SystemTime {
         self.time
     }
 
-    /// Every value of a header field.
+    /// Returns every value of a header field.
     pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let fields = self.fields.iter();
         let named = fields.filter(move |(key, _)| self.is_named(*key, name));
         named.map(|(_, value)| self.bytes(*value))
     }
 
-    /// Whether a field that lists words, such as `Connection`, lists this one.
+    /// Returns whether a field that lists words, such as `Connection`, lists this one.
     pub(crate) fn lists(&self, name: &str, word: &str) -> bool {
         self.values(name)
             .filter_map(|value| std::str::from_utf8(value).ok())
@@ -246,7 +248,7 @@ impl Request {
         self.body = RequestBody::Stream(Mutex::new(Some(Box::new(stream))));
     }
 
-    /// The body as it comes, once.
+    /// Returns the body as it comes, once.
     pub(crate) fn take_stream(&self) -> BodyReader {
         let RequestBody::Stream(stream) = &self.body else {
             return BodyReader::empty();
@@ -302,7 +304,7 @@ pub(crate) struct Head {
     pub(crate) length: usize,
 }
 
-/// Why a head is refused: the status, and a sentence for the log.
+/// Reason why a head is refused: the status, and a sentence for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadHead(pub(crate) u16, pub(crate) &'static str);
 
@@ -401,7 +403,7 @@ impl Head {
     }
 }
 
-/// The path of a target in absolute form (RFC 9112, 3.2.2), which proxies send.
+/// Returns the path of a target in absolute form (RFC 9112, 3.2.2), which proxies send.
 fn absolute_path(target: &str) -> &str {
     if target.starts_with('/') {
         return target;
@@ -412,8 +414,8 @@ fn absolute_path(target: &str) -> &str {
     rest.find('/').map_or("", |at| &rest[at..])
 }
 
-/// What stands before and behind an ASCII character. For the few bytes of a parameter this is
-/// quicker than the search of `split_once`.
+/// Returns what stands before and behind an ASCII character. For the few bytes of a parameter this
+/// is quicker than the search of `split_once`.
 fn split_at(text: &str, character: u8) -> Option<(&str, &str)> {
     let at = text.bytes().position(|byte| byte == character)?;
     Some((&text[..at], &text[at + 1..]))

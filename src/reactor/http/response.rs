@@ -19,7 +19,7 @@ pub(crate) struct Response {
     pub(crate) close: bool,
 }
 
-/// What an answer carries.
+/// Content of a response.
 pub(crate) enum Content {
     Bytes(Vec<u8>),
     /// Read a chunk at a time on a worker, as the client takes it; without a length it is sent in
@@ -65,13 +65,13 @@ impl Response {
         self
     }
 
-    /// The connection is closed behind this answer.
+    /// Closes the connection behind this answer.
     pub(crate) fn closing(mut self) -> Response {
         self.close = true;
         self
     }
 
-    /// Whether only reading the body tells where it ends.
+    /// Returns whether only reading the body tells where it ends.
     pub(crate) fn has_unknown_length(&self) -> bool {
         matches!(self.content, Content::Reader { length: None, .. })
     }
@@ -136,7 +136,7 @@ fn write_length(length: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The reason phrase, which clients ignore and people read.
+/// Returns the reason phrase, which clients ignore and people read.
 fn phrase(status: u16) -> &'static str {
     tiny_http::StatusCode(status).default_reason_phrase()
 }

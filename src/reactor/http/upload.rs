@@ -1,5 +1,5 @@
-//! Bodies of requests that a handler reads while they come: what an I/O thread reads waits in a pipe
-//! of a bounded size for the worker that runs the handler.
+//! Bodies of requests that a handler reads while they come: what an I/O thread reads waits in a
+//! pipe of a bounded size for the worker that runs the handler.
 
 use super::body::{BadBody, Body};
 use parking_lot::{Condvar, Mutex};
@@ -49,7 +49,7 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// A body, and the reader of it, which calls `resume` when it has made room.
+    /// Creates a body, and the reader of it, which calls `resume` when it has made room.
     pub(crate) fn new(
         body: Body,
         timeout: Duration,
@@ -71,7 +71,8 @@ impl Upload {
         (upload, reader)
     }
 
-    /// Takes what belongs to the body; gives how much that was, and whether there is room for more.
+    /// Takes what belongs to the body; returns how much that was, and whether there is room for
+    /// more.
     pub(crate) fn push(&mut self, input: &[u8]) -> Result<(usize, bool), BadBody> {
         let taken = self.body.read(input)?;
         let bytes = self.body.take_bytes();
@@ -102,7 +103,7 @@ impl Drop for Upload {
 }
 
 impl BodyReader {
-    /// The body of a request that has none.
+    /// Returns the body of a request that has none.
     pub(crate) fn empty() -> BodyReader {
         BodyReader { pipe: None }
     }
