@@ -195,9 +195,11 @@ fn try_out<B: Broker>(name: &str, start: &dyn Fn(u16) -> Option<B>, more: &[Faul
             slowest = (took, fault);
         }
         nodes.iter().for_each(|node| connected(&node.manager));
-        outages.push(from..load.next.load(Ordering::SeqCst) + 1);
         memory.push(resident_kilobytes());
-        std::thread::sleep(Duration::from_secs(1));
+        // A heartbeat that is missed may end a connection a moment later.
+        std::thread::sleep(Duration::from_secs(2));
+        nodes.iter().for_each(|node| connected(&node.manager));
+        outages.push(from..load.next.load(Ordering::SeqCst) + 1);
     }
     load.end();
     let count = load.next.load(Ordering::SeqCst);
@@ -240,6 +242,7 @@ fn try_out<B: Broker>(name: &str, start: &dyn Fn(u16) -> Option<B>, more: &[Faul
     eventually("the callbacks", || {
         answered.load(Ordering::SeqCst) >= asked.load(Ordering::SeqCst)
     });
+    println!("{name}: kilobytes {memory:?}");
     println!(
         "{name}: asked {}, called {}; slowest {slowest:?}; {} refused; kilobytes {} to {}",
         asked.load(Ordering::SeqCst),

@@ -136,6 +136,22 @@ fn a_sentinel_that_hangs_is_asked_last() {
     let _ = std::fs::remove_file(file);
 }
 
+/// A message that takes long to the listener is none that was lost.
+fn try_slow_listener(
+    make: &dyn Fn(&str) -> PubSubManager,
+    direct: &str,
+    relay: &Relay,
+    through: &str,
+) {
+    let (slow, other) = (node(&|| make(through)), node(&|| make(direct)));
+    relay.slow_down_answers(250_000);
+    other.io.emit("large", "x".repeat(1_500_000)).unwrap();
+    other.io.emit("small", ()).unwrap();
+    assert!(received(&slow.client).starts_with("large "));
+    assert_eq!(received(&slow.client), "small ");
+    relay.speed_up();
+}
+
 /// A message whose way takes longer than the time in which a broker has to answer arrives once.
 fn try_slow(make: &dyn Fn(&str) -> PubSubManager, direct: &str, relay: &Relay, through: &str) {
     let (slow, other) = (node(&|| make(through)), node(&|| make(direct)));
@@ -161,6 +177,49 @@ fn a_redis_that_is_slow_is_not_given_up() {
     };
     let through = Redis::url_at(relay.address.port());
     try_slow(&make, &redis.url(), &relay, &through);
+    relay.speed_up();
+    try_slow_listener(&make, &redis.url(), &relay, &through);
+}
+
+#[test]
+fn a_redis_without_roles_refuses_nothing() {
+    let arguments = ["--rename-command", "ROLE", "", "--save", ""];
+    let Some(redis) = Redis::start_with(free_port(), &arguments) else {
+        return;
+    };
+    let make = || from_url(&redis.url()).unwrap();
+    let (one, other) = (node(&make), node(&make));
+    let since = std::time::Instant::now();
+    // Longer than it takes until it is asked for its role again.
+    let mut number = 0;
+    while since.elapsed() < Duration::from_secs(6) {
+        one.io.emit("number", number).unwrap();
+        number += 1;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for expected in 0..number {
+        let event = other.client.receive(SOON).unwrap();
+        assert_eq!(event.arg::<i64>(0).unwrap(), expected);
+    }
+    assert_eq!(one.manager.refused(), 0);
+}
+
+#[test]
+fn a_publisher_without_permission_is_never_connected() {
+    let Some(redis) = Redis::start(free_port()) else {
+        return;
+    };
+    redis.ask("ACL SETUSER deaf on >x resetchannels &socketio -@all +subscribe +ping");
+    let (sender, states) = unbounded();
+    let url = format!("redis://deaf:x@127.0.0.1:{}/0", redis.port());
+    let manager = from_url(&url)
+        .unwrap()
+        .on_state(move |state| sender.send(state).unwrap_or_default());
+    let io = Server::builder().manager(manager.clone()).build();
+    let says = |text: &str| manager.reason().is_some_and(|it| it.contains(text));
+    eventually("the reason", || says("publish"));
+    assert!(states.recv_timeout(Duration::from_secs(3)).is_err());
+    drop(io);
 }
 
 #[test]
@@ -180,7 +239,24 @@ fn rabbitmq_may_refuse_be_slow_and_forget() {
         let options = BrokerOptions::new().timeout(Duration::from_secs(1));
         AmqpManager::with_options(url, options).unwrap()
     };
+    relay.slow_down(250_000);
+    {
+        // Refused so late that the manager's own message stands behind it.
+        let (slow, other) = (node(&|| from_url(&through).unwrap()), node(&make));
+        slow.io.emit("large", "x".repeat(1_100_000)).unwrap();
+        slow.io.emit("small", ()).unwrap();
+        assert_eq!(received(&other.client), "small ");
+        assert_eq!(slow.manager.refused(), 1);
+    }
+    relay.speed_up();
     try_slow(&make_slow, &rabbit.url(), &relay, &through);
+    relay.speed_up();
+    {
+        let unlimited = RabbitMq::start_with(free_port(), "").unwrap();
+        let relay = Relay::to(SocketAddr::from(([127, 0, 0, 1], unlimited.port())));
+        let through = RabbitMq::url_at(relay.address.port());
+        try_slow_listener(&make_slow, &unlimited.url(), &relay, &through);
+    }
 
     // An exchange that is deleted.
     let (one, other) = (node(&make), node(&make));
@@ -202,6 +278,12 @@ fn rabbitmq_may_refuse_be_slow_and_forget() {
 
     // An alarm for memory.
     connected(&one.manager);
+    let (sender, states) = unbounded();
+    let watched = from_url(&rabbit.url())
+        .unwrap()
+        .on_state(move |state| sender.send(state).unwrap_or_default());
+    let idle = Server::builder().manager(watched.clone()).build();
+    connected(&watched);
     rabbit.control(&["set_vm_memory_high_watermark", "0.000001"]);
     eventually("the alarm", || {
         let _ = one.io.emit("more", ());
@@ -214,6 +296,11 @@ fn rabbitmq_may_refuse_be_slow_and_forget() {
     assert_eq!(one.manager.state(), ManagerState::Blocked);
     rabbit.control(&["set_vm_memory_high_watermark", "0.6"]);
     connected(&one.manager);
+    connected(&watched);
+    let states: Vec<_> = states.try_iter().collect();
+    let (connected_once, blocked) = (ManagerState::Connected, ManagerState::Blocked);
+    assert_eq!(states, [connected_once, blocked, connected_once]);
+    drop(idle);
     while received(&other.client) != "waits " {}
 
     // A queue that nobody reads, and that refuses what it has no room for.

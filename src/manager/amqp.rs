@@ -3,14 +3,14 @@
 //! The client, lapin, is asynchronous: what it does runs on threads of its own, and each of our two
 //! threads waits for it with `block_on`.
 
-use super::backend::{
-    Backend, Heard, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer,
-};
+use super::backend::{Backend, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer};
+use super::listening::Heard;
 use super::options::BrokerOptions;
 use super::outgoing::Outgoing;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
 use async_io::{Async, Timer, block_on};
+use bytes::Bytes;
 use futures_lite::future::poll_once;
 use futures_lite::stream::Stream;
 use futures_lite::{FutureExt, StreamExt};
@@ -26,7 +26,7 @@ use lapin::types::FieldTable;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, ErrorKind,
-    Event, ExchangeKind, PublisherConfirm,
+    Event, ExchangeKind,
 };
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -373,11 +373,14 @@ impl Below {
     }
 }
 
+/// A message on its way, until the broker has confirmed it.
+type Confirm = Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>;
+
 struct Publishing {
     link: Link,
     exchange: String,
     /// Confirmations that are awaited, in order.
-    confirms: VecDeque<PublisherConfirm>,
+    confirms: VecDeque<Confirm>,
     /// Events of the connection.
     events: Pin<Box<dyn Stream<Item = Event> + Send>>,
     is_blocked: bool,
@@ -385,16 +388,24 @@ struct Publishing {
 
 impl Publisher for Publishing {
     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
-        self.send(message)?;
-        while !self.confirm_next(self.link.timeout)? {}
-        Ok(())
+        self.send(Bytes::copy_from_slice(message))?;
+        match self.confirm_next(self.link.timeout)? {
+            true => Ok(()),
+            false => Err(PublishError::Lost(no_answer(self.link.timeout))),
+        }
     }
 
     fn publish_all(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), PublishError> {
-        while let Some(message) = outgoing.take() {
-            self.send(&message)?;
-        }
         self.report_alarms(outgoing);
+        if !self.is_blocked {
+            while let Some(message) = outgoing.take() {
+                self.send(message)?;
+            }
+        }
+        if self.confirms.is_empty() {
+            // Nothing is taken during an alarm.
+            block_on(Timer::after(CONFIRM_TURN));
+        }
         // Waits for one, and takes what has come with it.
         let mut turn = CONFIRM_TURN;
         while self.confirm_next(turn)? {
@@ -406,27 +417,29 @@ impl Publisher for Publishing {
 }
 
 impl Publishing {
-    fn send(&mut self, message: &[u8]) -> Result<(), PublishError> {
+    /// Hands a message to lapin, which writes it as the broker reads.
+    fn send(&mut self, message: Bytes) -> Result<(), PublishError> {
         let properties = BasicProperties::default()
             .with_content_type("text/plain".into())
             .with_content_encoding("utf-8".into())
             .with_delivery_mode(2);
-        let timeout = self.link.timeout;
-        let sent = block_on(
-            async {
-                let channel = &self.link.channel;
-                let (exchange, options) = (self.exchange.as_str(), BasicPublishOptions::default());
-                let sent =
-                    channel.basic_publish(exchange.into(), "".into(), options, message, properties);
-                sent.await.map_err(publish_error)
-            }
-            .or(async {
-                Timer::after(timeout).await;
-                Err(PublishError::Lost(no_answer(timeout)))
-            }),
-        );
-        let confirm = sent.inspect_err(|_| self.link.is_lost = true)?;
-        self.confirms.push_back(confirm);
+        let (channel, exchange) = (self.link.channel.clone(), self.exchange.clone());
+        let mut confirm: Confirm = Box::pin(async move {
+            let options = BasicPublishOptions::default();
+            let (exchange, key) = (exchange.as_str().into(), "".into());
+            let sent = channel.basic_publish(exchange, key, options, &message, properties);
+            sent.await?.await
+        });
+        // The frames are queued with the first look, in order; confirmed it is later.
+        self.confirms
+            .push_back(match block_on(poll_once(&mut confirm)) {
+                None => confirm,
+                Some(Ok(confirmed)) => Box::pin(std::future::ready(Ok(confirmed))),
+                Some(Err(error)) => {
+                    self.link.is_lost = true;
+                    return Err(publish_error(error));
+                }
+            });
         Ok(())
     }
 
@@ -519,13 +532,24 @@ struct Listening {
 
 impl Subscriber for Listening {
     fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
-        let mut go_on = true;
-        while go_on {
+        loop {
             let next = self.next();
             self.link.is_lost = next.is_err();
-            go_on = heard(next?.as_deref());
+            let goes_on = match next? {
+                Some(message) => heard.message(&message),
+                None if heard.is_check_due() => {
+                    let checked = self.check(heard);
+                    self.link.is_lost = checked.is_err();
+                    checked?;
+                    heard.note_checked();
+                    heard.goes_on()
+                }
+                None => heard.nothing(),
+            };
+            if !goes_on {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 
@@ -558,6 +582,29 @@ impl Listening {
             Some(None) => Err("the broker has ended the subscription".into()),
             None => Ok(None),
         }
+    }
+
+    /// Asks for the queue on the channel over which its messages come. A connection that is dead ends
+    /// by its heartbeats.
+    fn check(&self, heard: &Heard<'_>) -> Result<(), QueueError> {
+        let options = QueueDeclareOptions {
+            passive: true,
+            exclusive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let (channel, queue) = (&self.link.channel, self.queue.as_str().into());
+        let mut answer = Box::pin(channel.queue_declare(queue, options, FieldTable::default()));
+        while heard.goes_on() {
+            let turn = async {
+                Timer::after(TURN).await;
+                None
+            };
+            if let Some(answer) = block_on(async { Some(answer.as_mut().await) }.or(turn)) {
+                answer?;
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Acknowledges what was heard: the broker sends only so much ahead.

@@ -94,6 +94,11 @@ impl Awaited {
         Some(callback)
     }
 
+    /// Notes that there is no thread that watches.
+    pub(super) fn watch_failed(&self) {
+        self.state.lock().is_watched = false;
+    }
+
     /// Ends the thread that watches.
     pub(super) fn end(&self) {
         self.state.lock().has_ended = true;

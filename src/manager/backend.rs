@@ -1,5 +1,6 @@
 //! What a manager needs of a broker.
 
+use super::listening::Heard;
 use super::outgoing::Outgoing;
 use std::fmt;
 use std::time::Duration;
@@ -42,9 +43,15 @@ use std::time::Duration;
 ///
 /// impl Subscriber for Ear {
 ///     fn listen(&mut self, heard: &mut Heard) -> Result<(), QueueError> {
-///         let next = || self.0.recv_timeout(Duration::from_millis(250)).ok();
-///         while heard(next().as_deref()) {}
-///         Ok(())
+///         loop {
+///             let goes_on = match self.0.recv_timeout(Duration::from_millis(250)) {
+///                 Ok(message) => heard.message(&message),
+///                 Err(_) => heard.nothing(),
+///             };
+///             if !goes_on {
+///                 return Ok(());
+///             }
+///         }
 ///     }
 /// }
 ///
@@ -160,9 +167,6 @@ pub trait Subscriber: Send {
     /// Why the connection is lost: another one is made.
     fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError>;
 }
-
-/// Callback of a [`Subscriber`] for each message; returns whether to go on.
-pub type Heard<'a> = dyn FnMut(Option<&[u8]>) -> bool + 'a;
 
 /// Bytes of one message. A queue that carries more is not believed.
 pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 20;

@@ -33,6 +33,7 @@ pub(super) struct Shared {
     pub(super) changed: Condvar,
     pub(super) awaited: Awaited,
     link: Mutex<Link>,
+    threads: Mutex<Vec<ThreadId>>,
     pub(super) echo: Mutex<Echo>,
 }
 
@@ -84,6 +85,7 @@ impl Shared {
             changed: Condvar::new(),
             awaited: Awaited::default(),
             link: Mutex::new(Link::new()),
+            threads: Mutex::default(),
             echo: Mutex::default(),
         }
     }
@@ -116,22 +118,27 @@ impl Shared {
     ) -> Result<u64, Error> {
         let (id, is_first) = self.awaited.expect(ack, is_single, reported)?;
         if is_first {
-            self.spawn("socketio-answers", None, |shared| {
+            let watch = |shared: &Arc<Shared>| {
                 shared.awaited.watch(|callback| {
                     shared.execute(move || callback(None, Err(Error::Timeout)));
                 });
-            });
+                let own = thread::current().id();
+                shared.threads.lock().retain(|id| *id != own);
+            };
+            if !self.spawn("socketio-answers", None, watch) {
+                // The next question tries again.
+                self.awaited.watch_failed();
+            }
         }
         Ok(id)
     }
 
     /// Starts the publisher's thread, and the listener's.
-    pub(super) fn start(self: &Arc<Self>, listens: bool) -> Vec<ThreadId> {
-        let publisher = Some(Side::Publisher);
-        let publisher = self.spawn("socketio-publish", publisher, Shared::publish);
-        let listen = || self.spawn("socketio-listen", Some(Side::Listener), Shared::listen);
-        let listener = listens.then(listen);
-        publisher.into_iter().chain(listener.flatten()).collect()
+    pub(super) fn start(self: &Arc<Self>, listens: bool) {
+        self.spawn("socketio-publish", Some(Side::Publisher), Shared::publish);
+        if listens {
+            self.spawn("socketio-listen", Some(Side::Listener), Shared::listen);
+        }
     }
 
     fn spawn(
@@ -139,7 +146,7 @@ impl Shared {
         name: &str,
         side: Option<Side>,
         run: impl Fn(&Arc<Shared>) + Send + 'static,
-    ) -> Option<ThreadId> {
+    ) -> bool {
         let shared = Arc::clone(self);
         let run = move || {
             // A program's own backend may panic.
@@ -155,17 +162,21 @@ impl Shared {
         };
         self.queue.lock().running += 1;
         match thread::Builder::new().name(name.into()).spawn(run) {
-            Ok(handle) => Some(handle.thread().id()),
+            Ok(handle) => {
+                self.threads.lock().push(handle.thread().id());
+                true
+            }
             Err(error) => {
                 self.queue.lock().running -= 1;
                 log::error!(target: "socketio", "{name}: no thread: {error}");
-                None
+                false
             }
         }
     }
 
     /// Ends the threads, and waits for them, unless the caller is one of them.
-    pub(super) fn end(&self, flush: Duration, is_own_thread: bool) {
+    pub(super) fn end(&self, flush: Duration) {
+        let is_own_thread = self.threads.lock().contains(&thread::current().id());
         let by = Instant::now() + flush;
         self.awaited.end();
         let mut queue = self.queue.lock();
@@ -186,9 +197,11 @@ impl Shared {
     pub(super) fn flush(&self, timeout: Duration) -> Result<(), Error> {
         let by = Instant::now() + bounded(timeout);
         let mut queue = self.queue.lock();
-        let refused = queue.refused;
-        while !queue.is_empty() {
+        let (refused, until) = (queue.refused, queue.next_seq());
+        queue.flushes += 1;
+        while !queue.is_done_before(until) {
             if self.changed.wait_until(&mut queue, by).timed_out() {
+                queue.flushes -= 1;
                 queue.flush_timed_out = true;
                 drop(queue);
                 return Err(match self.reason() {
@@ -197,6 +210,7 @@ impl Shared {
                 });
             }
         }
+        queue.flushes -= 1;
         match queue.refused - refused {
             0 => Ok(()),
             count => Err(broker_error(format!(
@@ -211,6 +225,7 @@ impl Shared {
         let timeout = self.backend.timeout();
         let mut connection: Option<Box<dyn Publisher>> = None;
         let mut was_away = false;
+        let mut pardoned = false;
         let mut attempts = Attempts::new();
         loop {
             let Some(publisher) = &mut connection else {
@@ -220,13 +235,14 @@ impl Shared {
                         attempts.succeeded();
                         // That was said of the connection before.
                         self.set_blocked(None);
+                        self.queue.lock().connect(Instant::now());
                         if std::mem::take(&mut was_away) && self.is_over_after_others_listen() {
                             return self.count_unpublished();
                         }
-                        self.change_state(|link| link.publishes = true);
                     }
                     Err(error) => {
                         self.complain(Side::Publisher, &error);
+                        self.change_state(|link| link.publishes = false);
                         was_away = true;
                         if self.is_over_after(attempts.pause()) {
                             return self.count_unpublished();
@@ -240,7 +256,11 @@ impl Shared {
             }
             let published = publisher.publish_all(&mut Outgoing::new(self));
             let published = published.and_then(|()| self.check_progress(timeout));
+            if self.queue.lock().has_answered() {
+                self.change_state(|link| link.publishes = true);
+            }
             let Err(error) = published else {
+                pardoned = pardoned && !self.queue.lock().has_answered();
                 continue;
             };
             // The broker is there, and has closed the connection for one message.
@@ -248,10 +268,13 @@ impl Shared {
             if let Some(error) = self.fail(error) {
                 // Ending a connection may take a while.
                 connection = None;
-                self.complain(Side::Publisher, &error);
-                self.change_state(|link| link.publishes = false);
-                was_away = !is_pardoned;
-                if !is_pardoned && self.is_over_after(attempts.pause()) {
+                if !is_pardoned {
+                    self.complain(Side::Publisher, &error);
+                    self.change_state(|link| link.publishes = false);
+                    was_away = true;
+                }
+                let goes_on_at_once = is_pardoned && !std::mem::replace(&mut pardoned, is_pardoned);
+                if !goes_on_at_once && self.is_over_after(attempts.pause()) {
                     return self.count_unpublished();
                 }
             }
@@ -304,9 +327,14 @@ impl Shared {
         };
         let total = queue.refused;
         drop(queue);
-        if let Some(message) = refused {
-            self.changed.notify_all();
-            self.report_refused(&message, total, &error);
+        match refused {
+            Some(message) => {
+                self.changed.notify_all();
+                self.report_refused(&message, total, &error);
+            }
+            // A probe: the next message will be an ERROR.
+            None if !is_lost => self.complain(Side::Publisher, &error),
+            None => {}
         }
         is_lost.then_some(error)
     }
@@ -329,8 +357,7 @@ impl Shared {
     /// away for more than this connection; returns whether the manager is to end.
     fn is_over_after_others_listen(&self) -> bool {
         let by = Instant::now() + GRACE * 4;
-        let lost = |link: &mut Link| !link.hears || std::mem::take(&mut link.listener_was_lost);
-        if !lost(&mut self.link.lock()) {
+        if !self.link.lock().listener_was_lost(Instant::now()) {
             return false;
         }
         // At the end the listener has gone already, and is not waited for.
@@ -364,7 +391,8 @@ impl Shared {
     fn lose(&self, side: Option<Side>) {
         match side {
             Some(Side::Publisher) => {
-                self.queue.lock().lose(Instant::now());
+                let why = QueueError::from("it panicked");
+                self.fail(PublishError::Lost(why));
                 self.change_state(|link| link.publishes = false);
             }
             Some(Side::Listener) => self.change_state(Link::lose_listener),
@@ -412,33 +440,30 @@ impl Shared {
     pub(super) fn change_state(&self, change: impl FnOnce(&mut Link)) {
         let mut link = self.link.lock();
         change(&mut link);
-        let changed = link.update();
+        // Others were said, with the reason.
+        if link.update() == Some(ManagerState::Connected) {
+            log::info!(target: "socketio", "the broker is reached");
+        }
         drop(link);
-        match changed {
-            Some(ManagerState::Connected) => {
-                log::info!(target: "socketio", "the broker is reached");
-            }
-            // Those were said, with the reason.
-            Some(ManagerState::Disconnected | ManagerState::Blocked) => {}
-            Some(ManagerState::Ended) | None => return,
-        }
-        if let Some(state) = changed {
-            self.tell_state(state);
-        }
+        self.tell_states();
     }
 
     /// Ends the state for good.
     pub(super) fn end_state(&self) {
         self.link.lock().end();
         log::debug!(target: "socketio", "the manager has ended");
-        self.tell_state(ManagerState::Ended);
+        self.tell_states();
     }
 
-    fn tell_state(&self, state: ManagerState) {
-        let function = self.options.lock().on_state.clone();
-        let tell = || function.map(|function| function(state));
-        if catch_unwind(AssertUnwindSafe(tell)).is_err() {
-            log::error!(target: "socketio", "the function for a manager's state panicked");
+    /// Calls the program's function with each new state, in their order, one thread at a time.
+    fn tell_states(&self) {
+        let mut is_first = true;
+        while let Some(state) = self.link.lock().next_to_tell(std::mem::take(&mut is_first)) {
+            let function = self.options.lock().on_state.clone();
+            let tell = || function.map(|function| function(state));
+            if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+                log::error!(target: "socketio", "the function for a manager's state panicked");
+            }
         }
     }
 

@@ -1,9 +1,8 @@
 //! Kafka: the channel is a topic, of which every server reads every partition.
 
-use super::backend::{
-    Backend, Heard, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer,
-};
+use super::backend::{Backend, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer};
 use super::exchange::new_host;
+use super::listening::Heard;
 use super::outgoing::Outgoing;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
@@ -352,9 +351,17 @@ impl Publishing {
         match result {
             Ok(()) => Ok(true),
             Err(error) if is_of_connection(&error) => Err(PublishError::Lost(error.into())),
+            // librdkafka sends many as one, which is too large for the topic as a whole.
+            Err(error) if is_too_large(&error) && !self.confirms.is_empty() => {
+                Err(PublishError::Unclear(error.into()))
+            }
             Err(error) => Err(PublishError::Refused(error.into())),
         }
     }
+}
+
+fn is_too_large(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
 /// Returns whether an error of a message is one of its way, and not of the message.
@@ -406,33 +413,35 @@ impl Listening {
         if let Some(error) = topic.error() {
             return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::from(error)).into());
         }
-        let mut added = TopicPartitionList::new();
+        // All or none: what fails half-way is asked for again as a whole.
+        let mut added = Vec::new();
         for partition in topic.partitions() {
-            if self
-                .assigned
-                .find_partition(&self.topic, partition.id())
-                .is_some()
-            {
+            let id = partition.id();
+            if self.assigned.find_partition(&self.topic, id).is_some() {
                 continue;
             }
             // Asked for now: what is published from now on is heard.
-            let (low, high) =
-                self.consumer
-                    .fetch_watermarks(&self.topic, partition.id(), TIMEOUT)?;
+            let (low, high) = self.consumer.fetch_watermarks(&self.topic, id, TIMEOUT)?;
             let begin = if is_first { high } else { low };
-            let offset = *self.next.lock().entry(partition.id()).or_insert(begin);
-            let offset = Offset::Offset(offset.clamp(low, high));
-            added.add_partition_offset(&self.topic, partition.id(), offset)?;
-            self.assigned
-                .add_partition_offset(&self.topic, partition.id(), offset)?;
+            let offset = self.next.lock().get(&id).copied().unwrap_or(begin);
+            added.push((id, offset.clamp(low, high)));
         }
-        if self.assigned.count() == 0 {
+        let mut list = TopicPartitionList::new();
+        for (id, offset) in &added {
+            list.add_partition_offset(&self.topic, *id, Offset::Offset(*offset))?;
+        }
+        if self.assigned.count() == 0 && added.is_empty() {
             return Err("the topic has no partitions".into());
         }
-        if self.assigned.count() == added.count() {
-            self.consumer.assign(&added)?;
-        } else if added.count() > 0 {
-            self.consumer.incremental_assign(&added)?;
+        if self.assigned.count() == 0 {
+            self.consumer.assign(&list)?;
+        } else if !added.is_empty() {
+            self.consumer.incremental_assign(&list)?;
+        }
+        for (id, offset) in added {
+            self.assigned
+                .add_partition_offset(&self.topic, id, Offset::Offset(offset))?;
+            self.next.lock().entry(id).or_insert(offset);
         }
         Ok(())
     }
@@ -465,15 +474,15 @@ impl Subscriber for Listening {
                 Some(Ok(message)) => {
                     let next = message.offset() + 1;
                     self.next.lock().insert(message.partition(), next);
-                    heard(message.payload())
+                    message.payload().is_none_or(|it| heard.message(it))
                 }
                 Some(Err(error)) if is_lasting(&error) => return Err(error.into()),
                 // One broker of several, or for a moment: librdkafka goes on where it was.
                 Some(Err(error)) => {
                     log::debug!(target: "socketio", "Kafka: {error}");
-                    heard(None)
+                    heard.nothing()
                 }
-                None => heard(None),
+                None => heard.nothing(),
             };
             if !go_on {
                 return Ok(());

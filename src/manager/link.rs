@@ -1,6 +1,7 @@
 //! The state of a manager's two connections, and what is said of it.
 
-use super::backend::{QueueError, patience};
+use super::backend::QueueError;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The state of a manager's connections to its broker.
@@ -26,15 +27,21 @@ pub(super) enum Side {
     Listener,
 }
 
+/// Time for which the loss of a listener says something about those of other servers.
+const RECENTLY: Duration = Duration::from_secs(30);
+
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) publishes: bool,
     pub(super) hears: bool,
-    /// The listener was lost since the publisher last connected.
-    pub(super) listener_was_lost: bool,
+    listener_lost: Option<Instant>,
     /// Reason why the broker takes nothing.
     blocked: Option<String>,
     state: ManagerState,
+    /// States that the program has not been told of.
+    untold: VecDeque<ManagerState>,
+    /// A thread is telling them.
+    is_telling: bool,
     /// Reason why it is not reached, on either side; each reason is said once.
     failures: [Option<String>; 2],
 }
@@ -44,9 +51,11 @@ impl Link {
         Link {
             publishes: false,
             hears: false,
-            listener_was_lost: false,
+            listener_lost: None,
             blocked: None,
             state: ManagerState::Disconnected,
+            untold: VecDeque::new(),
+            is_telling: false,
             failures: [None, None],
         }
     }
@@ -77,6 +86,8 @@ impl Link {
 
     /// Notes why the broker takes nothing, or that it does; returns whether that has changed.
     pub(super) fn block(&mut self, why: Option<&str>) -> bool {
+        // It has answered, if not as one would like.
+        self.publishes |= why.is_some();
         let has_changed = self.blocked.as_deref() != why;
         if has_changed {
             self.blocked = why.map(str::to_owned);
@@ -86,11 +97,28 @@ impl Link {
 
     pub(super) fn lose_listener(&mut self) {
         self.hears = false;
-        self.listener_was_lost = true;
+        self.listener_lost = Some(Instant::now());
+    }
+
+    /// Whether the listener is lost, or was a moment ago: so may those of other servers.
+    pub(super) fn listener_was_lost(&self, now: Instant) -> bool {
+        let was_lost = |lost: Instant| now.saturating_duration_since(lost) < RECENTLY;
+        !self.hears || self.listener_lost.is_some_and(was_lost)
     }
 
     pub(super) fn end(&mut self) {
         self.state = ManagerState::Ended;
+        self.untold.push_back(ManagerState::Ended);
+    }
+
+    /// Returns the next state that the program is to be told of, unless another thread is at it.
+    pub(super) fn next_to_tell(&mut self, is_first: bool) -> Option<ManagerState> {
+        if is_first && self.is_telling {
+            return None;
+        }
+        let next = self.untold.pop_front();
+        self.is_telling = next.is_some();
+        next
     }
 
     /// Brings the state up to date; returns it if it has changed.
@@ -105,7 +133,11 @@ impl Link {
         if self.state == ManagerState::Connected {
             self.failures = [None, None];
         }
-        (self.state != before).then_some(self.state)
+        if self.state == before {
+            return None;
+        }
+        self.untold.push_back(self.state);
+        Some(self.state)
     }
 }
 
@@ -121,39 +153,53 @@ pub(super) struct Echo {
     /// The first probe that was confirmed and not heard, and when it was confirmed.
     expected: Option<(u64, Instant)>,
     heard: u64,
-    /// Bytes of the largest message that was heard: while one like it is on its way, nothing is.
-    largest: usize,
+    /// Everything that was on its way to the listener with that probe has come.
+    is_checked: bool,
 }
 
 impl Echo {
-    /// A probe was confirmed.
+    /// Notes that a probe was confirmed.
     pub(super) fn expect(&mut self, number: u64, now: Instant) {
-        if number > self.heard {
-            self.expected.get_or_insert((number, now));
+        if number > self.heard && self.expected.is_none() {
+            self.expected = Some((number, now));
+            self.is_checked = false;
         }
     }
 
-    /// A probe was heard.
+    /// Notes that a probe was heard.
     pub(super) fn hear(&mut self, number: u64) {
         self.heard = self.heard.max(number);
         self.expected.take_if(|(expected, _)| *expected <= number);
     }
 
-    /// A message was heard.
-    pub(super) fn note_size(&mut self, bytes: usize) {
-        self.largest = self.largest.max(bytes);
-    }
-
-    /// Forgets what another subscription was to hear.
+    /// Forgets the probe that another subscription was to hear.
     pub(super) fn reset(&mut self) {
         self.expected = None;
     }
 
-    /// Returns whether a probe should have been heard by now.
+    /// Notes that all has come that was on its way.
+    pub(super) fn check(&mut self) {
+        self.is_checked = true;
+    }
+
+    /// Whether a probe should have been heard by now, if nothing comes.
     pub(super) fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
-        let patience = patience(timeout.min(ECHO_TIMEOUT), self.largest);
+        let patience = timeout.min(ECHO_TIMEOUT);
         self.expected
             .is_some_and(|(_, since)| now.saturating_duration_since(since) >= patience)
+    }
+
+    /// Whether a probe will never come: everything on its way was heard, or it has been waited for
+    /// twice as long.
+    pub(super) fn is_lost(&self, now: Instant, timeout: Duration) -> bool {
+        let patience = timeout.min(ECHO_TIMEOUT) * if self.is_checked { 1 } else { 2 };
+        self.expected
+            .is_some_and(|(_, since)| now.saturating_duration_since(since) >= patience)
+    }
+
+    /// Whether all has come that was on its way with the probe that is expected.
+    pub(super) fn is_checked(&self) -> bool {
+        self.is_checked
     }
 }
 
@@ -202,10 +248,13 @@ mod tests {
         assert!(!echo.is_overdue(now, timeout));
         assert!(echo.is_overdue(later, timeout));
         // A large message may be on its way.
-        echo.note_size(1 << 20);
-        assert!(!echo.is_overdue(later, timeout));
-        assert!(echo.is_overdue(later + Duration::from_secs(20), timeout));
+        assert!(!echo.is_lost(later, timeout));
+        echo.check();
+        assert!(echo.is_lost(later, timeout));
         echo.hear(3);
-        assert!(!echo.is_overdue(later + Duration::from_secs(20), timeout));
+        assert!(!echo.is_overdue(later, timeout));
+        echo.expect(4, now);
+        assert!(!echo.is_lost(later, timeout));
+        assert!(echo.is_lost(later + ECHO_TIMEOUT, timeout), "unchecked");
     }
 }

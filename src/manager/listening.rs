@@ -40,16 +40,10 @@ impl Shared {
             // Whether it hears need not wait for the next one.
             self.queue.lock().probe_now(Instant::now());
             self.changed.notify_all();
-            let mut is_deaf = false;
-            let listened = connection.listen(&mut |message| {
-                match message {
-                    Some(message) => hearing.hear(self, message),
-                    None => {
-                        hearing.dropped.report(Instant::now());
-                        is_deaf = self.echo.lock().is_overdue(Instant::now(), timeout);
-                    }
-                }
-                !self.is_ending() && !is_deaf
+            let listened = connection.listen(&mut Heard {
+                shared: self,
+                hearing: &mut hearing,
+                timeout,
             });
             if self.is_ending() {
                 // Nothing is lost: the publisher may still be at it.
@@ -57,8 +51,7 @@ impl Shared {
             }
             let error = match listened {
                 Err(error) => error,
-                Ok(()) if is_deaf => "the broker takes messages, and does not deliver them".into(),
-                Ok(()) => "the subscription has ended".into(),
+                Ok(()) => "the broker takes messages, and does not deliver them".into(),
             };
             self.complain(Side::Listener, &error);
             self.change_state(Link::lose_listener);
@@ -78,7 +71,7 @@ impl Shared {
         match message {
             Message::Emit(mut emission, back) => {
                 emission.ack = back.map(|back| self.relay(back));
-                local.emit(&emission)
+                local.emit(&emission).map(|_| ())
             }
             Message::Disconnect { namespace, sid } => {
                 local.disconnect(&namespace, &sid);
@@ -120,6 +113,10 @@ impl Shared {
             };
             if let Err(error) = shared.push(message) {
                 log::warn!(target: "socketio", "an answer for another server is lost: {error}");
+                if back.timeout.is_some() {
+                    // Perhaps there is room for that.
+                    let _ = shared.push(shared.writer.unanswered(&back, sid, &error));
+                }
             }
         };
         AckRequest {
@@ -131,8 +128,75 @@ impl Shared {
     }
 }
 
+/// Takes what a [`Subscriber`](super::Subscriber) hears.
+///
+/// ```
+/// use socketio::manager::{Heard, QueueError, Subscriber};
+/// use std::sync::mpsc::{Receiver, RecvTimeoutError};
+/// use std::time::Duration;
+///
+/// struct Ear(Receiver<Vec<u8>>);
+///
+/// impl Subscriber for Ear {
+///     fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+///         loop {
+///             let goes_on = match self.0.recv_timeout(Duration::from_millis(250)) {
+///                 Ok(message) => heard.message(&message),
+///                 Err(RecvTimeoutError::Timeout) => heard.nothing(),
+///                 Err(gone) => return Err(gone.into()),
+///             };
+///             if !goes_on {
+///                 return Ok(());
+///             }
+///         }
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Heard<'a> {
+    shared: &'a Arc<Shared>,
+    hearing: &'a mut Hearing,
+    timeout: Duration,
+}
+
+impl Heard<'_> {
+    /// Acts on a message. Returns whether to go on listening.
+    pub fn message(&mut self, message: &[u8]) -> bool {
+        self.hearing.hear(self.shared, message);
+        self.goes_on()
+    }
+
+    /// Notes that no message has come for a moment. Returns whether to go on listening: not if the
+    /// manager ends, and not if messages that the broker has confirmed are not delivered.
+    pub fn nothing(&mut self) -> bool {
+        let now = Instant::now();
+        self.hearing.dropped.report(now);
+        self.goes_on() && !self.shared.echo.lock().is_lost(now, self.timeout)
+    }
+
+    /// Returns whether to go on listening.
+    pub fn goes_on(&self) -> bool {
+        !self.shared.is_ending()
+    }
+
+    /// Returns whether a message that the broker has confirmed should have been heard by now. A
+    /// subscriber that can do so finds out, by a question to the broker over its own connection,
+    /// whether something large is still on its way, and calls [`note_checked`](Heard::note_checked)
+    /// with the answer. Without that the connection is given up after the same time once more.
+    pub fn is_check_due(&self) -> bool {
+        let echo = self.shared.echo.lock();
+        echo.is_overdue(Instant::now(), self.timeout) && !echo.is_checked()
+    }
+
+    /// Notes that everything that was on its way has come, and is passed on before the next call of
+    /// [`nothing`](Heard::nothing).
+    pub fn note_checked(&mut self) {
+        self.shared.echo.lock().check();
+    }
+}
+
 /// State of a listener that outlives a connection.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Hearing {
     seen: Seen,
     dropped: Dropped,
@@ -143,7 +207,6 @@ struct Hearing {
 impl Hearing {
     /// Acts on a message.
     fn hear(&mut self, shared: &Arc<Shared>, bytes: &[u8]) {
-        shared.echo.lock().note_size(bytes.len());
         let incoming = match read(bytes) {
             Ok(incoming) => incoming,
             Err(invalid) => {
@@ -168,7 +231,7 @@ impl Hearing {
         }
         self.note_old(incoming.old);
         if let (Some(from), Some(seq)) = (from, incoming.seq)
-            && !self.seen.is_new(from, seq)
+            && !self.seen.is_new(from, seq, !is_answer)
         {
             return;
         }
@@ -196,7 +259,7 @@ impl Hearing {
 }
 
 /// Messages that cannot be read: one record a second, with their number.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Dropped {
     since: Option<Instant>,
     count: u64,

@@ -42,7 +42,7 @@ impl Manager for MemoryManager {
     }
 
     fn emit(&self, emission: &Emission) -> Result<(), Error> {
-        self.local()?.emit(emission)
+        self.local()?.emit(emission).map(|_| ())
     }
 
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {

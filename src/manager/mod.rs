@@ -29,10 +29,11 @@ mod zmq;
 
 #[cfg(feature = "amqp")]
 pub use amqp::AmqpManager;
-pub use backend::{Backend, Heard, PublishError, Publisher, QueueError, Subscriber};
+pub use backend::{Backend, PublishError, Publisher, QueueError, Subscriber};
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaManager;
 pub use link::ManagerState;
+pub use listening::Heard;
 pub use memory::MemoryManager;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 pub use options::BrokerOptions;
@@ -150,11 +151,11 @@ pub trait Manager: Send + Sync + fmt::Debug + 'static {
 
 /// The clients of one server, as its manager reaches them.
 pub trait Local: Send + Sync {
-    /// Sends an event to those recipients that are here.
+    /// Sends an event to those recipients that are here; returns their number.
     ///
     /// # Errors
     /// [`Error::TooMuch`] if a recipient owes too many acknowledgements.
-    fn emit(&self, emission: &Emission) -> Result<(), Error>;
+    fn emit(&self, emission: &Emission) -> Result<usize, Error>;
 
     /// Returns whether a client is here.
     fn is_connected(&self, namespace: &str, sid: &str) -> bool;

@@ -34,7 +34,8 @@ pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// Messages that wait to be published, and those in flight.
 #[derive(Debug)]
 pub(super) struct Queue {
-    messages: VecDeque<Bytes>,
+    /// Each with whether it is larger than the limit.
+    messages: VecDeque<(Bytes, bool)>,
     /// Bytes of the messages, also of those that are reserved, without the large ones.
     bytes: usize,
     /// Bytes that may wait. A message larger than that is counted apart, and may wait alone of its
@@ -59,10 +60,14 @@ pub(super) struct Queue {
     next_probe_number: u64,
     /// Moment when the broker last confirmed something, or was first given something to confirm.
     progress: Instant,
+    /// Something was confirmed, or refused, over this connection.
+    has_answered: bool,
     /// Messages that were given up since the manager began.
     pub(super) refused: u64,
     /// Nothing more comes; what waits by then is lost.
     pub(super) ends_by: Option<Instant>,
+    /// Threads that wait in `flush`.
+    pub(super) flushes: usize,
     /// A `flush` has timed out: the end of the manager waits for nothing.
     pub(super) flush_timed_out: bool,
     /// The threads of the manager that run.
@@ -110,8 +115,10 @@ impl Queue {
             next_probe: now + PROBE_INTERVAL,
             next_probe_number: 1,
             progress: now,
+            has_answered: false,
             refused: 0,
             ends_by: None,
+            flushes: 0,
             flush_timed_out: false,
             running: 0,
         }
@@ -154,7 +161,7 @@ impl Queue {
         } else {
             self.bytes += message.len();
         }
-        self.messages.push_back(message);
+        self.messages.push_back((message, room.is_large));
         self.flush_timed_out = false;
     }
 
@@ -178,6 +185,9 @@ impl Queue {
     /// Takes the next message, which is in flight from now on; none if nothing waits, or the window
     /// is full. `probe` makes a message of the manager's own.
     fn take(&mut self, now: Instant, probe: impl FnOnce(u64) -> Vec<u8>) -> Option<Bytes> {
+        if self.ends_by.is_some_and(|by| by <= now) {
+            return None;
+        }
         let is_due = self.next_probe <= now || (self.needs_proof && self.flight.is_empty());
         if is_due {
             let number = self.next_probe_number;
@@ -193,7 +203,7 @@ impl Queue {
         if self.needs_proof || self.sent >= window {
             return None;
         }
-        let next = self.messages.get(self.sent)?;
+        let (next, _) = self.messages.get(self.sent)?;
         if self.sent > 0 && self.sent_bytes + next.len() > MAX_FLIGHT_BYTES {
             return None;
         }
@@ -220,6 +230,7 @@ impl Queue {
     /// last probe among them.
     fn confirm(&mut self, now: Instant, count: usize) -> Option<u64> {
         self.progress = now;
+        self.has_answered = true;
         let mut probe = None;
         for _ in 0..count.min(self.flight.len()) {
             match self.flight.pop_front() {
@@ -239,13 +250,13 @@ impl Queue {
 
     /// Removes the first message, which was in flight.
     fn pop(&mut self) -> Option<Bytes> {
-        let message = self.messages.pop_front()?;
+        let (message, is_large) = self.messages.pop_front()?;
         self.sent -= 1;
         self.sent_bytes -= message.len();
-        if message.len() > self.limit && self.has_large {
+        if is_large {
             self.has_large = false;
         } else {
-            self.bytes = self.bytes.saturating_sub(message.len());
+            self.bytes -= message.len();
         }
         self.attempts = 0;
         self.suspects = self.suspects.saturating_sub(1);
@@ -255,6 +266,7 @@ impl Queue {
     /// Removes the first message in flight, and returns it unless it is a probe.
     pub(super) fn refuse(&mut self, now: Instant) -> Option<Bytes> {
         self.progress = now;
+        self.has_answered = true;
         match self.flight.pop_front()? {
             Flight::Message => {
                 self.refused += 1;
@@ -270,7 +282,7 @@ impl Queue {
 
     /// Notes that the connection is lost: nothing is in flight any more.
     pub(super) fn lose(&mut self, now: Instant) -> Lost {
-        let (sent, was_alone) = (self.sent, self.flight.len() == 1 && self.sent == 1);
+        let (sent, was_alone) = (self.sent, self.is_alone());
         self.forget_flight(now);
         if sent == 0 {
             return Lost::Kept;
@@ -288,14 +300,20 @@ impl Queue {
 
     /// Notes that the broker has refused one of those in flight, and closed the connection.
     pub(super) fn suspect(&mut self, now: Instant) -> Lost {
-        let (sent, was_alone) = (self.sent, self.flight.len() == 1 && self.sent == 1);
+        let (sent, was_alone) = (self.sent, self.is_alone());
         self.forget_flight(now);
         self.window = 1;
+        self.needs_proof = true;
         self.suspects = self.suspects.max(sent);
         if was_alone {
             return self.give_up();
         }
         Lost::Kept
+    }
+
+    /// Whether one message is in flight, and no probe before it.
+    fn is_alone(&self) -> bool {
+        self.sent == 1 && self.flight.front() == Some(&Flight::Message)
     }
 
     fn forget_flight(&mut self, now: Instant) {
@@ -306,7 +324,7 @@ impl Queue {
     }
 
     fn give_up(&mut self) -> Lost {
-        let Some(first) = self.messages.front() else {
+        let Some((first, _)) = self.messages.front() else {
             return Lost::Kept;
         };
         (self.sent, self.sent_bytes) = (1, first.len());
@@ -317,11 +335,37 @@ impl Queue {
         }
     }
 
-    /// Time since the broker has last confirmed something, if something is in flight, and the bytes
-    /// of that.
+    /// Returns the time since the broker has last confirmed something, if something is in flight,
+    /// and the bytes of the first message of that.
     pub(super) fn silence(&self, now: Instant) -> Option<(Duration, usize)> {
         let silence = now.saturating_duration_since(self.progress);
-        (!self.flight.is_empty()).then_some((silence, self.sent_bytes))
+        (!self.flight.is_empty()).then_some((silence, self.first_len()))
+    }
+
+    fn first_len(&self) -> usize {
+        let first = self.messages.front().filter(|_| self.sent > 0);
+        first.map_or(0, |(message, _)| message.len())
+    }
+
+    /// Whether all messages with numbers below this one have been confirmed or refused.
+    pub(super) fn is_done_before(&self, seq: u64) -> bool {
+        self.next_seq - self.messages.len() as u64 >= seq
+    }
+
+    /// The number of the next message.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Whether the broker has answered since the connection was made.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered
+    }
+
+    /// Notes that a connection was made, which has to prove itself.
+    pub(super) fn connect(&mut self, now: Instant) {
+        self.has_answered = false;
+        self.next_probe = now;
     }
 }
 
@@ -348,9 +392,10 @@ impl<'a> Outgoing<'a> {
         self.shared.queue.lock().flight.len()
     }
 
-    /// Returns the bytes of the messages in flight.
-    pub fn bytes_in_flight(&self) -> usize {
-        self.shared.queue.lock().sent_bytes
+    /// Returns the bytes of the first message in flight: the next confirmation cannot come before
+    /// they have left.
+    pub fn first_len(&self) -> usize {
+        self.shared.queue.lock().first_len()
     }
 
     /// Notes that the queue has the first `count` messages in flight.
@@ -360,9 +405,9 @@ impl<'a> Outgoing<'a> {
         }
         let mut queue = self.shared.queue.lock();
         let probe = queue.confirm(Instant::now(), count);
-        let is_empty = queue.is_empty();
+        let is_flushed = queue.flushes > 0 || queue.is_empty();
         drop(queue);
-        if is_empty {
+        if is_flushed {
             self.shared.changed.notify_all();
         }
         if let Some(number) = probe {
@@ -467,6 +512,9 @@ mod tests {
         let mut connections = 0;
         while !queue.is_empty() {
             queue.next_probe = now + Duration::from_secs(3_600);
+            if queue.needs_proof {
+                prove(&mut queue, now);
+            }
             let taken = take_all(&mut queue, now);
             match taken.iter().position(|it| it == &[50][..]) {
                 // Those before it are not confirmed any more: the channel has gone.
@@ -525,6 +573,62 @@ mod tests {
             assert_eq!(queue.lose(now), Lost::Kept);
         }
         assert_eq!(queue.len(), 1);
+    }
+
+    #[test]
+    fn a_probe_behind_a_message_does_not_hide_it() {
+        let (mut queue, now) = queue(1);
+        for _ in 0..MAX_ATTEMPTS {
+            queue.next_probe = now + Duration::from_secs(3_600);
+            while queue.sent == 0 {
+                let taken = take_all(&mut queue, now).len();
+                if queue.sent == 0 {
+                    queue.confirm(now, taken);
+                }
+            }
+            queue.next_probe = now;
+            assert_eq!(take_all(&mut queue, now), [&b"probe"[..]]);
+            queue.lose(now);
+        }
+        assert!(queue.is_empty() && queue.refused == 1);
+    }
+
+    #[test]
+    fn a_message_that_is_refused_behind_a_probe_is_found() {
+        let (mut queue, now) = queue(1);
+        queue.next_probe = now;
+        assert_eq!(take_all(&mut queue, now).len(), 2);
+        assert_eq!(queue.suspect(now), Lost::Kept);
+        assert_eq!(take_all(&mut queue, now), [&b"probe"[..]]);
+        queue.confirm(now, 1);
+        assert_eq!(take_all(&mut queue, now).len(), 1);
+        assert!(matches!(queue.suspect(now), Lost::Refused(_)));
+    }
+
+    #[test]
+    fn what_is_large_is_so_until_it_has_left() {
+        let (mut queue, now) = queue(0);
+        queue.limit = 1_000;
+        // Room for a number is reserved that the message then does not need.
+        let room = queue.reserve(1_010).unwrap();
+        queue.append(room, |_| vec![0; 991]);
+        queue.limit = 100;
+        take_all(&mut queue, now);
+        queue.confirm(now, 1);
+        assert!(!queue.has_large && queue.bytes == 0);
+        assert!(queue.reserve(1_010).is_ok());
+    }
+
+    #[test]
+    fn a_flush_ends_though_more_follows() {
+        let (mut queue, now) = queue(2);
+        let until = queue.next_seq();
+        assert!(!queue.is_done_before(until));
+        take_all(&mut queue, now);
+        let room = queue.reserve(10).unwrap();
+        queue.append(room, |_| vec![2]);
+        queue.confirm(now, 2);
+        assert!(queue.is_done_before(until) && !queue.is_empty());
     }
 
     #[test]

@@ -8,11 +8,9 @@ use super::wire::MAX_ATTACHMENTS;
 use super::{AckRequest, Emission, Local, Manager};
 use crate::engineio::before_waiting;
 use crate::error::Error;
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 /// Time that the end of a manager waits for what has not been published.
@@ -24,8 +22,8 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// The messages are python-socketio's, so that its servers can be among them.
 ///
 /// Each server hears what others have published since it was built; there is no record of what was
-/// published before. Local clients are served first, and whatever becomes of the broker. When the
-/// last handle is dropped, with its server, what waits is published, for 5 s at most.
+/// published before. An event goes to local clients at once, whatever the state of the broker, if
+/// there is room for it in the queue. When the last handle is dropped, with its server, what waits is published, for 5 s at most.
 #[derive(Clone)]
 pub struct PubSubManager {
     inner: Arc<Inner>,
@@ -33,7 +31,6 @@ pub struct PubSubManager {
 
 struct Inner {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<ThreadId>>,
 }
 
 impl PubSubManager {
@@ -44,7 +41,6 @@ impl PubSubManager {
         PubSubManager {
             inner: Arc::new(Inner {
                 shared: Arc::new(shared),
-                threads: Mutex::default(),
             }),
         }
     }
@@ -114,10 +110,11 @@ impl PubSubManager {
         self.inner.shared.flush(timeout)
     }
 
-    fn emit_here(&self, emission: &Emission) -> Result<(), Error> {
+    /// Sends an event to the recipients that are here; returns their number.
+    fn emit_here(&self, emission: &Emission) -> Result<usize, Error> {
         match self.local() {
             Some(local) => local.emit(emission),
-            None => Ok(()),
+            None => Ok(0),
         }
     }
 
@@ -149,7 +146,7 @@ impl Manager for PubSubManager {
         );
         let write_only = shared.options.lock().write_only;
         shared.change_state(|link| link.hears = write_only);
-        *self.inner.threads.lock() = shared.start(!write_only);
+        shared.start(!write_only);
     }
 
     fn emit(&self, emission: &Emission) -> Result<(), Error> {
@@ -164,13 +161,13 @@ impl Manager for PubSubManager {
             return self.emit_with_ack(emission, ack);
         }
         if self.is_for_one_here(emission) {
-            return self.emit_here(emission);
+            return self.emit_here(emission).map(|_| ());
         }
         // Room first: an emit that fails has done nothing.
         let prepared = shared.prepare(shared.writer.emit(emission, None))?;
         let here = self.emit_here(emission);
         prepared.send();
-        here
+        here.map(|_| ())
     }
 
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {
@@ -235,28 +232,32 @@ impl PubSubManager {
             }),
             ..*ack
         };
-        emission.ack = Some(ack.clone());
         // A sid is in one place: nobody else need be asked.
         if single.is_some_and(|sid| self.is_here(&emission.namespace, sid)) {
-            return self.emit_here(&emission);
+            // It may go at this moment.
+            emission.ack.insert(ack).tells_of_nobody = true;
+            return self.emit_here(&emission).map(|_| ());
         }
+        emission.ack = Some(ack.clone());
         let is_single = ack.is_single || single.is_some_and(is_sid);
-        let id = shared.expect(&ack, is_single, reported)?;
+        let id = shared.expect(&ack, is_single, Arc::clone(&reported))?;
         let object = shared.writer.emit(&emission, Some((id, ack.timeout)));
         let prepared = shared
             .prepare(object)
             .inspect_err(|_| shared.awaited.forget(id))?;
         let here = self.emit_here(&emission);
+        // Each of those that are here is reported, when its time is over at the latest.
+        if here.as_ref().is_ok_and(|recipients| *recipients > 0) {
+            reported.store(true, Ordering::Release);
+        }
         prepared.send();
-        here
+        here.map(|_| ())
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // The last handle may go on one of them.
-        let own = self.threads.lock().contains(&thread::current().id());
-        self.shared.end(FLUSH, own);
+        self.shared.end(FLUSH);
         self.shared.end_state();
     }
 }

@@ -1,8 +1,9 @@
 //! Redis and Valkey, by PUBLISH and SUBSCRIBE.
 
 use super::backend::{
-    Backend, Heard, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer, patience,
+    Backend, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer, patience,
 };
+use super::listening::Heard;
 use super::options::BrokerOptions;
 use super::outgoing::Outgoing;
 use super::pubsub::PubSubManager;
@@ -10,8 +11,8 @@ use crate::error::Error;
 use crate::reactor::http::decode_percent;
 
 use redis::{
-    Client, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError, RedisResult, Value,
+    Client, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, PubSub,
+    RedisConnectionInfo, RedisError, RedisResult, Value,
 };
 use std::collections::VecDeque;
 use std::fmt;
@@ -398,9 +399,12 @@ fn plain(error: RedisError, timeout: Duration) -> QueueError {
     error.into()
 }
 
-/// Returns whether the server answers, and does not allow the command.
-fn is_forbidden(error: &RedisError) -> bool {
-    error.code() == Some("NOPERM")
+/// Whether a server that refuses a command is there all the same, and lets this client in: the command
+/// may not be allowed, or known, and with a full disk PING is refused and PUBLISH is not.
+fn is_answer(error: &RedisError) -> bool {
+    error
+        .code()
+        .is_some_and(|code| !matches!(code, "NOAUTH" | "WRONGPASS" | "LOADING"))
 }
 
 impl fmt::Debug for Redis {
@@ -427,7 +431,7 @@ impl Backend for Redis {
         let mut connection = self.connect(channel)?;
         // Whether it lets this client in.
         match redis::cmd("PING").exec(&mut connection) {
-            Err(error) if !is_forbidden(&error) => return Err(plain(error, timeout)),
+            Err(error) if !is_answer(&error) => return Err(plain(error, timeout)),
             _ => {}
         }
         match redis::cmd("ROLE").query(&mut connection) {
@@ -443,6 +447,7 @@ impl Backend for Redis {
             timeout,
             in_flight: VecDeque::new(),
             asked: Instant::now(),
+            knows_roles: true,
         }))
     }
 
@@ -479,6 +484,8 @@ struct Publishing {
     in_flight: VecDeque<Command>,
     /// Moment when it was last asked for its role.
     asked: Instant,
+    /// It may be asked for it.
+    knows_roles: bool,
 }
 
 enum Command {
@@ -509,7 +516,8 @@ impl Publisher for Publishing {
                 commands.extend_from_slice(&publish);
                 self.in_flight.push_back(Command::Publish);
             }
-            if is_last && !commands.is_empty() && self.asked.elapsed() >= ROLE_INTERVAL {
+            let is_role_due = self.knows_roles && self.asked.elapsed() >= ROLE_INTERVAL;
+            if is_last && !commands.is_empty() && is_role_due {
                 self.asked = Instant::now();
                 commands.extend_from_slice(&redis::cmd("ROLE").get_packed_command());
                 self.in_flight.push_back(Command::Role);
@@ -534,14 +542,14 @@ impl Publishing {
             return Ok(());
         };
         // What is in the system's buffers has to leave before the answer can come.
-        let patience = patience(self.timeout, outgoing.bytes_in_flight());
+        let patience = patience(self.timeout, outgoing.first_len());
         self.connection.set_read_timeout(Some(patience))?;
         let answer = self.connection.recv_response();
         match (answer.and_then(|it| it.extract_error()), command) {
             (Ok(_), Command::Publish) => outgoing.confirm(1),
             (Ok(role), Command::Role) => check_role(&role).map_err(PublishError::Lost)?,
             // It need not be allowed.
-            (Err(error), Command::Role) if is_forbidden(&error) => {}
+            (Err(error), Command::Role) if error.code().is_some() => self.knows_roles = false,
             (Err(error), _) => return Err(self.error(error)),
         }
         Ok(())
@@ -569,30 +577,41 @@ impl Subscriber for Listening {
         connection.set_read_timeout(Some(TURN))?;
         let mut since = Instant::now();
         loop {
-            let go_on = match connection.get_message() {
+            let goes_on = match connection.get_message() {
                 Ok(message) => {
                     since = Instant::now();
-                    heard(Some(message.get_payload_bytes()))
+                    heard.message(message.get_payload_bytes())
                 }
                 Err(error) if error.is_timeout() => {
-                    if since.elapsed() >= self.patience {
-                        connection.set_read_timeout(Some(self.patience))?;
-                        let alive = connection.ping::<()>();
-                        connection.set_read_timeout(Some(TURN))?;
-                        alive.or_else(|error| match is_forbidden(&error) {
-                            true => Ok(()),
-                            false => Err(plain(error, self.patience)),
-                        })?;
+                    let is_check_due = heard.is_check_due();
+                    if is_check_due || since.elapsed() >= self.patience {
+                        ping(&mut connection, self.patience)?;
                         since = Instant::now();
                     }
-                    heard(None)
+                    if is_check_due {
+                        // What has come before the answer is handed out next.
+                        heard.note_checked();
+                        continue;
+                    }
+                    heard.nothing()
                 }
                 Err(error) => return Err(error.into()),
             };
-            if !go_on {
+            if !goes_on {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Waits for a sign of life, as long as something comes.
+fn ping(connection: &mut PubSub<'_>, patience: Duration) -> Result<(), QueueError> {
+    connection.set_read_timeout(Some(patience))?;
+    let alive = connection.ping::<()>();
+    connection.set_read_timeout(Some(TURN))?;
+    match alive {
+        Err(error) if !is_answer(&error) => Err(plain(error, patience)),
+        _ => Ok(()),
     }
 }
 

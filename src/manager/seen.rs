@@ -28,9 +28,12 @@ struct Window {
 
 impl Seen {
     /// Returns whether this is heard for the first time.
-    pub(super) fn is_new(&mut self, host: String, seq: u64) -> bool {
+    /// Where the order counts, a number below the highest is not new: it was published again
+    /// after others had been heard.
+    pub(super) fn is_new(&mut self, host: String, seq: u64, is_ordered: bool) -> bool {
         if let Some(window) = self.hosts.get_mut(&host) {
-            return window.is_new(seq);
+            let is_late = is_ordered && seq < window.highest;
+            return window.is_new(seq) && !is_late;
         }
         if host.len() > MAX_BYTES {
             return true;
@@ -75,7 +78,7 @@ mod tests {
     #[test]
     fn each_number_of_each_host_is_new_once() {
         let mut seen = Seen::default();
-        let mut is_new = |host: &str, seq| seen.is_new(host.into(), seq);
+        let mut is_new = |host: &str, seq| seen.is_new(host.into(), seq, false);
         for seq in [5, 6, 8, 7, 200, 199, 73] {
             assert!(is_new("a", seq), "{seq}");
             assert!(!is_new("a", seq), "{seq}");
@@ -87,10 +90,20 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_after_later_numbers_is_not_new_where_the_order_counts() {
+        let mut seen = Seen::default();
+        let mut is_new = |seq, is_ordered| seen.is_new("a".into(), seq, is_ordered);
+        assert!(is_new(10, true) && is_new(12, true));
+        assert!(!is_new(11, true));
+        assert!(!is_new(11, false), "it was seen");
+        assert!(is_new(9, false));
+    }
+
+    #[test]
     fn so_many_hosts_are_remembered_and_no_more() {
         let mut seen = Seen::default();
         for number in 0..3 * MAX_HOSTS {
-            assert!(seen.is_new(number.to_string(), 0));
+            assert!(seen.is_new(number.to_string(), 0, true));
             assert!(seen.hosts.len() <= MAX_HOSTS);
         }
     }
@@ -99,11 +112,11 @@ mod tests {
     fn names_have_a_bound_together() {
         let mut seen = Seen::default();
         for number in 0..100 {
-            assert!(seen.is_new(format!("{number}{}", "x".repeat(100_000)), 0));
+            assert!(seen.is_new(format!("{number}{}", "x".repeat(100_000)), 0, true));
             let kept: usize = seen.hosts.keys().map(String::len).sum();
             assert!(kept <= MAX_BYTES && kept == seen.bytes);
         }
-        assert!(seen.is_new("x".repeat(2_000_000), 0));
+        assert!(seen.is_new("x".repeat(2_000_000), 0, true));
         assert!(seen.bytes <= MAX_BYTES);
     }
 }

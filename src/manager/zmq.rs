@@ -1,10 +1,11 @@
 //! ZeroMQ: what is pushed to a forwarder, it publishes to everybody.
 
 use super::backend::{
-    Backend, Heard, MAX_MESSAGE_BYTES, PublishError, Publisher, QueueError, Subscriber, TURN,
-    no_answer, patience,
+    Backend, MAX_MESSAGE_BYTES, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer,
+    patience,
 };
 use super::exchange::new_host;
+use super::listening::Heard;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
@@ -281,7 +282,12 @@ impl Subscriber for Listening {
             if received.is_none() && self.lost.poll(zmq::POLLIN, 0)? > 0 {
                 return Err("the connection to the forwarder was lost".into());
             }
-            if !heard(received.as_ref().and_then(|it| self.read(it))) {
+            let message = received.as_ref().and_then(|it| self.read(it));
+            let goes_on = match message {
+                Some(message) => heard.message(message),
+                None => heard.nothing(),
+            };
+            if !goes_on {
                 return Ok(());
             }
             let silent = self.heard.map(|heard| heard.elapsed());

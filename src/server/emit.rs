@@ -178,7 +178,8 @@ impl To {
     /// tuple. Blocks, for at most `timeout`; in a handler it occupies a worker.
     ///
     /// # Errors
-    /// [`Error::Timeout`], [`Error::Disconnected`] at once when the client goes or is not there,
+    /// [`Error::Timeout`], [`Error::Disconnected`] at once when the client goes or is not there (with a
+    /// manager that knows other servers [`Error::Timeout`] if it is nowhere),
     /// [`Error::Decode`] if the answer is of another type, [`Error::Invalid`] if this addresses
     /// more than one client, and those of [`emit`](To::emit).
     pub fn call<T: DeserializeOwned>(
@@ -256,7 +257,7 @@ impl To {
 
     fn send_out(&self, emission: &Emission) -> Result<(), Error> {
         if self.local {
-            self.server.inner.emit(emission)
+            self.server.inner.emit(emission).map(|_| ())
         } else {
             self.server.inner.manager.emit(emission)
         }
@@ -264,7 +265,7 @@ impl To {
 }
 
 /// Sends an event to its recipients on this server. It is encoded once for all.
-pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
+pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<usize, Error> {
     let space = inner.spaces.get(&emission.namespace);
     let sockets = space.map_or_else(Vec::new, |space| space.rooms.select(&emission.recipients));
     if sockets.is_empty() {
@@ -273,7 +274,7 @@ pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
             let callback = Arc::clone(&ack.callback);
             inner.execute(Box::new(move || callback(None, Err(Error::Disconnected))));
         }
-        return Ok(());
+        return Ok(0);
     }
     let id = emission
         .ack
@@ -320,5 +321,5 @@ pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<(), Error> {
     if id.is_none() {
         HeldBroadcasts::note_delivered(recipients, begun, held.is_some());
     }
-    Ok(())
+    Ok(recipients)
 }

@@ -376,7 +376,7 @@ impl Inner {
 }
 
 impl Local for Inner {
-    fn emit(&self, emission: &Emission) -> Result<(), Error> {
+    fn emit(&self, emission: &Emission) -> Result<usize, Error> {
         emit::deliver(self, emission)
     }
 

@@ -17,8 +17,8 @@ struct Shared {
     live: Mutex<Vec<TcpStream>>,
     /// After so many bytes to the client, everything is cut, once.
     cut_after: Mutex<Option<usize>>,
-    /// Bytes a second to the server; none for as many as come.
-    rate: Mutex<Option<usize>>,
+    /// Bytes a second to the server, and to the client; none for as many as come.
+    rates: Mutex<[Option<usize>; 2]>,
 }
 
 impl Relay {
@@ -91,14 +91,24 @@ impl Relay {
 impl Relay {
     /// Lets so many bytes a second through to the server.
     pub(crate) fn slow_down(&self, bytes_per_second: usize) {
-        *self.shared.rate.lock().unwrap() = Some(bytes_per_second);
+        self.shared.rates.lock().unwrap()[0] = Some(bytes_per_second);
+    }
+
+    /// Lets so many bytes a second through to the client.
+    pub(crate) fn slow_down_answers(&self, bytes_per_second: usize) {
+        self.shared.rates.lock().unwrap()[1] = Some(bytes_per_second);
+    }
+
+    /// Lets everything through again.
+    pub(crate) fn speed_up(&self) {
+        *self.shared.rates.lock().unwrap() = [None; 2];
     }
 }
 
 impl Shared {
     /// Waits as long as so many bytes take.
-    fn take_time(&self, bytes: usize) {
-        let rate = *self.rate.lock().unwrap();
+    fn take_time(&self, bytes: usize, direction: usize) {
+        let rate = self.rates.lock().unwrap()[direction];
         if let Some(rate) = rate {
             std::thread::sleep(Duration::from_secs_f64(bytes as f64 / rate as f64));
         }
@@ -136,7 +146,7 @@ fn pump(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
             if text.starts_with("GET ") || text.starts_with("POST ") {
                 recording.heads.lock().unwrap().push(text.into_owned());
             }
-            recording.take_time(count);
+            recording.take_time(count, 0);
             if to.write_all(&buffer[..count]).is_err() {
                 break;
             }
@@ -146,6 +156,7 @@ fn pump(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     let (mut from, mut to) = (server, client);
     let mut buffer = [0; 65_536];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
+        shared.take_time(count, 1);
         let allowed = shared.allow(count);
         if to.write_all(&buffer[..allowed]).is_err() {
             break;
