@@ -17,7 +17,7 @@ use crate::protocol::engineio::Data;
 use crate::protocol::socketio::{Arrival, Dropped, Invalid, Kind, Link, Received, Side};
 use crate::reactor::http::Request;
 use crate::reason::Reason;
-use crate::workers::{Busy, Inbox, LastTurn, Turn, Workers};
+use crate::workers::{Busy, Inbox, Lane, LastTurn, Turn, Workers};
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,7 +56,9 @@ impl Application for Gate {
             desk: Desk::new(
                 Arc::clone(handle),
                 limits.inbox_bytes,
-                inner.connects.lane(),
+                // Its connect handler, which may ask a database: a herd of clients that come back
+                // must not stand before those that are being served.
+                Lane::Slow,
             ),
             callbacks: Inbox::with(Share::of(handle.budget().cloned())),
             last_callbacks: LastTurn::default(),
@@ -162,9 +164,7 @@ impl Connection {
             socket.open();
         }
         let handlers = self.handlers();
-        let begun = Instant::now();
         let decided = catch_unwind(AssertUnwindSafe(|| handlers.connect(socket, auth)));
-        self.inner.connects.note(begun.elapsed());
         let refused = match decided {
             Ok(Ok(())) => {
                 log::debug!(target: "socketio", "{}: {} is on {:?}", self.handle().label(), socket.sid(), socket.namespace_name());

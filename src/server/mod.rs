@@ -27,7 +27,7 @@ use crate::manager::{Emission, Local, Manager};
 use crate::protocol::socketio::ROOT;
 use crate::reactor::Executor as _;
 use crate::reason::Reason;
-use crate::workers::{Pace, Workers};
+use crate::workers::Workers;
 use builder::Config;
 use handlers::Handlers;
 use parking_lot::Mutex;
@@ -74,8 +74,6 @@ pub(crate) struct Inner {
     pub(crate) next_ack: AtomicU64,
     /// Those of the port on which it is served.
     pub(crate) workers: Mutex<Weak<Workers>>,
-    /// True if connect handlers block, as a rule.
-    pub(crate) connects: Pace,
 }
 
 impl Server {
@@ -99,7 +97,6 @@ impl Server {
             manager,
             next_ack: AtomicU64::new(1),
             workers: Mutex::default(),
-            connects: Pace::of_blocking(),
         });
         let local: Weak<dyn Local> = Arc::downgrade(&inner) as Weak<dyn Local>;
         inner.manager.start(local);
