@@ -1,7 +1,8 @@
 //! The pieces that every message passes: `cargo bench`.
 
 use divan::{Bencher, black_box};
-use socketio::{Limits, Value, bench};
+use socketio::bench_support as bench;
+use socketio::{Limits, Value};
 
 fn main() {
     divan::main();

@@ -2,7 +2,7 @@
 //!
 //! `scale CLIENTS WHAT TIMES`, where WHAT is `one`, `room` or `rooms`.
 
-use socketio::bench::RoomTable;
+use socketio::bench_support::RoomTable;
 use std::hint::black_box;
 
 fn main() {

@@ -70,55 +70,49 @@
 mod app;
 #[cfg(feature = "_bench")]
 #[doc(hidden)]
-pub mod bench;
-mod budget;
-#[cfg(test)]
-mod budget_tests;
+pub mod bench_support;
 mod client;
-mod dispatch;
+mod data;
 pub mod engineio;
 mod error;
-#[cfg(test)]
-mod fuzz;
 pub mod guide;
+mod handlers;
 mod limits;
-mod log_limit;
 pub mod manager;
+mod net;
+mod pool;
 mod protocol;
-mod reactor;
 mod reason;
 mod server;
-mod signals;
-mod simple_client;
-mod sync;
-mod workers;
+mod util;
 
 pub use app::{App, Serving};
 /// The bytes in [`Binary`].
 pub use bytes::Bytes;
+pub use client::simple::{SimpleClient, SimpleClientBuilder};
 pub use client::{Client, ClientBuilder, ClientService, ConnectOptions};
-pub use dispatch::handler::Decision;
-pub use dispatch::{
-    Ack, Args, Binary, ConnectHandler, Context, Event, Events, Handler, HandlerError, IntoAck,
-    Json, Method, Next, Outcome, Refused, Reply, Value,
-};
+pub use data::{Args, Binary, Value};
 #[cfg(feature = "tls")]
 pub use engineio::ClientTls;
 pub use engineio::Proxy;
 pub use error::{ConnectError, Error};
+pub use handlers::handler::Decision;
+pub use handlers::{
+    Ack, ConnectHandler, Context, Event, Handler, HandlerError, IntoAck, Json, Method, Next,
+    Outcome, Refused, Reply,
+};
 pub use limits::{Limits, ReceiveLimits};
-pub use reactor::http::cors::Origins;
-pub use reactor::http::request::Request;
-pub use reactor::http::upload::BodyReader;
+pub use net::http::cors::Origins;
+pub use net::http::request::Request;
+pub use net::http::upload::BodyReader;
 #[cfg(feature = "tls")]
-pub use reactor::tls::Tls;
+pub use net::tls::Tls;
 pub use reason::Reason;
+pub use server::{
+    Events, Namespace, Namespaces, Rooms, Server, ServerBuilder, Service, Socket, To,
+};
 /// The crate of [`App::http`]'s responses.
 pub use tiny_http;
-
-pub use server::{Namespace, Namespaces, Rooms, Server, ServerBuilder, Service, Socket, To};
-
-pub use simple_client::{SimpleClient, SimpleClientBuilder};
 
 /// The README's examples, compiled.
 #[cfg(doctest)]

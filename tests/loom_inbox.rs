@@ -9,10 +9,14 @@ use sync::{Arc, AtomicU8, Mutex, Ordering};
 #[path = "common/loom.rs"]
 mod sync;
 
-#[path = "../src/budget.rs"]
+mod util {
+    pub(crate) use super::{budget, sync};
+}
+
+#[path = "../src/util/budget.rs"]
 mod budget;
 
-#[path = "../src/workers/inbox.rs"]
+#[path = "../src/pool/inbox.rs"]
 mod inbox;
 
 use inbox::{Busy, Inbox};

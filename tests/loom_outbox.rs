@@ -10,7 +10,11 @@ use sync::{Arc, Mutex};
 #[path = "common/loom.rs"]
 mod sync;
 
-#[path = "../src/budget.rs"]
+mod util {
+    pub(crate) use super::{budget, sync};
+}
+
+#[path = "../src/util/budget.rs"]
 mod budget;
 
 /// A socket that takes a few bytes, and then none until it is read.
@@ -74,7 +78,7 @@ mod websocket {
     }
 }
 
-#[path = "../src/reactor/outbox.rs"]
+#[path = "../src/net/outbox.rs"]
 mod outbox;
 
 use outbox::{Accepted, Outbox, When};

@@ -6,7 +6,11 @@ use sync::{Arc, AtomicBool, Ordering};
 #[path = "common/loom.rs"]
 mod sync;
 
-#[path = "../src/workers/sleepers.rs"]
+mod util {
+    pub(crate) use super::sync;
+}
+
+#[path = "../src/pool/sleepers.rs"]
 mod sleepers;
 
 use sleepers::Sleepers;

@@ -6,15 +6,15 @@ pub(crate) use static_files::StaticFiles;
 
 use crate::engineio::{self, Config, Fallback};
 use crate::error::Error;
-use crate::reactor::Executor;
-use crate::reactor::http::request::decode_percent;
-use crate::reactor::http::upload::BodyReader;
-use crate::reactor::http::{Content, Request, Response};
+use crate::net::Executor;
+use crate::net::http::request::decode_percent;
+use crate::net::http::upload::BodyReader;
+use crate::net::http::{Content, Request, Response};
 #[cfg(feature = "tls")]
-use crate::reactor::tls::Tls;
+use crate::net::tls::Tls;
+use crate::pool::Workers;
 use crate::server::{Gate, Server};
-use crate::signals;
-use crate::workers::Workers;
+use crate::util::shutdown;
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::io::Read;
@@ -185,7 +185,7 @@ impl App {
     /// [`Error::Io`] if the address cannot be listened on, or the program has a handler of its own
     /// for these signals.
     pub fn run(self, address: impl ToSocketAddrs) -> Result<(), Error> {
-        let signal = signals::wait()?;
+        let signal = shutdown::wait()?;
         let serving = self.bind(address)?;
         log::info!(target: "socketio", "listening on {}", serving.local_addr());
         // The sender is kept until there is a signal.
@@ -262,6 +262,32 @@ impl App {
             running: Mutex::new(Some(Running { engine, workers })),
             timeout,
         })
+    }
+}
+
+impl Server {
+    /// Serves until Ctrl-C or SIGTERM, then shuts down in order. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the address cannot be listened on.
+    pub fn run(&self, address: impl ToSocketAddrs) -> Result<(), Error> {
+        App::new(self).run(address)
+    }
+
+    /// Serves an address in the background; what it returns ends that when it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the address cannot be listened on.
+    pub fn bind(&self, address: impl ToSocketAddrs) -> Result<Serving, Error> {
+        App::new(self).bind(address)
+    }
+
+    /// Serves in the background, on a listener that the program has made.
+    ///
+    /// # Errors
+    /// Those of [`App::serve`].
+    pub fn serve(&self, listener: TcpListener) -> Result<Serving, Error> {
+        App::new(self).serve(listener)
     }
 }
 

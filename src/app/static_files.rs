@@ -1,6 +1,6 @@
 //! Static files, and no way out of their directories.
 
-use crate::reactor::http::{Content, Request, Response};
+use crate::net::http::{Content, Request, Response};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -251,7 +251,7 @@ fn content_type_of(path: &Path) -> String {
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::reactor::http::Head;
+    use crate::net::http::Head;
 
     /// A directory that vanishes with the test.
     struct Folder(PathBuf);

@@ -2,13 +2,13 @@
 
 use super::Client;
 use super::service::ErasedService;
-use crate::dispatch;
 use crate::error::ConnectError;
+use crate::handlers::registry;
 use crate::reason::Reason;
 use std::sync::Arc;
 
-pub(super) type Handlers = dispatch::handlers::Handlers<Client, Lifecycle, dyn ErasedService>;
-pub(super) type Set = dispatch::handlers::Set<Client, Lifecycle, dyn ErasedService>;
+pub(super) type Handlers = registry::Handlers<Client, Lifecycle, dyn ErasedService>;
+pub(super) type Set = registry::Set<Client, Lifecycle, dyn ErasedService>;
 
 type OnConnect = dyn Fn(&Client) + Send + Sync;
 type OnConnectError = dyn Fn(&Client, &ConnectError) + Send + Sync;

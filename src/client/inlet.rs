@@ -3,15 +3,15 @@
 use super::joined::Joined;
 use super::shared::{Item, Shared};
 use super::state::{Outcome, Phase, State, Step};
-use crate::dispatch::ack;
-use crate::dispatch::{Answer, Event, Peer, Waiting, outgoing};
 use crate::engineio::client::{Caller, Line};
 use crate::engineio::{Flow, Handle};
 use crate::error::{ConnectError, Error};
+use crate::handlers::ack;
+use crate::handlers::{Answer, Event, Peer, Waiting, encode};
+use crate::pool::Busy;
 use crate::protocol::engineio::{Data, Open};
 use crate::protocol::socketio::{Arrival, Dropped, Kind, Link, Received, Side, json};
 use crate::reason::Reason;
-use crate::workers::Busy;
 use bytes::Bytes;
 use log::Level;
 use std::sync::Arc;
@@ -550,7 +550,7 @@ impl Caller for Inlet {
         for space in &mut state.spaces {
             if !matches!(space.step, Step::Left) {
                 space.step = Step::Pending;
-                let connect = outgoing::packet_frames(Kind::Connect, &space.name, &auth);
+                let connect = encode::packet_frames(Kind::Connect, &space.name, &auth);
                 let _ = session.send(&connect);
             }
         }
@@ -606,7 +606,7 @@ impl Caller for Inlet {
 
     fn farewell(&mut self) {
         for joined in &self.joined {
-            let packet = outgoing::packet_frames(Kind::Disconnect, &joined.namespace, "");
+            let packet = encode::packet_frames(Kind::Disconnect, &joined.namespace, "");
             joined.leave();
             let _ = joined.session.send(&packet);
         }

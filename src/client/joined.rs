@@ -1,8 +1,10 @@
 //! A namespace that is connected.
 
-use crate::dispatch::{Acks, Encoded, Peer, outgoing};
+use crate::data::Encoded;
+
 use crate::engineio::{Handle, frames};
 use crate::error::Error;
+use crate::handlers::{Acks, Peer, encode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -102,7 +104,7 @@ impl Peer for Joined {
         // What is too large is not written first.
         self.check_size(answer.json.len(), answer)?;
         self.session.send_written(|buffer| {
-            let largest = outgoing::write_ack(&self.namespace, id, answer, buffer);
+            let largest = encode::write_ack(&self.namespace, id, answer, buffer);
             self.check_size(largest, answer)
         })
     }

@@ -8,6 +8,7 @@ mod options;
 mod reconnect;
 mod service;
 mod shared;
+pub(crate) mod simple;
 mod state;
 
 pub use builder::ClientBuilder;
@@ -16,17 +17,18 @@ pub use service::ClientService;
 
 pub(crate) use shared::{Flood, Item, Sink};
 
-use crate::dispatch::awaited::awaited;
-use crate::dispatch::handler::store;
-use crate::dispatch::handlers::ANY;
-use crate::dispatch::service::refuse_reserved;
-use crate::dispatch::{Context, Encoded, Handler, Incoming, IntoAck, Waiting, outgoing};
+use crate::data::Encoded;
 use crate::engineio::{Transport, before_waiting};
 use crate::error::{ConnectError, Error};
+use crate::handlers::handler::store;
+use crate::handlers::registry::ANY;
+use crate::handlers::service::refuse_reserved;
+use crate::handlers::{Context, Handler, Incoming, IntoAck, Waiting, encode};
 use crate::limits::bounded;
 use crate::protocol::socketio::ROOT;
 use crate::reason::Reason;
-use crate::signals::{self, Ending};
+use crate::util::oneshot::awaited;
+use crate::util::shutdown::{self, Ending};
 use builder::Config;
 use handlers::Set;
 use options::with_slash;
@@ -95,7 +97,7 @@ impl Client {
         *shared.life.lock() = Arc::downgrade(&life);
         if handle_sigint {
             let ending = Arc::downgrade(&shared) as std::sync::Weak<dyn Ending>;
-            if let Err(error) = signals::end_before(ending) {
+            if let Err(error) = shutdown::end_before(ending) {
                 log::error!(target: "socketio", "Ctrl-C will not disconnect the client: {error}");
             }
         }
@@ -456,7 +458,7 @@ impl Client {
     }
 
     fn encode(&self, event: &str, data: impl Serialize) -> Result<Encoded, Error> {
-        outgoing::encode(event, data, self.shared.config.outgoing_attachments)
+        encode::encode(event, data, self.shared.config.outgoing_attachments)
     }
 
     /// Returns the table that was there before, to be dropped.

@@ -1,9 +1,10 @@
 //! Namespaces that are types.
 
 use super::Client;
-use crate::dispatch::handlers::HandlesEvents;
-use crate::dispatch::{Encoded, Event, Events, HandlerError, Incoming, Outcome};
+use crate::data::Encoded;
 use crate::error::ConnectError;
+use crate::handlers::registry::HandlesEvents;
+use crate::handlers::{Event, Events, HandlerError, Incoming, Outcome};
 use crate::reason::Reason;
 
 /// A client's namespace as a type: its methods are the handlers.
@@ -68,7 +69,7 @@ pub trait ClientService: Send + Sync + Sized + 'static {
         &self,
         client: &Client,
         event: &Event,
-        next: crate::Next<'_>,
+        next: crate::handlers::Next<'_>,
     ) -> Result<Outcome, HandlerError> {
         let _ = (client, event);
         next.call()
@@ -118,7 +119,7 @@ impl<S: ClientService> ErasedService for Registered<S> {
 impl<S: ClientService> HandlesEvents<Client> for Registered<S> {
     fn event(&self, incoming: &Incoming<Client>, answer: &mut Encoded) -> Result<(), HandlerError> {
         let call = || self.events.call(&self.service, incoming);
-        let next = crate::Next::new(&call);
+        let next = crate::handlers::Next::new(&call);
         let outcome = self.service.event(&incoming.peer, &incoming.event, next)?;
         *answer = outcome.0;
         Ok(())

@@ -4,17 +4,18 @@ use super::Client;
 use super::builder::Config;
 use super::handlers::Handlers;
 use super::state::{HeldEvent, Outcome, Phase, Route, State};
-use crate::dispatch::ack::{self, Answered, HasCallbacks};
-use crate::dispatch::replaced::{Reader, Replaced};
-use crate::dispatch::running::{self, Unhandled};
-use crate::dispatch::{Encoded, Event, Incoming, Waiting, outgoing};
+use crate::data::Encoded;
 use crate::engineio::client::{Attempt, Line, Prepare, Runtime};
 use crate::engineio::{Flow, Frames, before_waiting};
 use crate::error::{ConnectError, Error};
-use crate::log_limit::LogLimit;
+use crate::handlers::ack::{self, Answered, HasCallbacks};
+use crate::handlers::invoke::{self, Unhandled};
+use crate::handlers::{Event, Incoming, Waiting, encode};
+use crate::pool::{self, Busy, Inbox, LastTurn, Turn, work_off};
 use crate::reason::Reason;
-use crate::signals::{self, Ending};
-use crate::workers::{self, Busy, Inbox, LastTurn, Turn, work_off};
+use crate::util::log_limit::LogLimit;
+use crate::util::shutdown::{self, Ending};
+use crate::util::snapshot::{Reader, Replaced};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -195,7 +196,7 @@ impl Shared {
             }
         }
         let sent = joined.session.send_written(|buffer| {
-            let largest = outgoing::write_event(namespace, event, sent_id, data, buffer);
+            let largest = encode::write_event(namespace, event, sent_id, data, buffer);
             joined.check_size(largest, data)
         });
         if sent.is_ok() && !is_call {
@@ -219,7 +220,7 @@ impl Shared {
     ) -> Result<u64, Error> {
         let id = waiting.as_ref().map(|(id, _)| *id);
         let mut buffer = Vec::new();
-        outgoing::write_event(namespace, event, id, data, &mut buffer);
+        encode::write_event(namespace, event, id, data, &mut buffer);
         let held = HeldEvent {
             namespace: Arc::clone(namespace),
             frames: Frames(buffer.into()),
@@ -249,7 +250,7 @@ impl Shared {
         drop(state);
         if let Some(joined) = joined {
             let mut buffer = Vec::new();
-            let largest = outgoing::write_event(namespace, event, None, data, &mut buffer);
+            let largest = encode::write_event(namespace, event, None, data, &mut buffer);
             if joined.check_size(largest, data).is_ok() {
                 joined.session.send_volatile(&Frames(buffer.into()));
             }
@@ -315,7 +316,7 @@ impl Shared {
 
     /// Forgets all handlers, those that are still to run once they have.
     pub(super) fn forget_handlers(&self) {
-        let cannot_wait = self.is_own_thread() || workers::is_io_thread();
+        let cannot_wait = self.is_own_thread() || pool::is_io_thread();
         if cannot_wait && self.state.lock().phase != Phase::Idle {
             self.forgets.store(true, Ordering::Release);
             return;
@@ -331,7 +332,7 @@ impl Shared {
     /// Waits for a few seconds at most, and not where nothing may be waited for; false if that was
     /// not enough.
     fn wait_while(&self, is_so: impl Fn(&State) -> bool) -> bool {
-        if self.is_own_thread() || workers::is_io_thread() {
+        if self.is_own_thread() || pool::is_io_thread() {
             return true;
         }
         let by = Instant::now() + self.config.network.request_timeout * 2;
@@ -358,8 +359,8 @@ impl Shared {
 
     /// Does not return if the client has ended because the process does.
     pub(super) fn let_process_end(&self) {
-        if self.config.handle_sigint && !self.is_own_thread() && !workers::is_io_thread() {
-            signals::let_end();
+        if self.config.handle_sigint && !self.is_own_thread() && !pool::is_io_thread() {
+            shutdown::let_end();
         }
     }
 
@@ -417,7 +418,7 @@ impl Shared {
                 let peer = client(event.namespace_shared());
                 let incoming = Incoming { event, peer };
                 let call = |answer: &mut Encoded| handlers.event(&incoming, answer);
-                return running::run(
+                return invoke::run(
                     &incoming.event,
                     "client",
                     &self.log_limit,

@@ -3,9 +3,9 @@
 use super::joined::Joined;
 use super::options::ConnectOptions;
 use super::reconnect::{Backoff, Reconnection};
-use crate::dispatch::{Acks, Waiting};
 use crate::engineio::{Frames, Handle};
 use crate::error::{ConnectError, Error};
+use crate::handlers::{Acks, Waiting};
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -4,14 +4,14 @@ use super::driver::Order;
 use super::handshake::Problem;
 use super::serving::Shared;
 use super::session::Handle;
+#[cfg(feature = "compression")]
+use crate::net::Command;
+use crate::net::http::{Headers, Request, Response};
+use crate::net::outbox::Outbox;
+use crate::net::{ConnectionId, Io};
 use crate::protocol::engineio::packet::encode_base64;
 use crate::protocol::engineio::payload;
 use crate::protocol::engineio::server::Answer;
-#[cfg(feature = "compression")]
-use crate::reactor::Command;
-use crate::reactor::http::{Headers, Request, Response};
-use crate::reactor::outbox::Outbox;
-use crate::reactor::{ConnectionId, Io};
 
 /// Answers larger than this are compressed on a worker, or not at all if none is free: what answers
 /// a call must not wait for those that wait for it.
@@ -101,7 +101,7 @@ impl Shared {
         response: Response,
         body: Vec<u8>,
     ) {
-        use crate::reactor::http::compression::Encoding;
+        use crate::net::http::compression::Encoding;
         let wanted = self.config.compression && body.len() >= self.config.compression_threshold;
         let accepted = request.first("accept-encoding").filter(|_| wanted);
         let length = body.len();

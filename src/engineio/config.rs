@@ -1,10 +1,10 @@
 //! What an Engine.IO server can be told.
 
 use crate::limits::Limits;
+use crate::net::http::Header;
+use crate::net::http::cors::{Cors, Origins};
 use crate::protocol::engineio::open::milliseconds;
 use crate::protocol::engineio::{Open, server};
-use crate::reactor::http::Header;
-use crate::reactor::http::cors::{Cors, Origins};
 use std::fmt;
 use std::time::Duration;
 

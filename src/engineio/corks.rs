@@ -1,7 +1,7 @@
 //! Sessions whose workers may hold answers back for a moment, so that they leave together.
 
-use crate::reactor::outbox::{Accepted, Cork, Outbox, Refusal};
-use crate::workers::Busy;
+use crate::net::outbox::{Accepted, Cork, Outbox, Refusal};
+use crate::pool::Busy;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,8 +80,8 @@ impl Corks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::Share;
-    use crate::reactor::websocket::Role;
+    use crate::net::websocket::Role;
+    use crate::util::budget::Share;
 
     #[test]
     fn each_cork_is_looked_at_once_unless_its_worker_has_taken_it_off() {

@@ -2,8 +2,8 @@
 
 use super::Flow;
 use super::session::Handle;
-use crate::budget::Share;
-use crate::workers::{Busy, Inbox, Lane, LastTurn, work_off};
+use crate::pool::{Busy, Inbox, Lane, LastTurn, work_off};
+use crate::util::budget::Share;
 use std::sync::Arc;
 
 /// A session's inbox, with its limit.

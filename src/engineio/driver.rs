@@ -9,15 +9,15 @@ use super::handshake::{
 use super::serving::{PollingSlot, Shared};
 use super::session::{self, Handle, Orders};
 use super::{Flow, HeldBroadcasts, Receiver, Transport};
-use crate::budget::Share;
+use crate::net::http::cors::Verdict;
+use crate::net::http::{Request, Response};
+use crate::net::outbox::{Accepted, When};
+use crate::net::{self, Alarm, BodyRules, ConnectionId, Io, Key};
+use crate::pool::Busy;
 use crate::protocol::engineio::server::{Channel, Input, Output, Server};
 use crate::protocol::engineio::{Data, Packet, payload};
-use crate::reactor::http::cors::Verdict;
-use crate::reactor::http::{Request, Response};
-use crate::reactor::outbox::{Accepted, When};
-use crate::reactor::{self, Alarm, BodyRules, ConnectionId, Io, Key};
 use crate::reason::Reason;
-use crate::workers::Busy;
+use crate::util::budget::Share;
 use slab::Slab;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -99,7 +99,7 @@ impl std::fmt::Debug for Session {
     }
 }
 
-impl reactor::Driver for Driver {
+impl net::Driver for Driver {
     type Command = Order;
 
     fn on_request(&mut self, io: &mut Io<Order>, id: ConnectionId, request: Request) {

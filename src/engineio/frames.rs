@@ -1,8 +1,8 @@
 //! Messages as finished WebSocket frames, ready for any number of outboxes.
 
+use crate::net::websocket;
 use crate::protocol::engineio::Packet;
 use crate::protocol::engineio::packet::encode_base64;
-use crate::reactor::websocket;
 use bytes::Bytes;
 
 /// Room for the largest header in front of a payload whose length is not known yet.

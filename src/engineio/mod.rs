@@ -43,10 +43,10 @@ pub(crate) use row::HeldBroadcasts;
 pub(crate) use serving::{Elsewhere, Serving};
 pub(crate) use session::{Handle, before_waiting};
 
+use crate::net::http::{Request, Response};
+use crate::pool::Busy;
 use crate::protocol::engineio::Data;
-use crate::reactor::http::{Request, Response};
 use crate::reason::Reason;
-use crate::workers::Busy;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;

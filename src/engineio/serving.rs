@@ -4,8 +4,8 @@ use super::driver::{Driver, Order};
 use super::{Application, Config, Fallback};
 use crate::limits::Limits;
 #[cfg(feature = "tls")]
-use crate::reactor::tls::Tls;
-use crate::reactor::{Executor, Options, Threads};
+use crate::net::tls::Tls;
+use crate::net::{Executor, Options, Threads};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

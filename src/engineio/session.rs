@@ -1,13 +1,13 @@
 //! A session as other threads know it.
 
 use super::{Frames, HeldBroadcasts, Transport, frames, row};
-use crate::budget::Budget;
 use crate::error::Error;
-use crate::log_limit::LogLimit;
-use crate::reactor::outbox::{Accepted, Outbox, Refusal, When};
-use crate::reactor::{Command, Mailbox};
+use crate::net::outbox::{Accepted, Outbox, Refusal, When};
+use crate::net::{Command, Mailbox};
+use crate::pool;
 use crate::reason::Reason;
-use crate::workers;
+use crate::util::budget::Budget;
+use crate::util::log_limit::LogLimit;
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -35,7 +35,7 @@ const SCRATCH_KEPT: usize = 64 << 10;
 
 /// Writes what the worker that runs this has held back, and lets others work: it is about to wait.
 pub(crate) fn before_waiting() {
-    workers::before_waiting();
+    pool::before_waiting();
     row::end();
     let handle = DRAINED_HANDLE.with_borrow(Option::clone);
     if let Some(handle) = handle {
@@ -260,11 +260,11 @@ impl Handle {
     /// wait has left or the session is over. A worker ends it if the server reads nothing at all,
     /// an I/O thread, which is the one that writes, does not wait.
     pub(crate) fn wait_for_room(&self) {
-        if !self.outbox.is_crowded() || workers::is_io_thread() {
+        if !self.outbox.is_crowded() || pool::is_io_thread() {
             return;
         }
         before_waiting();
-        let patience = if workers::is_worker() {
+        let patience = if pool::is_worker() {
             ROOM_PATIENCE
         } else {
             Duration::MAX

@@ -44,11 +44,12 @@ pub use redis::RedisManager;
 #[cfg(feature = "zmq")]
 pub use zmq::ZmqManager;
 
-pub(crate) use memory::Rooms;
-pub(crate) use sid::new_sid;
+pub(crate) use sid::{check_room, new_sid};
 
-use crate::dispatch::{Answer, Encoded};
+use crate::data::Encoded;
+
 use crate::error::Error;
+use crate::handlers::Answer;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;

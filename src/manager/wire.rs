@@ -9,8 +9,9 @@
 
 use super::backend::MAX_MESSAGE_BYTES;
 use super::{Emission, Recipients};
-use crate::dispatch::{Answer, Encoded};
+use crate::data::Encoded;
 use crate::error::Error;
+use crate::handlers::Answer;
 use crate::limits::{OUTGOING_ATTACHMENTS, OUTGOING_JSON_DEPTH, OUTGOING_NAME_BYTES};
 use crate::protocol::socketio::{ROOT, is_reserved, json};
 use base64::Engine as _;
@@ -675,7 +676,7 @@ mod tests {
             br#"{"method":"enter_room","sid":"s","room":"r","namespace":"/","host_id":"h"}"#,
             br#"{"method":"close_room","room":"r","namespace":"/","host_id":"h","except":["y"],"volatile":true,"timeout":5}"#,
         ];
-        crate::fuzz::run(|source| {
+        crate::util::fuzz::run(|source| {
             let bytes = source.spoil(MESSAGES);
             let Ok(incoming) = read(&bytes) else {
                 return;

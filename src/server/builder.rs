@@ -1,12 +1,12 @@
 //! The options of a server.
 
 use super::Server;
-use crate::Limits;
 use crate::engineio::{self, Cookie, Transport, engine_options};
+use crate::limits::Limits;
 use crate::limits::bounded;
 use crate::manager::{Manager, MemoryManager};
+use crate::net::http::cors::Origins;
 use crate::protocol::socketio::ROOT;
-use crate::reactor::http::cors::Origins;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -4,20 +4,21 @@
 use super::handlers::Handlers;
 use super::socket::{Phase, Socket};
 use super::{Inner, Server};
-use crate::Limits;
-use crate::budget::Share;
-use crate::dispatch::ack::{self, Answered, HasCallbacks};
-use crate::dispatch::replaced::Reader;
-use crate::dispatch::running::{self, Unhandled};
-use crate::dispatch::{Answer, Encoded, Event, Incoming, Refused, Waiting, outgoing};
+use crate::data::Encoded;
 use crate::engineio::{Application, Desk, Flow, Handle, Opening, Receiver};
 use crate::error::Error;
+use crate::handlers::ack::{self, Answered, HasCallbacks};
+use crate::handlers::invoke::{self, Unhandled};
+use crate::handlers::{Answer, Event, Incoming, Refused, Waiting, encode};
+use crate::limits::Limits;
 use crate::manager::new_sid;
+use crate::net::http::Request;
+use crate::pool::{Busy, Inbox, Lane, LastTurn, Turn, Workers};
 use crate::protocol::engineio::Data;
 use crate::protocol::socketio::{Arrival, Dropped, Invalid, Kind, Link, Received, Side};
-use crate::reactor::http::Request;
 use crate::reason::Reason;
-use crate::workers::{Busy, Inbox, Lane, LastTurn, Turn, Workers};
+use crate::util::budget::Share;
+use crate::util::snapshot::Reader;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -144,7 +145,7 @@ impl Connection {
         match item {
             Item::Connect(socket, auth) => self.connect(&socket, &auth),
             Item::Event(incoming) if self.inner.config.async_handlers => {
-                use crate::reactor::Executor;
+                use crate::net::Executor;
                 let connection = Arc::clone(self);
                 self.workers
                     .execute(Box::new(move || connection.event(&incoming)));
@@ -194,7 +195,7 @@ impl Connection {
         }
         let handlers = self.handlers();
         let call = |answer: &mut Encoded| handlers.event(incoming, answer);
-        running::run(
+        invoke::run(
             &incoming.event,
             self.handle().label(),
             self.handle().log_limit(),
@@ -471,7 +472,7 @@ impl Inlet {
                     _ => "{\"message\":\"Invalid auth\"}",
                 };
                 let kind = Kind::ConnectError;
-                let refusal = outgoing::packet_frames(kind, &dropped.namespace, data);
+                let refusal = encode::packet_frames(kind, &dropped.namespace, data);
                 let _ = handle.send(&refusal);
             }
             _ => {}
@@ -514,7 +515,7 @@ impl Inlet {
                 log::info!(target: "socketio", "{}: there is no namespace {namespace:?} for clients", handle.label());
             }
             let data = "{\"message\":\"Invalid namespace\"}";
-            let refusal = outgoing::packet_frames(Kind::ConnectError, namespace, data);
+            let refusal = encode::packet_frames(Kind::ConnectError, namespace, data);
             let _ = self.connection.handle().send(&refusal);
             return;
         };

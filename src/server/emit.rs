@@ -2,14 +2,15 @@
 
 use super::namespace::Namespace;
 use super::socket::Socket;
-use super::{Inner, Rooms, Server, encode};
-use crate::dispatch::awaited::awaited;
-use crate::dispatch::outgoing;
-use crate::dispatch::{Answer, Encoded};
+use super::{Inner, Rooms, Server, encode_data};
+use crate::data::Encoded;
 use crate::engineio::HeldBroadcasts;
 use crate::error::Error;
+use crate::handlers::Answer;
+use crate::handlers::encode;
 use crate::limits::bounded;
 use crate::manager::{AckRequest, Emission, Local as _, Recipients};
+use crate::util::oneshot::awaited;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -104,7 +105,7 @@ impl To {
     /// larger than the broker takes. Whatever the error, nobody gets the event, and it can be tried
     /// again.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
-        let data = encode(&self.server.inner, event, data)?;
+        let data = encode_data(&self.server.inner, event, data)?;
         self.send_out(&self.emission(event, data, None))
     }
 
@@ -162,7 +163,7 @@ impl To {
         timeout: Duration,
         callback: impl Fn(Option<&str>, Result<T, Error>) + Send + Sync + 'static,
     ) -> Result<(), Error> {
-        let data = encode(&self.server.inner, event, data)?;
+        let data = encode_data(&self.server.inner, event, data)?;
         let ack = AckRequest {
             callback: Arc::new(move |sid: Option<&str>, answer: Result<Answer, Error>| {
                 callback(sid, answer.and_then(|it| it.decode()))
@@ -198,7 +199,7 @@ impl To {
         {
             return Err(several());
         }
-        let data = encode(&self.server.inner, event, data)?;
+        let data = encode_data(&self.server.inner, event, data)?;
         match self.sockets_with_pending().as_slice() {
             [socket] => socket.call_encoded(event, &data, timeout)?.decode(),
             [] if self.local || self.server.inner.manager.is_alone() => Err(Error::Disconnected),
@@ -281,7 +282,7 @@ pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<usize, Error
         .as_ref()
         .map(|_| inner.next_ack.fetch_add(1, Ordering::Relaxed));
     let (namespace, event) = (&emission.namespace, &emission.event);
-    let frames = outgoing::event_frames(namespace, event, id, &emission.data);
+    let frames = encode::event_frames(namespace, event, id, &emission.data);
     let begun = Instant::now();
     let held = sockets.first().filter(|_| id.is_none()).and_then(|one| {
         let one = one.connection().handle();

@@ -2,14 +2,14 @@
 
 use super::service::ErasedService;
 use super::socket::Socket;
-use crate::dispatch::{self, Refused, StoredConnect};
+use crate::handlers::{Refused, StoredConnect, registry};
 use crate::reason::Reason;
 use std::sync::Arc;
 
-pub(crate) use crate::dispatch::handlers::ANY;
+pub(crate) use crate::handlers::registry::ANY;
 
-pub(crate) type Handlers = dispatch::handlers::Handlers<Socket, Lifecycle, dyn ErasedService>;
-pub(crate) type Set = dispatch::handlers::Set<Socket, Lifecycle, dyn ErasedService>;
+pub(crate) type Handlers = registry::Handlers<Socket, Lifecycle, dyn ErasedService>;
+pub(crate) type Set = registry::Set<Socket, Lifecycle, dyn ErasedService>;
 
 type OnDisconnect = dyn Fn(&Socket, Reason) + Send + Sync;
 

@@ -5,6 +5,7 @@ mod connection;
 mod emit;
 mod handlers;
 mod namespace;
+pub(crate) mod rooms;
 mod service;
 mod socket;
 mod space;
@@ -12,22 +13,22 @@ mod space;
 pub use builder::{Namespaces, ServerBuilder};
 pub use emit::To;
 pub use namespace::Namespace;
-pub use service::Service;
+pub use service::{Events, Service};
 pub use socket::Socket;
 
 pub(crate) use connection::Gate;
 
-use crate::app::{App, Serving};
-use crate::dispatch::outgoing;
-use crate::dispatch::replaced::Replaced;
-use crate::dispatch::{ConnectHandler, Encoded, Handler, IntoAck};
+use crate::data::Encoded;
 use crate::engineio::{self, Transport};
 use crate::error::Error;
+use crate::handlers::encode;
+use crate::handlers::{ConnectHandler, Handler, IntoAck};
 use crate::manager::{Emission, Local, Manager};
+use crate::net::Executor as _;
+use crate::pool::Workers;
 use crate::protocol::socketio::ROOT;
-use crate::reactor::Executor as _;
 use crate::reason::Reason;
-use crate::workers::Workers;
+use crate::util::snapshot::Replaced;
 use builder::Config;
 use handlers::Handlers;
 use parking_lot::Mutex;
@@ -36,7 +37,6 @@ use serde::de::DeserializeOwned;
 use space::Spaces;
 use std::any::Any;
 use std::fmt;
-use std::net::{TcpListener, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
@@ -106,30 +106,6 @@ impl Server {
     /// Returns a namespace: `/admin`, or `*` for the handlers of all that have none of their own.
     pub fn of(&self, namespace: &str) -> Namespace {
         Namespace::new(self, namespace)
-    }
-
-    /// Serves until Ctrl-C or SIGTERM, then shuts down in order. Blocks.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if the address cannot be listened on.
-    pub fn run(&self, address: impl ToSocketAddrs) -> Result<(), Error> {
-        App::new(self).run(address)
-    }
-
-    /// Serves an address in the background; what it returns ends that when it is dropped.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if the address cannot be listened on.
-    pub fn bind(&self, address: impl ToSocketAddrs) -> Result<Serving, Error> {
-        App::new(self).bind(address)
-    }
-
-    /// Serves in the background, on a listener that the program has made.
-    ///
-    /// # Errors
-    /// Those of [`App::serve`].
-    pub fn serve(&self, listener: TcpListener) -> Result<Serving, Error> {
-        App::new(self).serve(listener)
     }
 
     /// Starts a thread of its own for a long task.
@@ -423,6 +399,10 @@ impl Local for Inner {
 }
 
 /// Data as it is sent by this server.
-pub(crate) fn encode(inner: &Inner, event: &str, data: impl Serialize) -> Result<Encoded, Error> {
-    outgoing::encode(event, data, inner.engine().limits.outgoing_attachments)
+pub(crate) fn encode_data(
+    inner: &Inner,
+    event: &str,
+    data: impl Serialize,
+) -> Result<Encoded, Error> {
+    encode::encode(event, data, inner.engine().limits.outgoing_attachments)
 }

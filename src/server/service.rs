@@ -1,11 +1,15 @@
 //! Namespaces that are types.
 
 use super::socket::Socket;
-use crate::Value;
-use crate::dispatch::handler::read_auth;
-use crate::dispatch::handlers::HandlesEvents;
-use crate::dispatch::{Encoded, Event, Events, HandlerError, Incoming, Next, Outcome, Refused};
+use crate::data::{Encoded, Value};
+use crate::handlers::handler::read_auth;
+use crate::handlers::registry::HandlesEvents;
+use crate::handlers::{self, Event, HandlerError, Incoming, Next, Outcome, Refused};
 use crate::reason::Reason;
+
+/// The methods of a [`Service`], by the events that they handle; with `Events<Self, Client>` those of a
+/// [`ClientService`](crate::ClientService).
+pub type Events<S, P = Socket> = handlers::Events<S, P>;
 
 /// A namespace as a type: its methods are the handlers.
 ///

@@ -4,17 +4,18 @@ use super::connection::Connection;
 use super::emit::To;
 use super::namespace::Namespace;
 use super::space::Space;
-use super::{Rooms, Server, encode};
-use crate::dispatch::ack::{self, Callback};
-use crate::dispatch::awaited::awaited;
-use crate::dispatch::outgoing;
-use crate::dispatch::{Acks, Answer, Context, Encoded, Incoming, Peer, Waiting};
+use super::{Rooms, Server, encode_data};
+use crate::data::Encoded;
 use crate::engineio::{self, Frames, HeldBroadcasts, Transport};
 use crate::error::Error;
+use crate::handlers::ack::{self, Callback};
+use crate::handlers::encode;
+use crate::handlers::{Acks, Answer, Context, Incoming, Peer, Waiting};
 use crate::limits::bounded;
+use crate::net::http::Request;
 use crate::protocol::socketio::Kind;
-use crate::reactor::http::Request;
 use crate::reason::Reason;
+use crate::util::oneshot::awaited;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -155,7 +156,7 @@ impl Socket {
     /// [`Error::Disconnected`] if it has gone, [`Error::Encode`] if the data cannot be JSON,
     /// [`Error::Invalid`] if the name is reserved or there are too many attachments.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
-        let data = encode(self.connection().inner(), event, data)?;
+        let data = encode_data(self.connection().inner(), event, data)?;
         self.emit_encoded(event, None, &data)
     }
 
@@ -182,7 +183,7 @@ impl Socket {
         timeout: Duration,
         callback: impl FnOnce(Result<T, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        let data = encode(self.connection().inner(), event, data)?;
+        let data = encode_data(self.connection().inner(), event, data)?;
         let id = self.next_ack();
         let callback = |answer: Result<Answer, Error>| callback(answer.and_then(|it| it.decode()));
         self.expect_ack(id, timeout, Box::new(callback))?;
@@ -205,7 +206,7 @@ impl Socket {
         data: impl Serialize,
         timeout: Duration,
     ) -> Result<T, Error> {
-        let data = encode(self.connection().inner(), event, data)?;
+        let data = encode_data(self.connection().inner(), event, data)?;
         self.call_encoded(event, &data, timeout)?.decode()
     }
 
@@ -345,11 +346,11 @@ impl Socket {
     fn emit_encoded(&self, event: &str, id: Option<u64>, data: &Encoded) -> Result<(), Error> {
         if self.phase() == Phase::Connected && data.attachments.is_empty() {
             return self.connection().handle().send_written(|buffer| {
-                outgoing::write_event(self.namespace_name(), event, id, data, buffer);
+                encode::write_event(self.namespace_name(), event, id, data, buffer);
                 Ok(())
             });
         }
-        let frames = outgoing::event_frames(self.namespace_name(), event, id, data);
+        let frames = encode::event_frames(self.namespace_name(), event, id, data);
         self.deliver_or_hold(&frames)
     }
 
@@ -397,7 +398,7 @@ impl Socket {
 
     /// Sends a packet without arguments.
     pub(super) fn send_packet(&self, kind: Kind, data: &str) {
-        let frames = outgoing::packet_frames(kind, self.namespace_name(), data);
+        let frames = encode::packet_frames(kind, self.namespace_name(), data);
         // A client that has gone needs none.
         let _ = self.connection().handle().send(&frames);
     }
@@ -549,7 +550,7 @@ impl Peer for Inner {
         let max_attachments = self.connection.limits().outgoing_attachments;
         answer.check(max_attachments)?;
         self.connection.handle().send_written(|buffer| {
-            outgoing::write_ack(&self.space.name, id, answer, buffer);
+            encode::write_ack(&self.space.name, id, answer, buffer);
             Ok(())
         })
     }

@@ -1,7 +1,7 @@
 //! The namespaces that clients are on, and their clients.
 
+use super::rooms::Rooms;
 use super::socket::Socket;
-use crate::manager::Rooms;
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;

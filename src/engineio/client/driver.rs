@@ -9,13 +9,13 @@ use crate::engineio::corks::Corks;
 use crate::engineio::session::{self, Handle, Orders};
 use crate::engineio::{Flow, Frames, Transport};
 use crate::error::ConnectError;
+use crate::net::http::{Request, Response};
+use crate::net::outbox::{Accepted, When};
+use crate::net::{self, Alarm, BodyRules, ConnectionId, Io, Key};
+use crate::pool::Busy;
 use crate::protocol::engineio::client::{Client, Input, Output, Via};
 use crate::protocol::engineio::{Data, Packet};
-use crate::reactor::http::{Request, Response};
-use crate::reactor::outbox::{Accepted, When};
-use crate::reactor::{self, Alarm, BodyRules, ConnectionId, Io, Key};
 use crate::reason::Reason;
-use crate::workers::Busy;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -103,7 +103,7 @@ impl Session {
     }
 }
 
-impl reactor::Driver for Driver {
+impl net::Driver for Driver {
     type Command = Order;
 
     fn on_request(&mut self, io: &mut Io<Order>, id: ConnectionId, _: Request) {

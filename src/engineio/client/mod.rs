@@ -35,9 +35,9 @@ pub(crate) use target::Target;
 use super::session::Handle;
 use super::{Flow, Transport};
 use crate::error::ConnectError;
+use crate::pool::Busy;
 use crate::protocol::engineio::{Data, Open};
 use crate::reason::Reason;
-use crate::workers::Busy;
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -191,10 +191,10 @@ macro_rules! network_options {
                 self
             }
 
-            /// Through what it connects: a URL, or a [`Proxy`](crate::Proxy). Defaults to what the
+            /// Through what it connects: a URL, or a [`Proxy`](crate::engineio::Proxy). Defaults to what the
             /// environment says.
             #[must_use]
-            pub fn proxy(mut self, proxy: impl Into<crate::Proxy>) -> Self {
+            pub fn proxy(mut self, proxy: impl Into<crate::engineio::Proxy>) -> Self {
                 self.$($path).+.proxy = proxy.into();
                 self
             }
@@ -202,7 +202,7 @@ macro_rules! network_options {
             /// Sets how certificates are checked. Defaults to the public authorities.
             #[cfg(feature = "tls")]
             #[must_use]
-            pub fn tls(mut self, tls: crate::ClientTls) -> Self {
+            pub fn tls(mut self, tls: crate::engineio::ClientTls) -> Self {
                 self.$($path).+.tls = tls;
                 self
             }

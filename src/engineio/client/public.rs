@@ -6,9 +6,9 @@ use super::{Attempt, Caller, Network, Prepare, Target};
 use crate::engineio::session::{Handle, before_waiting};
 use crate::engineio::{Flow, Frames, Message, Transport, frames};
 use crate::error::{ConnectError, Error};
+use crate::pool::{self, Busy, Inbox, LastTurn, Turn, work_off};
 use crate::protocol::engineio::{Data, Open};
 use crate::reason::Reason;
-use crate::workers::{self, Busy, Inbox, LastTurn, Turn, work_off};
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -389,7 +389,7 @@ impl Shared {
             }
             _ => {}
         }
-        if state.is_own_thread() || workers::is_io_thread() {
+        if state.is_own_thread() || pool::is_io_thread() {
             return;
         }
         let by = Instant::now() + self.config.network.request_timeout * 2;

@@ -127,7 +127,7 @@ mod tests {
                 .as_bytes(),
             b"0{\"sid\":\"x\"}\x1e1\x1e5\x1e6",
         ];
-        crate::fuzz::run(|source| {
+        crate::util::fuzz::run(|source| {
             let body = source.spoil(BODIES);
             let mut packets = decode(&body);
             let read: Vec<_> = packets.by_ref().map_while(Result::ok).collect();

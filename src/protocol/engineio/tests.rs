@@ -833,7 +833,7 @@ fn a_handshake_that_makes_no_sense_is_refused() {
 /// twice or out of order, and each side hears of the end once.
 #[test]
 fn arbitrary_walks_of_a_pair_lose_and_reorder_nothing() {
-    crate::fuzz::run(|source| {
+    crate::util::fuzz::run(|source| {
         let mut pair = Pair::new(source.once_in(2));
         let (mut from_server, mut from_client) = (0..40, 0..40);
         let ends = source.once_in(2);
@@ -885,7 +885,7 @@ fn arbitrary_walks_of_a_pair_lose_and_reorder_nothing() {
 /// and is gone in the end.
 #[test]
 fn arbitrary_clients_end_a_session_once() {
-    crate::fuzz::run(|source| {
+    crate::util::fuzz::run(|source| {
         let mut now = Instant::now();
         let mut server = if source.once_in(3) {
             Server::websocket(now, CONFIG, WS)
@@ -990,7 +990,7 @@ fn arbitrary_servers_end_a_session_once() {
         "5",
         "6",
     ];
-    crate::fuzz::run(|source| {
+    crate::util::fuzz::run(|source| {
         let mut now = Instant::now();
         let polling = source.once_in(2);
         let config = client::Config {

@@ -482,7 +482,7 @@ mod tests {
             attachments_bytes: 1_000,
             ..Limits::default()
         });
-        crate::fuzz::run(|source| {
+        crate::util::fuzz::run(|source| {
             let mut link = Link::new(Arc::clone(&limits), Side::Server);
             let now = Instant::now();
             for _ in 0..8 {

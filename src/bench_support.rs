@@ -1,0 +1,181 @@
+//! What the benches in `benches/` reach of the inside. Not a part of the API: it may change at any
+//! time.
+
+#![allow(missing_docs)]
+
+use crate::data::Encoded;
+use crate::engineio::Frames;
+use crate::error::Error;
+use crate::handlers::handler::{StoredEvent, store};
+use crate::handlers::{Event, Handler, Incoming, IntoAck, Peer};
+use crate::limits::Limits;
+use crate::manager::Recipients;
+use crate::net::outbox::{Outbox, When};
+use crate::net::websocket::{self, Role};
+use crate::protocol::engineio::{Data, payload};
+use crate::protocol::socketio::{Kind, Packet, Parser, Text};
+use crate::server::rooms::Rooms;
+use crate::util::budget::Share;
+use serde::Serialize;
+use std::hint::black_box;
+use std::sync::Arc;
+
+/// Decodes one Socket.IO packet of text, and checks it.
+pub fn decode_packet(text: &str, limits: &Limits) -> bool {
+    black_box(Text.decode(Data::Text(text), limits)).is_ok()
+}
+
+/// Encodes an event as a finished frame.
+pub fn encode_event(event: &str, data: &impl Serialize) -> usize {
+    let Ok(data) = Encoded::new(data) else {
+        return 0;
+    };
+    let packet = Packet {
+        kind: Kind::Event,
+        namespace: "/",
+        id: None,
+        attachments: 0,
+        data: "",
+    };
+    let frames = Frames::build(
+        |out| {
+            Text.encode(&packet, out);
+            data.write_array(Some(event), out);
+        },
+        &data.attachments,
+    );
+    frames.0.len()
+}
+
+/// Splits a polling payload into its packets; returns how many there are.
+pub fn decode_payload(body: &[u8]) -> usize {
+    payload::decode(body).filter(Result::is_ok).count()
+}
+
+/// Unmasks a frame's payload in place.
+pub fn unmask(payload: &mut [u8]) {
+    websocket::apply_mask(payload, [1, 2, 3, 4]);
+}
+
+/// A handler and an event that it handles over and over.
+#[derive(Debug)]
+pub struct Dispatch {
+    peer: Arc<Nobody>,
+    handler: Stored,
+    json: String,
+}
+
+struct Stored(StoredEvent<()>);
+
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Stored")
+    }
+}
+
+impl Dispatch {
+    /// Checks an event: a JSON array with the name first.
+    pub fn new<S>(json: &str, handler: impl Handler<(), S, Output: IntoAck>) -> Dispatch {
+        Dispatch {
+            peer: Arc::new(Nobody("/".into())),
+            handler: Stored(store(handler)),
+            json: json.to_owned(),
+        }
+    }
+
+    /// Makes the event, calls the handler, and encodes the acknowledgement; returns its length.
+    pub fn run(&self) -> usize {
+        let peer = Arc::clone(&self.peer) as Arc<dyn Peer>;
+        let event = Event::new(peer, "echo", &self.json, Vec::new(), Some(1));
+        let mut answer = Encoded::default();
+        let handled = (self.handler.0)(&Incoming { event, peer: () }, &mut answer);
+        handled.map_or(0, |()| answer.json.len())
+    }
+}
+
+/// A peer that takes everything and does nothing.
+#[derive(Debug)]
+struct Nobody(Arc<str>);
+
+impl Peer for Nobody {
+    fn namespace(&self) -> &Arc<str> {
+        &self.0
+    }
+
+    fn sid(&self) -> &str {
+        "nobody"
+    }
+
+    fn acknowledge(&self, _: u64, _: &Encoded) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Clients in rooms, a tenth of them in `some`.
+#[derive(Debug)]
+pub struct RoomTable(Rooms<u32>);
+
+impl RoomTable {
+    pub fn new(clients: u32, members: u32) -> RoomTable {
+        let rooms = Rooms::new();
+        for number in 0..clients {
+            let sid: Arc<str> = number.to_string().into();
+            rooms.insert(Arc::clone(&sid), number);
+            rooms.admit(&sid);
+            let room = if number < members { "some" } else { "others" };
+            let _ = rooms.enter(&sid, room);
+        }
+        RoomTable(rooms)
+    }
+
+    /// Returns the same, with each client in so many rooms more.
+    pub fn in_rooms(clients: u32, members: u32, rooms: u32) -> RoomTable {
+        let table = RoomTable::new(clients, members);
+        for number in 0..clients {
+            for room in 0..rooms {
+                let _ = table.0.enter(&number.to_string(), &format!("room {room}"));
+            }
+        }
+        table
+    }
+
+    /// Returns the number of members of a room, or of clients with a sid.
+    pub fn select(&self, name: &str) -> usize {
+        let recipients = Recipients {
+            rooms: Some(vec![name.to_owned()]),
+            ..Recipients::default()
+        };
+        self.0.select(&recipients).len()
+    }
+}
+
+/// Outboxes of clients that are not being written to.
+#[derive(Debug)]
+pub struct Outboxes(Vec<Outbox>);
+
+impl Outboxes {
+    pub fn new(count: usize) -> Outboxes {
+        Outboxes(
+            (0..count)
+                .map(|_| Outbox::detached(Role::Server, usize::MAX, Share::default()))
+                .collect(),
+        )
+    }
+
+    /// Encodes an event once and puts it into every outbox, then empties them.
+    pub fn broadcast(&self, data: &impl Serialize) {
+        let mut buffer = Vec::new();
+        websocket::write_frame(
+            true,
+            &serde_json::to_vec(data).unwrap_or_default(),
+            &mut buffer,
+        );
+        let frames = bytes::Bytes::from(buffer);
+        for outbox in &self.0 {
+            let _ = black_box(outbox.append_shared(&frames, When::Now));
+        }
+        for outbox in &self.0 {
+            outbox.take_frames(|_, _| true);
+        }
+    }
+}

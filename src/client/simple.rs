@@ -1,0 +1,394 @@
+//! A client without handlers, for scripts.
+
+use crate::client::{Client, ClientBuilder, ConnectOptions, Flood, Item, Sink};
+use crate::data::Encoded;
+use crate::engineio::{Transport, before_waiting};
+use crate::error::Error;
+use crate::handlers::Event;
+use crate::limits::bounded;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Time that `emit` and `call` wait for a reconnection.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes of events that may wait to be received.
+const BUFFER: usize = 16_000_000;
+
+/// A client without handlers, for scripts: it connects to one namespace, emits, calls, and receives
+/// one event after the other.
+///
+/// ```no_run
+/// use socketio::SimpleClient;
+/// use std::time::Duration;
+///
+/// let client = SimpleClient::connect("http://localhost:5000")?;
+/// client.emit("chat message", "hello")?;
+/// let sum: i64 = client.call("sum", (1, 2), Duration::from_secs(5))?;
+/// let event = client.receive(Duration::from_secs(5))?;
+/// let text: String = event.arg(0)?;
+/// println!("{}: {text}", event.name());
+/// # Ok::<(), socketio::Error>(())
+/// ```
+///
+/// It reconnects by itself. What was received before a loss can still be received after it; what
+/// the server sent in between is lost. Events that ask for an acknowledgement are acknowledged with
+/// nothing as they come. Several threads may share it by reference. Dropping it disconnects.
+pub struct SimpleClient {
+    client: Client,
+    inner: Arc<Inner>,
+    reconnect_timeout: Duration,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    changed: Condvar,
+    max_bytes: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Each with the bytes that it holds.
+    events: VecDeque<(Event, usize)>,
+    bytes: usize,
+    connected: bool,
+    /// There will be no other connection.
+    over: bool,
+    overflowed: bool,
+}
+
+impl SimpleClient {
+    /// Connects to a server: a URL, or [`ConnectOptions`] with one namespace, or none for `/`.
+    /// Blocks until the namespace is connected.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] if the server is not reached, or refuses; [`Error::Invalid`] if the
+    /// options name several namespaces; [`Error::Io`] if the system gives no threads.
+    pub fn connect(options: impl Into<ConnectOptions>) -> Result<SimpleClient, Error> {
+        SimpleClient::builder().connect(options)
+    }
+
+    /// Returns a builder with the default options.
+    #[must_use]
+    pub fn builder() -> SimpleClientBuilder {
+        SimpleClientBuilder {
+            client: Client::builder(),
+            reconnect_timeout: RECONNECT_TIMEOUT,
+            max_bytes: BUFFER,
+        }
+    }
+
+    /// Sends an event: a tuple is several arguments, `()` none. Blocks while the connection is
+    /// lost, until it is there again or the
+    /// [`reconnect_timeout`](SimpleClientBuilder::reconnect_timeout) is over, and while more waits
+    /// for the server than [`max_outbox_size`](crate::ClientBuilder::max_outbox_size).
+    ///
+    /// What the server has not read when a connection is lost is lost with it: a
+    /// [`call`](SimpleClient::call) behind it tells that it was handled.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if there will be no other connection, [`Error::Timeout`] if there was
+    /// none in time, and those of [`Client::emit`].
+    pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
+        let by = Instant::now() + self.reconnect_timeout;
+        loop {
+            self.wait_for_connection(by)?;
+            match self.client.emit(event, &data) {
+                Err(Error::Disconnected | Error::BadNamespace(_)) => self.inner.lose(&self.client),
+                sent => return sent,
+            }
+        }
+    }
+
+    /// Sends the event `message`.
+    ///
+    /// # Errors
+    /// Those of [`emit`](SimpleClient::emit).
+    pub fn send(&self, data: impl Serialize) -> Result<(), Error> {
+        self.emit("message", data)
+    }
+
+    /// Sends an event and waits for the server's answer: no value is null, several are a tuple.
+    /// Blocks, for at most `timeout`, waiting for a reconnection included.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`]; [`Error::Disconnected`] if there will be no other connection, or this one
+    /// ended before the answer came: whether the server has acted on the event is not known then;
+    /// [`Error::Decode`] if the answer is of another type; and those of [`Client::emit`].
+    pub fn call<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+    ) -> Result<T, Error> {
+        let by = Instant::now() + bounded(timeout);
+        loop {
+            self.wait_for_connection(by.min(Instant::now() + self.reconnect_timeout))?;
+            let left = by.saturating_duration_since(Instant::now());
+            match self.client.call(event, &data, left) {
+                Err(Error::BadNamespace(_)) => self.inner.lose(&self.client),
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Returns the next event. Blocks until there is one, for at most `timeout`, or for ever
+    /// without one.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`]; [`Error::Disconnected`] once everything was received and there will be no
+    /// other connection; [`Error::TooMuch`] if that is so because too much waited to be received.
+    pub fn receive(&self, timeout: impl Into<Option<Duration>>) -> Result<Event, Error> {
+        let by = timeout
+            .into()
+            .map(|timeout| Instant::now() + bounded(timeout));
+        before_waiting();
+        let mut state = self.inner.state.lock();
+        loop {
+            if let Some((event, bytes)) = state.events.pop_front() {
+                state.bytes -= bytes;
+                return Ok(event);
+            }
+            if state.over {
+                let end = state.end();
+                drop(state);
+                self.client.let_process_end();
+                return Err(end);
+            }
+            if !self.inner.wait(&mut state, by) {
+                return Err(Error::Timeout);
+            }
+        }
+    }
+
+    /// Returns the events as they come; it ends when there will be no more.
+    ///
+    /// ```no_run
+    /// # let client = socketio::SimpleClient::connect("http://localhost:5000")?;
+    /// for event in client.events() {
+    ///     println!("{} {:?}", event.name(), event.args());
+    /// }
+    /// # Ok::<(), socketio::Error>(())
+    /// ```
+    pub fn events(&self) -> impl Iterator<Item = Event> + '_ {
+        std::iter::from_fn(|| self.receive(None).ok())
+    }
+
+    /// Disconnects. Blocks until the server has read what was sent before, for at most twice the
+    /// `request_timeout`. What was received can still be received.
+    pub fn disconnect(&self) {
+        self.client.disconnect();
+        self.inner.change(|state| {
+            state.connected = false;
+            state.over = true;
+        });
+    }
+
+    /// Returns whether it is connected now.
+    pub fn is_connected(&self) -> bool {
+        self.client.is_connected()
+    }
+
+    /// Returns the id that the server has given to the connection, if it is connected. A new one
+    /// with each connection.
+    pub fn sid(&self) -> Option<String> {
+        self.client.sid()
+    }
+
+    /// Returns the transport of the packets now, if the server is reached.
+    pub fn transport(&self) -> Option<Transport> {
+        self.client.transport()
+    }
+
+    fn wait_for_connection(&self, by: Instant) -> Result<(), Error> {
+        let connected = self.inner.wait_for_connection(by);
+        if let Err(Error::Disconnected) = connected {
+            self.client.let_process_end();
+        }
+        connected
+    }
+
+    /// Returns the client behind it: for `emit_with_ack`, other namespaces' sids and the like. Its
+    /// handlers are never called: what happens goes to this one.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for SimpleClient {
+    fn drop(&mut self) {
+        self.client.shutdown();
+    }
+}
+
+impl fmt::Debug for SimpleClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SimpleClient")
+            .field("client", &self.client)
+            .field("waiting", &self.inner.state.lock().events.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Chooses the options of a [`SimpleClient`].
+///
+/// ```no_run
+/// use socketio::{Client, SimpleClient};
+/// use std::time::Duration;
+///
+/// let client = SimpleClient::builder()
+///     .client(Client::builder().reconnection_attempts(3))
+///     .reconnect_timeout(Duration::from_secs(10))
+///     .connect("http://localhost:5000")?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SimpleClientBuilder {
+    client: ClientBuilder,
+    reconnect_timeout: Duration,
+    max_bytes: usize,
+}
+
+impl SimpleClientBuilder {
+    /// Connects. See [`SimpleClient::connect`].
+    ///
+    /// # Errors
+    /// Those of [`SimpleClient::connect`].
+    pub fn connect(self, options: impl Into<ConnectOptions>) -> Result<SimpleClient, Error> {
+        let options = options.into();
+        let namespace = options.single_namespace()?;
+        let inner = Arc::new(Inner {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            max_bytes: self.max_bytes,
+        });
+        let sink = Arc::clone(&inner) as Arc<dyn Sink>;
+        let client = self.client.build_with(Some(sink)).of(&namespace);
+        let simple = SimpleClient {
+            client,
+            inner,
+            reconnect_timeout: self.reconnect_timeout,
+        };
+        simple.client.connect(options.namespaces(&[&namespace]))?;
+        Ok(simple)
+    }
+
+    /// Sets the options of the client behind it: reconnection, TLS, proxies and more. Defaults to
+    /// [`Client::builder`].
+    #[must_use]
+    pub fn client(mut self, client: ClientBuilder) -> Self {
+        self.client = client;
+        self
+    }
+
+    /// Sets how long `emit` and `call` wait for a connection that was lost. Defaults to 60 s.
+    #[must_use]
+    pub fn reconnect_timeout(mut self, timeout: Duration) -> Self {
+        self.reconnect_timeout = bounded(timeout);
+        self
+    }
+
+    /// Sets the bytes of events that may wait to be received, unless a single one has more; more
+    /// ends the connection, once and for all, and is the error of
+    /// [`receive`](SimpleClient::receive) after them. Defaults to 16 MB.
+    #[must_use]
+    pub fn max_buffer_size(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+}
+
+impl Sink for Inner {
+    fn take(&self, items: Vec<(Item, usize)>) -> Flood {
+        let mut state = self.state.lock();
+        let before = state.overflowed;
+        for (item, bytes) in items {
+            match item {
+                Item::Event(event) => {
+                    // The sender must not wait for a program that may never look at it.
+                    let _ = event.acknowledge(&Encoded::default());
+                    // A single one may be of any size.
+                    state.overflowed |= state.bytes > 0 && state.bytes + bytes > self.max_bytes;
+                    if !state.overflowed {
+                        state.bytes += bytes;
+                        state.events.push_back((event, bytes));
+                    }
+                }
+                Item::Connect(_) => state.connected = true,
+                Item::Disconnect(..) => state.connected = false,
+                Item::Ended => state.over = true,
+                Item::ConnectError(..) | Item::ReconnectFailed(_) => {}
+            }
+        }
+        let overflowed = state.overflowed;
+        state.over |= overflowed;
+        drop(state);
+        self.changed.notify_all();
+        if overflowed && !before {
+            log::error!(target: "socketio", "disconnected: more than {} bytes wait for receive (max_buffer_size, or a Client with handlers)", self.max_bytes);
+        }
+        if overflowed {
+            Flood::TooMuch
+        } else {
+            Flood::Bearable
+        }
+    }
+}
+
+impl Inner {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock());
+        self.changed.notify_all();
+    }
+
+    fn wait_for_connection(&self, by: Instant) -> Result<(), Error> {
+        if self.state.lock().is_waiting() {
+            before_waiting();
+        }
+        let mut state = self.state.lock();
+        while state.is_waiting() {
+            if !self.wait(&mut state, Some(by)) {
+                return Err(Error::Timeout);
+            }
+        }
+        if state.over { Err(state.end()) } else { Ok(()) }
+    }
+
+    /// The client was found to be disconnected before its handler could say so.
+    fn lose(&self, client: &Client) {
+        let connected = client.is_connected();
+        self.change(|state| state.connected = connected);
+    }
+
+    /// Returns whether something has happened in time.
+    fn wait(&self, state: &mut MutexGuard<'_, State>, by: Option<Instant>) -> bool {
+        match by {
+            Some(by) => !self.changed.wait_until(state, by).timed_out(),
+            None => {
+                self.changed.wait(state);
+                true
+            }
+        }
+    }
+}
+
+impl State {
+    /// Returns whether there is no connection, and there may be one.
+    fn is_waiting(&self) -> bool {
+        !self.connected && !self.over
+    }
+
+    /// Returns why there will be no other connection.
+    fn end(&self) -> Error {
+        if self.overflowed {
+            Error::TooMuch("events wait to be received")
+        } else {
+            Error::Disconnected
+        }
+    }
+}

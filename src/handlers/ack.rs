@@ -1,0 +1,296 @@
+//! Acknowledgements that are awaited.
+
+use crate::data::args::decode_data;
+use crate::error::Error;
+use crate::pool::{Inbox, LastTurn, Turn, work_off};
+use crate::util::oneshot::Giver;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Bytes that a callback counts for in an inbox besides its answer.
+const OVERHEAD: usize = 64;
+
+/// Arguments of an acknowledgement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// A JSON array, or nothing.
+    json: String,
+    attachments: Vec<Bytes>,
+}
+
+impl Answer {
+    pub(crate) fn new(json: &str, attachments: Vec<Bytes>) -> Answer {
+        Answer {
+            json: json.to_owned(),
+            attachments,
+        }
+    }
+
+    /// Returns the bytes that it holds.
+    fn size(&self) -> usize {
+        let attached = self.attachments.iter().map(|bytes| bytes.len());
+        self.json.len() + attached.sum::<usize>()
+    }
+
+    /// Returns the JSON array, or nothing, and the bytes that its placeholders name.
+    pub(crate) fn parts(&self) -> (&str, &[Bytes]) {
+        (&self.json, &self.attachments)
+    }
+
+    /// No value is null, one is itself, several are a tuple or a list.
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        decode_data(&self.json, 0, &self.attachments)
+    }
+}
+
+/// Waiter for an acknowledgement.
+pub(crate) enum Waiting {
+    /// A thread, which minds the time itself.
+    Call(Giver<Result<Answer, Error>>),
+    /// A function that is called once, on a worker.
+    Callback { run: Callback, deadline: Instant },
+}
+
+pub(crate) type Callback = Box<dyn FnOnce(Result<Answer, Error>) + Send>;
+
+/// An owner of callbacks: a connection.
+pub(crate) trait HasCallbacks: Send + Sync + 'static {
+    /// Callbacks with their answers, beside the handlers.
+    fn callbacks(&self) -> &Inbox<Answered>;
+
+    /// Returns the record of their last turns.
+    fn last_callbacks(&self) -> &LastTurn;
+
+    /// A worker has had a turn at them.
+    fn on_called_back(&self) {}
+
+    fn schedule(&self, turn: Arc<dyn Turn>);
+}
+
+/// A callback, and what it is to be called with.
+pub(crate) type Answered = (Callback, Result<Answer, Error>);
+
+/// Completes a waiter with an answer, or the lack of one.
+pub(crate) fn settle<T: HasCallbacks>(
+    owner: &Arc<T>,
+    waiting: Waiting,
+    answer: Result<Answer, Error>,
+) {
+    match waiting {
+        // The caller may have given up.
+        Waiting::Call(giver) => giver.give(answer),
+        Waiting::Callback { run, .. } => {
+            let bytes = OVERHEAD + answer.as_ref().map_or(0, Answer::size);
+            let item = ((run, answer), bytes);
+            if owner.callbacks().push(vec![item]).schedule {
+                owner.schedule(Arc::new(Callbacks(Arc::clone(owner))));
+            }
+        }
+    }
+}
+
+/// A worker's turn at a connection's callbacks.
+struct Callbacks<T>(Arc<T>);
+
+impl<T: HasCallbacks> Turn for Callbacks<T> {
+    fn run(self: Arc<Self>) {
+        let again = work_off(self.0.callbacks(), |(run, answer)| {
+            if catch_unwind(AssertUnwindSafe(|| run(answer))).is_err() {
+                log::error!(target: "socketio", "a callback panicked");
+            }
+        });
+        self.0.on_called_back();
+        if again {
+            let owner = Arc::clone(&self.0);
+            owner.schedule(self);
+        }
+    }
+
+    fn last_turn(&self) -> &LastTurn {
+        self.0.last_callbacks()
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.callbacks().len()
+    }
+}
+
+/// The acknowledgements that one peer owes on one namespace.
+#[derive(Default)]
+pub(crate) struct Acks {
+    /// Boxed, since most clients owe none.
+    state: Mutex<Option<Box<State>>>,
+}
+
+#[derive(Default)]
+struct State {
+    closed: bool,
+    waiting: HashMap<u64, Waiting>,
+    /// The earliest deadline that the I/O thread knows of.
+    armed: Option<Instant>,
+}
+
+impl Acks {
+    /// Adds one; returns a deadline that the I/O thread must be told, if it knows of none as early.
+    pub(crate) fn insert(
+        &self,
+        id: u64,
+        waiting: Waiting,
+        limit: usize,
+    ) -> Result<Option<Instant>, Error> {
+        let mut state = self.state.lock();
+        let state = state.get_or_insert_default();
+        if state.closed {
+            return Err(Error::Disconnected);
+        }
+        if state.waiting.len() >= limit {
+            return Err(Error::TooMuch("acknowledgements are awaited of one client"));
+        }
+        let wake = match &waiting {
+            Waiting::Callback { deadline, .. } if state.armed.is_none_or(|at| *deadline < at) => {
+                state.armed = Some(*deadline);
+                Some(*deadline)
+            }
+            _ => None,
+        };
+        state.waiting.insert(id, waiting);
+        Ok(wake)
+    }
+
+    pub(crate) fn take(&self, id: u64) -> Option<Waiting> {
+        let mut state = self.state.lock();
+        let inner = state.as_mut()?;
+        let waiting = inner.waiting.remove(&id);
+        if inner.waiting.is_empty() && !inner.closed && inner.armed.is_none() {
+            *state = None;
+        }
+        waiting
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state
+            .lock()
+            .as_ref()
+            .is_none_or(|state| state.waiting.is_empty())
+    }
+
+    /// Takes out the callbacks whose time is over; returns when to look again.
+    pub(crate) fn expire(&self, now: Instant) -> (Vec<Callback>, Option<Instant>) {
+        let mut state = self.state.lock();
+        let Some(state) = state.as_mut() else {
+            return (Vec::new(), None);
+        };
+        let due = |waiting: &Waiting| matches!(waiting, Waiting::Callback { deadline, .. } if *deadline <= now);
+        let ids = state.waiting.iter().filter(|(_, waiting)| due(waiting));
+        let mut ids: Vec<_> = ids.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        let expired = ids
+            .into_iter()
+            .filter_map(|id| match state.waiting.remove(&id) {
+                Some(Waiting::Callback { run, .. }) => Some(run),
+                _ => None,
+            });
+        let expired = expired.collect();
+        let deadlines = state.waiting.values().filter_map(|waiting| match waiting {
+            Waiting::Callback { deadline, .. } => Some(*deadline),
+            Waiting::Call(_) => None,
+        });
+        state.armed = deadlines.min();
+        (expired, state.armed)
+    }
+
+    /// Takes everything out; nothing can be added any more.
+    pub(crate) fn close(&self) -> Vec<Waiting> {
+        let mut state = self.state.lock();
+        let state = state.get_or_insert_default();
+        state.closed = true;
+        drain(state)
+    }
+
+    /// Takes out the calls of threads.
+    pub(crate) fn take_calls(&self) -> Vec<Waiting> {
+        let mut state = self.state.lock();
+        let Some(state) = state.as_mut() else {
+            return Vec::new();
+        };
+        let calls = state
+            .waiting
+            .extract_if(|_, waiting| matches!(waiting, Waiting::Call(_)));
+        calls.map(|(_, waiting)| waiting).collect()
+    }
+}
+
+fn drain(state: &mut State) -> Vec<Waiting> {
+    let mut waiting: Vec<_> = std::mem::take(&mut state.waiting).into_iter().collect();
+    waiting.sort_unstable_by_key(|(id, _)| *id);
+    waiting.into_iter().map(|(_, waiting)| waiting).collect()
+}
+
+impl fmt::Debug for Acks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self
+            .state
+            .lock()
+            .as_ref()
+            .map_or(0, |state| state.waiting.len());
+        write!(formatter, "Acks({count})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn callback(deadline: Instant) -> Waiting {
+        Waiting::Callback {
+            run: Box::new(|_| ()),
+            deadline,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_nothing_one_value_or_several() {
+        let decode = |json: &str| Answer::new(json, Vec::new());
+        assert_eq!(decode("").decode::<Option<i32>>().unwrap(), None);
+        assert_eq!(decode("[]").decode::<Option<i32>>().unwrap(), None);
+        assert_eq!(decode("[7]").decode::<i32>().unwrap(), 7);
+        assert_eq!(decode("[[1,2]]").decode::<Vec<i32>>().unwrap(), [1, 2]);
+        assert_eq!(
+            decode("[1,\"a\"]").decode::<(i32, String)>().unwrap(),
+            (1, "a".into())
+        );
+        assert!(matches!(
+            decode("[7]").decode::<String>(),
+            Err(Error::Decode(_))
+        ));
+    }
+
+    #[test]
+    fn each_is_answered_or_expires_once() {
+        let (acks, now) = (Acks::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(acks.insert(1, callback(at(10)), 3).unwrap(), Some(at(10)));
+        assert_eq!(acks.insert(2, callback(at(20)), 3).unwrap(), None);
+        assert_eq!(acks.insert(3, callback(at(5)), 3).unwrap(), Some(at(5)));
+        assert!(matches!(
+            acks.insert(4, callback(at(5)), 3),
+            Err(Error::TooMuch(_))
+        ));
+        assert!(acks.take(2).is_some());
+        assert!(acks.take(2).is_none());
+        let (expired, next) = acks.expire(at(5));
+        assert_eq!((expired.len(), next), (1, Some(at(10))));
+        assert_eq!(acks.close().len(), 1);
+        assert!(matches!(
+            acks.insert(5, callback(at(9)), 3),
+            Err(Error::Disconnected)
+        ));
+    }
+}

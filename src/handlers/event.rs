@@ -1,0 +1,208 @@
+//! An event as it came, and the way to answer it.
+
+use crate::data::args::{Args, Encoded, Mismatch, decode, decode_data, decode_nth};
+use crate::error::Error;
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An event that came, for handlers that want it whole.
+///
+/// ```
+/// # use socketio::{Event, Server, Socket};
+/// # let io = Server::new();
+/// io.on_any(|socket: &Socket, event: &Event| {
+///     println!("{} sent {} with {:?}", socket.sid(), event.name(), event.args());
+/// });
+/// ```
+pub struct Event {
+    peer: Arc<dyn Peer>,
+    name: Name,
+    /// The JSON array, the name first.
+    json: Box<str>,
+    attachments: Box<[Bytes]>,
+    id: Option<u64>,
+    /// Somebody else acknowledges.
+    ack_taken: AtomicBool,
+}
+
+/// Source of an event.
+pub(crate) trait Peer: Send + Sync {
+    fn namespace(&self) -> &Arc<str>;
+
+    fn sid(&self) -> &str;
+
+    fn acknowledge(&self, id: u64, answer: &Encoded) -> Result<(), Error>;
+}
+
+enum Name {
+    /// A range of the JSON text.
+    Here(u32, u32),
+    Apart(Box<str>),
+}
+
+impl Event {
+    pub(crate) fn new(
+        peer: Arc<dyn Peer>,
+        name: &str,
+        json: &str,
+        attachments: Vec<Bytes>,
+        id: Option<u64>,
+    ) -> Event {
+        // A name without escapes stands in the text, behind the bracket and the quotation mark.
+        let start = json.find('"').map_or(0, |at| at + 1);
+        let here = json.get(start..).is_some_and(|rest| rest.starts_with(name));
+        Event {
+            peer,
+            name: match u32::try_from(start + name.len()) {
+                Ok(end) if here => Name::Here(start as u32, end),
+                _ => Name::Apart(name.into()),
+            },
+            json: json.into(),
+            attachments: attachments.into(),
+            id,
+            ack_taken: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        match &self.name {
+            Name::Here(start, end) => self
+                .json
+                .get(*start as usize..*end as usize)
+                .unwrap_or_default(),
+            Name::Apart(name) => name,
+        }
+    }
+
+    /// Returns the namespace that it came on.
+    pub fn namespace(&self) -> &str {
+        self.peer.namespace()
+    }
+
+    /// Returns the sid of the connection that it came on.
+    pub fn sid(&self) -> &str {
+        self.peer.sid()
+    }
+
+    /// Returns its arguments, of whatever types.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if they cannot be values.
+    pub fn args(&self) -> Result<Args, Error> {
+        decode(&self.json, 1, &self.attachments).map_err(|mismatch| mismatch.into_error(true))
+    }
+
+    /// Returns the argument at an index, counted from zero; a missing one decodes as null.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if it is not of that type.
+    pub fn arg<T: DeserializeOwned>(&self, index: usize) -> Result<T, Error> {
+        decode_nth(&self.json, index + 1, &self.attachments).map_err(|mismatch| {
+            let argument = index;
+            Mismatch {
+                argument,
+                ..mismatch
+            }
+            .into_error(true)
+        })
+    }
+
+    /// Returns all arguments as one value: none is null, one is itself, several are a tuple.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if they are not of that type.
+    pub fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        decode_data(&self.json, 1, &self.attachments)
+    }
+
+    /// Returns whether the sender waits for an acknowledgement.
+    pub fn wants_ack(&self) -> bool {
+        self.id.is_some() && !self.ack_taken.load(Ordering::Relaxed)
+    }
+
+    /// Takes the acknowledgement over: what the handler returns is not sent, and the handle can be
+    /// kept and used later, from any thread. None if the sender wants none, or it was taken before.
+    pub fn take_ack(&self) -> Option<Ack> {
+        let id = self.id?;
+        if self.ack_taken.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        Some(Ack {
+            peer: Arc::clone(&self.peer),
+            id,
+        })
+    }
+
+    pub(crate) fn namespace_shared(&self) -> &Arc<str> {
+        self.peer.namespace()
+    }
+
+    pub(crate) fn json(&self) -> &str {
+        &self.json
+    }
+
+    pub(crate) fn attachments(&self) -> &[Bytes] {
+        &self.attachments
+    }
+
+    /// Sends what the handler returned, unless somebody else does.
+    pub(crate) fn acknowledge(&self, answer: &Encoded) -> Result<(), Error> {
+        match self.id {
+            Some(id) if self.wants_ack() => self.peer.acknowledge(id, answer),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Event")
+            .field("name", &self.name())
+            .field("namespace", &self.namespace())
+            .field("args", &self.args().ok())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An acknowledgement that is sent later.
+///
+/// Dropping it unused sends nothing: the sender waits until its own time-out.
+#[must_use = "the sender waits for the acknowledgement"]
+pub struct Ack {
+    peer: Arc<dyn Peer>,
+    id: u64,
+}
+
+impl Ack {
+    /// Sends it: a tuple is several values, `()` none. Does not block.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if the sender has gone, [`Error::Encode`] if the data cannot be JSON,
+    /// [`Error::Invalid`] if it has too many attachments or is larger than the sender takes.
+    pub fn send(self, data: impl Serialize) -> Result<(), Error> {
+        self.peer.acknowledge(self.id, &Encoded::new(&data)?)
+    }
+}
+
+impl fmt::Debug for Ack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Ack")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An event, and whom it came from as the program knows them.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Incoming<P> {
+    pub(crate) event: Event,
+    pub(crate) peer: P,
+}

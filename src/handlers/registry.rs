@@ -1,0 +1,124 @@
+//! The program's handlers, and which of them an event is for.
+
+use super::event::Incoming;
+use super::handler::{HandlerError, StoredEvent};
+use crate::data::args::Encoded;
+use rustc_hash::FxBuildHasher;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// The namespace whose handlers serve those that have none of their own.
+pub(crate) const ANY: &str = "*";
+
+/// The handlers of all namespaces: of events from `P`, what each side has besides in `M`, and types
+/// as namespaces behind `V`.
+pub(crate) struct Handlers<P, M, V: ?Sized> {
+    namespaces: HashMap<Arc<str>, Set<P, M, V>, FxBuildHasher>,
+}
+
+/// The handlers of one namespace.
+pub(crate) struct Set<P, M, V: ?Sized> {
+    /// Only the program adds to it, so that no peer can choose what collides.
+    pub(crate) events: HashMap<String, StoredEvent<P>, FxBuildHasher>,
+    pub(crate) any: Option<StoredEvent<P>>,
+    pub(crate) more: M,
+    pub(crate) service: Option<Arc<V>>,
+}
+
+/// A namespace as a type, of whatever type.
+pub(crate) trait HandlesEvents<P> {
+    fn event(&self, incoming: &Incoming<P>, answer: &mut Encoded) -> Result<(), HandlerError>;
+}
+
+impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
+    pub(crate) fn set(&mut self, namespace: &str) -> &mut Set<P, M, V> {
+        self.namespaces.entry(Arc::from(namespace)).or_default()
+    }
+
+    /// Returns whether a namespace has handlers of its own.
+    pub(crate) fn know(&self, namespace: &str) -> bool {
+        self.namespaces.contains_key(namespace)
+    }
+
+    /// Returns the namespaces that have handlers of their own.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.namespaces.keys().map(|name| &**name);
+        names.filter(|name| *name != ANY)
+    }
+
+    /// Returns what serves a namespace: its own handlers, then those of `*`.
+    pub(crate) fn sets(&self, namespace: &str) -> impl Iterator<Item = &Set<P, M, V>> + Clone {
+        let sets = [self.namespaces.get(namespace), self.namespaces.get(ANY)];
+        sets.into_iter().flatten()
+    }
+
+    /// Functions before services, and in both the namespace itself before `*` (python-socketio's
+    /// order). Gives whether anybody was there.
+    pub(crate) fn event(
+        &self,
+        incoming: &Incoming<P>,
+        answer: &mut Encoded,
+    ) -> Result<bool, HandlerError>
+    where
+        V: HandlesEvents<P>,
+    {
+        let name = incoming.event.name();
+        let sets = self.sets(incoming.event.namespace());
+        for set in sets.clone() {
+            if let Some(handler) = set.events.get(name).or(set.any.as_ref()) {
+                handler(incoming, answer)?;
+                return Ok(true);
+            }
+        }
+        match sets.clone().find_map(|set| set.service.as_ref()) {
+            Some(service) => service.event(incoming, answer).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}
+
+impl<P, M, V: ?Sized> Default for Handlers<P, M, V> {
+    fn default() -> Self {
+        Handlers {
+            namespaces: HashMap::default(),
+        }
+    }
+}
+
+impl<P, M: Clone, V: ?Sized> Clone for Handlers<P, M, V> {
+    fn clone(&self) -> Self {
+        Handlers {
+            namespaces: self.namespaces.clone(),
+        }
+    }
+}
+
+impl<P, M, V: ?Sized> fmt::Debug for Handlers<P, M, V> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.namespaces.keys();
+        formatter.debug_set().entries(names).finish()
+    }
+}
+
+impl<P, M: Default, V: ?Sized> Default for Set<P, M, V> {
+    fn default() -> Self {
+        Set {
+            events: HashMap::default(),
+            any: None,
+            more: M::default(),
+            service: None,
+        }
+    }
+}
+
+impl<P, M: Clone, V: ?Sized> Clone for Set<P, M, V> {
+    fn clone(&self) -> Self {
+        Set {
+            events: self.events.clone(),
+            any: self.any.clone(),
+            more: self.more.clone(),
+            service: self.service.clone(),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Methods as handlers: what namespaces that are types are made of.
+
+use super::event::{Event, Incoming};
+use super::handler::{Context, HandlerError, IntoAck, With, WithEvent, Without, arguments};
+use crate::data::args::Encoded;
+use crate::error::Error;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// A method that handles an event: like [`Handler`](crate::Handler), behind `&self`.
+#[diagnostic::on_unimplemented(
+    message = "this method cannot handle an event of the service",
+    note = "it is `fn(&self, [&Socket,] [&Event,] A, B, ..) -> R` with at most eight arguments"
+)]
+pub trait Method<S, P, Shape>: Send + Sync + 'static {
+    /// Type of the returned value.
+    type Output;
+
+    #[doc(hidden)]
+    fn call(&self, service: &S, incoming: &Incoming<P>) -> Result<Self::Output, HandlerError>;
+}
+
+macro_rules! methods {
+    ($($name:ident)*) => {
+        #[diagnostic::do_not_recommend]
+        impl<Own, P, Ctx, Fun, Out, $($name,)*> Method<Own, P, (With<Ctx>, $($name,)*)> for Fun
+        where
+            Ctx: Context<P>,
+            Fun: Fn(&Own, &Ctx, $($name,)*) -> Out + Send + Sync + 'static,
+            $($name: DeserializeOwned,)*
+        {
+            type Output = Out;
+
+            #[allow(non_snake_case)]
+            fn call(&self, service: &Own, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+                let ($($name,)*) = arguments(incoming)?;
+                Ok(self(service, Ctx::of(incoming), $($name,)*))
+            }
+        }
+
+        #[diagnostic::do_not_recommend]
+        impl<Own, P, Ctx, Fun, Out, $($name,)*> Method<Own, P, (WithEvent<Ctx>, $($name,)*)> for Fun
+        where
+            Ctx: Context<P>,
+            Fun: Fn(&Own, &Ctx, &Event, $($name,)*) -> Out + Send + Sync + 'static,
+            $($name: DeserializeOwned,)*
+        {
+            type Output = Out;
+
+            #[allow(non_snake_case)]
+            fn call(&self, service: &Own, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+                let ($($name,)*) = arguments(incoming)?;
+                Ok(self(service, Ctx::of(incoming), &incoming.event, $($name,)*))
+            }
+        }
+
+        #[diagnostic::do_not_recommend]
+        impl<Own, P, Fun, Out, $($name,)*> Method<Own, P, (Without, $($name,)*)> for Fun
+        where
+            Fun: Fn(&Own, $($name,)*) -> Out + Send + Sync + 'static,
+            $($name: DeserializeOwned,)*
+        {
+            type Output = Out;
+
+            #[allow(non_snake_case)]
+            fn call(&self, service: &Own, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+                let ($($name,)*) = arguments(incoming)?;
+                Ok(self(service, $($name,)*))
+            }
+        }
+    };
+}
+
+methods!();
+methods!(A);
+methods!(A B);
+methods!(A B C);
+methods!(A B C D);
+methods!(A B C D E);
+methods!(A B C D E F);
+methods!(A B C D E F G);
+methods!(A B C D E F G H);
+
+type StoredMethod<S, P> =
+    Arc<dyn Fn(&S, &Incoming<P>, &mut Encoded) -> Result<(), HandlerError> + Send + Sync>;
+
+/// The methods of a service, by the events that they handle.
+pub struct Events<S, P> {
+    methods: HashMap<String, StoredMethod<S, P>>,
+}
+
+impl<S: 'static, P: 'static> Events<S, P> {
+    pub(crate) fn new() -> Events<S, P> {
+        Events {
+            methods: HashMap::new(),
+        }
+    }
+
+    /// Registers a method as the handler of an event. Replaces one that was registered before.
+    ///
+    /// # Panics
+    /// If the event's name is one that the protocol keeps for itself.
+    pub fn on<Shape, M>(&mut self, event: &str, method: M) -> &mut Self
+    where
+        M: Method<S, P, Shape, Output: IntoAck>,
+    {
+        refuse_reserved(event);
+        let method: StoredMethod<S, P> = Arc::new(move |service, incoming, answer| {
+            method.call(service, incoming)?.append_to(answer)
+        });
+        self.methods.insert(event.to_owned(), method);
+        self
+    }
+
+    /// Returns whether a method handles this event.
+    pub fn handles(&self, event: &str) -> bool {
+        self.methods.contains_key(event)
+    }
+
+    /// Calls the method that handles an event. Without one, the answer is empty, as in
+    /// python-socketio.
+    pub(crate) fn call(
+        &self,
+        service: &S,
+        incoming: &Incoming<P>,
+    ) -> Result<Outcome, HandlerError> {
+        let mut answer = Encoded::default();
+        if let Some(method) = self.methods.get(incoming.event.name()) {
+            method(service, incoming, &mut answer)?;
+        }
+        Ok(Outcome(answer))
+    }
+}
+
+impl<S, P> fmt::Debug for Events<S, P> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.methods.keys()).finish()
+    }
+}
+
+/// Arguments of an acknowledgement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome(pub(crate) Encoded);
+
+impl Outcome {
+    /// Acknowledges with data: a tuple is several values, `()` none.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if the data cannot be JSON.
+    pub fn new(data: impl Serialize) -> Result<Outcome, Error> {
+        Encoded::new(&data).map(Outcome)
+    }
+}
+
+/// The way on to the method that handles an event.
+pub struct Next<'a>(&'a dyn Fn() -> Result<Outcome, HandlerError>);
+
+impl<'a> Next<'a> {
+    pub(crate) fn new(method: &'a dyn Fn() -> Result<Outcome, HandlerError>) -> Next<'a> {
+        Next(method)
+    }
+
+    /// Calls the method, and gives what is to be acknowledged.
+    ///
+    /// # Errors
+    /// What it failed with, arguments of other types included.
+    pub fn call(self) -> Result<Outcome, HandlerError> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Next<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Next")
+    }
+}
+
+/// Names that the protocol keeps for itself are a mistake in the program.
+pub(crate) fn refuse_reserved(event: &str) {
+    let instead = match event {
+        "connect" => "on_connect",
+        "connect_error" => "on_connect_error, on a client",
+        "disconnect" => "on_disconnect",
+        _ if crate::protocol::socketio::is_reserved(event) => "another name",
+        _ => return,
+    };
+    panic!("{event:?} is no event that can be handled: use {instead}");
+}

@@ -1,0 +1,115 @@
+//! One connection, as its I/O thread knows it.
+
+use super::http::upload::Upload;
+use super::http::{Body, Head};
+use super::outbox::Outbox;
+use super::pump::Pump;
+use super::socket::Socket;
+use super::timers::Alarm;
+use super::websocket::Decoder;
+use crate::util::budget::Share;
+use crate::util::log_limit::LogLimit;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A connection's place in its I/O thread, and which of those that were there it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ConnectionId {
+    pub(super) index: u32,
+    pub(super) serial: u32,
+}
+
+impl ConnectionId {
+    pub(crate) fn to_u64(self) -> u64 {
+        u64::from(self.serial) << 32 | u64::from(self.index)
+    }
+
+    pub(crate) fn from_u64(number: u64) -> ConnectionId {
+        ConnectionId {
+            index: number as u32,
+            serial: (number >> 32) as u32,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) socket: Arc<Socket>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) peer: SocketAddr,
+    pub(super) protocol: Protocol,
+    /// Bytes that were read and not understood yet.
+    pub(super) unread: Vec<u8>,
+    /// Key by which the driver knows it.
+    pub(super) owner: Option<u64>,
+    pub(super) alarm: Alarm,
+    /// The socket may hold more bytes.
+    pub(super) readable: bool,
+    /// The peer will send nothing more.
+    pub(super) read_closed: bool,
+    /// Reading was stopped on purpose.
+    pub(super) stopped: bool,
+    /// Close once everything is written.
+    pub(super) finishing: bool,
+    /// No request has come over it yet.
+    pub(super) fresh: bool,
+    /// True if the unread bytes are the beginning of a head, and no line has ended since: they are
+    /// not parsed again for every byte of a client that sends them one by one.
+    pub(super) is_partial: bool,
+    /// The body that who answers reads as it comes.
+    pub(super) upload: Option<Box<Upload>>,
+    /// Bytes of a body since its deadline was set.
+    pub(super) progress: usize,
+    /// Bytes of requests and messages that are not complete, in the budget.
+    pub(super) share: Share,
+    pub(super) log_limit: LogLimit,
+}
+
+impl Connection {
+    /// Returns the bytes of requests and messages that are not complete, or not handled.
+    pub(super) fn kept(&self) -> usize {
+        let partial = match &self.protocol {
+            Protocol::Body(reading) => reading.1.kept(),
+            Protocol::WebSocket(decoder) => decoder.kept(),
+            _ => 0,
+        };
+        self.unread.len() + partial
+    }
+
+    /// Returns the same, and what waits to be written, unless it is a session's.
+    pub(super) fn held(&self) -> usize {
+        let waiting = match &self.protocol {
+            Protocol::WebSocket(_) | Protocol::Busy => 0,
+            _ => self.outbox.waiting(),
+        };
+        self.kept() + waiting
+    }
+}
+
+/// State of a connection.
+#[derive(Debug)]
+pub(super) enum Protocol {
+    /// Waiting for a request's head.
+    Head,
+    /// Reading a request's body.
+    Body(Box<(Head, Body)>),
+    /// The driver has the request.
+    Answering(Exchange),
+    /// An answer's body is read on a worker, or waits to be continued.
+    Pumping(Exchange, Option<Box<Pump>>),
+    WebSocket(Decoder),
+    /// Everything was written: the peer closes, or is closed in a moment.
+    Lingering,
+    /// A decoder, or a body, has been taken out to work with.
+    Busy,
+}
+
+/// Properties of a request that its response depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchange {
+    pub(super) keep_alive: bool,
+    pub(super) head_only: bool,
+    /// The client knows chunks: HTTP/1.1.
+    pub(super) takes_chunks: bool,
+}

@@ -1,0 +1,325 @@
+//! Bodies of requests (RFC 9112, 6).
+
+use super::request::{BadHead, Request};
+use std::fmt;
+
+/// The longest line of a chunk's size, extensions included, and of one trailer field.
+const MAX_LINE: usize = 1024;
+/// The most trailer lines.
+const MAX_TRAILERS: usize = 100;
+
+/// Framing of a request's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    None,
+    Length(u64),
+    Chunked,
+}
+
+impl Framing {
+    /// Refuses what two readers could understand differently: that is how requests are smuggled
+    /// past a proxy.
+    pub(crate) fn of(request: &Request) -> Result<Framing, BadHead> {
+        let mut length = None;
+        for value in request.values("content-length") {
+            let value = parse_length(value).ok_or(BadHead(400, "wrong Content-Length"))?;
+            if length.is_some_and(|length| length != value) {
+                return Err(BadHead(400, "conflicting Content-Length"));
+            }
+            length = Some(value);
+        }
+        let mut codings = request.values("transfer-encoding");
+        match (codings.next(), codings.next(), length) {
+            (None, _, None) => Ok(Framing::None),
+            (None, _, Some(length)) => Ok(Framing::Length(length)),
+            (Some(_), _, Some(_)) => Err(BadHead(400, "Content-Length and Transfer-Encoding")),
+            (Some(coding), None, None) if coding.trim_ascii().eq_ignore_ascii_case(b"chunked") => {
+                Ok(Framing::Chunked)
+            }
+            _ => Err(BadHead(501, "unknown Transfer-Encoding")),
+        }
+    }
+}
+
+fn parse_length(value: &[u8]) -> Option<u64> {
+    let value = std::str::from_utf8(value).ok()?.trim_ascii();
+    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| value.parse().ok()).flatten()
+}
+
+/// A body that is being read.
+#[derive(Debug)]
+pub(crate) struct Body {
+    state: State,
+    bytes: Vec<u8>,
+    /// Bytes that were read, also those that were taken out.
+    count: usize,
+    limit: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    /// So much is missing.
+    Length(u64),
+    Size(Vec<u8>),
+    Chunk(u64),
+    ChunkEnd(usize),
+    /// Bytes of the line that is being read, whether the last was a carriage return, and lines.
+    Trailers {
+        line: usize,
+        returned: bool,
+        count: usize,
+    },
+    Done,
+}
+
+/// Reason why a body is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadBody {
+    TooLarge,
+    Malformed,
+}
+
+impl fmt::Display for BadBody {
+    /// For the log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            BadBody::TooLarge => "too large (max_http_buffer_size, Limits::http_body_bytes)",
+            BadBody::Malformed => "malformed",
+        })
+    }
+}
+
+impl Body {
+    /// Creates a reader for a body of at most `limit` bytes.
+    pub(crate) fn new(framing: Framing, limit: usize) -> Result<Body, BadBody> {
+        let state = match framing {
+            Framing::None | Framing::Length(0) => State::Done,
+            Framing::Length(length) if length > limit as u64 => return Err(BadBody::TooLarge),
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Size(Vec::new()),
+        };
+        Ok(Body {
+            state,
+            bytes: Vec::new(),
+            count: 0,
+            limit,
+        })
+    }
+
+    /// Takes what belongs to the body; returns how much that was.
+    pub(crate) fn read(&mut self, input: &[u8]) -> Result<usize, BadBody> {
+        let mut rest = input;
+        while !rest.is_empty() && !self.is_done() {
+            let taken = self.step(rest)?;
+            rest = &rest[taken..];
+        }
+        Ok(input.len() - rest.len())
+    }
+
+    /// Returns the bytes that it keeps.
+    pub(crate) fn kept(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    /// Takes out what has been read.
+    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn step(&mut self, input: &[u8]) -> Result<usize, BadBody> {
+        match &mut self.state {
+            State::Length(missing) | State::Chunk(missing) => {
+                let taken = usize::try_from(*missing)
+                    .unwrap_or(usize::MAX)
+                    .min(input.len());
+                *missing -= taken as u64;
+                let ended = *missing == 0;
+                self.bytes.extend_from_slice(&input[..taken]);
+                self.count += taken;
+                if ended {
+                    self.state = match self.state {
+                        State::Chunk(_) => State::ChunkEnd(0),
+                        _ => State::Done,
+                    };
+                }
+                Ok(taken)
+            }
+            State::Size(line) => {
+                if input[0] != b'\n' {
+                    line.push(input[0]);
+                    return if line.len() > MAX_LINE {
+                        Err(BadBody::Malformed)
+                    } else {
+                        Ok(1)
+                    };
+                }
+                let size = chunk_size(line).ok_or(BadBody::Malformed)?;
+                if size > (self.limit - self.count) as u64 {
+                    return Err(BadBody::TooLarge);
+                }
+                self.state = match size {
+                    0 => State::Trailers {
+                        line: 0,
+                        returned: false,
+                        count: 0,
+                    },
+                    size => State::Chunk(size),
+                };
+                Ok(1)
+            }
+            State::ChunkEnd(seen) => {
+                if input[0] != b"\r\n"[*seen] {
+                    return Err(BadBody::Malformed);
+                }
+                *seen += 1;
+                if *seen == 2 {
+                    self.state = State::Size(Vec::new());
+                }
+                Ok(1)
+            }
+            State::Trailers {
+                line,
+                returned,
+                count,
+            } => {
+                match (input[0], *returned) {
+                    (b'\n', true) if *line == 0 => self.state = State::Done,
+                    (b'\n', true) => (*line, *returned, *count) = (0, false, *count + 1),
+                    (b'\r', false) => *returned = true,
+                    // A line ends with both (RFC 9112, 2.2), here as for a proxy in front.
+                    (b'\n', false) | (_, true) => return Err(BadBody::Malformed),
+                    _ => *line += 1,
+                }
+                match &self.state {
+                    State::Trailers { line, count, .. }
+                        if *line > MAX_LINE || *count > MAX_TRAILERS =>
+                    {
+                        Err(BadBody::Malformed)
+                    }
+                    _ => Ok(1),
+                }
+            }
+            State::Done => Ok(0),
+        }
+    }
+}
+
+/// Returns the number before a chunk's extensions.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let line = line.strip_suffix(b"\r")?;
+    let digits = line.split(|byte| *byte == b';').next()?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_number
+        .then(|| u64::from_str_radix(digits, 16).ok())
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::net::http::Head;
+    use proptest::prelude::*;
+    use std::net::SocketAddr;
+
+    fn framing(fields: &str) -> Result<Framing, u16> {
+        let text = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        match Head::parse(text.as_bytes(), &Limits::default(), peer, false) {
+            Ok(Some(head)) => Ok(head.framing),
+            Ok(None) => panic!("incomplete"),
+            Err(BadHead(status, _)) => Err(status),
+        }
+    }
+
+    fn read(body: &[u8], pieces: usize) -> Result<(Vec<u8>, usize), BadBody> {
+        let mut reader = Body::new(Framing::Chunked, 1_000)?;
+        let mut taken = 0;
+        for piece in body.chunks(pieces) {
+            taken += reader.read(piece)?;
+        }
+        assert!(reader.is_done());
+        Ok((reader.into_bytes(), taken))
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        assert_eq!(framing(""), Ok(Framing::None));
+        assert_eq!(framing("Content-Length: 5\r\n"), Ok(Framing::Length(5)));
+        assert_eq!(
+            framing("Content-Length: 5\r\nContent-Length: 5\r\n"),
+            Ok(Framing::Length(5))
+        );
+        assert_eq!(
+            framing("Transfer-Encoding: Chunked\r\n"),
+            Ok(Framing::Chunked)
+        );
+        for fields in [
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: -1\r\n",
+            "Content-Length: +1\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+        ] {
+            assert_eq!(framing(fields), Err(400), "{fields}");
+        }
+        assert_eq!(framing("Transfer-Encoding: gzip, chunked\r\n"), Err(501));
+    }
+
+    #[test]
+    fn chunks_are_joined_however_they_are_cut() {
+        let body = b"5;x=y\r\nhello\r\n1\r\n \r\nA\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\nGET /";
+        for pieces in 1..body.len() {
+            let (bytes, taken) = read(body, pieces).unwrap();
+            assert_eq!(bytes, b"hello 0123456789");
+            assert_eq!(&body[taken..], b"GET /");
+        }
+    }
+
+    #[test]
+    fn a_body_has_a_limit() {
+        assert_eq!(
+            Body::new(Framing::Length(1_001), 1_000).unwrap_err(),
+            BadBody::TooLarge
+        );
+        assert_eq!(read(b"3e9\r\n", 9), Err(BadBody::TooLarge));
+        assert_eq!(read(b"ffffffffffffffff\r\n", 99), Err(BadBody::TooLarge));
+        for body in [
+            "-1\r\n",
+            "\r\n",
+            "1\r\nab",
+            "fffffffffffffffff\r\n",
+            "x\r\n",
+            " 1\r\n",
+            "1 \r\n",
+            "0\r\n\n",
+            "0\r\nX: y\n",
+            "0\r\nX: y\rz",
+        ] {
+            assert_eq!(
+                read(body.as_bytes(), 99),
+                Err(BadBody::Malformed),
+                "{body:?}"
+            );
+        }
+        assert_eq!(read(&[b'1'; 2_000], 99), Err(BadBody::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn no_chunks_panic(bytes in any::<Vec<u8>>()) {
+            let _ = Body::new(Framing::Chunked, 100).unwrap().read(&bytes);
+        }
+    }
+}

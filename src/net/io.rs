@@ -1,0 +1,518 @@
+//! What a driver may do with the connections of its I/O thread.
+
+use super::connection::{Connection, ConnectionId, Exchange, Protocol};
+use super::http::{Content, Header, Request, Response};
+use super::mailbox::Mailbox;
+use super::outbox::{Accepted, Outbox, Refusal, When};
+use super::pump::{self, Framing, Progress, Pump};
+use super::socket::Socket;
+use super::threads::{Command, Handed, Options};
+use super::timers::Timers;
+use super::websocket::{self, Decoder, Role};
+use crate::util::budget::{Budget, Share};
+use crate::util::log_limit::LogLimit;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Time that a peer may take to close its side after everything was written to it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Owner of a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    Connection(ConnectionId),
+    /// The driver's own.
+    Driver(u64),
+    Accept,
+}
+
+/// A WebSocket to a server, its handshake done, on its way to an I/O thread.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    pub(crate) socket: Socket,
+    pub(crate) peer: SocketAddr,
+    /// Bytes that came behind the handshake.
+    pub(crate) unread: Vec<u8>,
+}
+
+/// An I/O thread's connections, its timers and the time.
+#[derive(Debug)]
+pub(crate) struct Io<C> {
+    pub(super) registry: Registry,
+    pub(super) connections: Slab<Connection>,
+    pub(crate) timers: Timers<Key>,
+    pub(super) now: Instant,
+    /// Connections to look at once more in this turn.
+    pub(super) again: Vec<ConnectionId>,
+    /// The connection whose request is being handed over.
+    pub(super) handing: Option<ConnectionId>,
+    pub(super) mailboxes: Arc<[Mailbox<Command<C>>]>,
+    pub(super) own: usize,
+    pub(super) options: Arc<Options>,
+    /// No more requests: a connection ends with the answer that it waits for.
+    pub(super) stopping: bool,
+    next_serial: u32,
+}
+
+impl<C: Send + 'static> Io<C> {
+    pub(super) fn new(
+        registry: Registry,
+        mailboxes: Arc<[Mailbox<Command<C>>]>,
+        own: usize,
+        options: Arc<Options>,
+    ) -> Io<C> {
+        Io {
+            registry,
+            connections: Slab::new(),
+            timers: Timers::new(),
+            now: Instant::now(),
+            again: Vec::new(),
+            handing: None,
+            mailboxes,
+            own,
+            options,
+            stopping: false,
+            next_serial: 0,
+        }
+    }
+
+    /// Returns the time at which this turn began.
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Returns which of the I/O threads this is.
+    pub(crate) fn thread(&self) -> usize {
+        self.own
+    }
+
+    /// Returns their number.
+    pub(crate) fn threads(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    pub(crate) fn mailbox(&self) -> &Mailbox<Command<C>> {
+        &self.mailboxes[self.own]
+    }
+
+    /// Runs something that may block on a worker.
+    pub(crate) fn execute(&self, job: impl FnOnce() + Send + 'static) {
+        self.options.executor.execute(Box::new(job));
+    }
+
+    /// The same for what is quick, and awaited.
+    #[cfg(feature = "compression")]
+    pub(crate) fn execute_quick(&self, job: impl FnOnce() + Send + 'static) {
+        self.options.executor.execute_quick(Box::new(job));
+    }
+
+    /// Returns whether such a job would be begun soon.
+    #[cfg(feature = "compression")]
+    pub(crate) fn has_room(&self) -> bool {
+        self.options.executor.has_room()
+    }
+
+    /// Returns a share of what may wait on this port.
+    pub(crate) fn share(&self) -> Share {
+        self.options.share()
+    }
+
+    /// Returns the budget of this port.
+    pub(crate) fn budget(&self) -> Option<Arc<Budget>> {
+        self.options.budget.get().cloned()
+    }
+
+    /// Returns whether a record that the peer causes may be written, of those of its connection.
+    pub(crate) fn may_log(&self, id: ConnectionId, level: log::Level) -> bool {
+        log::log_enabled!(target: "engineio", level)
+            && self
+                .get(id)
+                .is_none_or(|connection| connection.log_limit.admits(connection.peer))
+    }
+
+    pub(crate) fn is_alive(&self, id: ConnectionId) -> bool {
+        self.get(id).is_some()
+    }
+
+    /// Returns the outbox of a connection that is there.
+    pub(crate) fn outbox(&self, id: ConnectionId) -> Option<Arc<Outbox>> {
+        self.get(id)
+            .map(|connection| Arc::clone(&connection.outbox))
+    }
+
+    /// Names the driver's part that is told when the connection goes away.
+    pub(crate) fn set_owner(&mut self, id: ConnectionId, owner: Option<u64>) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.owner = owner;
+        }
+    }
+
+    /// Answers the request of a connection.
+    pub(crate) fn respond(&mut self, id: ConnectionId, response: Response) {
+        let write_timeout = self.options.limits.write_timeout;
+        let now = self.now;
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let Protocol::Answering(mut exchange) = connection.protocol else {
+            return;
+        };
+        if connection.upload.take().is_some() {
+            // Nobody reads the rest, in which the next request cannot be found.
+            connection.stopped = false;
+            exchange.keep_alive = false;
+        }
+        exchange.keep_alive &= !response.close && !connection.read_closed;
+        let until_close = !exchange.takes_chunks && response.has_unknown_length();
+        exchange.keep_alive &= !until_close;
+        let mut bytes = Vec::with_capacity(256);
+        response.write_head(exchange.keep_alive, !until_close, &mut bytes);
+        let has_body = !exchange.head_only && !matches!(response.status, 100..=199 | 204 | 304);
+        connection.owner = None;
+        match response.content {
+            Content::Reader { reader, length } if has_body => {
+                self.append(id, &bytes);
+                let Some(connection) = self.get_mut(id) else {
+                    return;
+                };
+                let framing = match length {
+                    Some(length) => Framing::Length(length),
+                    None if until_close => Framing::UntilClose,
+                    None => Framing::Chunked,
+                };
+                let pump = Pump::new(reader, framing, Arc::clone(&connection.outbox));
+                connection.protocol = Protocol::Pumping(exchange, None);
+                self.set_deadline(id, Some(now + write_timeout));
+                self.run_pump(id, Box::new(pump));
+            }
+            Content::Bytes(body) if has_body => {
+                bytes.extend_from_slice(&body);
+                self.append(id, &bytes);
+                self.end_exchange(id, exchange);
+            }
+            _ => {
+                self.append(id, &bytes);
+                self.end_exchange(id, exchange);
+            }
+        }
+    }
+
+    /// Turns a connection into a WebSocket of `owner` and writes `frames` on it.
+    pub(crate) fn upgrade(
+        &mut self,
+        id: ConnectionId,
+        owner: u64,
+        key: &str,
+        headers: &[Header],
+        frames: &[u8],
+    ) {
+        let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
+        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+        let own = [
+            (Cow::Borrowed("Upgrade"), Cow::Borrowed("websocket")),
+            (Cow::Borrowed("Connection"), Cow::Borrowed("Upgrade")),
+            (Cow::Borrowed("Sec-WebSocket-Accept"), Cow::Owned(accept)),
+        ];
+        for (name, value) in own.iter().chain(headers) {
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(frames);
+        let max_message = self.options.max_message;
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        connection.owner = Some(owner);
+        connection.protocol = Protocol::WebSocket(Decoder::new(Role::Server, max_message));
+        self.append(id, &bytes);
+        self.set_deadline(id, None);
+    }
+
+    /// Attaches an outbox that was collecting to this connection.
+    pub(crate) fn attach(&mut self, id: ConnectionId, outbox: &Arc<Outbox>) {
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let (_, rest) = connection.outbox.detach();
+        connection.outbox = Arc::clone(outbox);
+        let socket = Arc::clone(&connection.socket);
+        self.check(id, outbox.attach(socket, rest));
+    }
+
+    /// Writes to a connection; if that fails, its reading end will notice.
+    pub(crate) fn append(&mut self, id: ConnectionId, bytes: &[u8]) {
+        if let Some(outbox) = self.outbox(id) {
+            self.check(id, outbox.append(bytes, When::Now));
+        }
+    }
+
+    /// Pings the peer of a WebSocket.
+    pub(crate) fn ping(&mut self, id: ConnectionId) {
+        let mut frame = Vec::new();
+        websocket::write_ping(&mut frame);
+        self.append(id, &frame);
+    }
+
+    /// Stops or resumes reading from a connection.
+    pub(crate) fn stop_reading(&mut self, id: ConnectionId, stopped: bool) {
+        if let Some(connection) = self.get_mut(id) {
+            connection.stopped = stopped;
+            if !stopped {
+                self.again.push(id);
+            }
+        }
+    }
+
+    /// Closes a WebSocket: a close frame, then the end of the connection once that has left.
+    pub(crate) fn hang_up(&mut self, id: ConnectionId, code: Option<u16>) {
+        let mut frame = Vec::new();
+        websocket::write_close(code, &mut frame);
+        if let Some(outbox) = self.outbox(id) {
+            // An outbox that is closed already has the close frame of somebody else.
+            let _ = outbox.append(&frame, When::Now);
+        }
+        self.finish(id);
+    }
+
+    /// Closes a connection once everything has been written.
+    pub(crate) fn finish(&mut self, id: ConnectionId) {
+        let write_timeout = self.options.limits.write_timeout;
+        let now = self.now;
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        connection.owner = None;
+        connection.finishing = true;
+        connection.outbox.close();
+        connection.protocol = Protocol::Lingering;
+        connection.unread = Vec::new();
+        self.set_deadline(id, Some(now + write_timeout));
+        self.on_drained(id);
+        self.again.push(id);
+    }
+
+    /// Ends a connection at once.
+    pub(crate) fn close(&mut self, id: ConnectionId) {
+        drop(self.remove(id));
+    }
+
+    /// Hands a connection, with its request, over to another I/O thread.
+    pub(crate) fn hand_over(&mut self, id: ConnectionId, thread: usize, request: Request) {
+        let Some(mut connection) = self.take(id) else {
+            return;
+        };
+        // What its reader has not taken goes along.
+        let (attached, unwritten) = connection.outbox.detach();
+        drop(attached);
+        let Some(socket) = Arc::get_mut(&mut connection.socket) else {
+            log::error!(target: "engineio", "a connection that is shared cannot change its thread");
+            return connection.socket.abort();
+        };
+        // The other thread registers it again; what has arrived meanwhile is reported then.
+        let _ = self.registry.deregister(socket.tcp_mut());
+        let handed = Handed {
+            socket: connection.socket,
+            peer: connection.peer,
+            unread: connection.unread,
+            unwritten,
+            request: match connection.protocol {
+                Protocol::Answering(exchange) => Some((exchange, request)),
+                _ => None,
+            },
+        };
+        self.mailboxes[thread].send(Command::Adopt(Box::new(handed)));
+    }
+
+    /// Takes in a WebSocket that was connected elsewhere.
+    pub(crate) fn adopt(
+        &mut self,
+        dialled: Dialled,
+        owner: u64,
+        max_message: usize,
+    ) -> Option<ConnectionId> {
+        self.options.connections.fetch_add(1, Ordering::Relaxed);
+        let socket = Arc::new(dialled.socket);
+        let id = self.insert(Role::Client, socket, dialled.peer, dialled.unread)?;
+        if let Some(connection) = self.get_mut(id) {
+            connection.protocol = Protocol::WebSocket(Decoder::new(Role::Client, max_message));
+            connection.owner = Some(owner);
+            // TLS may have read more than the handshake.
+            connection.readable = true;
+        }
+        self.again.push(id);
+        Some(id)
+    }
+
+    /// Takes a connection in; returns its id.
+    pub(super) fn insert(
+        &mut self,
+        role: Role,
+        mut socket: Arc<Socket>,
+        peer: SocketAddr,
+        unread: Vec<u8>,
+    ) -> Option<ConnectionId> {
+        let entry = self.connections.vacant_entry();
+        let id = ConnectionId {
+            // More connections than that would not have a descriptor each.
+            index: entry.key() as u32,
+            serial: self.next_serial,
+        };
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = Arc::get_mut(&mut socket).map(|socket| {
+            self.registry
+                .register(socket.tcp_mut(), Token(entry.key()), interest)
+        });
+        if !matches!(registered, Some(Ok(()))) {
+            log::warn!(target: "engineio", "a connection cannot be watched: {registered:?}");
+            self.options.connections.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let limit = self.options.limits.outbox_bytes;
+        let outbox = Outbox::attached(role, Arc::clone(&socket), limit, self.options.share());
+        entry.insert(Connection {
+            id,
+            socket,
+            outbox: Arc::new(outbox),
+            peer,
+            protocol: Protocol::Head,
+            unread,
+            owner: None,
+            alarm: super::Alarm::default(),
+            readable: false,
+            read_closed: false,
+            stopped: false,
+            finishing: false,
+            fresh: true,
+            is_partial: false,
+            upload: None,
+            progress: 0,
+            share: self.options.share(),
+            log_limit: LogLimit::default(),
+        });
+        Some(id)
+    }
+
+    pub(super) fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        let connection = self.connections.get(id.index as usize)?;
+        (connection.id == id).then_some(connection)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let connection = self.connections.get_mut(id.index as usize)?;
+        (connection.id == id).then_some(connection)
+    }
+
+    /// Forgets a connection and ends it.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        let connection = self.take(id)?;
+        connection.outbox.discard();
+        connection.socket.abort();
+        self.options.connections.fetch_sub(1, Ordering::Relaxed);
+        Some(connection)
+    }
+
+    fn take(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.get(id)?;
+        Some(self.connections.remove(id.index as usize))
+    }
+
+    pub(super) fn set_deadline(&mut self, id: ConnectionId, deadline: Option<Instant>) {
+        let connections = &mut self.connections;
+        if let Some(connection) = connections.get_mut(id.index as usize) {
+            self.timers
+                .set(&mut connection.alarm, Key::Connection(id), deadline);
+        }
+    }
+
+    /// A worker has read a part of an answer's body.
+    pub(super) fn on_pumped(&mut self, id: ConnectionId, progress: Progress) {
+        let write_timeout = self.options.limits.write_timeout;
+        let now = self.now;
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let Protocol::Pumping(exchange, waiting) = &mut connection.protocol else {
+            return;
+        };
+        let exchange = *exchange;
+        match progress {
+            Progress::Paused(pump) => {
+                *waiting = Some(pump);
+                self.set_deadline(id, Some(now + write_timeout));
+                self.on_drained(id);
+            }
+            Progress::Done => self.end_exchange(id, exchange),
+            Progress::Failed => self.close(id),
+        }
+    }
+
+    /// Looks at what waited for the outbox to become empty, or nearly so.
+    pub(super) fn on_drained(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let Some(connection) = self.get_mut(id) else {
+            return;
+        };
+        let waiting = connection.outbox.waiting();
+        match &mut connection.protocol {
+            Protocol::Pumping(_, pump) if waiting < pump::HIGH_WATER / 2 => {
+                if let Some(pump) = pump.take() {
+                    self.run_pump(id, pump);
+                }
+            }
+            // TLS may hold encrypted bytes that the socket has not taken.
+            Protocol::Lingering
+                if waiting == 0 && connection.finishing && connection.socket.flush().is_ok() =>
+            {
+                connection.finishing = false;
+                connection.socket.finish();
+                self.set_deadline(id, Some(now + LINGER));
+            }
+            _ => {}
+        }
+    }
+
+    /// Acts on what became of bytes that were given to an outbox.
+    fn check(&mut self, id: ConnectionId, result: Result<Accepted, Refusal>) {
+        match result {
+            Ok(_) | Err(Refusal::Closed) => {}
+            Err(Refusal::Full | Refusal::Broken | Refusal::TooLarge) => {
+                // The next read of the connection tells the driver.
+                if let Some(connection) = self.get_mut(id) {
+                    connection.socket.abort();
+                    connection.readable = true;
+                    self.again.push(id);
+                }
+            }
+        }
+    }
+
+    fn run_pump(&self, id: ConnectionId, pump: Box<Pump>) {
+        let mailbox = self.mailbox().clone();
+        self.execute(move || mailbox.send(Command::Pumped(id, pump.run())));
+    }
+
+    /// An answer is complete: the next request may come.
+    fn end_exchange(&mut self, id: ConnectionId, exchange: Exchange) {
+        if !exchange.keep_alive || self.stopping {
+            return self.finish(id);
+        }
+        let idle_timeout = self.options.limits.idle_timeout;
+        let now = self.now;
+        if let Some(connection) = self.get_mut(id) {
+            connection.protocol = Protocol::Head;
+            self.set_deadline(id, Some(now + idle_timeout));
+            if self.handing != Some(id) {
+                self.again.push(id);
+            }
+        }
+    }
+}

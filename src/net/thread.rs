@@ -1,0 +1,501 @@
+//! An I/O thread's loop.
+
+use super::connection::{Connection, ConnectionId, Protocol};
+use super::io::{Io, Key};
+use super::threads::Command;
+use super::websocket::{self, Decoder, Incoming};
+use super::{Alarm, Driver};
+use crate::protocol::engineio::Data;
+use crate::reason::Reason;
+use crate::util::budget;
+use crossbeam_channel::Receiver;
+use mio::net::TcpListener;
+use mio::{Events, Poll, Token};
+use std::borrow::Cow;
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+/// Bytes of the read buffer that all connections of a thread share.
+const BUFFER: usize = 64 << 10;
+/// Bytes that one connection may read in a turn.
+const TURN: usize = 256 << 10;
+/// Messages of one connection that are handled in one go: a millisecond or two, even if each of
+/// them opens something. What else came with them waits for its turn.
+const MAX_MESSAGES: usize = 512;
+pub(super) const MAX_EVENTS: usize = 1024;
+/// Turns in a row after which deadlines are judged though there is more to read, besides those that
+/// it takes to look at every connection: enough for the megabytes that one socket can hold.
+const MAX_POSTPONED: usize = 32;
+/// Time that accepting pauses when the system has nothing left to accept with.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) const LISTENER: Token = Token(usize::MAX);
+pub(super) const WAKER: Token = Token(usize::MAX - 1);
+
+pub(super) struct Thread<D: Driver> {
+    poll: Poll,
+    letters: Receiver<Command<D::Command>>,
+    pub(super) listener: Option<TcpListener>,
+    /// The listener may have more connections.
+    pub(super) accepting: bool,
+    pub(super) accept_alarm: Alarm,
+    /// Thread that gets the next connection.
+    pub(super) next_thread: usize,
+    pub(super) io: Io<D::Command>,
+    pub(super) driver: D,
+    buffer: Vec<u8>,
+    /// True if the other threads know what this thread's heaviest holds.
+    has_claimed: bool,
+    pub(super) stop_by: Option<Instant>,
+}
+
+impl<D: Driver> Thread<D> {
+    pub(super) fn new(
+        poll: Poll,
+        letters: Receiver<Command<D::Command>>,
+        listener: Option<TcpListener>,
+        io: Io<D::Command>,
+        driver: D,
+    ) -> Thread<D> {
+        Thread {
+            poll,
+            letters,
+            listener,
+            accepting: false,
+            accept_alarm: Alarm::default(),
+            next_thread: 0,
+            io,
+            driver,
+            buffer: vec![0; BUFFER],
+            has_claimed: false,
+            stop_by: None,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(MAX_EVENTS);
+        let (mut patience, mut postponed) = (None, 0);
+        self.io.options.executor.defer();
+        while !self.is_done() {
+            if let Err(error) = self.poll.poll(&mut events, self.sleep_for(patience)) {
+                if error.kind() != ErrorKind::Interrupted {
+                    log::error!(target: "engineio", "waiting for sockets failed: {error}");
+                    std::thread::sleep(ACCEPT_PAUSE);
+                }
+                continue;
+            }
+            self.io.now = Instant::now();
+            self.read_letters();
+            let mut count = 0;
+            for event in &events {
+                count += 1;
+                match event.token() {
+                    WAKER => {}
+                    LISTENER => self.accepting = true,
+                    Token(index) => {
+                        let closed = event.is_read_closed() || event.is_error();
+                        self.on_event(
+                            index,
+                            event.is_readable() || closed,
+                            event.is_writable(),
+                            closed,
+                        );
+                    }
+                }
+            }
+            if self.accepting {
+                self.accept();
+            }
+            for id in std::mem::take(&mut self.io.again) {
+                self.read(id);
+            }
+            // A process that was paused finds answers in its sockets: all of them are read before
+            // anybody is judged to be late. Who never stops sending does not put that off for ever.
+            let has_read_all = count < MAX_EVENTS && self.io.again.is_empty();
+            let turns = MAX_POSTPONED + self.io.connections.len() / MAX_EVENTS;
+            if has_read_all || postponed >= turns {
+                postponed = 0;
+                self.ring();
+            } else {
+                postponed += 1;
+            }
+            let (connections, driver) = (&self.io.connections, &self.driver);
+            self.io.timers.sweep(|key| match key {
+                Key::Connection(id) => {
+                    let connection = connections.get(id.index as usize);
+                    connection.is_some_and(|connection| connection.id == *id)
+                }
+                Key::Driver(key) => driver.has(*key),
+                Key::Accept => true,
+            });
+            self.relieve();
+            patience = self.driver.on_turn(&mut self.io);
+            self.io.options.executor.begin();
+            if let Some(lull) = self.driver.lull() {
+                std::thread::sleep(lull);
+            }
+        }
+        let ids: Vec<_> = self.io.connections.iter().map(|(_, it)| it.id).collect();
+        for id in ids {
+            self.io.close(id);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.stop_by
+            .is_some_and(|by| self.io.connections.is_empty() || by <= self.io.now)
+    }
+
+    fn sleep_for(&self, patience: Option<Duration>) -> Option<Duration> {
+        if !self.io.again.is_empty() || self.accepting {
+            return Some(Duration::ZERO);
+        }
+        let until = [self.io.timers.next(), self.stop_by];
+        let until = until.into_iter().flatten().min();
+        let until = until.map(|at| at.saturating_duration_since(Instant::now()));
+        match (until, patience) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    fn read_letters(&mut self) {
+        if !self.io.mailbox().take_woken() {
+            return;
+        }
+        while let Ok(command) = self.letters.try_recv() {
+            match command {
+                Command::Adopt(handed) => self.adopt(*handed),
+                Command::Respond(id, response) => self.io.respond(id, response),
+                Command::Pumped(id, progress) => self.io.on_pumped(id, progress),
+                Command::ReadOn(id) => {
+                    if let Some(connection) = self.io.get(id)
+                        && let Some(upload) = &connection.upload
+                    {
+                        let at = self.io.now + upload.timeout;
+                        self.io.set_deadline(id, Some(at));
+                        self.io.stop_reading(id, false);
+                    }
+                }
+                // It has woken this thread, which looks at the end of its turn.
+                Command::Relieve => {}
+                Command::Driver(command) => self.driver.on_command(&mut self.io, command),
+                Command::Stop(by) => self.stop(by),
+            }
+        }
+    }
+
+    fn stop(&mut self, by: Instant) {
+        self.listener = None;
+        self.accepting = false;
+        self.stop_by = Some(by);
+        self.io.stopping = true;
+        self.driver.on_stop(&mut self.io);
+        let idle = |connection: &Connection| {
+            matches!(connection.protocol, Protocol::Head | Protocol::Body(_))
+        };
+        let connections = self.io.connections.iter();
+        let ids: Vec<_> = connections
+            .filter(|(_, connection)| idle(connection))
+            .map(|(_, connection)| connection.id)
+            .collect();
+        for id in ids {
+            self.io.close(id);
+        }
+    }
+
+    fn on_event(&mut self, index: usize, readable: bool, writable: bool, closed: bool) {
+        let Some(connection) = self.io.connections.get_mut(index) else {
+            return;
+        };
+        let id = connection.id;
+        if writable {
+            if connection.outbox.on_writable().is_err() {
+                return self.lose(id, Reason::TransportClose);
+            }
+            if matches!(
+                connection.protocol,
+                Protocol::Pumping(..) | Protocol::Lingering
+            ) {
+                self.io.on_drained(id);
+            }
+        }
+        if readable && let Some(connection) = self.io.get_mut(id) {
+            connection.readable = true;
+            connection.read_closed |= closed;
+            self.read(id);
+        }
+    }
+
+    /// Reads what a connection has, as far as it may in one turn.
+    pub(super) fn read(&mut self, id: ConnectionId) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut budget = TURN;
+        self.process(id);
+        while let Some(connection) = self.io.get_mut(id) {
+            if !connection.readable {
+                break;
+            }
+            match &connection.protocol {
+                Protocol::Answering(_) if connection.read_closed && connection.owner.is_some() => {
+                    self.lose(id, Reason::TransportClose);
+                    break;
+                }
+                Protocol::Answering(_) if connection.upload.is_some() && !connection.stopped => {}
+                Protocol::Answering(_) | Protocol::Pumping(..) => break,
+                Protocol::WebSocket(_) if connection.stopped => break,
+                // What was read before comes first.
+                Protocol::WebSocket(_) if !connection.unread.is_empty() => break,
+                _ => {}
+            }
+            if budget == 0 {
+                self.io.again.push(id);
+                break;
+            }
+            match connection.socket.read(&mut buffer) {
+                Ok(0) => {
+                    self.lose(id, Reason::TransportClose);
+                    break;
+                }
+                Ok(count) => {
+                    budget = budget.saturating_sub(count);
+                    // Edge-triggered, a short read has emptied the socket, unless the end of the
+                    // stream hides behind it. TLS may hold more than it was asked for.
+                    if count < buffer.len()
+                        && !connection.read_closed
+                        && !connection.socket.is_secure()
+                    {
+                        connection.readable = false;
+                    }
+                    self.feed(id, &mut buffer[..count]);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    connection.readable = false;
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    log::debug!(target: "engineio", "{}: {error}", connection.peer);
+                    let reason = match error.kind() {
+                        ErrorKind::ConnectionReset => Reason::TransportClose,
+                        _ => Reason::TransportError,
+                    };
+                    self.lose(id, reason);
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+        if let Some(connection) = self.io.get_mut(id) {
+            let kept = connection.kept();
+            connection.share.hold(kept);
+        }
+    }
+
+    /// Closes the connections that hold the most while more bytes wait than may. The threads of a
+    /// port compare what their own heaviest holds first, so that none of them closes one that holds
+    /// little.
+    fn relieve(&mut self) {
+        let own = self.io.own;
+        let budget = self.io.options.budget.get();
+        let Some(budget) = budget.filter(|it| it.is_exceeded()).cloned() else {
+            self.has_claimed = false;
+            return;
+        };
+        while budget.is_exceeded() {
+            let connections = self.io.connections.iter();
+            let incomplete = connections
+                .map(|(_, connection)| (connection.held(), connection.id))
+                .max_by_key(|(held, _)| *held)
+                .unwrap_or((0, ConnectionId::from_u64(0)));
+            let waiting = self.driver.heaviest().unwrap_or((0, 0));
+            let heaviest = incomplete.0.max(waiting.0);
+            let is_heaviest = budget.claim(own, heaviest);
+            if self.io.mailboxes.len() > 1 && !std::mem::replace(&mut self.has_claimed, true) {
+                // The others have been woken, and claim theirs before the next turn.
+                self.io.mailbox().send(Command::Relieve);
+                return;
+            }
+            if !is_heaviest || heaviest < budget::STEP {
+                return;
+            }
+            if incomplete.0 > waiting.0 {
+                let (held, id) = incomplete;
+                if let Some(connection) = self.io.get(id) {
+                    log::warn!(target: "engineio", "{}: closed, it holds {held} bytes that are not complete or not read, and all together more than may be held (Limits::buffered_bytes)", connection.peer);
+                }
+                self.lose(id, Reason::TransportError);
+            } else {
+                self.driver.give_up(&mut self.io, waiting.1);
+            }
+        }
+        budget.settle();
+    }
+
+    fn feed(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+        let head_bytes = self.io.options.limits.head_bytes;
+        let Some(connection) = self.io.get_mut(id) else {
+            return;
+        };
+        match connection.protocol {
+            Protocol::WebSocket(_) => self.decode(id, bytes),
+            Protocol::Lingering => {}
+            _ => {
+                let begins = connection.unread.is_empty();
+                connection.unread.extend_from_slice(bytes);
+                let is_long = connection.unread.len() >= head_bytes;
+                if is_long || bytes.contains(&b'\n') {
+                    connection.is_partial = false;
+                }
+                if begins && matches!(connection.protocol, Protocol::Head) && !connection.fresh {
+                    let head_timeout = self.io.options.limits.head_timeout;
+                    let deadline = self.io.now + head_timeout;
+                    self.io.set_deadline(id, Some(deadline));
+                }
+                self.process(id);
+            }
+        }
+    }
+
+    /// Hands a WebSocket's messages over.
+    pub(super) fn decode(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+        let Some(connection) = self.io.get_mut(id) else {
+            return;
+        };
+        let owner = connection.owner;
+        let Protocol::WebSocket(mut decoder) =
+            std::mem::replace(&mut connection.protocol, Protocol::Busy)
+        else {
+            return;
+        };
+        let limit = decoder.max_message();
+        let (io, driver) = (&mut self.io, &mut self.driver);
+        let mut closed = false;
+        let mut left = MAX_MESSAGES;
+        let result = decoder.decode(bytes, &mut |incoming| {
+            left -= 1;
+            let (Some(owner), true) = (owner, io.is_alive(id)) else {
+                return ControlFlow::Break(());
+            };
+            let flow = match incoming {
+                Incoming::Text(text) => driver.on_message(io, owner, id, Data::Text(text)),
+                Incoming::Binary(bytes) => {
+                    driver.on_message(io, owner, id, Data::Binary(Cow::Borrowed(bytes)))
+                }
+                Incoming::Ping(payload) => {
+                    let mut pong = Vec::with_capacity(payload.len() + websocket::MAX_HEADER);
+                    websocket::write_pong(payload, &mut pong);
+                    io.append(id, &pong);
+                    ControlFlow::Continue(())
+                }
+                Incoming::Pong => {
+                    driver.on_pong(io, owner);
+                    ControlFlow::Continue(())
+                }
+                Incoming::Close => {
+                    closed = true;
+                    ControlFlow::Break(())
+                }
+            };
+            if left == 0 {
+                ControlFlow::Break(())
+            } else {
+                flow
+            }
+        });
+        self.put_back(id, decoder);
+        if let (Ok(rest @ 1..), 0, false) = (&result, left, closed)
+            && let Some(connection) = self.io.get_mut(id)
+        {
+            connection.unread = bytes[bytes.len() - rest..].to_vec();
+            self.io.again.push(id);
+        }
+        if let Some(owner) = owner {
+            self.driver.on_read(&mut self.io, owner);
+        }
+        if let Err(violation) = result {
+            if let Some(connection) = self.io.get(id) {
+                let session = owner.and_then(|owner| self.driver.label(owner));
+                let who = session.unwrap_or_else(|| connection.peer.to_string());
+                let what = violation.describe(limit);
+                log::info!(target: "engineio", "{who}: WebSocket closed with {}: {what}", violation.code());
+            }
+            self.hang_up(id, Some(violation.code()), Reason::TransportError);
+        } else if closed {
+            self.hang_up(id, None, Reason::TransportClose);
+        }
+    }
+
+    fn put_back(&mut self, id: ConnectionId, decoder: Decoder) {
+        if let Some(connection) = self.io.get_mut(id)
+            && matches!(connection.protocol, Protocol::Busy)
+        {
+            connection.protocol = Protocol::WebSocket(decoder);
+        }
+    }
+
+    /// A connection is gone.
+    fn lose(&mut self, id: ConnectionId, reason: Reason) {
+        if let Some(connection) = self.io.remove(id)
+            && let Some(owner) = connection.owner
+        {
+            self.driver.on_lost(&mut self.io, owner, id, reason);
+        }
+    }
+
+    /// Closes a WebSocket, which counts as gone though its close frame is still to be written.
+    fn hang_up(&mut self, id: ConnectionId, code: Option<u16>, reason: Reason) {
+        let owner = self.io.get_mut(id).and_then(|it| it.owner.take());
+        self.io.hang_up(id, code);
+        if let Some(owner) = owner {
+            self.driver.on_lost(&mut self.io, owner, id, reason);
+        }
+    }
+
+    fn ring(&mut self) {
+        let now = self.io.now;
+        while let Some(entry) = self.io.timers.pop(now) {
+            match entry.1 {
+                Key::Driver(key) => self.driver.on_alarm(&mut self.io, key, entry),
+                Key::Accept => {
+                    let timers = &mut self.io.timers;
+                    self.accepting |= timers.is_due(&mut self.accept_alarm, entry, now);
+                }
+                Key::Connection(id) => {
+                    let timers = &mut self.io.timers;
+                    let connection = self.io.connections.get_mut(id.index as usize);
+                    let connection = connection.filter(|connection| connection.id == id);
+                    if connection.is_some_and(|it| timers.is_due(&mut it.alarm, entry, now)) {
+                        self.expire(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn expire(&mut self, id: ConnectionId) {
+        let Some(connection) = self.io.get(id) else {
+            return;
+        };
+        let peer = connection.peer;
+        let begun =
+            !connection.unread.is_empty() || matches!(connection.protocol, Protocol::Body(_));
+        match &connection.protocol {
+            Protocol::Head | Protocol::Body(_) if begun => {
+                log::info!(target: "engineio", "{peer}: a request was not complete in time");
+                self.refuse_body(id, 408);
+            }
+            Protocol::Pumping(_, pump) => {
+                if pump.is_none() {
+                    // A worker is still reading the body; the next look comes later.
+                    let at = self.io.now + self.io.options.limits.write_timeout;
+                    return self.io.set_deadline(id, Some(at));
+                }
+                log::info!(target: "engineio", "{peer}: an answer made no progress");
+                self.io.close(id);
+            }
+            _ => self.lose(id, Reason::TransportError),
+        }
+    }
+}

@@ -1,0 +1,635 @@
+//! WebSocket frames: tungstenite's headers, and around them a decoder that keeps nothing while a
+//! connection is idle.
+//!
+//! tungstenite's own `WebSocketContext` holds its read buffer for ever, and the largest message
+//! that ever came with it. Here frames are unmasked where they were read, in the I/O thread's one
+//! buffer; a connection keeps only a frame, or a message, that has not come to its end.
+
+use std::io::Cursor;
+use std::ops::ControlFlow;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// The longest header: two bytes, an eight-byte length, a mask.
+pub(crate) const MAX_HEADER: usize = 14;
+/// The most fragments of one message. Each may be empty, so bytes alone do not bound them
+/// (CVE-2026-48779).
+const MAX_FRAGMENTS: usize = 131_072;
+/// Bytes that are reserved for a frame on the word of its header alone.
+const TRUST: usize = 64 << 10;
+
+/// A decoded message of the peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Incoming<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+    Ping(&'a [u8]),
+    Pong,
+    Close,
+}
+
+/// Reason why a connection must be closed, with the code that says so (RFC 6455, 7.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Violation {
+    Protocol,
+    Utf8,
+    Policy,
+    TooLarge,
+}
+
+impl Violation {
+    pub(crate) fn code(self) -> u16 {
+        match self {
+            Violation::Protocol => 1002,
+            Violation::Utf8 => 1007,
+            Violation::Policy => 1008,
+            Violation::TooLarge => 1009,
+        }
+    }
+}
+
+impl Violation {
+    /// Returns what the log says, of a side that takes messages of `limit` bytes.
+    pub(crate) fn describe(self, limit: usize) -> String {
+        match self {
+            Violation::Protocol => "a frame that RFC 6455 does not allow".into(),
+            Violation::Utf8 => "text that is not UTF-8".into(),
+            Violation::Policy => "a message of too many fragments".into(),
+            Violation::TooLarge => {
+                format!(
+                    "a message of more than {limit} bytes (max_http_buffer_size; max_message_size of a client)"
+                )
+            }
+        }
+    }
+}
+
+/// Side of a connection, which decides the frames that it may receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Frames come masked.
+    Server,
+    /// They do not.
+    Client,
+}
+
+/// Turns bytes into messages.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    role: Role,
+    max_message: usize,
+    /// A frame that is not complete.
+    frame: Vec<u8>,
+    /// A message whose last fragment has not come.
+    message: Option<Box<Fragments>>,
+}
+
+#[derive(Debug)]
+struct Fragments {
+    is_text: bool,
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+impl Decoder {
+    pub(crate) fn new(role: Role, max_message: usize) -> Decoder {
+        Decoder {
+            role,
+            // A frame's end must be a number too.
+            max_message: max_message.min(isize::MAX as usize),
+            frame: Vec::new(),
+            message: None,
+        }
+    }
+
+    /// Returns the bytes of the largest message that it takes.
+    pub(crate) fn max_message(&self) -> usize {
+        self.max_message
+    }
+
+    /// Returns the bytes that it keeps.
+    pub(crate) fn kept(&self) -> usize {
+        let message = self.message.as_ref();
+        self.frame.len() + message.map_or(0, |message| message.bytes.len())
+    }
+
+    /// Hands over what `input` completes, in order, until `handle` breaks; returns how many bytes
+    /// at the end are left then.
+    pub(crate) fn decode(
+        &mut self,
+        mut input: &mut [u8],
+        handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, Violation> {
+        while !self.frame.is_empty() && !input.is_empty() {
+            let missing = match self.measure(&self.frame)? {
+                Some(frame) => frame.end() - self.frame.len(),
+                // The header itself is not complete.
+                None => 1,
+            };
+            let taken = missing.min(input.len());
+            let (head, rest) = input.split_at_mut(taken);
+            self.frame.extend_from_slice(head);
+            input = rest;
+            let whole = self.measure(&self.frame)?;
+            if let Some(frame) = whole.filter(|frame| frame.end() == self.frame.len()) {
+                let mut bytes = std::mem::take(&mut self.frame);
+                if self
+                    .take(&frame, &mut bytes[frame.start..], handle)?
+                    .is_break()
+                {
+                    return Ok(input.len());
+                }
+            }
+        }
+        while !input.is_empty() {
+            let Some(frame) = self
+                .measure(input)?
+                .filter(|frame| frame.end() <= input.len())
+            else {
+                self.keep(input)?;
+                return Ok(0);
+            };
+            let (bytes, rest) = input.split_at_mut(frame.end());
+            input = rest;
+            if self
+                .take(&frame, &mut bytes[frame.start..], handle)?
+                .is_break()
+            {
+                return Ok(input.len());
+            }
+        }
+        Ok(0)
+    }
+
+    fn keep(&mut self, input: &[u8]) -> Result<(), Violation> {
+        if let Some(frame) = self.measure(input)? {
+            self.frame.reserve_exact(frame.end().min(TRUST));
+        }
+        self.frame.extend_from_slice(input);
+        Ok(())
+    }
+
+    /// Reads a header and checks what it announces before anything is kept for it.
+    fn measure(&self, bytes: &[u8]) -> Result<Option<Frame>, Violation> {
+        let mut cursor = Cursor::new(bytes);
+        let header = FrameHeader::parse(&mut cursor).map_err(|_| Violation::Protocol)?;
+        let Some((header, length)) = header else {
+            return Ok(None);
+        };
+        let start = cursor.position() as usize;
+        if header.rsv1 || header.rsv2 || header.rsv3 {
+            return Err(Violation::Protocol);
+        }
+        if header.mask.is_some() != (self.role == Role::Server) {
+            return Err(Violation::Protocol);
+        }
+        if let OpCode::Control(_) = header.opcode
+            && (length > 125 || !header.is_final)
+        {
+            return Err(Violation::Protocol);
+        }
+        let kept = self
+            .message
+            .as_ref()
+            .map_or(0, |message| message.bytes.len());
+        if length > (self.max_message - kept) as u64 {
+            return Err(Violation::TooLarge);
+        }
+        Ok(Some(Frame {
+            opcode: header.opcode,
+            is_final: header.is_final,
+            mask: header.mask,
+            start,
+            // Fits, since it is at most `max_message`.
+            length: length as usize,
+        }))
+    }
+
+    fn take(
+        &mut self,
+        frame: &Frame,
+        payload: &mut [u8],
+        handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Violation> {
+        if let Some(mask) = frame.mask {
+            apply_mask(payload, mask);
+        }
+        match frame.opcode {
+            OpCode::Control(Control::Ping) => Ok(handle(Incoming::Ping(payload))),
+            OpCode::Control(Control::Close) => {
+                check_close(payload)?;
+                // Nothing counts behind a close frame.
+                let _ = handle(Incoming::Close);
+                Ok(ControlFlow::Break(()))
+            }
+            OpCode::Control(Control::Pong) => Ok(handle(Incoming::Pong)),
+            OpCode::Control(_) => Ok(ControlFlow::Continue(())),
+            OpCode::Data(Data::Continue) => self.take_fragment(frame.is_final, payload, handle),
+            OpCode::Data(_) if self.message.is_some() => Err(Violation::Protocol),
+            OpCode::Data(kind) => {
+                let is_text = kind == Data::Text;
+                if frame.is_final {
+                    return deliver(is_text, payload, handle);
+                }
+                self.message = Some(Box::new(Fragments {
+                    is_text,
+                    count: 1,
+                    bytes: payload.to_vec(),
+                }));
+                Ok(ControlFlow::Continue(()))
+            }
+        }
+    }
+
+    fn take_fragment(
+        &mut self,
+        is_final: bool,
+        payload: &[u8],
+        handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Violation> {
+        let message = self.message.as_mut().ok_or(Violation::Protocol)?;
+        message.count += 1;
+        if message.count > MAX_FRAGMENTS {
+            return Err(Violation::Policy);
+        }
+        message.bytes.extend_from_slice(payload);
+        if !is_final {
+            return Ok(ControlFlow::Continue(()));
+        }
+        match self.message.take() {
+            Some(message) => deliver(message.is_text, &message.bytes, handle),
+            None => Ok(ControlFlow::Continue(())),
+        }
+    }
+}
+
+/// A frame as its header announces it.
+struct Frame {
+    opcode: OpCode,
+    is_final: bool,
+    mask: Option<[u8; 4]>,
+    start: usize,
+    length: usize,
+}
+
+impl Frame {
+    fn end(&self) -> usize {
+        self.start + self.length
+    }
+}
+
+fn deliver(
+    is_text: bool,
+    payload: &[u8],
+    handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, Violation> {
+    if !is_text {
+        return Ok(handle(Incoming::Binary(payload)));
+    }
+    let text = std::str::from_utf8(payload).map_err(|_| Violation::Utf8)?;
+    Ok(handle(Incoming::Text(text)))
+}
+
+/// Checks a close frame: it is empty, or a code that may be sent and a reason in UTF-8 (RFC 6455,
+/// 7.4).
+fn check_close(payload: &[u8]) -> Result<(), Violation> {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return if payload.is_empty() {
+            Ok(())
+        } else {
+            Err(Violation::Protocol)
+        };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(Violation::Protocol);
+    }
+    match std::str::from_utf8(reason) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Violation::Utf8),
+    }
+}
+
+/// Eight bytes at a time, which the compiler widens further.
+pub(crate) fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let mut words = payload.chunks_exact_mut(8);
+    for word in &mut words {
+        if let Ok(bytes) = <[u8; 8]>::try_from(&*word) {
+            word.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ wide).to_ne_bytes());
+        }
+    }
+    for (byte, mask) in words.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+/// Writes the header of a whole, unmasked text or binary frame.
+pub(crate) fn write_header(is_text: bool, length: usize, out: &mut Vec<u8>) {
+    let kind = if is_text { Data::Text } else { Data::Binary };
+    format_header(OpCode::Data(kind), length, out);
+}
+
+/// Returns the header of a whole, unmasked frame, right-aligned in a buffer, and where it starts.
+pub(crate) fn header(is_text: bool, length: usize) -> ([u8; MAX_HEADER], usize) {
+    let kind = if is_text { Data::Text } else { Data::Binary };
+    let header = FrameHeader {
+        opcode: OpCode::Data(kind),
+        ..FrameHeader::default()
+    };
+    let mut buffer = [0; MAX_HEADER];
+    let start = MAX_HEADER - header.len(length as u64);
+    let written = header.format(length as u64, &mut &mut buffer[start..]);
+    debug_assert!(written.is_ok(), "the header fits");
+    (buffer, start)
+}
+
+/// Writes a whole, unmasked frame.
+pub(crate) fn write_frame(is_text: bool, payload: &[u8], out: &mut Vec<u8>) {
+    write_header(is_text, payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+pub(crate) fn write_ping(out: &mut Vec<u8>) {
+    format_header(OpCode::Control(Control::Ping), 0, out);
+}
+
+pub(crate) fn write_pong(payload: &[u8], out: &mut Vec<u8>) {
+    format_header(OpCode::Control(Control::Pong), payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+/// Writes a close frame, with a code or without one.
+pub(crate) fn write_close(code: Option<u16>, out: &mut Vec<u8>) {
+    let payload = code.map(u16::to_be_bytes);
+    let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
+    format_header(OpCode::Control(Control::Close), payload.len(), out);
+    out.extend_from_slice(payload);
+}
+
+fn format_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
+    let header = FrameHeader {
+        opcode,
+        ..FrameHeader::default()
+    };
+    let written = header.format(length as u64, out);
+    debug_assert!(written.is_ok(), "writing to a Vec does not fail");
+}
+
+/// Splits the first of some whole, unmasked frames off: whether it is text, where its payload
+/// starts, and where it ends.
+pub(crate) fn split_frame(bytes: &[u8]) -> Option<(bool, usize, usize)> {
+    let header = Header::read(bytes)?;
+    let is_text = header.opcode == OpCode::Data(Data::Text);
+    Some((is_text, header.start, header.end))
+}
+
+/// The header of a whole, unmasked frame.
+pub(super) struct Header {
+    opcode: OpCode,
+    /// Start of its payload.
+    pub(super) start: usize,
+    /// Its end.
+    pub(super) end: usize,
+}
+
+impl Header {
+    /// Reads the header of the first of some whole frames that this side has written. tungstenite's
+    /// parser writes to the log, whose program may be waiting for the lock that is held here.
+    pub(super) fn read(bytes: &[u8]) -> Option<Header> {
+        let [first, second, rest @ ..] = bytes else {
+            return None;
+        };
+        let (length, start) = match second & 0x7f {
+            126 => (u64::from(u16::from_be_bytes(*rest.first_chunk()?)), 4),
+            127 => (u64::from_be_bytes(*rest.first_chunk()?), 10),
+            length => (u64::from(length), 2),
+        };
+        let end = usize::try_from(length).ok()?.checked_add(start)?;
+        (end <= bytes.len()).then_some(Header {
+            opcode: OpCode::from(first & 0xf),
+            start,
+            end,
+        })
+    }
+
+    /// Writes the same header, with a mask or without one.
+    pub(super) fn write(&self, mask: Option<[u8; 4]>, out: &mut Vec<u8>) {
+        let header = FrameHeader {
+            opcode: self.opcode,
+            mask,
+            ..FrameHeader::default()
+        };
+        let written = header.format((self.end - self.start) as u64, out);
+        debug_assert!(written.is_ok(), "writing to a Vec does not fail");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [1, 2, 3, 4];
+        let mut frame = vec![first];
+        match payload.len() {
+            short @ 0..=125 => frame.push(0x80 | short as u8),
+            medium @ 126..=65_535 => {
+                frame.push(0x80 | 126);
+                frame.extend((medium as u16).to_be_bytes());
+            }
+            long => {
+                frame.push(0x80 | 127);
+                frame.extend((long as u64).to_be_bytes());
+            }
+        }
+        frame.extend(mask);
+        let start = frame.len();
+        frame.extend_from_slice(payload);
+        apply_mask(&mut frame[start..], mask);
+        frame
+    }
+
+    fn decode_in(pieces: usize, bytes: &[u8], max: usize) -> (Vec<String>, Result<(), Violation>) {
+        let mut decoder = Decoder::new(Role::Server, max);
+        let mut got = Vec::new();
+        for piece in bytes.chunks(pieces) {
+            let result = decoder.decode(&mut piece.to_vec(), &mut |incoming| {
+                got.push(format!("{incoming:?}"));
+                ControlFlow::Continue(())
+            });
+            if result.is_err() {
+                return (got, result.map(drop));
+            }
+        }
+        assert!(decoder.frame.is_empty(), "a whole frame was kept");
+        (got, Ok(()))
+    }
+
+    #[test]
+    fn frames_come_whole_however_they_are_cut() {
+        let mut bytes = masked(0x81, b"one");
+        bytes.extend(masked(0x01, b"tw"));
+        bytes.extend(masked(0x89, b"ping"));
+        bytes.extend(masked(0x80, b"o"));
+        bytes.extend(masked(0x82, &[7; 300]));
+        bytes.extend(masked(0x8a, b""));
+        bytes.extend(masked(0x88, &[3, 232]));
+        let (whole, result) = decode_in(bytes.len(), &bytes, 1000);
+        assert_eq!(result, Ok(()));
+        assert_eq!(
+            whole[..3],
+            [
+                "Text(\"one\")",
+                "Ping([112, 105, 110, 103])",
+                "Text(\"two\")"
+            ]
+        );
+        assert_eq!(whole.last().map(String::as_str), Some("Close"));
+        for pieces in 1..20 {
+            assert_eq!(
+                decode_in(pieces, &bytes, 1000),
+                (whole.clone(), Ok(())),
+                "{pieces}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_breaks_the_protocol_is_refused() {
+        let long_ping = masked(0x89, &[0; 126]);
+        let unmasked = vec![0x81, 1, b'x'];
+        for (bytes, violation) in [
+            (masked(0xc1, b"x"), Violation::Protocol),
+            (masked(0x83, b"x"), Violation::Protocol),
+            (masked(0x09, b"x"), Violation::Protocol),
+            (masked(0x80, b"x"), Violation::Protocol),
+            (masked(0x88, b"x"), Violation::Protocol),
+            (masked(0x88, &[3, 237]), Violation::Protocol),
+            (masked(0x81, b"\xff"), Violation::Utf8),
+            (masked(0x82, &[0; 1001]), Violation::TooLarge),
+            (long_ping, Violation::Protocol),
+            (unmasked, Violation::Protocol),
+            (
+                vec![
+                    0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4,
+                ],
+                Violation::TooLarge,
+            ),
+        ] {
+            assert_eq!(
+                decode_in(bytes.len(), &bytes, 1000).1,
+                Err(violation),
+                "{bytes:?}"
+            );
+        }
+        let mut fragments = masked(0x01, &[b'x'; 600]);
+        fragments.extend(masked(0x80, &[b'x'; 600]));
+        assert_eq!(
+            decode_in(4096, &fragments, 1000).1,
+            Err(Violation::TooLarge)
+        );
+        let mut two = masked(0x01, b"x");
+        two.extend(masked(0x81, b"x"));
+        assert_eq!(decode_in(4096, &two, 1000).1, Err(Violation::Protocol));
+    }
+
+    #[test]
+    fn empty_fragments_come_to_an_end() {
+        let mut bytes = masked(0x01, b"");
+        for _ in 0..MAX_FRAGMENTS {
+            bytes.extend(masked(0x00, b""));
+        }
+        assert_eq!(decode_in(4096, &bytes, 1000).1, Err(Violation::Policy));
+    }
+
+    #[test]
+    fn little_is_reserved_on_the_word_of_a_header() {
+        let mut decoder = Decoder::new(Role::Server, usize::MAX);
+        let mut header = vec![0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
+        let result = decoder.decode(&mut header, &mut |_| ControlFlow::Continue(()));
+        assert_eq!(result, Ok(0));
+        assert!(decoder.frame.capacity() <= TRUST);
+    }
+
+    proptest! {
+        #[test]
+        fn every_payload_survives(payload in prop::collection::vec(any::<u8>(), 0..70_000), pieces in 1..70_000usize) {
+            let bytes = masked(0x82, &payload);
+            let (got, result) = decode_in(pieces, &bytes, 1 << 20);
+            prop_assert_eq!(result, Ok(()));
+            prop_assert_eq!(got, [format!("Binary({payload:?})")]);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in any::<Vec<u8>>()) {
+            let _ = Decoder::new(Role::Server, 100).decode(&mut bytes.clone(), &mut |_| ControlFlow::Continue(()));
+        }
+    }
+
+    /// Whatever comes is read the same way however it is cut, and within the limit.
+    #[test]
+    fn spoilt_frames_are_read_or_refused() {
+        const MAX: usize = 300;
+        let long = [b'x'; 290];
+        let examples = [
+            [
+                masked(0x01, b"te"),
+                masked(0x89, b"ping"),
+                masked(0x80, b"xt"),
+            ]
+            .concat(),
+            [
+                masked(0x82, &long),
+                masked(0x8a, b""),
+                masked(0x88, b"\x03\xe8bye"),
+            ]
+            .concat(),
+            [
+                masked(0x02, &long[..130]),
+                masked(0x00, b""),
+                masked(0x80, &long[..130]),
+            ]
+            .concat(),
+            masked(0x81, "\u{20ac}\u{1f600}".as_bytes()),
+        ];
+        let examples = examples.each_ref().map(Vec::as_slice);
+        let decode = |pieces: &[&[u8]]| {
+            let mut decoder = Decoder::new(Role::Server, MAX);
+            let mut got = Vec::new();
+            for piece in pieces {
+                let decoded = decoder.decode(&mut piece.to_vec(), &mut |incoming| {
+                    if let Incoming::Text(text) = &incoming {
+                        assert!(text.len() <= MAX);
+                    }
+                    got.push(format!("{incoming:?}"));
+                    match incoming {
+                        // Nothing is read behind it.
+                        Incoming::Close => ControlFlow::Break(()),
+                        _ => ControlFlow::Continue(()),
+                    }
+                });
+                if got.last().is_some_and(|last| last == "Close") {
+                    return (got, None);
+                }
+                assert!(
+                    decoder.frame.capacity() <= 4 * MAX,
+                    "no more is kept than may come"
+                );
+                if let Err(violation) = decoded {
+                    return (got, Some(violation));
+                }
+            }
+            (got, None)
+        };
+        crate::util::fuzz::run(|source| {
+            let mut bytes = source.spoil(&examples);
+            // What may be wrong with a header is known when it is whole.
+            bytes.extend(masked(0x89, b"").repeat(4));
+            let whole = decode(&[&bytes]);
+            assert_eq!(decode(&source.cut(&bytes)), whole);
+        });
+    }
+}

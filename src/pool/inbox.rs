@@ -1,0 +1,202 @@
+//! What waits for the handlers of one connection, in order.
+
+use crate::util::budget::Share;
+use crate::util::sync::{AtomicU8, Mutex, Ordering};
+use std::collections::VecDeque;
+
+/// Number of bytes that a worker takes at a time, unless one item alone has more: they are not
+/// counted as waiting any more.
+const MAX_IN_HAND: usize = 64 << 10;
+
+/// A queue that is worked off by one worker at a time.
+#[derive(Debug)]
+pub(crate) struct Inbox<T> {
+    state: Mutex<State<T>>,
+    /// A [`Busy`], for those who only want a look.
+    busy: AtomicU8,
+}
+
+/// State of an inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
+    Nobody,
+    /// It waits for a worker.
+    Waiting,
+    /// A worker is at it.
+    Working,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    queue: VecDeque<(T, usize)>,
+    /// Bytes in the queue.
+    bytes: usize,
+    /// Bytes of what was taken last.
+    in_hand: usize,
+    /// A worker has it, or will.
+    scheduled: bool,
+    /// Somebody wants to know when it is short again.
+    watched: bool,
+    share: Share,
+}
+
+impl<T> State<T> {
+    fn count(&mut self) {
+        self.share.hold(self.bytes);
+    }
+}
+
+/// Result of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    /// Nobody works on the inbox: the caller must see to it that somebody does.
+    pub(crate) schedule: bool,
+    /// Bytes that wait.
+    pub(crate) bytes: usize,
+}
+
+impl<T> Inbox<T> {
+    pub(crate) fn new() -> Inbox<T> {
+        Inbox::with(Share::default())
+    }
+
+    /// Creates an inbox whose bytes are a part of a budget.
+    pub(crate) fn with(share: Share) -> Inbox<T> {
+        Inbox {
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                bytes: 0,
+                in_hand: 0,
+                scheduled: false,
+                watched: false,
+                share,
+            }),
+            busy: AtomicU8::new(Busy::Nobody as u8),
+        }
+    }
+
+    /// Appends items, each with the bytes it holds.
+    pub(crate) fn push(&self, items: Vec<(T, usize)>) -> Pushed {
+        let bytes: usize = items.iter().map(|(_, bytes)| bytes).sum();
+        let mut state = self.state.lock();
+        state.bytes += bytes;
+        state.count();
+        if state.queue.is_empty() {
+            state.queue = items.into();
+        } else {
+            state.queue.extend(items);
+        }
+        let schedule = !std::mem::replace(&mut state.scheduled, true);
+        if schedule {
+            self.set_busy(Busy::Waiting);
+        }
+        Pushed {
+            schedule,
+            bytes: state.bytes,
+        }
+    }
+
+    /// Takes the next items, at most `count`, and not many bytes unless the first alone has them;
+    /// none means that the inbox is nobody's again.
+    pub(crate) fn take(&self, count: usize) -> VecDeque<(T, usize)> {
+        let mut state = self.state.lock();
+        state.in_hand = 0;
+        if state.queue.is_empty() {
+            state.scheduled = false;
+            self.set_busy(Busy::Nobody);
+            // An idle connection keeps no buffer.
+            return std::mem::take(&mut state.queue);
+        }
+        self.set_busy(Busy::Working);
+        if state.queue.len() <= count && state.bytes <= MAX_IN_HAND {
+            state.in_hand = std::mem::take(&mut state.bytes);
+            state.count();
+            return std::mem::take(&mut state.queue);
+        }
+        let mut bytes = 0;
+        let fits = state.queue.iter().take(count).take_while(|item| {
+            let is_first = bytes == 0;
+            bytes += item.1;
+            is_first || bytes <= MAX_IN_HAND
+        });
+        let number = fits.count().max(1);
+        let taken: VecDeque<_> = state.queue.drain(..number).collect();
+        state.in_hand = taken.iter().map(|item| item.1).sum();
+        state.bytes -= state.in_hand;
+        state.count();
+        taken
+    }
+
+    /// Puts items back that were taken last, in front of what has come since.
+    pub(crate) fn put_back(&self, mut items: VecDeque<(T, usize)>) {
+        let mut state = self.state.lock();
+        state.in_hand = 0;
+        state.bytes += items.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        state.count();
+        items.append(&mut state.queue);
+        state.queue = items;
+    }
+
+    /// Returns the bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+
+    /// Returns the bytes that wait, and those that a worker took last.
+    pub(crate) fn held(&self) -> usize {
+        let state = self.state.lock();
+        state.bytes + state.in_hand
+    }
+
+    /// Items that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+
+    /// Returns its state of a moment ago. Takes no lock.
+    pub(crate) fn busy(&self) -> Busy {
+        const WAITING: u8 = Busy::Waiting as u8;
+        const WORKING: u8 = Busy::Working as u8;
+        match self.busy.load(Ordering::Relaxed) {
+            WAITING => Busy::Waiting,
+            WORKING => Busy::Working,
+            _ => Busy::Nobody,
+        }
+    }
+
+    fn set_busy(&self, busy: Busy) {
+        self.busy.store(busy as u8, Ordering::Relaxed);
+    }
+
+    /// Asks to be told, once, when fewer than `bytes` wait; false if that is so now.
+    pub(crate) fn watch(&self, bytes: usize) -> bool {
+        let mut state = self.state.lock();
+        state.watched = state.bytes >= bytes;
+        state.watched
+    }
+
+    /// Nobody needs to be told any more; returns whether somebody was to be.
+    pub(crate) fn unwatch(&self) -> bool {
+        std::mem::take(&mut self.state.lock().watched)
+    }
+
+    /// Forgets what waits; returns how many items that were.
+    pub(crate) fn discard(&self) -> usize {
+        let mut state = self.state.lock();
+        let items = std::mem::take(&mut state.queue);
+        state.bytes = 0;
+        state.count();
+        drop(state);
+        items.len()
+    }
+
+    /// Returns whether somebody is to be told that fewer than `bytes` wait.
+    pub(crate) fn take_watched(&self, bytes: usize) -> bool {
+        let mut state = self.state.lock();
+        let tell = state.watched && state.bytes < bytes;
+        if tell {
+            state.watched = false;
+        }
+        tell
+    }
+}

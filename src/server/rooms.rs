@@ -1,0 +1,349 @@
+//! The clients of a namespace, and their rooms.
+
+use crate::error::Error;
+use crate::manager::{Recipients, check_room};
+use parking_lot::RwLock;
+use slab::Slab;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// The clients of one namespace that are here, and their rooms.
+///
+/// A client has a number, and rooms are sets of numbers: what an operation costs depends on whom it
+/// addresses, not on who else is there.
+#[derive(Debug)]
+pub(crate) struct Rooms<M> {
+    state: RwLock<State<M>>,
+}
+
+#[derive(Debug)]
+struct State<M> {
+    members: Slab<Member<M>>,
+    by_sid: HashMap<Arc<str>, u32>,
+    rooms: HashMap<Arc<str>, HashSet<u32>>,
+}
+
+#[derive(Debug)]
+struct Member<M> {
+    client: M,
+    /// True if broadcasts to everybody include it: its connect handler has accepted.
+    admitted: bool,
+    rooms: HashSet<Arc<str>>,
+}
+
+impl<M: Clone> Rooms<M> {
+    pub(crate) fn new() -> Rooms<M> {
+        Rooms {
+            state: RwLock::new(State {
+                members: Slab::new(),
+                by_sid: HashMap::new(),
+                rooms: HashMap::new(),
+            }),
+        }
+    }
+
+    /// Takes a client in, alone in its own room.
+    pub(crate) fn insert(&self, sid: Arc<str>, client: M) {
+        let mut state = self.state.write();
+        let index = state.members.insert(Member {
+            client,
+            admitted: false,
+            rooms: HashSet::new(),
+        });
+        state.by_sid.insert(sid, index as u32);
+    }
+
+    /// Includes a client in broadcasts to everybody.
+    pub(crate) fn admit(&self, sid: &str) {
+        let mut state = self.state.write();
+        if let Some(member) = state.find_mut(sid) {
+            member.admitted = true;
+        }
+    }
+
+    /// Forgets a client and its rooms.
+    pub(crate) fn remove(&self, sid: &str) {
+        let mut state = self.state.write();
+        let Some(index) = state.by_sid.remove(sid) else {
+            return;
+        };
+        let member = state.members.remove(index as usize);
+        for room in member.rooms {
+            state.remove_from(&room, index);
+        }
+    }
+
+    pub(crate) fn find(&self, sid: &str) -> Option<M> {
+        let state = self.state.read();
+        let index = state.by_sid.get(sid)?;
+        Some(state.members[*index as usize].client.clone())
+    }
+
+    pub(crate) fn enter(&self, sid: &str, room: &str) -> Result<(), Error> {
+        let mut state = self.state.write();
+        let Some(index) = state.by_sid.get(sid).copied() else {
+            return Err(Error::Disconnected);
+        };
+        if room == sid {
+            return Ok(());
+        }
+        check_room(sid, room)?;
+        if state.by_sid.contains_key(room) {
+            return Err(Error::Invalid(
+                "a client's own room cannot be entered by others".into(),
+            ));
+        }
+        let name = match state.rooms.get_key_value(room) {
+            Some((name, _)) => Arc::clone(name),
+            None => Arc::from(room),
+        };
+        let members = state.rooms.entry(Arc::clone(&name)).or_default();
+        if members.insert(index) {
+            state.members[index as usize].rooms.insert(name);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn leave(&self, sid: &str, room: &str) -> Result<(), Error> {
+        if room == sid {
+            return Err(Error::Invalid("a client cannot leave its own room".into()));
+        }
+        let mut state = self.state.write();
+        let Some(index) = state.by_sid.get(sid).copied() else {
+            return Ok(());
+        };
+        state.remove_from(room, index);
+        state.members[index as usize].rooms.remove(room);
+        Ok(())
+    }
+
+    pub(crate) fn close(&self, room: &str) -> Result<(), Error> {
+        let mut state = self.state.write();
+        if state.by_sid.contains_key(room) {
+            return Err(Error::Invalid(
+                "a client's own room cannot be closed".into(),
+            ));
+        }
+        for index in state.rooms.remove(room).unwrap_or_default() {
+            state.members[index as usize].rooms.remove(room);
+        }
+        Ok(())
+    }
+
+    /// Returns the rooms of a client, its own first; none if it is not here.
+    pub(crate) fn of(&self, sid: &str) -> Vec<String> {
+        let state = self.state.read();
+        let Some(index) = state.by_sid.get(sid) else {
+            return Vec::new();
+        };
+        let member = &state.members[*index as usize];
+        let rooms = member.rooms.iter().map(|room| room.to_string());
+        std::iter::once(sid.to_owned()).chain(rooms).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state.read().by_sid.is_empty()
+    }
+
+    /// Returns every client, each once, that an event is for.
+    pub(crate) fn select(&self, recipients: &Recipients) -> Vec<M> {
+        let state = self.state.read();
+        let mut skipped: HashSet<u32> = recipients
+            .skip
+            .iter()
+            .filter_map(|sid| state.by_sid.get(&**sid).copied())
+            .collect();
+        let except: Vec<_> = recipients
+            .except
+            .iter()
+            .filter_map(|room| state.room(room))
+            .collect();
+        let named = match recipients.rooms.as_deref() {
+            None => state.members.len(),
+            Some(rooms) => {
+                let rooms = rooms.iter().filter_map(|room| state.room(room));
+                rooms.map(|room| room.len()).sum()
+            }
+        };
+        let excepted: usize = except.iter().map(Room::len).sum();
+        let except = if except.len() > 1 && excepted < named.saturating_mul(except.len()) {
+            // Cheaper than to look for each recipient in each of the rooms.
+            skipped.extend(except.iter().flat_map(|room| room.iter()));
+            Vec::new()
+        } else {
+            except
+        };
+        let wanted = |index: &u32| {
+            !skipped.contains(index) && !except.iter().any(|room| room.contains(*index))
+        };
+        let client = |index: u32| state.members[index as usize].client.clone();
+        match recipients.rooms.as_deref() {
+            None => {
+                let members = state.members.iter().filter(|(_, member)| member.admitted);
+                let indexes = members.map(|(index, _)| index as u32);
+                indexes.filter(wanted).map(client).collect()
+            }
+            Some([room]) => {
+                let Some(room) = state.room(room) else {
+                    return Vec::new();
+                };
+                let mut selected = Vec::with_capacity(room.len());
+                selected.extend(room.iter().filter(wanted).map(client));
+                selected
+            }
+            Some(rooms) => {
+                let rooms = rooms.iter().filter_map(|room| state.room(room));
+                let union: HashSet<u32> = rooms
+                    .flat_map(|room| room.iter().collect::<Vec<_>>())
+                    .collect();
+                union.into_iter().filter(wanted).map(client).collect()
+            }
+        }
+    }
+}
+
+/// A room: one that clients have entered, or a client's own.
+enum Room<'a> {
+    Entered(&'a HashSet<u32>),
+    Own(u32),
+}
+
+impl Room<'_> {
+    fn contains(&self, index: u32) -> bool {
+        match self {
+            Room::Entered(members) => members.contains(&index),
+            Room::Own(own) => *own == index,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Room::Entered(members) => members.len(),
+            Room::Own(_) => 1,
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u32> {
+        let (entered, own) = match self {
+            Room::Entered(members) => (Some(members.iter().copied()), None),
+            Room::Own(own) => (None, Some(*own)),
+        };
+        entered.into_iter().flatten().chain(own)
+    }
+}
+
+impl<M> State<M> {
+    fn find_mut(&mut self, sid: &str) -> Option<&mut Member<M>> {
+        let index = self.by_sid.get(sid)?;
+        self.members.get_mut(*index as usize)
+    }
+
+    fn room(&self, name: &str) -> Option<Room<'_>> {
+        match self.by_sid.get(name) {
+            Some(index) => Some(Room::Own(*index)),
+            None => self.rooms.get(name).map(Room::Entered),
+        }
+    }
+
+    /// A room vanishes with its last member.
+    fn remove_from(&mut self, room: &str, index: u32) {
+        if let Some(members) = self.rooms.get_mut(room) {
+            members.remove(&index);
+            if members.is_empty() {
+                self.rooms.remove(room);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rooms(sids: &[&'static str]) -> Rooms<&'static str> {
+        let rooms = Rooms::new();
+        for sid in sids {
+            rooms.insert(Arc::from(*sid), *sid);
+            rooms.admit(sid);
+        }
+        rooms
+    }
+
+    fn select(
+        rooms: &Rooms<&'static str>,
+        to: Option<&[&str]>,
+        skip: &[&str],
+        except: &[&str],
+    ) -> Vec<&'static str> {
+        let owned = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| name.to_string())
+                .collect::<Vec<_>>()
+        };
+        let mut selected = rooms.select(&Recipients {
+            rooms: to.map(owned),
+            skip: owned(skip),
+            except: owned(except),
+        });
+        selected.sort_unstable();
+        selected
+    }
+
+    #[test]
+    fn recipients_are_the_union_of_rooms_without_those_who_are_left_out() {
+        let rooms = rooms(&["1", "2", "3", "4"]);
+        for (sid, room) in [("1", "a"), ("2", "a"), ("2", "b"), ("3", "b")] {
+            rooms.enter(sid, room).unwrap();
+        }
+        assert_eq!(select(&rooms, None, &[], &[]), ["1", "2", "3", "4"]);
+        assert_eq!(select(&rooms, Some(&["a"]), &[], &[]), ["1", "2"]);
+        assert_eq!(select(&rooms, Some(&["a", "b"]), &[], &[]), ["1", "2", "3"]);
+        assert_eq!(
+            select(&rooms, Some(&["4", "a", "nobody"]), &["1"], &[]),
+            ["2", "4"]
+        );
+        assert_eq!(select(&rooms, None, &[], &["b", "4"]), ["1"]);
+        assert_eq!(select(&rooms, Some(&[]), &[], &[]), [""; 0]);
+    }
+
+    #[test]
+    fn clients_that_are_not_admitted_are_in_no_broadcast_but_in_their_rooms() {
+        let rooms = rooms(&["1"]);
+        rooms.insert(Arc::from("new"), "new");
+        rooms.enter("new", "a").unwrap();
+        assert_eq!(select(&rooms, None, &[], &[]), ["1"]);
+        assert_eq!(select(&rooms, Some(&["a"]), &[], &[]), ["new"]);
+        assert_eq!(select(&rooms, Some(&["new"]), &[], &[]), ["new"]);
+    }
+
+    #[test]
+    fn a_client_s_own_room_is_its_own() {
+        let rooms = rooms(&["1", "2"]);
+        assert!(matches!(rooms.enter("1", "2"), Err(Error::Invalid(_))));
+        assert!(matches!(rooms.leave("1", "1"), Err(Error::Invalid(_))));
+        assert!(matches!(rooms.close("1"), Err(Error::Invalid(_))));
+        assert!(rooms.enter("1", "1").is_ok());
+        assert_eq!(rooms.of("1"), ["1"]);
+        assert!(matches!(rooms.enter("3", "a"), Err(Error::Disconnected)));
+    }
+
+    #[test]
+    fn rooms_vanish_with_their_members() {
+        let rooms = rooms(&["1", "2"]);
+        for (sid, room) in [("1", "a"), ("1", "b"), ("2", "b"), ("1", "c")] {
+            rooms.enter(sid, room).unwrap();
+        }
+        let mut of = rooms.of("1");
+        of[1..].sort();
+        assert_eq!(of, ["1", "a", "b", "c"]);
+        rooms.leave("1", "a").unwrap();
+        rooms.close("b").unwrap();
+        assert_eq!(rooms.of("1"), ["1", "c"]);
+        assert_eq!(rooms.of("2"), ["2"]);
+        rooms.remove("1");
+        assert!(rooms.state.read().rooms.is_empty());
+        assert_eq!(rooms.of("1"), [""; 0]);
+        assert!(!rooms.is_empty());
+    }
+}

@@ -1,0 +1,12 @@
+//! Small tools that every layer uses.
+
+pub(crate) mod budget;
+#[cfg(test)]
+mod budget_tests;
+#[cfg(test)]
+pub(crate) mod fuzz;
+pub(crate) mod log_limit;
+pub(crate) mod oneshot;
+pub(crate) mod shutdown;
+pub(crate) mod snapshot;
+pub(crate) mod sync;
