@@ -1,4 +1,4 @@
-//! The pieces that every message passes: `cargo bench`.
+//! The pieces that every message passes: `cargo bench --bench micro --features _bench`.
 
 use divan::{Bencher, black_box};
 use socketio::bench_support as bench;

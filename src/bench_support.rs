@@ -3,13 +3,13 @@
 
 #![allow(missing_docs)]
 
-use crate::data::Encoded;
+use crate::data::EncodedArgs;
 use crate::engineio::Frames;
 use crate::error::Error;
 use crate::handlers::handler::{StoredEvent, store};
 use crate::handlers::{Event, Handler, Incoming, IntoAck, Peer};
 use crate::limits::Limits;
-use crate::manager::Recipients;
+use crate::manager::BroadcastTarget;
 use crate::net::outbox::{Outbox, When};
 use crate::net::websocket::{self, Role};
 use crate::protocol::engineio::{Data, payload};
@@ -27,7 +27,7 @@ pub fn decode_packet(text: &str, limits: &Limits) -> bool {
 
 /// Encodes an event as a finished frame.
 pub fn encode_event(event: &str, data: &impl Serialize) -> usize {
-    let Ok(data) = Encoded::new(data) else {
+    let Ok(data) = EncodedArgs::new(data) else {
         return 0;
     };
     let packet = Packet {
@@ -87,7 +87,7 @@ impl Dispatch {
     pub fn run(&self) -> usize {
         let peer = Arc::clone(&self.peer) as Arc<dyn Peer>;
         let event = Event::new(peer, "echo", &self.json, Vec::new(), Some(1));
-        let mut answer = Encoded::default();
+        let mut answer = EncodedArgs::default();
         let handled = (self.handler.0)(&Incoming { event, peer: () }, &mut answer);
         handled.map_or(0, |()| answer.json.len())
     }
@@ -106,7 +106,7 @@ impl Peer for Nobody {
         "nobody"
     }
 
-    fn acknowledge(&self, _: u64, _: &Encoded) -> Result<(), Error> {
+    fn acknowledge(&self, _: u64, _: &EncodedArgs) -> Result<(), Error> {
         Ok(())
     }
 }
@@ -141,9 +141,9 @@ impl RoomTable {
 
     /// Returns the number of members of a room, or of clients with a sid.
     pub fn select(&self, name: &str) -> usize {
-        let recipients = Recipients {
+        let recipients = BroadcastTarget {
             rooms: Some(vec![name.to_owned()]),
-            ..Recipients::default()
+            ..BroadcastTarget::default()
         };
         self.0.select(&recipients).len()
     }

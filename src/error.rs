@@ -5,6 +5,20 @@ use std::fmt;
 use std::io;
 
 /// Reason why a call failed.
+///
+/// ```no_run
+/// use socketio::{Error, SimpleClient};
+/// use std::time::Duration;
+///
+/// let client = SimpleClient::connect("http://localhost:5000")?;
+/// match client.call::<i64>("sum", (1, 2), Duration::from_secs(5)) {
+///     Ok(sum) => println!("{sum}"),
+///     Err(Error::Timeout) => println!("no answer in time"),
+///     Err(Error::Disconnected) => println!("the connection ended"),
+///     Err(other) => return Err(other),
+/// }
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -19,7 +33,7 @@ pub enum Error {
     BadNamespace(String),
     /// The data could not be turned into JSON; the caller's own fault.
     Encode(String),
-    /// The peer's answer is not of the type that was asked for.
+    /// The peer's answer, or an event's argument, is not of the type that was asked for.
     Decode(String),
     /// The call does not allow this argument; the text says which and why.
     Invalid(String),

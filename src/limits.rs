@@ -39,8 +39,8 @@ pub struct Limits {
     /// Time that a response may make no progress because its reader does not read. Defaults to 30
     /// s.
     pub write_timeout: Duration,
-    /// Connections in all, clients and plain HTTP together. More are closed as they come. 100,000;
-    /// the descriptors of the process (`ulimit -n`) usually end earlier.
+    /// Connections in all, clients and plain HTTP together. More are closed as they come; the
+    /// descriptors of the process (`ulimit -n`) usually end earlier. Defaults to 100,000.
     pub connections: usize,
     /// Sessions in all that were opened over polling and have not moved to a WebSocket. They need
     /// no connection that stays. More are refused with status 503. Defaults to 50,000.
@@ -56,8 +56,8 @@ pub struct Limits {
     /// Bytes of all attachments of one incoming packet. An event with more is dropped. Defaults to
     /// 16 MB.
     pub attachments_bytes: usize,
-    /// Attachments of one outgoing packet: an error at the call, since JavaScript clients close the
-    /// connection on more. Defaults to 10.
+    /// Attachments of one outgoing packet: more are an error at the call, since JavaScript clients
+    /// close the connection on them. Defaults to 10.
     pub outgoing_attachments: usize,
     /// Time that a client may be silent while attachments of a packet are missing. As long as a
     /// client that answers pings may be silent. Defaults to 45 s.
@@ -95,13 +95,13 @@ pub struct Limits {
 /// Bytes of memory that are assumed where the system does not tell.
 const ASSUMED_MEMORY: usize = 4 << 30;
 
-/// The deepest JSON that fits on the stack of any thread, whatever types it is decoded into. What
-/// this crate sends at most, in one packet or message between servers, and takes as a client: an
+/// Limits of what this crate sends, in one packet or message between servers, and takes as a client: an
 /// event that some recipients could not take is an error where it is emitted.
 pub(crate) const OUTGOING_NAME_BYTES: usize = 64 << 10;
 pub(crate) const OUTGOING_JSON_DEPTH: usize = 128;
 pub(crate) const OUTGOING_ATTACHMENTS: usize = 1_000;
 
+/// The deepest JSON that fits on the stack of any thread, whatever types it is decoded into.
 const MAX_JSON_DEPTH: usize = 500;
 
 /// The longest time that means anything here; later ones would be past the end of the clock.

@@ -12,8 +12,8 @@ pub enum Reason {
     /// `disconnect`.
     ClientDisconnect,
     /// The server decided it: `disconnect`, a shutdown, a namespace that was never joined in time,
-    /// a protocol error, more unhandled events than the limits allow. On a client, only what it was
-    /// told.
+    /// a protocol error, more unhandled events than the limits allow. On a client, a DISCONNECT
+    /// packet; a session that the server closes is a `TransportClose` there.
     ServerDisconnect,
     /// The client did not answer a ping in time; on a client, no ping came in time.
     PingTimeout,

@@ -172,7 +172,7 @@ fn a_redis_that_is_slow_is_not_given_up() {
     };
     let relay = Relay::to(SocketAddr::from(([127, 0, 0, 1], redis.port())));
     let make = |url: &str| {
-        let options = BrokerOptions::new().timeout(Duration::from_secs(1));
+        let options = BrokerOptions::new().timeout(Duration::from_secs(2));
         RedisManager::with_options(url, options).unwrap()
     };
     let through = Redis::url_at(relay.address.port());
@@ -236,7 +236,7 @@ fn rabbitmq_may_refuse_be_slow_and_forget() {
     let relay = Relay::to(SocketAddr::from(([127, 0, 0, 1], rabbit.port())));
     let through = RabbitMq::url_at(relay.address.port());
     let make_slow = |url: &str| {
-        let options = BrokerOptions::new().timeout(Duration::from_secs(1));
+        let options = BrokerOptions::new().timeout(Duration::from_secs(2));
         AmqpManager::with_options(url, options).unwrap()
     };
     relay.slow_down(250_000);

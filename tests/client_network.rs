@@ -475,7 +475,7 @@ fn a_function_that_gives_the_url_occupies_no_handler_and_may_panic() {
             thread
                 .name()
                 .unwrap_or_default()
-                .starts_with("socketio-errand")
+                .starts_with("socketio-blocking")
         );
         address.clone()
     });

@@ -65,7 +65,7 @@ fn thousands_of_clients_share_threads_and_leave_none() -> Result<(), socketio::E
             .into_iter()
             .try_for_each(|it| it.join().expect("no panic"))
     })?;
-    // Workers and I/O threads, and the errands that wait a few seconds for the next one.
+    // Workers and I/O threads, and the threads of blocking tasks that wait a few seconds for the next one.
     let threads = before.0 + 8;
     until_at_most("2,000 clients", (threads, before.1 + 2 * CLIENTS + 16));
     for (number, client) in clients.iter().enumerate() {

@@ -7,7 +7,7 @@ use common::{eventually, serve, url};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
 use socketio::manager::{
-    Backend, Heard, ManagerState, PubSubManager, PublishError, Publisher, QueueError, Subscriber,
+    Backend, BackendError, Heard, ManagerState, PubSubManager, PublishError, Publisher, Subscriber,
 };
 use socketio::{Binary, Client, Error, Refused, Server, SimpleClient, Socket};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Hub {
         }
     }
 
-    fn check(&self) -> Result<(), QueueError> {
+    fn check(&self) -> Result<(), BackendError> {
         while self.0.hangs.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -70,14 +70,14 @@ impl Hub {
 }
 
 impl Backend for Hub {
-    fn publisher(&self, _: &str) -> Result<Box<dyn Publisher>, QueueError> {
+    fn publisher(&self, _: &str) -> Result<Box<dyn Publisher>, BackendError> {
         self.check().inspect_err(|_| {
             self.0.refused.fetch_add(1, Ordering::SeqCst);
         })?;
         Ok(Box::new(self.clone()))
     }
 
-    fn subscriber(&self, _: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+    fn subscriber(&self, _: &str) -> Result<Box<dyn Subscriber>, BackendError> {
         self.check()?;
         let (sender, receiver) = unbounded();
         self.0.listeners.lock().push(sender);
@@ -113,7 +113,7 @@ impl Publisher for Hub {
 struct Ear(Receiver<Vec<u8>>, Arc<AtomicBool>);
 
 impl Subscriber for Ear {
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
         loop {
             assert!(!self.1.swap(false, Ordering::SeqCst), "a backend may panic");
             let go_on = match self.0.recv_timeout(Duration::from_millis(100)) {
@@ -395,10 +395,10 @@ fn what_the_queue_can_never_carry_is_an_error_at_the_call() {
         fn max_message_size(&self) -> usize {
             1_000
         }
-        fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+        fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, BackendError> {
             self.0.publisher(channel)
         }
-        fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+        fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, BackendError> {
             self.0.subscriber(channel)
         }
     }

@@ -1,4 +1,4 @@
-//! Each of the `Limits`: what is just below and at it passes, what is just above is refused, and the
+//! The `Limits` of heads, packets, clients, outboxes, connections and time: what is just below and at it passes, what is just above is refused, and the
 //! log says so.
 
 mod common;

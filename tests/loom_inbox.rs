@@ -19,7 +19,7 @@ mod budget;
 #[path = "../src/pool/inbox.rs"]
 mod inbox;
 
-use inbox::{Busy, Inbox};
+use inbox::{Inbox, QueueState};
 
 struct Shared {
     inbox: Inbox<(u8, u8)>,
@@ -78,7 +78,7 @@ fn everything_is_handled_once_in_order_by_one_at_a_time() {
                 .map(|item| item.1)
         };
         assert!(of(0).eq(0..2) && of(1).eq(0..2), "{handled:?}");
-        assert_eq!(shared.inbox.busy(), Busy::Nobody);
+        assert_eq!(shared.inbox.busy(), QueueState::Nobody);
     });
 }
 

@@ -18,7 +18,7 @@ mod util {
 mod budget;
 
 /// A socket that takes a few bytes, and then none until it is read.
-mod socket {
+mod tcp {
     use super::sync::Mutex;
     use std::io::{self, ErrorKind, IoSlice};
 
@@ -53,7 +53,7 @@ mod socket {
 }
 
 /// A server's outbox masks nothing.
-mod masking {
+mod mask {
     pub(crate) struct NoMask;
 
     pub(crate) fn with_masked<T>(_: &[u8], _: impl FnOnce(&[u8]) -> T) -> Result<T, NoMask> {
@@ -81,14 +81,14 @@ mod websocket {
 #[path = "../src/net/outbox.rs"]
 mod outbox;
 
-use outbox::{Accepted, Outbox, When};
-use socket::Socket;
+use outbox::{Appended, Outbox, When};
+use tcp::Socket;
 use websocket::Role;
 
 /// A handler's turn: two answers that may be held back, and the end of the turn.
 fn turn(outbox: &Outbox) -> bool {
     let mut awaited = false;
-    let mut see = |accepted| awaited |= accepted == Ok(Accepted::Awaited);
+    let mut see = |accepted| awaited |= accepted == Ok(Appended::Awaited);
     see(outbox.append(b"a", When::Corked));
     see(outbox.append(b"b", When::Corked));
     see(outbox.flush());
@@ -173,7 +173,7 @@ fn a_poll_that_waits_is_told_of_what_comes() {
         let worker = Arc::clone(&outbox);
         let worker = thread::spawn(move || turn(&worker));
         let waits = outbox.wait();
-        let uncorked = outbox.uncork() == Ok(Accepted::Awaited);
+        let uncorked = outbox.uncork() == Ok(Appended::Awaited);
         let told = worker.join().unwrap() || uncorked;
         // Either there was something to answer with at once, or somebody was told to answer.
         assert!(!waits || told, "nobody answers the poll");

@@ -12,8 +12,8 @@ use crate::net::http::upload::BodyReader;
 use crate::net::http::{Content, Request, Response};
 #[cfg(feature = "tls")]
 use crate::net::tls::Tls;
-use crate::pool::Workers;
-use crate::server::{Gate, Server};
+use crate::pool::WorkerPool;
+use crate::server::{Server, SocketIoAcceptor};
 use crate::util::shutdown;
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
@@ -106,7 +106,7 @@ impl App {
         self
     }
 
-    /// Returns the same, with a content type for all of it.
+    /// Serves the same as [`static_files`](App::static_files), with one content type for all of it.
     #[must_use]
     pub fn static_files_as(
         mut self,
@@ -140,9 +140,9 @@ impl App {
         self
     }
 
-    /// Does the same, for bodies of any size: the application reads them as they come, and so
-    /// decides where to put them, and how much is too much. A body that is not read to its end
-    /// costs the connection.
+    /// Answers everything else, in the place of [`http`](App::http), with bodies of any size: the
+    /// application reads them as they come, and so decides where to put them, and how much is too
+    /// much. A body that is not read to its end costs the connection.
     ///
     /// ```
     /// # use socketio::{App, BodyReader, Request, Server};
@@ -226,15 +226,15 @@ impl App {
             Endpoint::EngineIo(server) => (server.config(), Duration::from_secs(10)),
         };
         let config = Config::clone(config);
-        let workers = Arc::new(Workers::start(config.limits.workers)?);
+        let workers = Arc::new(WorkerPool::start(config.limits.workers)?);
         let application = match &self.endpoint {
             Endpoint::SocketIo(server) => {
                 *server.inner.workers.lock() = Arc::downgrade(&workers);
-                let gate = Gate {
+                let gate = SocketIoAcceptor {
                     server: server.clone(),
                     workers: Arc::clone(&workers),
                 };
-                Arc::new(gate) as Arc<dyn engineio::Application>
+                Arc::new(gate) as Arc<dyn engineio::Acceptor>
             }
             Endpoint::EngineIo(server) => server.application(&workers),
         };
@@ -339,7 +339,7 @@ impl End {
 #[derive(Debug)]
 struct Running {
     engine: engineio::Serving,
-    workers: Arc<Workers>,
+    workers: Arc<WorkerPool>,
 }
 
 impl Serving {
@@ -351,11 +351,12 @@ impl Serving {
     /// Blocks until the server has been shut down, by [`shutdown`](Serving::shutdown) in another
     /// thread or in a handler.
     pub fn wait(&self) {
-        engineio::before_waiting();
-        let mut is_over = self.end.is_over.lock();
-        while !*is_over {
-            self.end.changed.wait(&mut is_over);
-        }
+        engineio::block_in_place(|| {
+            let mut is_over = self.end.is_over.lock();
+            while !*is_over {
+                self.end.changed.wait(&mut is_over);
+            }
+        });
     }
 
     /// Shuts down: accepts nothing more, ends the clients' connections, lets handlers finish, and

@@ -2,7 +2,7 @@
 
 use super::reconnect::Reconnection;
 use super::{Client, Sink};
-use crate::engineio::client::{Network, network_options};
+use crate::engineio::client::{TransportConfig, network_options};
 use crate::limits::{Limits, ReceiveLimits, bounded};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Everything that a client can be told for all its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    pub(crate) network: Arc<Network>,
+    pub(crate) network: Arc<TransportConfig>,
     pub(super) reconnection: Reconnection,
     pub(super) offline_buffer: usize,
     pub(super) backlog: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Config {
     pub(super) handle_sigint: bool,
 }
 
-/// Chooses the options of a [`Client`].
+/// Builder of a [`Client`], with its options.
 ///
 /// ```
 /// use socketio::Client;
@@ -33,14 +33,14 @@ pub(crate) struct Config {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
-    network: Network,
+    network: TransportConfig,
     config: Config,
 }
 
 impl ClientBuilder {
     pub(crate) fn new() -> ClientBuilder {
         ClientBuilder {
-            network: Network::default(),
+            network: TransportConfig::default(),
             config: Config {
                 network: Arc::default(),
                 reconnection: Reconnection::default(),
@@ -83,7 +83,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets what the client takes of its server. See [`ReceiveLimits`].
+    /// Sets what the client takes of its server. Defaults to [`ReceiveLimits::default`].
     #[must_use]
     pub fn receive_limits(mut self, limits: ReceiveLimits) -> Self {
         self.config.receive_limits = Arc::new(limits.to_limits());
@@ -111,8 +111,8 @@ impl ClientBuilder {
         self
     }
 
-    /// By which part of itself a delay is made shorter or longer by chance, from 0 to 1, so that
-    /// the clients of a server that comes back do not all come at once. Defaults to 0.5.
+    /// Sets by which part of itself a delay is made shorter or longer by chance, from 0 to 1, so
+    /// that the clients of a server that comes back do not all come at once. Defaults to 0.5.
     #[must_use]
     pub fn randomization_factor(mut self, factor: f64) -> Self {
         let is_number = !factor.is_nan();
@@ -143,15 +143,15 @@ impl ClientBuilder {
         self
     }
 
-    /// Acknowledgements that the server may owe on a namespace. Defaults to 10,000.
+    /// Sets how many acknowledgements the server may owe on a namespace. Defaults to 10,000.
     #[must_use]
     pub fn max_pending_acks(mut self, count: usize) -> Self {
         self.config.pending_acks = count;
         self
     }
 
-    /// Attachments of one outgoing packet: more is an error at the call, since JavaScript servers
-    /// close the connection on it. Defaults to 10.
+    /// Sets how many attachments one outgoing packet may have: more is an error at the call, since
+    /// JavaScript servers close the connection on it. Defaults to 10.
     #[must_use]
     pub fn max_outgoing_attachments(mut self, count: usize) -> Self {
         self.config.outgoing_attachments = count;

@@ -1,13 +1,13 @@
 //! Socket.IO clients, as programs use them.
 
 mod builder;
+mod core;
 mod handlers;
-mod inlet;
-mod joined;
+mod namespace;
 mod options;
 mod reconnect;
 mod service;
-mod shared;
+mod session_handler;
 pub(crate) mod simple;
 mod state;
 
@@ -15,10 +15,10 @@ pub use builder::ClientBuilder;
 pub use options::ConnectOptions;
 pub use service::ClientService;
 
-pub(crate) use shared::{Flood, Item, Sink};
+pub(crate) use core::{Flood, Item, Sink};
 
-use crate::data::Encoded;
-use crate::engineio::{Transport, before_waiting};
+use crate::data::EncodedArgs;
+use crate::engineio::{Transport, block_in_place};
 use crate::error::{ConnectError, Error};
 use crate::handlers::handler::store;
 use crate::handlers::registry::ANY;
@@ -30,12 +30,12 @@ use crate::reason::Reason;
 use crate::util::oneshot::awaited;
 use crate::util::shutdown::{self, Ending};
 use builder::Config;
+use core::{Life, Shared};
 use handlers::Set;
 use options::with_slash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use service::Registered;
-use shared::{Life, Shared};
 use state::{Phase, Space, Step};
 use std::fmt;
 use std::sync::Arc;
@@ -163,14 +163,14 @@ impl Client {
         drop(self.change(|set| set.any.replace(handler)));
     }
 
-    /// Is called each time the namespace is connected, also again after a loss. It may return what
-    /// a handler may; only an `Err` matters, and is logged.
+    /// Calls a function each time the namespace is connected, also again after a loss. It may
+    /// return what a handler may; only an `Err` matters, and is logged.
     pub fn on_connect<R: IntoAck>(&self, handler: impl Fn(&Client) -> R + Send + Sync + 'static) {
         let handler = move |client: &Client| log_failure("connect", handler(client));
         drop(self.change(|set| set.more.connect.replace(Arc::new(handler))));
     }
 
-    /// Is called for each attempt that failed: the server was not reached, or refused.
+    /// Calls a function for each attempt that failed: the server was not reached, or refused.
     pub fn on_connect_error<R: IntoAck>(
         &self,
         handler: impl Fn(&Client, &ConnectError) -> R + Send + Sync + 'static,
@@ -181,8 +181,8 @@ impl Client {
         drop(self.change(|set| set.more.connect_error.replace(Arc::new(handler))));
     }
 
-    /// Is called once for each time the namespace was connected and is no more, after its last
-    /// event. Unless one side has ended the connection on purpose, reconnecting has begun.
+    /// Calls a function once for each time the namespace was connected and is no more, after its
+    /// last event. Unless one side has ended the connection on purpose, reconnecting has begun.
     pub fn on_disconnect<R: IntoAck>(
         &self,
         handler: impl Fn(&Client, Reason) -> R + Send + Sync + 'static,
@@ -193,7 +193,8 @@ impl Client {
         drop(self.change(|set| set.more.disconnect.replace(Arc::new(handler))));
     }
 
-    /// Is called when [`reconnection_attempts`](ClientBuilder::reconnection_attempts) are used up.
+    /// Calls a function when [`reconnection_attempts`](ClientBuilder::reconnection_attempts) are
+    /// used up.
     pub fn on_reconnect_failed<R: IntoAck>(
         &self,
         handler: impl Fn(&Client) -> R + Send + Sync + 'static,
@@ -223,7 +224,8 @@ impl Client {
         self.shared.wait_for_connection(call)
     }
 
-    /// Does the same without waiting: handlers learn what comes of it. Does not block.
+    /// Connects as [`connect`](Client::connect) does, without waiting: handlers learn what comes of
+    /// it. Does not block.
     ///
     /// # Errors
     /// [`Error::Invalid`] and [`Error::Io`], as [`connect`](Client::connect).
@@ -240,11 +242,7 @@ impl Client {
         options.check()?;
         let options = Arc::new(options);
         let line = self.shared.line()?.clone();
-        let mut state = self.shared.state.lock();
-        // What is ending ends in a moment.
-        while state.phase == Phase::Closing {
-            self.shared.changed.wait(&mut state);
-        }
+        let mut state = self.shared.lock_unless_closing();
         if state.phase != Phase::Idle {
             let why = "the client is connected already, or trying to be";
             return Err(Error::Invalid(why.into()));
@@ -372,8 +370,7 @@ impl Client {
         let id = self
             .shared
             .emit(&self.namespace, event, &data, Some(waiting))?;
-        before_waiting();
-        let answer = answer.take(deadline).unwrap_or_else(|| {
+        let answer = block_in_place(|| answer.take(deadline)).unwrap_or_else(|| {
             self.shared.forget_ack(&self.namespace, id);
             Err(Error::Timeout)
         });
@@ -457,11 +454,11 @@ impl Client {
         self.shared.let_process_end();
     }
 
-    fn encode(&self, event: &str, data: impl Serialize) -> Result<Encoded, Error> {
+    fn encode(&self, event: &str, data: impl Serialize) -> Result<EncodedArgs, Error> {
         encode::encode(event, data, self.shared.config.outgoing_attachments)
     }
 
-    /// Returns the table that was there before, to be dropped.
+    /// Changes the handlers of the namespace; returns what was replaced, to be dropped.
     fn change<T>(&self, change: impl FnOnce(&mut Set) -> T) -> T {
         let handlers = &self.shared.handlers;
         handlers.change(|handlers| change(handlers.set(&self.namespace)))
@@ -470,7 +467,7 @@ impl Client {
 
 /// Logs a failure of a handler whose value is sent to nobody.
 fn log_failure(handler: &str, returned: impl IntoAck) {
-    if let Err(error) = returned.append_to(&mut Encoded::default()) {
+    if let Err(error) = returned.append_to(&mut EncodedArgs::default()) {
         log::warn!(target: "socketio", "the handler of {handler} failed: {error}");
     }
 }

@@ -1,7 +1,7 @@
 //! Namespaces that are types.
 
 use super::Client;
-use crate::data::Encoded;
+use crate::data::EncodedArgs;
 use crate::error::ConnectError;
 use crate::handlers::registry::HandlesEvents;
 use crate::handlers::{Event, Events, HandlerError, Incoming, Outcome};
@@ -117,7 +117,11 @@ impl<S: ClientService> ErasedService for Registered<S> {
 }
 
 impl<S: ClientService> HandlesEvents<Client> for Registered<S> {
-    fn event(&self, incoming: &Incoming<Client>, answer: &mut Encoded) -> Result<(), HandlerError> {
+    fn event(
+        &self,
+        incoming: &Incoming<Client>,
+        answer: &mut EncodedArgs,
+    ) -> Result<(), HandlerError> {
         let call = || self.events.call(&self.service, incoming);
         let next = crate::handlers::Next::new(&call);
         let outcome = self.service.event(&incoming.peer, &incoming.event, next)?;

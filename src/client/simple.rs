@@ -1,8 +1,8 @@
 //! A client without handlers, for scripts.
 
 use crate::client::{Client, ClientBuilder, ConnectOptions, Flood, Item, Sink};
-use crate::data::Encoded;
-use crate::engineio::{Transport, before_waiting};
+use crate::data::EncodedArgs;
+use crate::engineio::{Transport, block_in_place};
 use crate::error::Error;
 use crate::handlers::Event;
 use crate::limits::bounded;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Time that `emit` and `call` wait for a reconnection.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of events that may wait to be received.
-const BUFFER: usize = 16_000_000;
+const MAX_RECEIVED_BYTES: usize = 16_000_000;
 
 /// A client without handlers, for scripts: it connects to one namespace, emits, calls, and receives
 /// one event after the other.
@@ -78,7 +78,7 @@ impl SimpleClient {
         SimpleClientBuilder {
             client: Client::builder(),
             reconnect_timeout: RECONNECT_TIMEOUT,
-            max_bytes: BUFFER,
+            max_bytes: MAX_RECEIVED_BYTES,
         }
     }
 
@@ -146,26 +146,16 @@ impl SimpleClient {
         let by = timeout
             .into()
             .map(|timeout| Instant::now() + bounded(timeout));
-        before_waiting();
-        let mut state = self.inner.state.lock();
-        loop {
-            if let Some((event, bytes)) = state.events.pop_front() {
-                state.bytes -= bytes;
-                return Ok(event);
-            }
-            if state.over {
-                let end = state.end();
-                drop(state);
-                self.client.let_process_end();
-                return Err(end);
-            }
-            if !self.inner.wait(&mut state, by) {
-                return Err(Error::Timeout);
-            }
+        let received = block_in_place(|| self.inner.receive(by));
+        match received {
+            Err(Error::Timeout) | Ok(_) => {}
+            Err(_) => self.client.let_process_end(),
         }
+        received
     }
 
-    /// Returns the events as they come; it ends when there will be no more.
+    /// Returns an iterator over the events as they come. It blocks until the next one, and ends
+    /// when there will be no more.
     ///
     /// ```no_run
     /// # let client = socketio::SimpleClient::connect("http://localhost:5000")?;
@@ -235,7 +225,7 @@ impl fmt::Debug for SimpleClient {
     }
 }
 
-/// Chooses the options of a [`SimpleClient`].
+/// Builder of a [`SimpleClient`], with its options.
 ///
 /// ```no_run
 /// use socketio::{Client, SimpleClient};
@@ -311,7 +301,7 @@ impl Sink for Inner {
             match item {
                 Item::Event(event) => {
                     // The sender must not wait for a program that may never look at it.
-                    let _ = event.acknowledge(&Encoded::default());
+                    let _ = event.acknowledge(&EncodedArgs::default());
                     // A single one may be of any size.
                     state.overflowed |= state.bytes > 0 && state.bytes + bytes > self.max_bytes;
                     if !state.overflowed {
@@ -347,16 +337,37 @@ impl Inner {
     }
 
     fn wait_for_connection(&self, by: Instant) -> Result<(), Error> {
-        if self.state.lock().is_waiting() {
-            before_waiting();
+        let connected = |mut state: MutexGuard<'_, State>| {
+            while state.is_waiting() {
+                if !self.wait(&mut state, Some(by)) {
+                    return Err(Error::Timeout);
+                }
+            }
+            if state.over { Err(state.end()) } else { Ok(()) }
+        };
+        let state = self.state.lock();
+        if !state.is_waiting() {
+            return connected(state);
         }
+        drop(state);
+        block_in_place(|| connected(self.state.lock()))
+    }
+
+    /// Waits for an event, or the end.
+    fn receive(&self, by: Option<Instant>) -> Result<Event, Error> {
         let mut state = self.state.lock();
-        while state.is_waiting() {
-            if !self.wait(&mut state, Some(by)) {
+        loop {
+            if let Some((event, bytes)) = state.events.pop_front() {
+                state.bytes -= bytes;
+                return Ok(event);
+            }
+            if state.over {
+                return Err(state.end());
+            }
+            if !self.wait(&mut state, by) {
                 return Err(Error::Timeout);
             }
         }
-        if state.over { Err(state.end()) } else { Ok(()) }
     }
 
     /// The client was found to be disconnected before its handler could say so.

@@ -1,11 +1,11 @@
 //! What a client is doing, and what waits for a connection.
 
-use super::joined::Joined;
+use super::namespace::NamespaceConnection;
 use super::options::ConnectOptions;
 use super::reconnect::{Backoff, Reconnection};
-use crate::engineio::{Frames, Handle};
+use crate::engineio::{Frames, SessionHandle};
 use crate::error::{ConnectError, Error};
-use crate::handlers::{Acks, Waiting};
+use crate::handlers::{PendingAcks, Waiting};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) struct State {
     pub(super) options: Option<Arc<ConnectOptions>>,
     /// The `auth` that the attempt sends: JSON text, or nothing.
     pub(super) auth: String,
-    pub(super) session: Option<Arc<Handle>>,
+    pub(super) session: Option<Arc<SessionHandle>>,
     /// Bytes of one message that the server takes.
     pub(super) max_payload: usize,
     pub(super) spaces: Vec<Space>,
@@ -76,7 +76,7 @@ impl Space {
 pub(super) enum Step {
     /// The server has not answered.
     Pending,
-    Connected(Arc<Joined>),
+    Connected(Arc<NamespaceConnection>),
     Refused(ConnectError),
     /// The server has disconnected it: it is not connected again.
     Left,
@@ -84,7 +84,7 @@ pub(super) enum Step {
 
 /// Target of an event.
 pub(super) enum Route {
-    Now(Arc<Joined>),
+    Now(Arc<NamespaceConnection>),
     /// To be kept until the namespace is connected.
     Later,
 }
@@ -119,7 +119,7 @@ impl State {
             .find(|space| &*space.name == namespace)
     }
 
-    pub(super) fn joined(&self, namespace: &str) -> Option<&Arc<Joined>> {
+    pub(super) fn joined(&self, namespace: &str) -> Option<&Arc<NamespaceConnection>> {
         let space = self.spaces.iter().find(|space| &*space.name == namespace)?;
         match &space.step {
             Step::Connected(joined) => Some(joined),
@@ -183,7 +183,7 @@ impl State {
     }
 
     /// Ends the connection: returns the namespaces that were connected.
-    pub(super) fn leave_all(&mut self) -> Vec<Arc<Joined>> {
+    pub(super) fn leave_all(&mut self) -> Vec<Arc<NamespaceConnection>> {
         let leave = |space: &mut Space| match std::mem::replace(&mut space.step, Step::Pending) {
             Step::Connected(joined) => Some(joined),
             Step::Pending => None,
@@ -215,7 +215,7 @@ impl State {
 pub(super) struct Held {
     events: VecDeque<HeldEvent>,
     bytes: usize,
-    pub(super) acks: Acks,
+    pub(super) acks: PendingAcks,
 }
 
 pub(super) struct HeldEvent {

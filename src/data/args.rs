@@ -49,17 +49,17 @@ impl<'de> Deserialize<'de> for Args {
 /// Arguments as they are sent: the JSON of each, and the bytes that their placeholders name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[doc(hidden)]
-pub struct Encoded {
+pub struct EncodedArgs {
     /// The arguments, separated by commas, without brackets.
     pub(crate) json: Vec<u8>,
     pub(crate) attachments: Vec<Bytes>,
 }
 
-impl Encoded {
+impl EncodedArgs {
     /// Encodes data: a tuple is several arguments, `()` is none, anything else is one; `None` and a
     /// value that is null are null.
-    pub(crate) fn new(data: &(impl Serialize + ?Sized)) -> Result<Encoded, Error> {
-        let mut encoded = Encoded::default();
+    pub(crate) fn new(data: &(impl Serialize + ?Sized)) -> Result<EncodedArgs, Error> {
+        let mut encoded = EncodedArgs::default();
         encoded.push(data)?;
         Ok(encoded)
     }
@@ -67,7 +67,7 @@ impl Encoded {
     pub(crate) fn push<T: Serialize + ?Sized>(&mut self, data: &T) -> Result<(), Error> {
         let json = &mut self.json;
         let is_nothing = is_unit::<T>();
-        let encode = || data.serialize(Spread { json, is_nothing });
+        let encode = || data.serialize(ArgSerializer { json, is_nothing });
         match binary::collect(&mut self.attachments, encode) {
             Ok(()) => Ok(()),
             Err(error) => Err(Error::Encode(error.to_string())),
@@ -124,7 +124,7 @@ pub(crate) fn decode<T: FromArgs>(
     json: &str,
     skip: usize,
     attachments: &[Bytes],
-) -> Result<T, Mismatch> {
+) -> Result<T, ArgError> {
     let json = if json.is_empty() { "[]" } else { json };
     match decode_text(json, skip, attachments) {
         Err((_, error)) if is_out_of_range(&error) => {
@@ -165,7 +165,7 @@ fn find_mismatch<T: FromArgs>(
     attachments: &[Bytes],
     argument: usize,
     error: &serde_json::Error,
-) -> Mismatch {
+) -> ArgError {
     let mut ignored = 0;
     let mut track = serde_path_to_error::Track::new();
     let mut deserializer = serde_json::Deserializer::from_str(json);
@@ -182,7 +182,7 @@ fn find_mismatch<T: FromArgs>(
     let place = place.trim_start_matches('.');
     // Keys are the peer's, of any length.
     let end = place.char_indices().nth(MAX_PLACE).map(|(at, _)| at);
-    Mismatch {
+    ArgError {
         argument,
         place: match end {
             Some(end) => format!("{}..", &place[..end]),
@@ -199,7 +199,7 @@ pub(crate) fn decode_data<T: DeserializeOwned>(
     skip: usize,
     attachments: &[Bytes],
 ) -> Result<T, Error> {
-    let fail = |mismatch: Mismatch| mismatch.into_error(false);
+    let fail = |mismatch: ArgError| mismatch.into_error(false);
     let Count(count) = decode(json, skip, &[]).map_err(fail)?;
     if count <= 1 {
         let Nth(value) = decode(json, skip, attachments).map_err(fail)?;
@@ -224,7 +224,7 @@ impl FromArgs for Count {
 
 /// Reason why arguments are not of the wanted types.
 #[derive(Debug)]
-pub(crate) struct Mismatch {
+pub(crate) struct ArgError {
     /// Counted from zero.
     pub(crate) argument: usize,
     /// The path to it inside the argument: `list[1].n`.
@@ -238,7 +238,7 @@ const MAX_PLACE: usize = 80;
 /// Error of [`next_arg`] for an argument that has not come, and may not be left out.
 const MISSING: &str = "missing";
 
-impl Mismatch {
+impl ArgError {
     /// Returns what may be logged: what was expected and where, not what came, which may be a
     /// secret.
     pub(crate) fn without_value(&self, has_bytes: bool) -> String {
@@ -371,7 +371,7 @@ pub(crate) fn decode_nth<T: DeserializeOwned>(
     json: &str,
     index: usize,
     attachments: &[Bytes],
-) -> Result<T, Mismatch> {
+) -> Result<T, ArgError> {
     decode::<Nth<T>>(json, index, attachments).map(|nth| nth.0)
 }
 
@@ -391,7 +391,7 @@ impl<T: DeserializeOwned> FromArgs for Rest<T> {
 }
 
 /// Serializes at the top level: tuples spread into arguments, and all else is one.
-struct Spread<'a> {
+struct ArgSerializer<'a> {
     json: &'a mut Vec<u8>,
     /// A unit is no argument, and not null.
     is_nothing: bool,
@@ -399,7 +399,7 @@ struct Spread<'a> {
 
 type Failure = serde_json::Error;
 
-impl Spread<'_> {
+impl ArgSerializer<'_> {
     fn one(self, value: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
         if !self.json.is_empty() {
             self.json.push(b',');
@@ -417,7 +417,7 @@ macro_rules! scalars {
     };
 }
 
-impl<'a> Serializer for Spread<'a> {
+impl<'a> Serializer for ArgSerializer<'a> {
     type Ok = ();
     type Error = Failure;
     type SerializeSeq = Compound<'a>;
@@ -551,7 +551,7 @@ impl SerializeTuple for Arguments<'_> {
     type Error = Failure;
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        Spread {
+        ArgSerializer {
             json: self.json,
             is_nothing: false,
         }
@@ -690,7 +690,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn encode(data: impl Serialize) -> String {
-        String::from_utf8(Encoded::new(&data).unwrap().json).unwrap()
+        String::from_utf8(EncodedArgs::new(&data).unwrap().json).unwrap()
     }
 
     #[derive(Serialize)]
@@ -737,7 +737,7 @@ mod tests {
             Binary::from(&b"one"[..]),
             BTreeMap::from([("k", vec![Binary::from(&b"two"[..])])]),
         );
-        let encoded = Encoded::new(&data).unwrap();
+        let encoded = EncodedArgs::new(&data).unwrap();
         assert_eq!(
             String::from_utf8_lossy(&encoded.json),
             r#"{"_placeholder":true,"num":0},{"k":[{"_placeholder":true,"num":1}]}"#

@@ -5,6 +5,6 @@ pub(crate) mod binary;
 pub(crate) mod value;
 
 pub use args::Args;
-pub(crate) use args::Encoded;
+pub(crate) use args::EncodedArgs;
 pub use binary::Binary;
 pub use value::Value;

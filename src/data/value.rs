@@ -296,7 +296,7 @@ impl fmt::Display for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::args::{Encoded, decode};
+    use crate::data::args::{EncodedArgs, decode};
 
     #[test]
     fn a_value_with_bytes_survives_the_way() {
@@ -304,7 +304,7 @@ mod tests {
             Value::Binary(Binary::from(&b"x"[..])),
             serde_json::json!({"a": 1.5, "b": null, "c": -1}).into(),
         ]);
-        let encoded = Encoded::new(&value).unwrap();
+        let encoded = EncodedArgs::new(&value).unwrap();
         let mut json = Vec::new();
         encoded.write_array(None, &mut json);
         let json = String::from_utf8(json).unwrap();

@@ -3,7 +3,7 @@
 use crate::limits::Limits;
 use crate::net::http::Header;
 use crate::net::http::cors::{Cors, Origins};
-use crate::protocol::engineio::open::milliseconds;
+use crate::protocol::engineio::handshake::milliseconds;
 use crate::protocol::engineio::{Open, server};
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// `polling` or `websocket`.
+    /// Returns `polling` or `websocket`.
     pub fn as_str(self) -> &'static str {
         match self {
             Transport::Polling => "polling",

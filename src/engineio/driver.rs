@@ -1,20 +1,20 @@
-//! The sessions of one I/O thread: requests and frames in, state machines and receivers between,
+//! The sessions of one I/O thread: requests and frames in, state machines and handlers between,
 //! answers and frames out.
 
-use super::corks::Corks;
 use super::frames::Frames;
+use super::handle::{self, Orders, SessionHandle};
 use super::handshake::{
     Decided, Decision, decide, subprotocol, thread_of, wants_text, websocket_key,
 };
 use super::serving::{PollingSlot, Shared};
-use super::session::{self, Handle, Orders};
-use super::{Flow, HeldBroadcasts, Receiver, Transport};
+use super::write_batching::CorkQueue;
+use super::{Control, HeldBroadcasts, SessionHandler, Transport};
 use crate::net::http::cors::Verdict;
 use crate::net::http::{Request, Response};
-use crate::net::outbox::{Accepted, When};
-use crate::net::{self, Alarm, BodyRules, ConnectionId, Io, Key};
-use crate::pool::Busy;
-use crate::protocol::engineio::server::{Channel, Input, Output, Server};
+use crate::net::outbox::{Appended, When};
+use crate::net::{self, BodyRules, ConnectionId, IoContext, Timer, TimerKey};
+use crate::pool::QueueState;
+use crate::protocol::engineio::server::{Input, Output, Server, TransportId};
 use crate::protocol::engineio::{Data, Packet, payload};
 use crate::reason::Reason;
 use crate::util::budget::Share;
@@ -28,13 +28,13 @@ use std::time::{Duration, Instant};
 /// Command to an I/O thread.
 #[derive(Debug)]
 pub(super) enum Order {
-    Session(session::Order),
+    Session(handle::Order),
     /// The program has decided about a request that was parked.
     Decided(Box<Decided>),
 }
 
-impl From<session::Order> for Order {
-    fn from(order: session::Order) -> Self {
+impl From<handle::Order> for Order {
+    fn from(order: handle::Order) -> Self {
         Order::Session(order)
     }
 }
@@ -46,7 +46,7 @@ pub(super) struct Driver {
     pub(super) orders: Option<Arc<dyn Orders>>,
     pub(super) sessions: Slab<Session>,
     pub(super) by_sid: HashMap<Box<str>, u32>,
-    corks: Corks,
+    corks: CorkQueue,
     /// Sessions with a POST of which packets are left, to go on with in the next turn.
     unfinished: Vec<u64>,
     /// Rows of broadcasts, in their order.
@@ -57,12 +57,12 @@ pub(super) struct Driver {
 pub(super) struct Session {
     pub(super) key: u64,
     pub(super) machine: Server,
-    pub(super) handle: Arc<Handle>,
+    pub(super) handle: Arc<SessionHandle>,
     /// None while the program decides, and after the end.
-    pub(super) receiver: Option<Box<dyn Receiver>>,
+    pub(super) receiver: Option<Box<dyn SessionHandler>>,
     /// Requests that wait for their answers.
     parked: Vec<(ConnectionId, Request)>,
-    alarm: Alarm,
+    alarm: Timer,
     wake_at: Option<Instant>,
     is_stopped: bool,
     /// True if the outbox was told that a poll waits.
@@ -83,7 +83,7 @@ pub(super) struct Session {
 
 /// A POST whose packets are handled a portion at a time.
 struct Posted {
-    channel: Channel,
+    channel: TransportId,
     body: Vec<u8>,
     /// Part of it that has been read.
     at: usize,
@@ -102,16 +102,16 @@ impl std::fmt::Debug for Session {
 impl net::Driver for Driver {
     type Command = Order;
 
-    fn on_request(&mut self, io: &mut Io<Order>, id: ConnectionId, request: Request) {
+    fn on_request(&mut self, io: &mut IoContext<Order>, id: ConnectionId, request: Request) {
         if !request.path().starts_with(&self.shared.path) {
-            return self.fall_back(io, id, request);
+            return self.serve_fallback(io, id, request);
         }
         if io.threads() > 1
             && let Some(thread) = request.param("sid").and_then(|sid| thread_of(&sid))
             && thread != io.thread()
             && thread < io.threads()
         {
-            return io.hand_over(id, thread, request);
+            return io.transfer(id, thread, request);
         }
         match self.shared.config.cors.check(&request) {
             Verdict::Allowed => self.route(io, id, request),
@@ -184,7 +184,7 @@ impl net::Driver for Driver {
         held.max_by_key(|(bytes, _)| *bytes)
     }
 
-    fn give_up(&mut self, io: &mut Io<Order>, key: u64) {
+    fn give_up(&mut self, io: &mut IoContext<Order>, key: u64) {
         let now = io.now();
         if let Some(session) = find(&mut self.sessions, key) {
             let held = session.held();
@@ -201,7 +201,7 @@ impl net::Driver for Driver {
 
     fn on_message(
         &mut self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         owner: u64,
         id: ConnectionId,
         data: Data<'_>,
@@ -210,7 +210,7 @@ impl net::Driver for Driver {
             return ControlFlow::Break(());
         };
         let now = io.now();
-        let channel = Channel(id.to_u64());
+        let channel = TransportId(id.to_u64());
         let packet = match data {
             Data::Text(text) => match text.strip_prefix('4') {
                 Some(text) => Packet::Message(Data::Text(text)),
@@ -249,22 +249,28 @@ impl net::Driver for Driver {
         }
     }
 
-    fn on_read(&mut self, io: &mut Io<Order>, owner: u64) {
-        self.pause(io, owner);
+    fn on_read(&mut self, io: &mut IoContext<Order>, owner: u64) {
+        self.on_read_complete(io, owner);
     }
 
-    fn on_lost(&mut self, io: &mut Io<Order>, owner: u64, id: ConnectionId, reason: Reason) {
+    fn on_connection_lost(
+        &mut self,
+        io: &mut IoContext<Order>,
+        owner: u64,
+        id: ConnectionId,
+        reason: Reason,
+    ) {
         let now = io.now();
         if let Some(session) = find(&mut self.sessions, owner) {
             session.parked.retain(|(parked, _)| *parked != id);
-            let channel = Channel(id.to_u64());
+            let channel = TransportId(id.to_u64());
             session.machine.handle(now, Input::Lost { channel, reason });
             self.drive(io, owner);
         }
     }
 
-    fn on_command(&mut self, io: &mut Io<Order>, order: Order) {
-        use session::Order::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
+    fn on_command(&mut self, io: &mut IoContext<Order>, order: Order) {
+        use handle::Order::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
         let now = io.now();
         let order = match order {
             Order::Session(order) => order,
@@ -311,7 +317,7 @@ impl net::Driver for Driver {
         }
     }
 
-    fn on_alarm(&mut self, io: &mut Io<Order>, key: u64, entry: (Instant, Key)) {
+    fn on_timer(&mut self, io: &mut IoContext<Order>, key: u64, entry: (Instant, TimerKey)) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
@@ -323,7 +329,7 @@ impl net::Driver for Driver {
             session.machine.handle(now, Input::Timeout);
         }
         let wakes = session.wake_at.take_if(|at| *at <= now).is_some();
-        let mut flow = Flow::Continue;
+        let mut flow = Control::Continue;
         if let Some(receiver) = &mut session.receiver
             && (wakes || receiver.next_timeout().is_some_and(|at| at <= now))
         {
@@ -338,7 +344,7 @@ impl net::Driver for Driver {
         session.is_some_and(|session| session.key == key)
     }
 
-    fn on_turn(&mut self, io: &mut Io<Order>) -> Option<Duration> {
+    fn on_turn(&mut self, io: &mut IoContext<Order>) -> Option<Duration> {
         let now = io.now();
         for key in std::mem::take(&mut self.unfinished) {
             self.go_on_with_post(io, key);
@@ -346,7 +352,7 @@ impl net::Driver for Driver {
         while let Some(corked) = self.corks.due(now) {
             let session = find(&mut self.sessions, corked.key);
             let receiver = session.and_then(|session| session.receiver.as_ref());
-            let busy = receiver.map_or(Busy::Nobody, |receiver| receiver.busy());
+            let busy = receiver.map_or(QueueState::Nobody, |receiver| receiver.busy());
             let key = corked.key;
             let flushed = self.corks.look(now, corked, busy);
             if let Some(session) = find(&mut self.sessions, key) {
@@ -368,7 +374,7 @@ impl net::Driver for Driver {
         self.corks.patience().or(held)
     }
 
-    fn on_stop(&mut self, io: &mut Io<Order>) {
+    fn on_stop(&mut self, io: &mut IoContext<Order>) {
         self.stopping = true;
         let keys: Vec<_> = self
             .sessions
@@ -391,7 +397,7 @@ impl Driver {
             orders: None,
             sessions: Slab::new(),
             by_sid: HashMap::new(),
-            corks: Corks::default(),
+            corks: CorkQueue::default(),
             unfinished: Vec::new(),
             held: Vec::new(),
             stopping: false,
@@ -401,7 +407,7 @@ impl Driver {
     /// A request for a session that there is.
     pub(super) fn join(
         &mut self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         id: ConnectionId,
         request: Request,
         key: u64,
@@ -411,7 +417,7 @@ impl Driver {
         let Some(session) = find(&mut self.sessions, key) else {
             return;
         };
-        let channel = Channel(id.to_u64());
+        let channel = TransportId(id.to_u64());
         if is_upgrade {
             let Ok(websocket) = websocket_key(&request) else {
                 return self.refuse_websocket(io, id, &request);
@@ -445,12 +451,18 @@ impl Driver {
         }
     }
 
-    fn on_post(&mut self, io: &mut Io<Order>, id: ConnectionId, mut request: Request, key: u64) {
+    fn on_post(
+        &mut self,
+        io: &mut IoContext<Order>,
+        id: ConnectionId,
+        mut request: Request,
+        key: u64,
+    ) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
         };
-        let channel = Channel(id.to_u64());
+        let channel = TransportId(id.to_u64());
         let body = request.take_body();
         let is_binary = request
             .first("content-type")
@@ -472,7 +484,7 @@ impl Driver {
         self.drive(io, key);
     }
 
-    fn go_on_with_post(&mut self, io: &mut Io<Order>, key: u64) {
+    fn go_on_with_post(&mut self, io: &mut IoContext<Order>, key: u64) {
         let session = find(&mut self.sessions, key);
         if let Some(posted) = session.and_then(|session| session.posted.take()) {
             self.take_post(io, key, *posted);
@@ -480,7 +492,7 @@ impl Driver {
     }
 
     /// Handles the next packets of a POST: so many that other connections do not wait for long.
-    fn take_post(&mut self, io: &mut Io<Order>, key: u64, mut posted: Posted) {
+    fn take_post(&mut self, io: &mut IoContext<Order>, key: u64, mut posted: Posted) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
@@ -499,7 +511,7 @@ impl Driver {
             let (Some(message), Some(receiver)) = (message, &mut session.receiver) else {
                 continue;
             };
-            if let Flow::Close(reason) = receiver.receive(now, message) {
+            if let Control::Close(reason) = receiver.receive(now, message) {
                 session.machine.handle(now, Input::Close(reason));
                 break;
             }
@@ -507,14 +519,14 @@ impl Driver {
         let is_open = session.machine.is_open();
         let left = packets.left().filter(|_| is_open);
         let flow = match &mut session.receiver {
-            Some(receiver) if is_open => receiver.pause(now),
-            _ => Flow::Continue,
+            Some(receiver) if is_open => receiver.on_read_complete(now),
+            _ => Control::Continue,
         };
         if let Some(left) = left {
             posted.at = posted.body.len() - left;
             session.posted = Some(Box::new(posted));
         }
-        if flow == Flow::Stop {
+        if flow == Control::Stop {
             // The client posts nothing more before it has its answer.
             session.is_stopped = true;
             session.machine.suspend(now, true);
@@ -539,28 +551,28 @@ impl Driver {
         known().unwrap_or(false)
     }
 
-    /// Does what a receiver wants.
-    fn act(&mut self, io: &mut Io<Order>, key: u64, flow: Flow) -> ControlFlow<()> {
+    /// Does what a session's handler wants.
+    fn act(&mut self, io: &mut IoContext<Order>, key: u64, flow: Control) -> ControlFlow<()> {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return ControlFlow::Break(());
         };
         match flow {
-            Flow::Continue => return ControlFlow::Continue(()),
-            Flow::Draining => {
+            Control::Continue => return ControlFlow::Continue(()),
+            Control::Draining => {
                 self.corks.push(now, key, session.handle.outbox());
                 return ControlFlow::Continue(());
             }
-            Flow::Stop => {
+            Control::Stop => {
                 if !std::mem::replace(&mut session.is_stopped, true) {
                     session.machine.suspend(now, true);
                 }
-                if let Some(Channel(channel)) = session.machine.carrier() {
+                if let Some(TransportId(channel)) = session.machine.carrier() {
                     io.stop_reading(ConnectionId::from_u64(channel), true);
                 }
                 session.schedule(io);
             }
-            Flow::Close(reason) => {
+            Control::Close(reason) => {
                 session.machine.handle(now, Input::Close(reason));
                 self.drive(io, key);
             }
@@ -568,7 +580,7 @@ impl Driver {
         ControlFlow::Break(())
     }
 
-    fn pause(&mut self, io: &mut Io<Order>, key: u64) {
+    fn on_read_complete(&mut self, io: &mut IoContext<Order>, key: u64) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
@@ -576,14 +588,14 @@ impl Driver {
         let Some(receiver) = &mut session.receiver else {
             return;
         };
-        let flow = receiver.pause(now);
+        let flow = receiver.on_read_complete(now);
         let kept = receiver.kept();
         session.share.hold(kept);
         session.schedule(io);
         let _ = self.act(io, key, flow);
     }
 
-    fn resume(&mut self, io: &mut Io<Order>, key: u64) {
+    fn resume(&mut self, io: &mut IoContext<Order>, key: u64) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
@@ -593,7 +605,7 @@ impl Driver {
         }
         session.machine.suspend(now, false);
         match session.machine.carrier() {
-            Some(Channel(channel)) => io.stop_reading(ConnectionId::from_u64(channel), false),
+            Some(TransportId(channel)) => io.stop_reading(ConnectionId::from_u64(channel), false),
             None if session.posted.is_some() => self.unfinished.push(key),
             None => {
                 if let Some(channel) = session.machine.post() {
@@ -605,7 +617,7 @@ impl Driver {
     }
 
     /// Does what a session's machine wants.
-    pub(super) fn drive(&mut self, io: &mut Io<Order>, key: u64) {
+    pub(super) fn drive(&mut self, io: &mut IoContext<Order>, key: u64) {
         let now = io.now();
         while let Some(session) = find(&mut self.sessions, key) {
             let Some(output) = session.machine.poll() else {
@@ -616,7 +628,7 @@ impl Driver {
                 return session.schedule(io);
             };
             match output {
-                Output::Answer(Channel(channel), answer) => {
+                Output::Answer(TransportId(channel), answer) => {
                     let id = ConnectionId::from_u64(channel);
                     let parked = session.parked.iter().position(|(parked, _)| *parked == id);
                     if let Some(at) = parked {
@@ -641,21 +653,21 @@ impl Driver {
                     let frames = Frames::control(&packet);
                     let sent = session.handle.outbox().append(&frames.0, When::Now);
                     match sent {
-                        Ok(Accepted::Awaited) => session.machine.handle(now, Input::Queued),
+                        Ok(Appended::Awaited) => session.machine.handle(now, Input::Queued),
                         sent => drop(session.handle.settle(sent)),
                     }
                 }
-                Output::Probed(Channel(channel)) => {
+                Output::Probed(TransportId(channel)) => {
                     let frames = Frames::control(&Packet::Pong("probe"));
                     io.append(ConnectionId::from_u64(channel), &frames.0);
                 }
-                Output::Attach(Channel(channel)) => {
+                Output::Attach(TransportId(channel)) => {
                     log::debug!(target: "engineio", "{}: upgraded to websocket", session.handle.label());
                     session.handle.set_transport(Transport::WebSocket);
                     session.polling_slot = None;
                     io.attach(ConnectionId::from_u64(channel), session.handle.outbox());
                 }
-                Output::HangUp(Channel(channel)) => {
+                Output::HangUp(TransportId(channel)) => {
                     if session.machine.is_open() {
                         log::info!(target: "engineio", "{}: a WebSocket is closed, it was no upgrade, or not in time", session.handle.label());
                     }
@@ -667,7 +679,7 @@ impl Driver {
                     // A POST that is held, or that packets are left of, is answered now.
                     session.posted = None;
                     let posts = session.parked.iter().filter(|it| it.1.method() == "POST");
-                    let posts: Vec<_> = posts.map(|it| Channel(it.0.to_u64())).collect();
+                    let posts: Vec<_> = posts.map(|it| TransportId(it.0.to_u64())).collect();
                     for channel in posts {
                         session.machine.handle(now, Input::Posted(channel));
                     }
@@ -708,7 +720,7 @@ impl Session {
     pub(super) fn new(
         key: u64,
         machine: Server,
-        handle: Arc<Handle>,
+        handle: Arc<SessionHandle>,
         origin: Option<Box<str>>,
         max_packets: usize,
         share: Share,
@@ -719,7 +731,7 @@ impl Session {
             handle,
             receiver: None,
             parked: Vec::new(),
-            alarm: Alarm::default(),
+            alarm: Timer::default(),
             wake_at: None,
             is_stopped: false,
             is_awaited: false,
@@ -733,14 +745,15 @@ impl Session {
     }
 
     /// Tells the timers when to look again.
-    pub(super) fn schedule(&mut self, io: &mut Io<Order>) {
+    pub(super) fn schedule(&mut self, io: &mut IoContext<Order>) {
         let receiver = self
             .receiver
             .as_ref()
             .and_then(|receiver| receiver.next_timeout());
         let times = [self.machine.next_timeout(), receiver, self.wake_at];
         let next = times.into_iter().flatten().min();
-        io.timers.set(&mut self.alarm, Key::Driver(self.key), next);
+        io.timers
+            .set(&mut self.alarm, TimerKey::Driver(self.key), next);
     }
 }
 

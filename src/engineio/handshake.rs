@@ -3,15 +3,15 @@
 use super::driver::Order;
 use super::driver::{Driver, Session, find};
 use super::frames::Frames;
+use super::handle::{PeerAddr, SessionHandle};
 use super::serving::Elsewhere;
-use super::session::{Handle, PeerName};
-use super::{Opening, Receiver, Refusal, Transport, answers};
+use super::{Admission, Refusal, SessionHandler, Transport, polling};
 use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::outbox::Outbox;
 use crate::net::websocket::Role;
-use crate::net::{Command, ConnectionId, Io, Mailbox};
+use crate::net::{Command, ConnectionId, IoContext, Mailbox};
 use crate::protocol::engineio::Packet;
-use crate::protocol::engineio::server::{Channel, Input, Server};
+use crate::protocol::engineio::server::{Input, Server, TransportId};
 use crate::reason::Reason;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -26,7 +26,7 @@ static SERIAL: AtomicU32 = AtomicU32::new(0);
 /// Reason why a request gets no session (engine.io-protocol; codes and texts are the reference
 /// implementation's).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
+pub(super) enum RequestError {
     UnknownTransport,
     UnknownSid,
     BadMethod,
@@ -34,24 +34,24 @@ pub(super) enum Problem {
     UnsupportedProtocol,
 }
 
-impl Problem {
+impl RequestError {
     pub(super) fn code(self) -> u8 {
         match self {
-            Problem::UnknownTransport => 0,
-            Problem::UnknownSid => 1,
-            Problem::BadMethod => 2,
-            Problem::BadRequest => 3,
-            Problem::UnsupportedProtocol => 5,
+            RequestError::UnknownTransport => 0,
+            RequestError::UnknownSid => 1,
+            RequestError::BadMethod => 2,
+            RequestError::BadRequest => 3,
+            RequestError::UnsupportedProtocol => 5,
         }
     }
 
     pub(super) fn message(self) -> &'static str {
         match self {
-            Problem::UnknownTransport => "Transport unknown",
-            Problem::UnknownSid => "Session ID unknown",
-            Problem::BadMethod => "Bad handshake method",
-            Problem::BadRequest => "Bad request",
-            Problem::UnsupportedProtocol => "Unsupported protocol version",
+            RequestError::UnknownTransport => "Transport unknown",
+            RequestError::UnknownSid => "Session ID unknown",
+            RequestError::BadMethod => "Bad handshake method",
+            RequestError::BadRequest => "Bad request",
+            RequestError::UnsupportedProtocol => "Unsupported protocol version",
         }
     }
 }
@@ -94,7 +94,7 @@ pub(super) enum Decision {
     Open {
         key: u64,
         entry: Entry,
-        result: Result<Box<dyn Receiver>, Refusal>,
+        result: Result<Box<dyn SessionHandler>, Refusal>,
     },
 }
 
@@ -114,7 +114,12 @@ impl std::fmt::Debug for Decided {
 }
 
 impl Driver {
-    pub(super) fn fall_back(&self, io: &mut Io<Order>, id: ConnectionId, request: Request) {
+    pub(super) fn serve_fallback(
+        &self,
+        io: &mut IoContext<Order>,
+        id: ConnectionId,
+        request: Request,
+    ) {
         let Some(Elsewhere { answer, .. }) = &self.shared.fallback else {
             return io.respond(id, Response::text(404, "Not Found"));
         };
@@ -131,7 +136,7 @@ impl Driver {
     }
 
     /// Returns what a request wants, after its origin was found to be allowed.
-    pub(super) fn route(&mut self, io: &mut Io<Order>, id: ConnectionId, request: Request) {
+    pub(super) fn route(&mut self, io: &mut IoContext<Order>, id: ConnectionId, request: Request) {
         if request.method() == "OPTIONS" {
             let headers = self.shared.config.cors.preflight_headers(&request);
             return io.respond(id, Response::new(204).with_headers(headers));
@@ -141,32 +146,32 @@ impl Driver {
         let transport = query.transport.and_then(|name| Transport::parse(&name));
         let transport = transport.filter(|it| self.shared.config.allows(*it));
         let Some(transport) = transport else {
-            return self.refuse(io, id, &request, Problem::UnknownTransport);
+            return self.refuse(io, id, &request, RequestError::UnknownTransport);
         };
         if is_upgrade != (transport == Transport::WebSocket) {
             let known = query.sid.is_none_or(|sid| self.by_sid.contains_key(&*sid));
             let problem = if known {
-                Problem::BadRequest
+                RequestError::BadRequest
             } else {
-                Problem::UnknownSid
+                RequestError::UnknownSid
             };
             return self.refuse(io, id, &request, problem);
         }
         let is_supported = query.version.as_deref() == Some("4");
         match query.sid {
             Some(sid) => match self.by_sid.get(&*sid).copied() {
-                None => self.refuse(io, id, &request, Problem::UnknownSid),
-                Some(_) if !is_supported => self.refuse(io, id, &request, Problem::BadRequest),
+                None => self.refuse(io, id, &request, RequestError::UnknownSid),
+                Some(_) if !is_supported => self.refuse(io, id, &request, RequestError::BadRequest),
                 Some(index) => {
                     let key = self.sessions[index as usize].key;
                     self.join(io, id, request, key, is_upgrade);
                 }
             },
             None if request.method() != "GET" => {
-                self.refuse(io, id, &request, Problem::BadMethod);
+                self.refuse(io, id, &request, RequestError::BadMethod);
             }
             None if !is_supported => {
-                self.refuse(io, id, &request, Problem::UnsupportedProtocol);
+                self.refuse(io, id, &request, RequestError::UnsupportedProtocol);
             }
             None => self.open(io, id, request, transport),
         }
@@ -175,7 +180,7 @@ impl Driver {
     /// Opens a session, or parks the request until the program has decided.
     fn open(
         &mut self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         id: ConnectionId,
         request: Request,
         transport: Transport,
@@ -189,7 +194,7 @@ impl Driver {
         };
         let Some(sid) = new_sid(io.thread()) else {
             log::error!(target: "engineio", "the system gives no random bytes");
-            return self.refuse(io, id, &request, Problem::BadRequest);
+            return self.refuse(io, id, &request, RequestError::BadRequest);
         };
         let config = &self.shared.config;
         let mut headers = config.cors.headers(&request);
@@ -216,7 +221,9 @@ impl Driver {
         };
         let machine = match transport {
             Transport::Polling => Server::polling(now, config.machine()),
-            Transport::WebSocket => Server::websocket(now, config.machine(), Channel(id.to_u64())),
+            Transport::WebSocket => {
+                Server::websocket(now, config.machine(), TransportId(id.to_u64()))
+            }
         };
         // What is sent before the client has its answer is collected: nothing goes before that.
         let collects = transport == Transport::Polling || self.shared.application.asks();
@@ -236,8 +243,8 @@ impl Driver {
             self.orders
                 .get_or_insert_with(|| Arc::new(io.mailbox().clone())),
         );
-        let peer = PeerName::Address(request.peer_addr());
-        let handle = Handle::new(key, transport, outbox, orders, peer, io.budget());
+        let peer = PeerAddr::Address(request.peer_addr());
+        let handle = SessionHandle::new(key, transport, outbox, orders, peer, io.budget());
         handle.set_text_only(transport == Transport::WebSocket && wants_text(&request));
         handle.set_sid(&sid);
         let handle = Arc::new(handle);
@@ -262,8 +269,8 @@ impl Driver {
         let mut request = request;
         request.trim(config.limits.session_head_bytes);
         match self.shared.application.open(&handle, request) {
-            Opening::Accepted(receiver) => self.admit(io, id, key, entry, receiver),
-            Opening::Ask(ask) => {
+            Admission::Accepted(receiver) => self.admit(io, id, key, entry, receiver),
+            Admission::Ask(ask) => {
                 let mailbox = io.mailbox().clone();
                 io.execute(move || {
                     let result = catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
@@ -278,7 +285,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn on_decided(&mut self, io: &mut Io<Order>, decided: Decided) {
+    pub(super) fn on_decided(&mut self, io: &mut IoContext<Order>, decided: Decided) {
         let id = decided.id;
         match decided.what {
             Decision::Origin(true, request) => self.route(io, id, request),
@@ -306,11 +313,11 @@ impl Driver {
     /// Opens a session whose client may come in.
     fn admit(
         &mut self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         id: ConnectionId,
         key: u64,
         entry: Entry,
-        mut receiver: Box<dyn Receiver>,
+        mut receiver: Box<dyn SessionHandler>,
     ) {
         let Some(session) =
             find(&mut self.sessions, key).filter(|it| it.machine.is_open() && !self.stopping)
@@ -346,7 +353,7 @@ impl Driver {
                 packet.encode(&mut body);
                 let idle = self.shared.config.limits.idle_timeout.as_secs();
                 // Clients that are told do not use a connection that is about to be closed.
-                let response = answers::polling_answer(entry.headers)
+                let response = polling::polling_answer(entry.headers)
                     .with_header("Keep-Alive", format!("timeout={idle}"))
                     .with_body(body);
                 io.respond(id, response);
@@ -360,10 +367,16 @@ impl Driver {
         }
     }
 
-    fn refuse(&self, io: &mut Io<Order>, id: ConnectionId, request: &Request, problem: Problem) {
+    fn refuse(
+        &self,
+        io: &mut IoContext<Order>,
+        id: ConnectionId,
+        request: &Request,
+        problem: RequestError,
+    ) {
         if io.may_log(id, log::Level::Info) {
             let peer = request.peer_addr();
-            let hint = if problem == Problem::UnknownSid {
+            let hint = if problem == RequestError::UnknownSid {
                 "; behind several servers, is one client always sent to the same one?"
             } else {
                 ""
@@ -391,7 +404,12 @@ impl Driver {
         io.respond(id, response);
     }
 
-    pub(super) fn refuse_origin(&self, io: &mut Io<Order>, id: ConnectionId, request: &Request) {
+    pub(super) fn refuse_origin(
+        &self,
+        io: &mut IoContext<Order>,
+        id: ConnectionId,
+        request: &Request,
+    ) {
         if io.may_log(id, log::Level::Warn) {
             let origin = request.first("origin").unwrap_or("(not text)");
             let peer = request.peer_addr();
@@ -400,7 +418,7 @@ impl Driver {
         }
         let body = format!(
             "{{\"code\":3,\"message\":\"{}\"}}",
-            Problem::BadRequest.message()
+            RequestError::BadRequest.message()
         );
         let response = Response::new(400)
             .with_header("Content-Type", "application/json")
@@ -409,7 +427,12 @@ impl Driver {
     }
 
     /// The handshake is not one of WebSocket 13.
-    pub(super) fn refuse_websocket(&self, io: &mut Io<Order>, id: ConnectionId, request: &Request) {
+    pub(super) fn refuse_websocket(
+        &self,
+        io: &mut IoContext<Order>,
+        id: ConnectionId,
+        request: &Request,
+    ) {
         if io.may_log(id, log::Level::Info) {
             log::info!(target: "engineio", "{}: not a WebSocket handshake", request.peer_addr());
         }

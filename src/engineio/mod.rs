@@ -16,18 +16,18 @@
 //! # Ok::<(), socketio::Error>(())
 //! ```
 
-mod answers;
 pub(crate) mod client;
 mod config;
-mod corks;
-mod desk;
 mod driver;
 pub(crate) mod frames;
+mod handle;
 mod handshake;
+mod polling;
 mod public;
-mod row;
+mod recipients_row;
 mod serving;
-mod session;
+mod session_queue;
+mod write_batching;
 
 #[cfg(feature = "tls")]
 pub use client::ClientTls;
@@ -37,14 +37,14 @@ pub(crate) use public::engine_options;
 pub use public::{Accept, Message, Server, ServerBuilder, Session};
 
 pub(crate) use config::Config;
-pub(crate) use desk::Desk;
 pub(crate) use frames::Frames;
-pub(crate) use row::HeldBroadcasts;
+pub(crate) use handle::{SessionHandle, block_in_place};
+pub(crate) use recipients_row::HeldBroadcasts;
 pub(crate) use serving::{Elsewhere, Serving};
-pub(crate) use session::{Handle, before_waiting};
+pub(crate) use session_queue::SessionQueue;
 
 use crate::net::http::{Request, Response};
-use crate::pool::Busy;
+use crate::pool::QueueState;
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
 use std::fmt::Debug;
@@ -52,20 +52,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// User of Engine.IO sessions: Socket.IO, or the program itself. Called on an I/O thread.
-pub(crate) trait Application: Send + Sync + Debug + 'static {
+pub(crate) trait Acceptor: Send + Sync + Debug + 'static {
     /// Returns whether the program is asked about each client, on a worker, before the session
     /// opens.
     fn asks(&self) -> bool;
 
     /// A client wants to open a session.
-    fn open(&self, session: &Arc<Handle>, request: Request) -> Opening;
+    fn open(&self, session: &Arc<SessionHandle>, request: Request) -> Admission;
 }
 
 /// Decision about a session that a client asks for.
-pub(crate) enum Opening {
-    Accepted(Box<dyn Receiver>),
+pub(crate) enum Admission {
+    Accepted(Box<dyn SessionHandler>),
     /// A function of the program must be asked, on a worker.
-    Ask(Box<dyn FnOnce() -> Result<Box<dyn Receiver>, Refusal> + Send>),
+    Ask(Box<dyn FnOnce() -> Result<Box<dyn SessionHandler>, Refusal> + Send>),
 }
 
 /// A refusal by the program, as the client sees it.
@@ -76,14 +76,14 @@ pub(crate) struct Refusal {
 }
 
 /// One session's messages. Called on its I/O thread.
-pub(crate) trait Receiver: Send {
+pub(crate) trait SessionHandler: Send {
     /// The client has been told that its session is open, or will be before anything else.
     fn opened(&mut self) {}
 
-    fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow;
+    fn receive(&mut self, now: Instant, message: Data<'_>) -> Control;
 
     /// All messages of one read have come, if any was complete.
-    fn pause(&mut self, now: Instant) -> Flow;
+    fn on_read_complete(&mut self, now: Instant) -> Control;
 
     /// Forgets what waits for workers, for want of memory; returns how many items that were.
     fn discard(&mut self) -> usize;
@@ -104,20 +104,20 @@ pub(crate) trait Receiver: Send {
 
     fn next_timeout(&self) -> Option<Instant>;
 
-    fn timeout(&mut self, now: Instant) -> Flow;
+    fn timeout(&mut self, now: Instant) -> Control;
 
     /// Returns the state of the queue of what has come.
-    fn busy(&self) -> Busy;
+    fn busy(&self) -> QueueState;
 }
 
-/// Instruction of a receiver about its session.
+/// Instruction of a [`SessionHandler`] about its session.
 #[must_use = "a stop that is dropped lets the peer go on"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub(crate) enum Control {
     Continue,
     /// Work was given to a worker, whose answers are flushed within a millisecond.
     Draining,
-    /// No more for now: reading stops until [`Handle::resume`].
+    /// No more for now: reading stops until [`SessionHandle::resume`].
     Stop,
     /// Close the session.
     Close(Reason),

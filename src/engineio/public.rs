@@ -1,15 +1,15 @@
 //! Engine.IO by itself, for programs that want nothing above it.
 
 use super::config::{Config, Cookie, Transport};
-use super::desk::Desk;
 use super::frames::Frames;
-use super::{Application, Flow, Handle, Opening, Receiver, Refusal};
+use super::session_queue::SessionQueue;
+use super::{Acceptor, Admission, Control, Refusal, SessionHandle, SessionHandler};
 use crate::data::Value;
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::net::http::Request;
 use crate::net::http::cors::Origins;
-use crate::pool::{Busy, Lane, LastTurn, Turn, Workers};
+use crate::pool::{Lane, LastTurn, QueueState, Runnable, WorkerPool};
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
 use bytes::Bytes;
@@ -58,6 +58,18 @@ impl From<Bytes> for Message {
 ///
 /// Handlers of one session run in order, one at a time, on worker threads, and may block. It is
 /// served by [`App::engineio`](crate::App::engineio).
+///
+/// ```no_run
+/// use socketio::App;
+/// use socketio::engineio::{Message, Server, Session};
+///
+/// let server = Server::new();
+/// server.on_message(|session: &Session, message: Message| {
+///     let _ = session.send(message); // echoes text and bytes
+/// });
+/// App::engineio(&server).run("127.0.0.1:5000")?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Server {
     inner: Arc<Inner>,
@@ -143,7 +155,7 @@ impl Server {
         }
     }
 
-    /// Returns how a session's packets travel now; none if there is no such session.
+    /// Returns the transport of a session's packets now; none without such a session.
     pub fn transport(&self, sid: &str) -> Option<Transport> {
         self.session(sid).map(|session| session.transport())
     }
@@ -152,8 +164,8 @@ impl Server {
         &self.inner.config
     }
 
-    pub(crate) fn application(&self, workers: &Arc<Workers>) -> Arc<dyn Application> {
-        Arc::new(Gate {
+    pub(crate) fn application(&self, workers: &Arc<WorkerPool>) -> Arc<dyn Acceptor> {
+        Arc::new(EngineAcceptor {
             inner: Arc::clone(&self.inner),
             workers: Arc::clone(workers),
         })
@@ -262,8 +274,8 @@ impl Session {
         self.connection.saved.lock().clone()
     }
 
-    fn handle(&self) -> &Arc<Handle> {
-        self.connection.desk.handle()
+    fn handle(&self) -> &Arc<SessionHandle> {
+        self.connection.queue.handle()
     }
 }
 
@@ -273,7 +285,7 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Chooses the options of a [`Server`].
+/// Builder of a [`Server`], with its options.
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
     config: Config,
@@ -304,8 +316,8 @@ macro_rules! engine_options {
                 self
             }
 
-            /// Added to the interval that clients are told, so that they forgive a ping that is
-            /// late by as much. Defaults to none.
+            /// Sets what is added to the interval that clients are told, so that they forgive a
+            /// ping that is late by as much. Defaults to zero.
             #[must_use]
             pub fn ping_interval_grace(mut self, grace: Duration) -> Self {
                 self.$config$(.$path)*.ping_grace = crate::limits::bounded(grace);
@@ -320,9 +332,9 @@ macro_rules! engine_options {
                 self
             }
 
-            /// Sets the bytes of a request's body and of a WebSocket message, as clients are told.
-            /// A larger body is answered with 413, a larger message closes the session. Defaults to
-            /// 1,000,000.
+            /// Sets how many bytes a request's body, or a WebSocket message, may have; clients are
+            /// told. A larger body is answered with 413, a larger message closes the session.
+            /// Defaults to 1,000,000.
             #[must_use]
             pub fn max_http_buffer_size(mut self, bytes: usize) -> Self {
                 self.$config$(.$path)*.max_payload = bytes.max(1);
@@ -356,7 +368,7 @@ macro_rules! engine_options {
                 self
             }
 
-            /// Sets the bytes from which on an answer is compressed. Defaults to 1024.
+            /// Sets the size in bytes from which on an answer is compressed. Defaults to 1024.
             #[must_use]
             pub fn compression_threshold(mut self, bytes: usize) -> Self {
                 self.$config$(.$path)*.compression_threshold = bytes;
@@ -396,15 +408,16 @@ macro_rules! engine_options {
                 self
             }
 
-            /// Sets what one peer may cost. See [`Limits`].
+            /// Sets what one peer may cost, `connect_timeout` included. Defaults to
+            /// [`Limits::default`].
             #[must_use]
             pub fn limits(mut self, limits: Limits) -> Self {
                 self.$config$(.$path)*.limits = limits.bounded();
                 self
             }
 
-            /// Sets how many I/O threads serve a port. Defaults to one for four cores, at most
-            /// eight.
+            /// Sets how many I/O threads serve a port. Defaults to one for each four cores, at
+            /// least one and at most eight.
             #[must_use]
             pub fn io_threads(mut self, count: usize) -> Self {
                 self.$config$(.$path)*.io_threads = Some(count.clamp(1, 256));
@@ -419,28 +432,28 @@ pub(crate) use engine_options;
 engine_options!(ServerBuilder, config);
 
 /// Accepts clients.
-struct Gate {
+struct EngineAcceptor {
     inner: Arc<Inner>,
-    workers: Arc<Workers>,
+    workers: Arc<WorkerPool>,
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for EngineAcceptor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Gate")
+        formatter.write_str("EngineAcceptor")
     }
 }
 
-impl Application for Gate {
+impl Acceptor for EngineAcceptor {
     fn asks(&self) -> bool {
         true
     }
 
-    fn open(&self, handle: &Arc<Handle>, request: Request) -> Opening {
+    fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {
         let limit = self.inner.config.limits.inbox_bytes;
         let connection = Arc::new(Connection {
             inner: Arc::clone(&self.inner),
             workers: Arc::clone(&self.workers),
-            desk: Desk::new(Arc::clone(handle), limit, Lane::Quick),
+            queue: SessionQueue::new(Arc::clone(handle), limit, Lane::Quick),
             request,
             saved: Mutex::default(),
         });
@@ -452,24 +465,24 @@ impl Application for Gate {
             if let Some(handler) = handler {
                 handler(&session).map_err(|body| Refusal { body })?;
             }
-            let receiver: Box<dyn Receiver> = Box::new(Inlet {
+            let receiver: Box<dyn SessionHandler> = Box::new(EngineSessionHandler {
                 connection,
                 batch: Vec::new(),
             });
             Ok(receiver)
         };
-        Opening::Ask(Box::new(accept))
+        Admission::Ask(Box::new(accept))
     }
 }
 
 /// Bytes that a message counts for in an inbox besides its content.
-const OVERHEAD: usize = 64;
+const MESSAGE_OVERHEAD_BYTES: usize = 64;
 
 /// A session as its handlers see it.
 struct Connection {
     inner: Arc<Inner>,
-    workers: Arc<Workers>,
-    desk: Desk<Item>,
+    workers: Arc<WorkerPool>,
+    queue: SessionQueue<Item>,
     request: Request,
     saved: Mutex<Value>,
 }
@@ -498,35 +511,35 @@ impl Connection {
             }
         }));
         if handled.is_err() {
-            log::error!(target: "engineio", "{}: a handler panicked", self.desk.handle().label());
+            log::error!(target: "engineio", "{}: a handler panicked", self.queue.handle().label());
         }
     }
 }
 
-impl Turn for Connection {
+impl Runnable for Connection {
     fn run(self: Arc<Self>) {
-        if self.desk.work(|item| self.process(item)) {
+        if self.queue.work(|item| self.process(item)) {
             let workers = Arc::clone(&self.workers);
             workers.schedule(self);
         }
     }
 
     fn last_turn(&self) -> &LastTurn {
-        self.desk.last_turn()
+        self.queue.last_turn()
     }
 
     fn waiting(&self) -> usize {
-        self.desk.waiting()
+        self.queue.waiting()
     }
 }
 
 /// The I/O thread's end of a session.
-struct Inlet {
+struct EngineSessionHandler {
     connection: Arc<Connection>,
     batch: Vec<(Item, usize)>,
 }
 
-impl Receiver for Inlet {
+impl SessionHandler for EngineSessionHandler {
     fn opened(&mut self) {
         let session = Session {
             connection: Arc::clone(&self.connection),
@@ -535,7 +548,7 @@ impl Receiver for Inlet {
         sessions.write().insert(session.sid().to_owned(), session);
     }
 
-    fn receive(&mut self, _: Instant, message: Data<'_>) -> Flow {
+    fn receive(&mut self, _: Instant, message: Data<'_>) -> Control {
         let (message, bytes) = match message {
             Data::Text(text) => (Message::from(text), text.len()),
             Data::Binary(bytes) => {
@@ -543,22 +556,23 @@ impl Receiver for Inlet {
                 (Message::from(bytes.into_owned()), length)
             }
         };
-        self.batch.push((Item::Message(message), bytes + OVERHEAD));
-        Flow::Continue
+        self.batch
+            .push((Item::Message(message), bytes + MESSAGE_OVERHEAD_BYTES));
+        Control::Continue
     }
 
-    fn pause(&mut self, _: Instant) -> Flow {
+    fn on_read_complete(&mut self, _: Instant) -> Control {
         if self.batch.is_empty() {
-            return Flow::Continue;
+            return Control::Continue;
         }
         let connection = &self.connection;
         let placed = connection
-            .desk
+            .queue
             .place(std::mem::take(&mut self.batch), || false);
         if placed.schedule {
             connection
                 .workers
-                .schedule(Arc::clone(connection) as Arc<dyn Turn>);
+                .schedule(Arc::clone(connection) as Arc<dyn Runnable>);
         }
         placed.flow
     }
@@ -569,29 +583,30 @@ impl Receiver for Inlet {
             .inner
             .sessions
             .write()
-            .remove(connection.desk.handle().sid());
-        self.batch.push((Item::Disconnect(reason), OVERHEAD));
+            .remove(connection.queue.handle().sid());
+        self.batch
+            .push((Item::Disconnect(reason), MESSAGE_OVERHEAD_BYTES));
         // The end of the session is the end of reading, too.
-        let _ = self.pause(now);
+        let _ = self.on_read_complete(now);
     }
 
     fn discard(&mut self) -> usize {
-        self.connection.desk.discard()
+        self.connection.queue.discard()
     }
 
     fn waiting(&self) -> usize {
-        self.connection.desk.bytes()
+        self.connection.queue.bytes()
     }
 
     fn next_timeout(&self) -> Option<Instant> {
         None
     }
 
-    fn timeout(&mut self, _: Instant) -> Flow {
-        Flow::Continue
+    fn timeout(&mut self, _: Instant) -> Control {
+        Control::Continue
     }
 
-    fn busy(&self) -> Busy {
-        self.connection.desk.busy()
+    fn busy(&self) -> QueueState {
+        self.connection.queue.busy()
     }
 }

@@ -1,11 +1,11 @@
 //! A port on which sessions are served.
 
 use super::driver::{Driver, Order};
-use super::{Application, Config, Fallback};
+use super::{Acceptor, Config, Fallback};
 use crate::limits::Limits;
 #[cfg(feature = "tls")]
 use crate::net::tls::Tls;
-use crate::net::{Executor, Options, Threads};
+use crate::net::{Executor, IoThreads, Options};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,7 +21,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     /// `/socket.io/`
     pub(super) path: String,
-    pub(super) application: Arc<dyn Application>,
+    pub(super) application: Arc<dyn Acceptor>,
     pub(super) fallback: Option<Elsewhere>,
     pub(super) polling: Arc<PollingSessions>,
 }
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Elsewhere {
 #[derive(Debug)]
 pub(crate) struct Serving {
     pub(crate) local_addr: SocketAddr,
-    threads: Threads<Order>,
+    threads: IoThreads<Order>,
 }
 
 impl Serving {
@@ -104,7 +104,7 @@ impl Serving {
         listener: TcpListener,
         config: Config,
         path: String,
-        application: Arc<dyn Application>,
+        application: Arc<dyn Acceptor>,
         fallback: Option<Elsewhere>,
         executor: Arc<dyn Executor>,
         #[cfg(feature = "tls")] tls: Option<Tls>,
@@ -128,7 +128,7 @@ impl Serving {
             fallback,
             polling: Arc::default(),
         });
-        let threads = Threads::start("io", Some(listener), count, options, || {
+        let threads = IoThreads::start("io", Some(listener), count, options, || {
             Driver::new(&shared)
         })?;
         log::info!(target: "engineio", "serving on {local_addr}");

@@ -2,8 +2,8 @@
 
 use crate::data::args::decode_data;
 use crate::error::Error;
-use crate::pool::{Inbox, LastTurn, Turn, work_off};
-use crate::util::oneshot::Giver;
+use crate::pool::{Inbox, LastTurn, Runnable, work_off};
+use crate::util::oneshot::OneshotSender;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -14,19 +14,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes that a callback counts for in an inbox besides its answer.
-const OVERHEAD: usize = 64;
+const CALLBACK_OVERHEAD_BYTES: usize = 64;
 
 /// Arguments of an acknowledgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct AckResponse {
     /// A JSON array, or nothing.
     json: String,
     attachments: Vec<Bytes>,
 }
 
-impl Answer {
-    pub(crate) fn new(json: &str, attachments: Vec<Bytes>) -> Answer {
-        Answer {
+impl AckResponse {
+    pub(crate) fn new(json: &str, attachments: Vec<Bytes>) -> AckResponse {
+        AckResponse {
             json: json.to_owned(),
             attachments,
         }
@@ -52,15 +52,15 @@ impl Answer {
 /// Waiter for an acknowledgement.
 pub(crate) enum Waiting {
     /// A thread, which minds the time itself.
-    Call(Giver<Result<Answer, Error>>),
+    Call(OneshotSender<Result<AckResponse, Error>>),
     /// A function that is called once, on a worker.
     Callback { run: Callback, deadline: Instant },
 }
 
-pub(crate) type Callback = Box<dyn FnOnce(Result<Answer, Error>) + Send>;
+pub(crate) type Callback = Box<dyn FnOnce(Result<AckResponse, Error>) + Send>;
 
 /// An owner of callbacks: a connection.
-pub(crate) trait HasCallbacks: Send + Sync + 'static {
+pub(crate) trait CallbackOwner: Send + Sync + 'static {
     /// Callbacks with their answers, beside the handlers.
     fn callbacks(&self) -> &Inbox<Answered>;
 
@@ -70,23 +70,23 @@ pub(crate) trait HasCallbacks: Send + Sync + 'static {
     /// A worker has had a turn at them.
     fn on_called_back(&self) {}
 
-    fn schedule(&self, turn: Arc<dyn Turn>);
+    fn schedule(&self, turn: Arc<dyn Runnable>);
 }
 
 /// A callback, and what it is to be called with.
-pub(crate) type Answered = (Callback, Result<Answer, Error>);
+pub(crate) type Answered = (Callback, Result<AckResponse, Error>);
 
 /// Completes a waiter with an answer, or the lack of one.
-pub(crate) fn settle<T: HasCallbacks>(
+pub(crate) fn settle<T: CallbackOwner>(
     owner: &Arc<T>,
     waiting: Waiting,
-    answer: Result<Answer, Error>,
+    answer: Result<AckResponse, Error>,
 ) {
     match waiting {
         // The caller may have given up.
         Waiting::Call(giver) => giver.give(answer),
         Waiting::Callback { run, .. } => {
-            let bytes = OVERHEAD + answer.as_ref().map_or(0, Answer::size);
+            let bytes = CALLBACK_OVERHEAD_BYTES + answer.as_ref().map_or(0, AckResponse::size);
             let item = ((run, answer), bytes);
             if owner.callbacks().push(vec![item]).schedule {
                 owner.schedule(Arc::new(Callbacks(Arc::clone(owner))));
@@ -98,7 +98,7 @@ pub(crate) fn settle<T: HasCallbacks>(
 /// A worker's turn at a connection's callbacks.
 struct Callbacks<T>(Arc<T>);
 
-impl<T: HasCallbacks> Turn for Callbacks<T> {
+impl<T: CallbackOwner> Runnable for Callbacks<T> {
     fn run(self: Arc<Self>) {
         let again = work_off(self.0.callbacks(), |(run, answer)| {
             if catch_unwind(AssertUnwindSafe(|| run(answer))).is_err() {
@@ -123,7 +123,7 @@ impl<T: HasCallbacks> Turn for Callbacks<T> {
 
 /// The acknowledgements that one peer owes on one namespace.
 #[derive(Default)]
-pub(crate) struct Acks {
+pub(crate) struct PendingAcks {
     /// Boxed, since most clients owe none.
     state: Mutex<Option<Box<State>>>,
 }
@@ -136,7 +136,7 @@ struct State {
     armed: Option<Instant>,
 }
 
-impl Acks {
+impl PendingAcks {
     /// Adds one; returns a deadline that the I/O thread must be told, if it knows of none as early.
     pub(crate) fn insert(
         &self,
@@ -232,7 +232,7 @@ fn drain(state: &mut State) -> Vec<Waiting> {
     waiting.into_iter().map(|(_, waiting)| waiting).collect()
 }
 
-impl fmt::Debug for Acks {
+impl fmt::Debug for PendingAcks {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self
             .state
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_nothing_one_value_or_several() {
-        let decode = |json: &str| Answer::new(json, Vec::new());
+        let decode = |json: &str| AckResponse::new(json, Vec::new());
         assert_eq!(decode("").decode::<Option<i32>>().unwrap(), None);
         assert_eq!(decode("[]").decode::<Option<i32>>().unwrap(), None);
         assert_eq!(decode("[7]").decode::<i32>().unwrap(), 7);
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn each_is_answered_or_expires_once() {
-        let (acks, now) = (Acks::default(), Instant::now());
+        let (acks, now) = (PendingAcks::default(), Instant::now());
         let at = |seconds| now + Duration::from_secs(seconds);
         assert_eq!(acks.insert(1, callback(at(10)), 3).unwrap(), Some(at(10)));
         assert_eq!(acks.insert(2, callback(at(20)), 3).unwrap(), None);

@@ -1,18 +1,18 @@
 //! Events and acknowledgements on their way out.
 
-use crate::data::args::Encoded;
+use crate::data::args::EncodedArgs;
 use crate::engineio::{Frames, frames};
 use crate::error::Error;
 use crate::limits::OUTGOING_NAME_BYTES;
 use crate::protocol::socketio::{Kind, Packet, Parser, Text, is_reserved};
 use serde::Serialize;
 
-/// Data as it is sent, after a look at what every recipient takes.
+/// Returns data as it is sent, after a look at what every recipient takes.
 pub(crate) fn encode(
     event: &str,
     data: impl Serialize,
     max_attachments: usize,
-) -> Result<Encoded, Error> {
+) -> Result<EncodedArgs, Error> {
     if is_reserved(event) {
         return Err(Error::Invalid(format!(
             "{event:?} is a name that the protocol keeps for itself"
@@ -24,7 +24,7 @@ pub(crate) fn encode(
             event.len()
         )));
     }
-    let data = Encoded::new(&data)?;
+    let data = EncodedArgs::new(&data)?;
     data.check(max_attachments)?;
     Ok(data)
 }
@@ -34,7 +34,7 @@ pub(crate) fn event_frames(
     namespace: &str,
     event: &str,
     id: Option<u64>,
-    data: &Encoded,
+    data: &EncodedArgs,
 ) -> Frames {
     let mut buffer = Vec::with_capacity(128);
     write_event(namespace, event, id, data, &mut buffer);
@@ -46,7 +46,7 @@ pub(crate) fn write_event(
     namespace: &str,
     event: &str,
     id: Option<u64>,
-    data: &Encoded,
+    data: &EncodedArgs,
     buffer: &mut Vec<u8>,
 ) -> usize {
     let kinds = (Kind::Event, Kind::BinaryEvent);
@@ -54,7 +54,12 @@ pub(crate) fn write_event(
 }
 
 /// Writes an acknowledgement as frames; returns the length of the largest message in them.
-pub(crate) fn write_ack(namespace: &str, id: u64, answer: &Encoded, buffer: &mut Vec<u8>) -> usize {
+pub(crate) fn write_ack(
+    namespace: &str,
+    id: u64,
+    answer: &EncodedArgs,
+    buffer: &mut Vec<u8>,
+) -> usize {
     let kinds = (Kind::Ack, Kind::BinaryAck);
     write(kinds, namespace, Some(id), None, answer, buffer)
 }
@@ -77,7 +82,7 @@ fn write(
     namespace: &str,
     id: Option<u64>,
     event: Option<&str>,
-    data: &Encoded,
+    data: &EncodedArgs,
     buffer: &mut Vec<u8>,
 ) -> usize {
     let attachments = data.attachments.len();

@@ -1,6 +1,6 @@
 //! An event as it came, and the way to answer it.
 
-use crate::data::args::{Args, Encoded, Mismatch, decode, decode_data, decode_nth};
+use crate::data::args::{ArgError, Args, EncodedArgs, decode, decode_data, decode_nth};
 use crate::error::Error;
 use bytes::Bytes;
 use serde::Serialize;
@@ -35,7 +35,7 @@ pub(crate) trait Peer: Send + Sync {
 
     fn sid(&self) -> &str;
 
-    fn acknowledge(&self, id: u64, answer: &Encoded) -> Result<(), Error>;
+    fn acknowledge(&self, id: u64, answer: &EncodedArgs) -> Result<(), Error>;
 }
 
 enum Name {
@@ -104,7 +104,7 @@ impl Event {
     pub fn arg<T: DeserializeOwned>(&self, index: usize) -> Result<T, Error> {
         decode_nth(&self.json, index + 1, &self.attachments).map_err(|mismatch| {
             let argument = index;
-            Mismatch {
+            ArgError {
                 argument,
                 ..mismatch
             }
@@ -151,7 +151,7 @@ impl Event {
     }
 
     /// Sends what the handler returned, unless somebody else does.
-    pub(crate) fn acknowledge(&self, answer: &Encoded) -> Result<(), Error> {
+    pub(crate) fn acknowledge(&self, answer: &EncodedArgs) -> Result<(), Error> {
         match self.id {
             Some(id) if self.wants_ack() => self.peer.acknowledge(id, answer),
             _ => Ok(()),
@@ -173,6 +173,19 @@ impl fmt::Debug for Event {
 /// An acknowledgement that is sent later.
 ///
 /// Dropping it unused sends nothing: the sender waits until its own time-out.
+///
+/// ```
+/// use socketio::{Event, Server};
+///
+/// let io = Server::new();
+/// io.on("slow", |event: &Event| {
+///     let ack = event.take_ack();
+///     std::thread::spawn(move || {
+///         // Long afterwards.
+///         ack.map(|ack| ack.send("done"))
+///     });
+/// });
+/// ```
 #[must_use = "the sender waits for the acknowledgement"]
 pub struct Ack {
     peer: Arc<dyn Peer>,
@@ -186,7 +199,7 @@ impl Ack {
     /// [`Error::Disconnected`] if the sender has gone, [`Error::Encode`] if the data cannot be JSON,
     /// [`Error::Invalid`] if it has too many attachments or is larger than the sender takes.
     pub fn send(self, data: impl Serialize) -> Result<(), Error> {
-        self.peer.acknowledge(self.id, &Encoded::new(&data)?)
+        self.peer.acknowledge(self.id, &EncodedArgs::new(&data)?)
     }
 }
 

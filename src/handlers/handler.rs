@@ -1,7 +1,7 @@
 //! Closures as handlers, by the number and the types of their parameters.
 
 use super::event::{Event, Incoming};
-use crate::data::args::{Encoded, FromArgs, decode, decode_nth};
+use crate::data::args::{EncodedArgs, FromArgs, decode, decode_nth};
 use crate::data::binary::Binary;
 use crate::data::value::Value;
 use crate::error::Error;
@@ -136,7 +136,7 @@ pub(super) fn arguments<P, T: FromArgs>(incoming: &Incoming<P>) -> Result<T, Han
 
 /// A handler in a table. It appends what is to be acknowledged.
 pub(crate) type StoredEvent<P> =
-    Arc<dyn Fn(&Incoming<P>, &mut Encoded) -> Result<(), HandlerError> + Send + Sync>;
+    Arc<dyn Fn(&Incoming<P>, &mut EncodedArgs) -> Result<(), HandlerError> + Send + Sync>;
 
 pub(crate) fn store<P, S, H>(handler: H) -> StoredEvent<P>
 where
@@ -150,6 +150,23 @@ where
 /// `()` acknowledges with nothing, a tuple with several values, a `Result` with what is in its
 /// `Ok`; an `Err` is logged and nothing is acknowledged. Types of your own become answers by
 /// `impl Reply for MyType {}`, or for once in [`Json`].
+///
+/// ```
+/// use serde::Serialize;
+/// use socketio::{Reply, Server};
+///
+/// #[derive(Serialize)]
+/// struct Position {
+///     x: i32,
+///     y: i32,
+/// }
+///
+/// impl Reply for Position {}
+///
+/// let io = Server::new();
+/// io.on("where?", || Position { x: 1, y: 2 });
+/// io.on("several", || ("one", 2)); // two values
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from an event handler",
     note = "what a handler returns is its acknowledgement: a number, text, `Vec`, `Option`, tuple, `Value`, `Binary`, `()`, or a `Result` of one",
@@ -158,20 +175,20 @@ where
 )]
 pub trait IntoAck {
     #[doc(hidden)]
-    fn append_to(self, answer: &mut Encoded) -> Result<(), HandlerError>;
+    fn append_to(self, answer: &mut EncodedArgs) -> Result<(), HandlerError>;
 }
 
 /// A type that can be a handler's answer: `impl Reply for MyType {}`.
 pub trait Reply: Serialize {}
 
 impl<T: Reply> IntoAck for T {
-    fn append_to(self, answer: &mut Encoded) -> Result<(), HandlerError> {
+    fn append_to(self, answer: &mut EncodedArgs) -> Result<(), HandlerError> {
         Ok(answer.push(&self)?)
     }
 }
 
 impl<T: IntoAck, E: Into<HandlerError>> IntoAck for Result<T, E> {
-    fn append_to(self, answer: &mut Encoded) -> Result<(), HandlerError> {
+    fn append_to(self, answer: &mut EncodedArgs) -> Result<(), HandlerError> {
         match self {
             Ok(value) => value.append_to(answer),
             Err(error) => Err(error.into()),
@@ -213,7 +230,7 @@ reply_tuples!(A B C D E F);
 reply_tuples!(A B C D E F G);
 reply_tuples!(A B C D E F G H);
 
-/// Makes any `Serialize` type an answer.
+/// Wrapper that makes any `Serialize` type an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Json<T>(pub T);
@@ -223,6 +240,18 @@ pub struct Json<T>(pub T);
 ///
 /// Every error type converts to it, so `?` works on all of them in a handler that returns
 /// `Result<_, HandlerError>`.
+///
+/// ```
+/// use socketio::{HandlerError, Server};
+///
+/// let io = Server::new();
+/// io.on("parse", |text: String| -> Result<i64, HandlerError> {
+///     if text.is_empty() {
+///         return Err(HandlerError::new("nothing to parse"));
+///     }
+///     Ok(text.parse()?)
+/// });
+/// ```
 pub struct HandlerError(Box<dyn std::error::Error + Send + Sync>);
 
 impl HandlerError {
@@ -304,7 +333,7 @@ impl Refused {
 }
 
 impl Default for Refused {
-    /// `Connection rejected by server`
+    /// Creates a refusal that says `Connection rejected by server`
     fn default() -> Self {
         Refused::new("Connection rejected by server")
     }
@@ -330,15 +359,16 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// A function that decides whether a client may connect: `Fn([&Socket] [, auth]) -> R`, where `R`
-/// is `()`, `bool` or `Result<(), E>` with an `E` that becomes [`Refused`].
+/// A function that decides whether a client may connect: `Fn()`, `Fn(&Socket)` or `Fn(&Socket,
+/// auth)`, each `-> R`, where `R` is `()`, `bool` or `Result<(), E>` with an `E` that becomes
+/// [`Refused`].
 ///
 /// What the client sent as `auth` decodes into any type; nothing decodes as null. You never
 /// implement this trait: closures and functions do.
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a connect handler",
     label = "not a connect handler",
-    note = "a connect handler is `Fn([&Socket] [, auth]) -> R`, with a type written for every parameter",
+    note = "a connect handler is `Fn()`, `Fn(&Socket)` or `Fn(&Socket, auth)`, each `-> R`, with a type written for every parameter",
     note = "`R` is `()`, `bool`, or `Result<(), E>` where `E` is `Refused`, text, or whatever becomes `Refused`"
 )]
 pub trait ConnectHandler<P, Shape>: Send + Sync + 'static {

@@ -2,7 +2,7 @@
 
 use super::event::Event;
 use super::handler::HandlerError;
-use crate::data::args::Encoded;
+use crate::data::args::EncodedArgs;
 use crate::error::Error;
 use crate::util::log_limit::LogLimit;
 use std::cell::Cell;
@@ -10,11 +10,11 @@ use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Bytes that a thread's buffer for answers keeps.
-const KEPT: usize = 64 << 10;
+const MAX_RETAINED_BYTES: usize = 64 << 10;
 
 thread_local! {
     /// Buffer for the answer of a handler.
-    static ANSWER: Cell<Option<Encoded>> = const { Cell::new(None) };
+    static ANSWER: Cell<Option<EncodedArgs>> = const { Cell::new(None) };
 }
 
 /// Treatment of an event without a handler.
@@ -31,7 +31,7 @@ pub(crate) fn run(
     who: impl Display,
     log_limit: &LogLimit,
     unhandled: Unhandled,
-    call: impl FnOnce(&mut Encoded) -> Result<bool, HandlerError>,
+    call: impl FnOnce(&mut EncodedArgs) -> Result<bool, HandlerError>,
 ) {
     let (name, namespace) = (event.name(), event.namespace());
     let mut answer = ANSWER.take().unwrap_or_default();
@@ -65,7 +65,7 @@ pub(crate) fn run(
             Err(_) => {}
         }
     }
-    if answer.json.capacity() <= KEPT {
+    if answer.json.capacity() <= MAX_RETAINED_BYTES {
         ANSWER.set(Some(answer));
     }
 }

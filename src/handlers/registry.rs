@@ -2,7 +2,7 @@
 
 use super::event::Incoming;
 use super::handler::{HandlerError, StoredEvent};
-use crate::data::args::Encoded;
+use crate::data::args::EncodedArgs;
 use rustc_hash::FxBuildHasher;
 use std::collections::HashMap;
 use std::fmt;
@@ -28,7 +28,7 @@ pub(crate) struct Set<P, M, V: ?Sized> {
 
 /// A namespace as a type, of whatever type.
 pub(crate) trait HandlesEvents<P> {
-    fn event(&self, incoming: &Incoming<P>, answer: &mut Encoded) -> Result<(), HandlerError>;
+    fn event(&self, incoming: &Incoming<P>, answer: &mut EncodedArgs) -> Result<(), HandlerError>;
 }
 
 impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
@@ -58,7 +58,7 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
     pub(crate) fn event(
         &self,
         incoming: &Incoming<P>,
-        answer: &mut Encoded,
+        answer: &mut EncodedArgs,
     ) -> Result<bool, HandlerError>
     where
         V: HandlesEvents<P>,

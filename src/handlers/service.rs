@@ -2,7 +2,7 @@
 
 use super::event::{Event, Incoming};
 use super::handler::{Context, HandlerError, IntoAck, With, WithEvent, Without, arguments};
-use crate::data::args::Encoded;
+use crate::data::args::EncodedArgs;
 use crate::error::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -85,7 +85,7 @@ methods!(A B C D E F G);
 methods!(A B C D E F G H);
 
 type StoredMethod<S, P> =
-    Arc<dyn Fn(&S, &Incoming<P>, &mut Encoded) -> Result<(), HandlerError> + Send + Sync>;
+    Arc<dyn Fn(&S, &Incoming<P>, &mut EncodedArgs) -> Result<(), HandlerError> + Send + Sync>;
 
 /// The methods of a service, by the events that they handle.
 pub struct Events<S, P> {
@@ -127,7 +127,7 @@ impl<S: 'static, P: 'static> Events<S, P> {
         service: &S,
         incoming: &Incoming<P>,
     ) -> Result<Outcome, HandlerError> {
-        let mut answer = Encoded::default();
+        let mut answer = EncodedArgs::default();
         if let Some(method) = self.methods.get(incoming.event.name()) {
             method(service, incoming, &mut answer)?;
         }
@@ -143,7 +143,7 @@ impl<S, P> fmt::Debug for Events<S, P> {
 
 /// Arguments of an acknowledgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome(pub(crate) Encoded);
+pub struct Outcome(pub(crate) EncodedArgs);
 
 impl Outcome {
     /// Acknowledges with data: a tuple is several values, `()` none.
@@ -151,7 +151,7 @@ impl Outcome {
     /// # Errors
     /// [`Error::Encode`] if the data cannot be JSON.
     pub fn new(data: impl Serialize) -> Result<Outcome, Error> {
-        Encoded::new(&data).map(Outcome)
+        EncodedArgs::new(&data).map(Outcome)
     }
 }
 

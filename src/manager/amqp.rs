@@ -3,7 +3,9 @@
 //! The client, lapin, is asynchronous: what it does runs on threads of its own, and each of our two
 //! threads waits for it with `block_on`.
 
-use super::backend::{Backend, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer};
+use super::backend::{
+    Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer,
+};
 use super::listening::Heard;
 use super::options::BrokerOptions;
 use super::outgoing::Outgoing;
@@ -74,9 +76,9 @@ const ACKNOWLEDGED_TOGETHER: u16 = PREFETCH / 4;
 /// ```
 ///
 /// The URL is `amqp://[user:password@]host[:port][/vhost]`, or `amqps://` for TLS, with the feature
-/// `tls`. The virtual host is `/` if none is named. Half of the seconds of `?heartbeat=`, 5 if none
-/// is given, may pass in silence before a sign of life is asked for; a broker that stays silent is
-/// lost after twice of them.
+/// `tls`. The virtual host is `/` if none is named. `?heartbeat=` is a number of seconds, 5 if none
+/// is given: after half of them in silence a sign of life is asked for, and after twice as many the
+/// broker is lost.
 ///
 /// The channel is a fanout exchange, which is not durable; each server has an exclusive queue of
 /// its own, which the broker removes with its connection. The crate behind it, lapin, is
@@ -93,7 +95,7 @@ impl AmqpManager {
     /// Creates a manager for a URL. Connects once its server is built.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is none of those above.
+    /// [`Error::Invalid`] if it is not as above.
     #[allow(
         clippy::new_ret_no_self,
         reason = "what a broker has of its own is how it is connected to"
@@ -157,17 +159,17 @@ impl Amqp {
         })
     }
 
-    async fn connect(&self, channel: &str) -> Result<Link, QueueError> {
+    async fn connect(&self, channel: &str) -> Result<Link, BackendError> {
         let mut properties = ConnectionProperties::default();
         if let Some(name) = &self.options.name {
             properties = properties.with_connection_name(name.as_str().into());
         }
-        let line = Line::default();
+        let line = ShutdownGuard::default();
         let (below, timeout) = (Arc::clone(&line.0), self.options.timeout);
         #[cfg(feature = "tls")]
         let tls = Arc::new(self.options.tls.for_broker()?);
         let connect = async move |uri: AMQPUri, _| {
-            let stream = Below::open(&below, &uri, timeout)?;
+            let stream = SocketSlot::open(&below, &uri, timeout)?;
             let stream = AsyncTcpStream::Plain(Async::new(stream)?);
             #[cfg(feature = "tls")]
             if uri.scheme == AMQPScheme::AMQPS {
@@ -198,10 +200,10 @@ impl Amqp {
         })
     }
 
-    async fn listen(&self, channel: &str) -> Result<Listening, QueueError> {
+    async fn listen(&self, channel: &str) -> Result<AmqpSubscriber, BackendError> {
         let link = self.connect(channel).await?;
         let opened = &link.channel;
-        let name = format!("socketio.{}", super::exchange::new_host());
+        let name = format!("socketio.{}", super::worker::new_host());
         opened
             .queue_declare(
                 name.as_str().into(),
@@ -232,7 +234,7 @@ impl Amqp {
                 FieldTable::default(),
             )
             .await?;
-        Ok(Listening {
+        Ok(AmqpSubscriber {
             link,
             queue: name,
             consumer,
@@ -240,13 +242,13 @@ impl Amqp {
         })
     }
 
-    async fn prepare(&self, channel: &str) -> Result<Publishing, QueueError> {
+    async fn prepare(&self, channel: &str) -> Result<AmqpPublisher, BackendError> {
         let link = self.connect(channel).await?;
         link.channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
         let events = Box::pin(link.connection.events_listener());
-        Ok(Publishing {
+        Ok(AmqpPublisher {
             link,
             exchange: channel.to_owned(),
             confirms: VecDeque::new(),
@@ -259,8 +261,8 @@ impl Amqp {
 /// Waits for something that the broker has to answer.
 fn wait<T>(
     timeout: Duration,
-    answer: impl Future<Output = Result<T, QueueError>>,
-) -> Result<T, QueueError> {
+    answer: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
     block_on(answer.or(async {
         Timer::after(timeout).await;
         Err(no_answer(timeout))
@@ -283,19 +285,19 @@ impl Backend for Amqp {
         self.options.timeout
     }
 
-    fn check_channel(&self, channel: &str) -> Result<(), QueueError> {
+    fn check_channel(&self, channel: &str) -> Result<(), BackendError> {
         if channel.is_empty() || channel.len() > MAX_NAME_BYTES {
             return Err(format!("an exchange's name has 1 to {MAX_NAME_BYTES} bytes").into());
         }
         Ok(())
     }
 
-    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, BackendError> {
         let made = wait(self.options.timeout, self.prepare(channel))?;
         Ok(Box::new(made))
     }
 
-    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, BackendError> {
         let made = wait(self.options.timeout, self.listen(channel))?;
         Ok(Box::new(made))
     }
@@ -309,12 +311,12 @@ struct Link {
     /// Something has failed: there is nobody to say goodbye to.
     is_lost: bool,
     /// Goes last: lapin's thread ends with it.
-    _line: Line,
+    _line: ShutdownGuard,
 }
 
 impl Link {
     /// Closes the connection in order, if the broker still answers.
-    fn close(&self, before: impl Future<Output = Result<(), QueueError>>) {
+    fn close(&self, before: impl Future<Output = Result<(), BackendError>>) {
         if self.is_lost || !self.connection.status().connected() {
             return;
         }
@@ -332,28 +334,33 @@ impl Link {
 /// The socket below a connection, which is shut down with this. Lapin waits without end for a
 /// broker that does not answer, also when its connection is dropped: that ends its thread.
 #[derive(Default)]
-struct Line(Arc<Mutex<Below>>);
+struct ShutdownGuard(Arc<Mutex<SocketSlot>>);
 
 #[derive(Default)]
-enum Below {
+enum SocketSlot {
     #[default]
     Nothing,
     Socket(TcpStream),
     Over,
 }
 
-impl Drop for Line {
+impl Drop for ShutdownGuard {
     fn drop(&mut self) {
-        if let Below::Socket(socket) = std::mem::replace(&mut *self.0.lock(), Below::Over) {
+        if let SocketSlot::Socket(socket) = std::mem::replace(&mut *self.0.lock(), SocketSlot::Over)
+        {
             // The other end may have been quicker.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
 }
 
-impl Below {
+impl SocketSlot {
     /// Connects. Blocks, for at most so long for each address.
-    fn open(below: &Mutex<Below>, uri: &AMQPUri, timeout: Duration) -> std::io::Result<TcpStream> {
+    fn open(
+        below: &Mutex<SocketSlot>,
+        uri: &AMQPUri,
+        timeout: Duration,
+    ) -> std::io::Result<TcpStream> {
         let addresses = (uri.authority.host.as_str(), uri.authority.port).to_socket_addrs()?;
         let mut connected = Err(std::io::ErrorKind::AddrNotAvailable.into());
         for address in addresses {
@@ -365,10 +372,10 @@ impl Below {
         let stream = connected?;
         stream.set_nodelay(true)?;
         let mut below = below.lock();
-        if let Below::Over = *below {
+        if let SocketSlot::Over = *below {
             return Err(std::io::ErrorKind::TimedOut.into());
         }
-        *below = Below::Socket(stream.try_clone()?);
+        *below = SocketSlot::Socket(stream.try_clone()?);
         Ok(stream)
     }
 }
@@ -376,7 +383,7 @@ impl Below {
 /// A message on its way, until the broker has confirmed it.
 type Confirm = Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>;
 
-struct Publishing {
+struct AmqpPublisher {
     link: Link,
     exchange: String,
     /// Confirmations that are awaited, in order.
@@ -386,7 +393,7 @@ struct Publishing {
     is_blocked: bool,
 }
 
-impl Publisher for Publishing {
+impl Publisher for AmqpPublisher {
     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
         self.send(Bytes::copy_from_slice(message))?;
         match self.confirm_next(self.link.timeout)? {
@@ -416,7 +423,7 @@ impl Publisher for Publishing {
     }
 }
 
-impl Publishing {
+impl AmqpPublisher {
     /// Hands a message to lapin, which writes it as the broker reads.
     fn send(&mut self, message: Bytes) -> Result<(), PublishError> {
         let properties = BasicProperties::default()
@@ -516,13 +523,13 @@ fn publish_error(error: lapin::Error) -> PublishError {
 /// "Reply codes").
 const MESSAGE_ERRORS: [u16; 2] = [311, 406];
 
-impl Drop for Publishing {
+impl Drop for AmqpPublisher {
     fn drop(&mut self) {
         self.link.close(async { Ok(()) });
     }
 }
 
-struct Listening {
+struct AmqpSubscriber {
     link: Link,
     queue: String,
     consumer: Consumer,
@@ -530,8 +537,8 @@ struct Listening {
     unacknowledged: (Option<Delivery>, u16),
 }
 
-impl Subscriber for Listening {
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+impl Subscriber for AmqpSubscriber {
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
         loop {
             let next = self.next();
             self.link.is_lost = next.is_err();
@@ -553,9 +560,9 @@ impl Subscriber for Listening {
     }
 }
 
-impl Listening {
+impl AmqpSubscriber {
     /// Waits a while for a message.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, QueueError> {
+    fn next(&mut self) -> Result<Option<Vec<u8>>, BackendError> {
         let ready = block_on(poll_once(self.consumer.next()));
         let next = match ready {
             Some(next) => Some(next),
@@ -563,7 +570,7 @@ impl Listening {
                 self.acknowledge()?;
                 let next = async { Some(self.consumer.next().await) };
                 block_on(next.or(async {
-                    Timer::after(TURN).await;
+                    Timer::after(POLL_INTERVAL).await;
                     None
                 }))
             }
@@ -584,9 +591,9 @@ impl Listening {
         }
     }
 
-    /// Asks for the queue on the channel over which its messages come. A connection that is dead ends
-    /// by its heartbeats.
-    fn check(&self, heard: &Heard<'_>) -> Result<(), QueueError> {
+    /// Asks for the queue on the channel over which its messages come. A connection that is dead
+    /// ends by its heartbeats.
+    fn check(&self, heard: &Heard<'_>) -> Result<(), BackendError> {
         let options = QueueDeclareOptions {
             passive: true,
             exclusive: true,
@@ -596,7 +603,7 @@ impl Listening {
         let mut answer = Box::pin(channel.queue_declare(queue, options, FieldTable::default()));
         while heard.goes_on() {
             let turn = async {
-                Timer::after(TURN).await;
+                Timer::after(POLL_INTERVAL).await;
                 None
             };
             if let Some(answer) = block_on(async { Some(answer.as_mut().await) }.or(turn)) {
@@ -608,7 +615,7 @@ impl Listening {
     }
 
     /// Acknowledges what was heard: the broker sends only so much ahead.
-    fn acknowledge(&mut self) -> Result<(), QueueError> {
+    fn acknowledge(&mut self) -> Result<(), BackendError> {
         if let (Some(last), _) = std::mem::take(&mut self.unacknowledged) {
             let all = BasicAckOptions { multiple: true };
             wait(self.link.timeout, async {
@@ -620,7 +627,7 @@ impl Listening {
     }
 }
 
-impl Drop for Listening {
+impl Drop for AmqpSubscriber {
     fn drop(&mut self) {
         // Otherwise the queue would gather messages until it expires.
         self.link.close(async {

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// ```
 /// use socketio::Server;
 /// use socketio::manager::{
-///     Backend, Heard, PubSubManager, PublishError, Publisher, QueueError, Subscriber,
+///     Backend, Heard, PubSubManager, PublishError, Publisher, BackendError, Subscriber,
 /// };
 /// use std::sync::{Arc, Mutex, mpsc};
 /// use std::time::Duration;
@@ -21,11 +21,11 @@ use std::time::Duration;
 /// struct Hub(Arc<Mutex<Vec<mpsc::Sender<Vec<u8>>>>>);
 ///
 /// impl Backend for Hub {
-///     fn publisher(&self, _channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+///     fn publisher(&self, _channel: &str) -> Result<Box<dyn Publisher>, BackendError> {
 ///         Ok(Box::new(self.clone()))
 ///     }
 ///
-///     fn subscriber(&self, _channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+///     fn subscriber(&self, _channel: &str) -> Result<Box<dyn Subscriber>, BackendError> {
 ///         let (sender, receiver) = mpsc::channel();
 ///         self.0.lock().unwrap().push(sender);
 ///         Ok(Box::new(Ear(receiver)))
@@ -42,7 +42,7 @@ use std::time::Duration;
 /// struct Ear(mpsc::Receiver<Vec<u8>>);
 ///
 /// impl Subscriber for Ear {
-///     fn listen(&mut self, heard: &mut Heard) -> Result<(), QueueError> {
+///     fn listen(&mut self, heard: &mut Heard) -> Result<(), BackendError> {
 ///         loop {
 ///             let goes_on = match self.0.recv_timeout(Duration::from_millis(250)) {
 ///                 Ok(message) => heard.message(&message),
@@ -65,14 +65,14 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// The reason for the failure: another attempt is made after a growing pause.
-    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError>;
+    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, BackendError>;
 
     /// Connects to listen to a channel: what is published once this has returned is heard. Blocks,
     /// on the listener's thread.
     ///
     /// # Errors
     /// The reason for the failure: another attempt is made after a growing pause.
-    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError>;
+    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, BackendError>;
 
     /// Returns the bytes of a message that the queue takes; more is an error at the call. Asked for
     /// each message, so that it may follow what the queue says of itself. Defaults to 64 MiB, which
@@ -81,9 +81,9 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
         MAX_MESSAGE_BYTES
     }
 
-    /// Time within which the queue makes progress: it confirms another message, or lets an own one
-    /// be heard. A connection that does not is given up. Large messages get more, a second for each
-    /// 64 KiB. Defaults to 5 s.
+    /// Returns the time within which the queue makes progress: it confirms another message, or lets
+    /// one of this server's own be heard. A connection that does not is given up. Large messages
+    /// get more, a second for each 64 KiB. Defaults to 5 s.
     fn timeout(&self) -> Duration {
         Duration::from_secs(5)
     }
@@ -92,7 +92,7 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     ///
     /// # Errors
     /// The reason why there can be no such channel. By default there are none.
-    fn check_channel(&self, channel: &str) -> Result<(), QueueError> {
+    fn check_channel(&self, channel: &str) -> Result<(), BackendError> {
         let _ = channel;
         Ok(())
     }
@@ -134,19 +134,19 @@ pub enum PublishError {
     /// The connection is lost, or does not answer. Another one is made, and what is in flight is
     /// published again: servers of this crate hear it once. A message that is alone in flight while
     /// connections are lost, four times in a row, though they carry other messages, is refused.
-    Lost(QueueError),
+    Lost(BackendError),
     /// The queue will never take the first message in flight. It is given up, with an ERROR in the
     /// log; the connection is used on.
-    Refused(QueueError),
+    Refused(BackendError),
     /// The queue has refused a message, and it is not known which of those in flight. They are
     /// published again over another connection, a few at a time, until one of them is known to be
     /// at fault.
-    Unclear(QueueError),
+    Unclear(BackendError),
 }
 
 impl PublishError {
     /// Returns an error of the connection.
-    pub fn lost(error: impl Into<QueueError>) -> PublishError {
+    pub fn lost(error: impl Into<BackendError>) -> PublishError {
         PublishError::Lost(error.into())
     }
 }
@@ -165,14 +165,14 @@ pub trait Subscriber: Send {
     ///
     /// # Errors
     /// Why the connection is lost: another one is made.
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError>;
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError>;
 }
 
 /// Bytes of one message. A queue that carries more is not believed.
 pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Time that a listener waits for a message before it asks whether it is to stop.
-pub(super) const TURN: Duration = Duration::from_millis(250);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Bytes a second below which a connection is not told from a dead one.
 const MIN_BYTES_PER_SECOND: usize = 64 << 10;
@@ -183,9 +183,9 @@ pub(super) fn patience(timeout: Duration, bytes: usize) -> Duration {
 }
 
 /// Returns the error of a queue that shows none.
-pub(super) fn no_answer(timeout: Duration) -> QueueError {
+pub(super) fn no_answer(timeout: Duration) -> BackendError {
     format!("no answer within {timeout:?}").into()
 }
 
 /// Any error of a queue.
-pub type QueueError = Box<dyn std::error::Error + Send + Sync>;
+pub type BackendError = Box<dyn std::error::Error + Send + Sync>;

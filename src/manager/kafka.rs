@@ -1,10 +1,12 @@
 //! Kafka: the channel is a topic, of which every server reads every partition.
 
-use super::backend::{Backend, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer};
-use super::exchange::new_host;
+use super::backend::{
+    Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer,
+};
 use super::listening::Heard;
 use super::outgoing::Outgoing;
 use super::pubsub::PubSubManager;
+use super::worker::new_host;
 use crate::error::Error;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time that an answer may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which librdkafka itself gives a message up. Before that the manager has done so.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Time that is waited for a delivery before it is looked whether more can be published meanwhile.
@@ -29,7 +31,7 @@ const DELIVERY_TURN: Duration = Duration::from_millis(1);
 /// Characters of a topic's name.
 const MAX_TOPIC_LENGTH: usize = 249;
 /// Interval at which it is asked for partitions that were added.
-const LOOK: Duration = Duration::from_secs(60);
+const PARTITION_REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A manager over Kafka, with which python-socketio's `KafkaManager` shares a cluster.
 ///
@@ -53,7 +55,7 @@ impl KafkaManager {
     /// Creates a manager for a URL. Connects once its server is built.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is none of those above.
+    /// [`Error::Invalid`] if it is not as above.
     #[allow(
         clippy::new_ret_no_self,
         reason = "what a broker has of its own is how it is connected to"
@@ -186,10 +188,10 @@ impl Backend for Kafka {
     }
 
     fn timeout(&self) -> Duration {
-        TIMEOUT
+        ANSWER_TIMEOUT
     }
 
-    fn check_channel(&self, channel: &str) -> Result<(), QueueError> {
+    fn check_channel(&self, channel: &str) -> Result<(), BackendError> {
         let is_known =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         let is_name = (1..=MAX_TOPIC_LENGTH).contains(&channel.len())
@@ -204,14 +206,16 @@ impl Backend for Kafka {
         Ok(())
     }
 
-    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, BackendError> {
         let (sender, delivered) = crossbeam_channel::unbounded();
         let context = Deliveries(sender);
         let producer: BaseProducer<Deliveries> =
             self.producer_config().create_with_context(context)?;
         // Whether anybody is there, and has the topic.
-        producer.client().fetch_metadata(Some(channel), TIMEOUT)?;
-        Ok(Box::new(Publishing {
+        producer
+            .client()
+            .fetch_metadata(Some(channel), ANSWER_TIMEOUT)?;
+        Ok(Box::new(KafkaPublisher {
             producer,
             delivered,
             confirms: VecDeque::new(),
@@ -221,9 +225,9 @@ impl Backend for Kafka {
         }))
     }
 
-    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, BackendError> {
         let consumer = self.consumer_config().create_with_context(Quiet)?;
-        let mut listening = Listening {
+        let mut listening = KafkaSubscriber {
             consumer,
             topic: channel.to_owned(),
             assigned: TopicPartitionList::new(),
@@ -236,7 +240,7 @@ impl Backend for Kafka {
     }
 }
 
-struct Publishing {
+struct KafkaPublisher {
     producer: BaseProducer<Deliveries>,
     delivered: crossbeam_channel::Receiver<(usize, Result<(), KafkaError>)>,
     /// Result of each message in flight, if it is known.
@@ -293,13 +297,13 @@ fn log_of_librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
     log::debug!(target: "socketio", "librdkafka, {level:?}: {facility}: {message}");
 }
 
-impl Publisher for Publishing {
+impl Publisher for KafkaPublisher {
     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
         self.send(message);
-        let by = Instant::now() + TIMEOUT;
+        let by = Instant::now() + ANSWER_TIMEOUT;
         while !self.confirm_next()? {
             if Instant::now() >= by {
-                return Err(PublishError::Lost(no_answer(TIMEOUT)));
+                return Err(PublishError::Lost(no_answer(ANSWER_TIMEOUT)));
             }
             self.poll(DELIVERY_TURN);
         }
@@ -318,7 +322,7 @@ impl Publisher for Publishing {
     }
 }
 
-impl Publishing {
+impl KafkaPublisher {
     /// Hands a message to librdkafka, which may refuse it itself.
     fn send(&mut self, message: &[u8]) {
         let number = self.first + self.confirms.len();
@@ -394,7 +398,7 @@ fn is_of_connection(error: &KafkaError) -> bool {
     )
 }
 
-struct Listening {
+struct KafkaSubscriber {
     consumer: BaseConsumer<Quiet>,
     topic: String,
     assigned: TopicPartitionList,
@@ -403,12 +407,14 @@ struct Listening {
     looked: Instant,
 }
 
-impl Listening {
+impl KafkaSubscriber {
     /// Takes all partitions: from where the last listener has ended, those that are there at first
     /// from their end, others from their beginning.
-    fn look(&mut self, is_first: bool) -> Result<(), QueueError> {
+    fn look(&mut self, is_first: bool) -> Result<(), BackendError> {
         self.looked = Instant::now();
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), TIMEOUT)?;
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT)?;
         let topic = metadata.topics().first().ok_or("there is no such topic")?;
         if let Some(error) = topic.error() {
             return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::from(error)).into());
@@ -421,7 +427,9 @@ impl Listening {
                 continue;
             }
             // Asked for now: what is published from now on is heard.
-            let (low, high) = self.consumer.fetch_watermarks(&self.topic, id, TIMEOUT)?;
+            let (low, high) = self
+                .consumer
+                .fetch_watermarks(&self.topic, id, ANSWER_TIMEOUT)?;
             let begin = if is_first { high } else { low };
             let offset = self.next.lock().get(&id).copied().unwrap_or(begin);
             added.push((id, offset.clamp(low, high)));
@@ -462,15 +470,15 @@ fn is_lasting(error: &KafkaError) -> bool {
         })
 }
 
-impl Subscriber for Listening {
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+impl Subscriber for KafkaSubscriber {
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
         loop {
-            if self.looked.elapsed() >= LOOK
+            if self.looked.elapsed() >= PARTITION_REFRESH_INTERVAL
                 && let Err(error) = self.look(false)
             {
                 log::debug!(target: "socketio", "Kafka does not say which partitions there are: {error}");
             }
-            let go_on = match self.consumer.poll(TURN) {
+            let go_on = match self.consumer.poll(POLL_INTERVAL) {
                 Some(Ok(message)) => {
                     let next = message.offset() + 1;
                     self.next.lock().insert(message.partition(), next);

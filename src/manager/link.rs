@@ -1,6 +1,6 @@
 //! The state of a manager's two connections, and what is said of it.
 
-use super::backend::QueueError;
+use super::backend::BackendError;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,7 @@ impl Link {
     }
 
     /// Notes a failure; returns whether it is another one than before.
-    pub(super) fn fail(&mut self, side: Side, error: &QueueError) -> bool {
+    pub(super) fn fail(&mut self, side: Side, error: &BackendError) -> bool {
         let reason = error.to_string();
         let before = &mut self.failures[side as usize];
         let is_new = before.as_ref() != Some(&reason);
@@ -100,7 +100,7 @@ impl Link {
         self.listener_lost = Some(Instant::now());
     }
 
-    /// Whether the listener is lost, or was a moment ago: so may those of other servers.
+    /// Returns whether the listener is lost, or was a moment ago: so may those of other servers.
     pub(super) fn listener_was_lost(&self, now: Instant) -> bool {
         let was_lost = |lost: Instant| now.saturating_duration_since(lost) < RECENTLY;
         !self.hears || self.listener_lost.is_some_and(was_lost)
@@ -182,22 +182,22 @@ impl Echo {
         self.is_checked = true;
     }
 
-    /// Whether a probe should have been heard by now, if nothing comes.
+    /// Returns whether a probe should have been heard by now, if nothing comes.
     pub(super) fn is_overdue(&self, now: Instant, timeout: Duration) -> bool {
         let patience = timeout.min(ECHO_TIMEOUT);
         self.expected
             .is_some_and(|(_, since)| now.saturating_duration_since(since) >= patience)
     }
 
-    /// Whether a probe will never come: everything on its way was heard, or it has been waited for
-    /// twice as long.
+    /// Returns whether a probe will never come: everything on its way was heard, or it has been
+    /// waited for twice as long.
     pub(super) fn is_lost(&self, now: Instant, timeout: Duration) -> bool {
         let patience = timeout.min(ECHO_TIMEOUT) * if self.is_checked { 1 } else { 2 };
         self.expected
             .is_some_and(|(_, since)| now.saturating_duration_since(since) >= patience)
     }
 
-    /// Whether all has come that was on its way with the probe that is expected.
+    /// Returns whether all has come that was on its way with the probe that is expected.
     pub(super) fn is_checked(&self) -> bool {
         self.is_checked
     }
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_reason_is_said_once_until_another_one_follows() {
         let mut link = Link::new();
-        let mut fails = |side, why: &str| link.fail(side, &QueueError::from(why));
+        let mut fails = |side, why: &str| link.fail(side, &BackendError::from(why));
         assert!(fails(Side::Publisher, "refused"));
         assert!(fails(Side::Listener, "refused"));
         assert!(!fails(Side::Publisher, "refused"));

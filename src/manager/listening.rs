@@ -1,14 +1,14 @@
 //! The listener's thread: what other servers publish, and what becomes of it here.
 
-use super::attempts::Attempts;
-use super::backend::TURN;
-use super::exchange::Shared;
+use super::backend::POLL_INTERVAL;
+use super::backoff::Backoff;
+use super::dedup::Deduplicator;
 use super::link::{Link, Side};
-use super::seen::Seen;
-use super::wire::{Invalid, Message, Old, Return, read};
+use super::message::{Invalid, Message, Old, ReplyTo, read};
+use super::worker::Shared;
 use super::{AckRequest, Local};
 use crate::error::Error;
-use crate::handlers::Answer;
+use crate::handlers::AckResponse;
 use crate::limits::bounded;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -23,13 +23,13 @@ impl Shared {
     pub(super) fn listen(self: &Arc<Self>) {
         let channel = self.options.lock().channel.clone();
         let timeout = self.backend.timeout();
-        let mut attempts = Attempts::new();
+        let mut attempts = Backoff::new();
         let mut hearing = Hearing::default();
         while !self.is_ending() {
             let mut connection = match self.backend.subscriber(&channel) {
                 Ok(connection) => connection,
                 Err(error) => {
-                    self.complain(Side::Listener, &error);
+                    self.log_failure(Side::Listener, &error);
                     self.sleep(attempts.pause());
                     continue;
                 }
@@ -53,7 +53,7 @@ impl Shared {
                 Err(error) => error,
                 Ok(()) => "the broker takes messages, and does not deliver them".into(),
             };
-            self.complain(Side::Listener, &error);
+            self.log_failure(Side::Listener, &error);
             self.change_state(Link::lose_listener);
             drop(connection);
             self.sleep(attempts.pause());
@@ -63,7 +63,7 @@ impl Shared {
     fn sleep(&self, pause: Duration) {
         let until = Instant::now() + pause;
         while !self.is_ending() && Instant::now() < until {
-            std::thread::sleep(TURN.min(pause));
+            std::thread::sleep(POLL_INTERVAL.min(pause));
         }
     }
 
@@ -97,10 +97,10 @@ impl Shared {
 
     /// Sends what comes of an event of another server back to it: the answers, and if it is of this
     /// crate, who has not answered.
-    fn relay(self: &Arc<Self>, back: Return) -> AckRequest {
+    fn relay(self: &Arc<Self>, back: ReplyTo) -> AckRequest {
         let shared = Arc::downgrade(self);
         let timeout = back.timeout.unwrap_or(RELAY_TIMEOUT);
-        let callback = move |sid: Option<&str>, answer: Result<Answer, Error>| {
+        let callback = move |sid: Option<&str>, answer: Result<AckResponse, Error>| {
             let Some(shared) = shared.upgrade() else {
                 return;
             };
@@ -128,17 +128,17 @@ impl Shared {
     }
 }
 
-/// Takes what a [`Subscriber`](super::Subscriber) hears.
+/// Taker of what a [`Subscriber`](super::Subscriber) hears.
 ///
 /// ```
-/// use socketio::manager::{Heard, QueueError, Subscriber};
+/// use socketio::manager::{Heard, BackendError, Subscriber};
 /// use std::sync::mpsc::{Receiver, RecvTimeoutError};
 /// use std::time::Duration;
 ///
 /// struct Ear(Receiver<Vec<u8>>);
 ///
 /// impl Subscriber for Ear {
-///     fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+///     fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
 ///         loop {
 ///             let goes_on = match self.0.recv_timeout(Duration::from_millis(250)) {
 ///                 Ok(message) => heard.message(&message),
@@ -198,7 +198,7 @@ impl Heard<'_> {
 /// State of a listener that outlives a connection.
 #[derive(Debug, Default)]
 struct Hearing {
-    seen: Seen,
+    seen: Deduplicator,
     dropped: Dropped,
     /// It was said that there are servers of an old version.
     old_named: bool,

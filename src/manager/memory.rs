@@ -1,6 +1,6 @@
 //! The manager of a server that is alone.
 
-use super::{Emission, Local, Manager};
+use super::{Broadcast, Local, Manager};
 use crate::error::Error;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -37,7 +37,7 @@ impl Manager for MemoryManager {
         true
     }
 
-    fn emit(&self, emission: &Emission) -> Result<(), Error> {
+    fn emit(&self, emission: &Broadcast) -> Result<(), Error> {
         self.local()?.emit(emission).map(|_| ())
     }
 

@@ -6,30 +6,30 @@
 
 #[cfg(feature = "amqp")]
 mod amqp;
-mod attempts;
-mod awaited;
 mod backend;
-mod exchange;
+mod backoff;
+mod dedup;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod link;
 mod listening;
 mod memory;
+mod message;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 mod options;
 mod outgoing;
 mod pubsub;
 #[cfg(feature = "redis")]
 mod redis;
-mod seen;
+mod remote_acks;
 mod sid;
-mod wire;
+mod worker;
 #[cfg(feature = "zmq")]
 mod zmq;
 
 #[cfg(feature = "amqp")]
 pub use amqp::AmqpManager;
-pub use backend::{Backend, PublishError, Publisher, QueueError, Subscriber};
+pub use backend::{Backend, BackendError, PublishError, Publisher, Subscriber};
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaManager;
 pub use link::ManagerState;
@@ -46,10 +46,10 @@ pub use zmq::ZmqManager;
 
 pub(crate) use sid::{check_room, new_sid};
 
-use crate::data::Encoded;
+use crate::data::EncodedArgs;
 
 use crate::error::Error;
-use crate::handlers::Answer;
+use crate::handlers::AckResponse;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -110,7 +110,8 @@ fn missing(scheme: &str, feature: &str) -> Error {
     Error::Invalid(format!("{scheme}:// needs the feature `{feature}`"))
 }
 
-/// Passes on what a server does to clients and rooms, to its own clients and to other servers.
+/// Link of a server to its own clients and to other servers: it passes on what the server does to
+/// clients and rooms.
 ///
 /// None of these calls may wait for another server.
 pub trait Manager: Send + Sync + fmt::Debug + 'static {
@@ -125,13 +126,13 @@ pub trait Manager: Send + Sync + fmt::Debug + 'static {
     /// Sends an event to all recipients, wherever they are.
     ///
     /// # Errors
-    /// Those of [`Local::emit`].
-    fn emit(&self, emission: &Emission) -> Result<(), Error>;
+    /// [`Error::TooMuch`] if the broker's queue has no room or the message is too large, [`Error::Invalid`] if answers are wanted of a manager that only publishes.
+    fn emit(&self, emission: &Broadcast) -> Result<(), Error>;
 
     /// Adds a client, wherever it is, to a room.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] if the client is known to be nowhere.
+    /// [`Error::Disconnected`] if the client is known to be nowhere, [`Error::Invalid`] if the room is another client's own, [`Error::TooMuch`] if the broker's queue has no room.
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
 
     /// Removes a client, wherever it is, from a room.
@@ -155,8 +156,8 @@ pub trait Local: Send + Sync {
     /// Sends an event to those recipients that are here; returns their number.
     ///
     /// # Errors
-    /// [`Error::TooMuch`] if a recipient owes too many acknowledgements.
-    fn emit(&self, emission: &Emission) -> Result<usize, Error>;
+    /// None at present: what fails for one recipient is told to its callback, or the log.
+    fn emit(&self, emission: &Broadcast) -> Result<usize, Error>;
 
     /// Returns whether a client is here.
     fn is_connected(&self, namespace: &str, sid: &str) -> bool;
@@ -188,18 +189,18 @@ pub trait Local: Send + Sync {
 
 /// An event on its way to any number of clients.
 #[derive(Clone)]
-pub struct Emission {
+pub struct Broadcast {
     pub(crate) namespace: Arc<str>,
     pub(crate) event: String,
-    pub(crate) data: Encoded,
-    pub(crate) recipients: Recipients,
+    pub(crate) data: EncodedArgs,
+    pub(crate) recipients: BroadcastTarget,
     pub(crate) volatile: bool,
     pub(crate) ack: Option<AckRequest>,
 }
 
 /// Recipients of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Recipients {
+pub(crate) struct BroadcastTarget {
     /// Members of any of these rooms; none for everybody on the namespace.
     pub(crate) rooms: Option<Vec<String>>,
     /// But not these clients.
@@ -209,7 +210,7 @@ pub(crate) struct Recipients {
 }
 
 /// Called with the sid of a recipient, where it is known, and its answer.
-pub(crate) type AckCallback = Arc<dyn Fn(Option<&str>, Result<Answer, Error>) + Send + Sync>;
+pub(crate) type AckCallback = Arc<dyn Fn(Option<&str>, Result<AckResponse, Error>) + Send + Sync>;
 
 /// Callback for the answer of each recipient.
 #[derive(Clone)]
@@ -222,10 +223,10 @@ pub(crate) struct AckRequest {
     pub(crate) tells_of_nobody: bool,
 }
 
-impl fmt::Debug for Emission {
+impl fmt::Debug for Broadcast {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Emission")
+            .debug_struct("Broadcast")
             .field("namespace", &self.namespace)
             .field("event", &self.event)
             .field("recipients", &self.recipients)

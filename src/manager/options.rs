@@ -27,7 +27,7 @@ pub struct BrokerOptions {
 }
 
 impl BrokerOptions {
-    /// Returns the defaults.
+    /// Creates options with the defaults.
     #[must_use]
     pub fn new() -> BrokerOptions {
         BrokerOptions {

@@ -12,7 +12,7 @@
 //! the same connection: so attempts are counted only over connections that work, and a broker that
 //! is down costs no message anything.
 
-use super::exchange::Shared;
+use super::worker::Shared;
 use crate::error::Error;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -311,7 +311,7 @@ impl Queue {
         Lost::Kept
     }
 
-    /// Whether one message is in flight, and no probe before it.
+    /// Returns whether one message is in flight, and no probe before it.
     fn is_alone(&self) -> bool {
         self.sent == 1 && self.flight.front() == Some(&Flight::Message)
     }
@@ -347,17 +347,17 @@ impl Queue {
         first.map_or(0, |(message, _)| message.len())
     }
 
-    /// Whether all messages with numbers below this one have been confirmed or refused.
+    /// Returns whether all messages with numbers below this one have been confirmed or refused.
     pub(super) fn is_done_before(&self, seq: u64) -> bool {
         self.next_seq - self.messages.len() as u64 >= seq
     }
 
-    /// The number of the next message.
+    /// Returns the number of the next message.
     pub(super) fn next_seq(&self) -> u64 {
         self.next_seq
     }
 
-    /// Whether the broker has answered since the connection was made.
+    /// Returns whether the broker has answered since the connection was made.
     pub(super) fn has_answered(&self) -> bool {
         self.has_answered
     }
@@ -387,7 +387,7 @@ impl<'a> Outgoing<'a> {
         self.shared.queue.lock().take(Instant::now(), probe)
     }
 
-    /// Messages in flight.
+    /// Returns the number of messages in flight.
     pub fn in_flight(&self) -> usize {
         self.shared.queue.lock().flight.len()
     }

@@ -1,12 +1,12 @@
 //! A manager for servers that share a queue.
 
 use super::backend::Backend;
-use super::exchange::Shared;
 use super::link::ManagerState;
+use super::message::MAX_ATTACHMENTS;
 use super::sid::{check_room, is_sid};
-use super::wire::MAX_ATTACHMENTS;
-use super::{AckRequest, Emission, Local, Manager};
-use crate::engineio::before_waiting;
+use super::worker::Shared;
+use super::{AckRequest, Broadcast, Local, Manager};
+use crate::engineio::block_in_place;
 use crate::error::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Time that the end of a manager waits for what has not been published.
-const FLUSH: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A manager for servers that share a queue: broadcasts, rooms, `call`, callbacks and disconnects
 /// reach the clients of all of them. A cheap handle: clones are the same manager.
@@ -23,7 +23,20 @@ const FLUSH: Duration = Duration::from_secs(5);
 ///
 /// Each server hears what others have published since it was built; there is no record of what was
 /// published before. An event goes to local clients at once, whatever the state of the broker, if
-/// there is room for it in the queue. When the last handle is dropped, with its server, what waits is published, for 5 s at most.
+/// there is room for it in the queue. When the last handle is dropped, with its server, what waits
+/// is published, for 5 s at most.
+///
+/// ```no_run
+/// use socketio::{Server, manager};
+///
+/// let manager = manager::from_url("redis://localhost")?
+///     .channel("chat")?
+///     .on_state(|state| println!("{state:?}"));
+/// let io = Server::builder().manager(manager.clone()).build();
+/// io.emit("news", "to the clients of all servers")?;
+/// println!("{:?} {:?}", manager.state(), manager.reason());
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct PubSubManager {
     inner: Arc<Inner>,
@@ -57,8 +70,8 @@ impl PubSubManager {
         Ok(self)
     }
 
-    /// Only publishes, for programs that are no server: there is no listener, callbacks and `call`
-    /// are errors. A [`Server`](crate::Server) with it need not be served.
+    /// Makes the manager only publish, for programs that are no server: there is no listener,
+    /// callbacks and `call` are errors. A [`Server`](crate::Server) with it need not be served.
     #[must_use]
     pub fn write_only(self) -> Self {
         self.inner.shared.options.lock().write_only = true;
@@ -74,7 +87,7 @@ impl PubSubManager {
     }
 
     /// Calls a function whenever [`state`](PubSubManager::state) changes, on one of the manager's
-    /// threads. Defaults to nothing.
+    /// threads. By default nothing is called.
     #[must_use]
     pub fn on_state(self, function: impl Fn(ManagerState) + Send + Sync + 'static) -> Self {
         self.inner.shared.options.lock().on_state = Some(Arc::new(function));
@@ -92,8 +105,8 @@ impl PubSubManager {
         self.inner.shared.reason()
     }
 
-    /// Number of messages that the broker has refused and that were given up, since the start. Each
-    /// of them is an ERROR in the log.
+    /// Returns the number of messages that the broker has refused, and that were given up, since
+    /// the start. Each of them is an ERROR in the log.
     pub fn refused(&self) -> u64 {
         self.inner.shared.queue.lock().refused
     }
@@ -106,12 +119,11 @@ impl PubSubManager {
     /// message meanwhile, [`Error::Timeout`] if it has not taken all of it; what is left is given
     /// up when the last handle is dropped.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
-        before_waiting();
-        self.inner.shared.flush(timeout)
+        block_in_place(|| self.inner.shared.flush(timeout))
     }
 
     /// Sends an event to the recipients that are here; returns their number.
-    fn emit_here(&self, emission: &Emission) -> Result<usize, Error> {
+    fn emit_here(&self, emission: &Broadcast) -> Result<usize, Error> {
         match self.local() {
             Some(local) => local.emit(emission),
             None => Ok(0),
@@ -119,7 +131,7 @@ impl PubSubManager {
     }
 
     /// Returns whether it is addressed to one client, which is here: nobody else need know.
-    fn is_for_one_here(&self, emission: &Emission) -> bool {
+    fn is_for_one_here(&self, emission: &Broadcast) -> bool {
         match emission.recipients.rooms.as_deref() {
             Some([sid]) => self.is_here(&emission.namespace, sid),
             _ => false,
@@ -149,7 +161,7 @@ impl Manager for PubSubManager {
         shared.start(!write_only);
     }
 
-    fn emit(&self, emission: &Emission) -> Result<(), Error> {
+    fn emit(&self, emission: &Broadcast) -> Result<(), Error> {
         let shared = &self.inner.shared;
         let attachments = emission.data.attachments.len();
         if attachments > MAX_ATTACHMENTS {
@@ -212,7 +224,7 @@ impl Manager for PubSubManager {
 }
 
 impl PubSubManager {
-    fn emit_with_ack(&self, emission: &Emission, ack: &AckRequest) -> Result<(), Error> {
+    fn emit_with_ack(&self, emission: &Broadcast, ack: &AckRequest) -> Result<(), Error> {
         let shared = &self.inner.shared;
         if shared.options.lock().write_only {
             let why = "a write-only manager hears no answers: callbacks and call need a server";
@@ -257,7 +269,7 @@ impl PubSubManager {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.shared.end(FLUSH);
+        self.shared.end(FLUSH_TIMEOUT);
         self.shared.end_state();
     }
 }

@@ -1,7 +1,7 @@
 //! Redis and Valkey, by PUBLISH and SUBSCRIBE.
 
 use super::backend::{
-    Backend, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer, patience,
+    Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer, patience,
 };
 use super::listening::Heard;
 use super::options::BrokerOptions;
@@ -100,13 +100,13 @@ impl RedisManager {
 
 /// Address of the broker, and the options of connecting to it.
 struct Redis {
-    place: Place,
+    place: Topology,
     options: BrokerOptions,
     /// Bytes of a message that the server takes, as far as it says.
     max_message_size: AtomicUsize,
 }
 
-enum Place {
+enum Topology {
     Direct(Client),
     Sentinel(Sentinel),
 }
@@ -130,7 +130,7 @@ impl Redis {
             let why = format!("a connection to Redis cannot be named {name:?}: no spaces there");
             return Err(Error::Invalid(why));
         }
-        let place = Place::new(url, &options)?;
+        let place = Topology::new(url, &options)?;
         let max_message_size = AtomicUsize::new(options.message_bytes(DEFAULT_MESSAGE_BYTES));
         Ok(Redis {
             place,
@@ -139,11 +139,11 @@ impl Redis {
         })
     }
 
-    fn connect(&self, channel: &str) -> Result<Connection, QueueError> {
+    fn connect(&self, channel: &str) -> Result<Connection, BackendError> {
         let timeout = self.options.timeout;
         let mut connection = match &self.place {
-            Place::Direct(client) => connect_within(client, timeout)?,
-            Place::Sentinel(sentinel) => sentinel.connect(channel, timeout)?,
+            Topology::Direct(client) => connect_within(client, timeout)?,
+            Topology::Sentinel(sentinel) => sentinel.connect(channel, timeout)?,
         };
         if let Some(name) = &self.options.name {
             let command = &mut redis::cmd("CLIENT");
@@ -180,8 +180,8 @@ fn output_limit(text: &str) -> Option<usize> {
     limits.filter(|bytes| *bytes > 0).min()
 }
 
-impl Place {
-    fn new(url: &str, options: &BrokerOptions) -> Result<Place, Error> {
+impl Topology {
+    fn new(url: &str, options: &BrokerOptions) -> Result<Topology, Error> {
         // A URL may hold a password.
         let wrong = |why: &str| Error::Invalid(format!("no URL of a Redis server: {why}"));
         let (scheme, rest) = url
@@ -197,7 +197,7 @@ impl Place {
         let client = match scheme {
             "redis+sentinel" | "valkey+sentinel" => {
                 return Sentinel::new(rest)
-                    .map(Place::Sentinel)
+                    .map(Topology::Sentinel)
                     .map_err(|why| wrong(&why));
             }
             "redis" | "valkey" => address(&format!("redis://{rest}")).and_then(Client::open),
@@ -208,7 +208,7 @@ impl Place {
             _ => return Err(wrong(&format!("the scheme {scheme:?} is not known"))),
         };
         client
-            .map(Place::Direct)
+            .map(Topology::Direct)
             .map_err(|error| wrong(&error.to_string()))
     }
 }
@@ -323,8 +323,8 @@ impl Sentinel {
 
     /// Asks one sentinel after the other for the master, that which has answered last first, and
     /// connects to it.
-    fn connect(&self, channel: &str, timeout: Duration) -> Result<Connection, QueueError> {
-        let mut last = QueueError::from("no sentinel");
+    fn connect(&self, channel: &str, timeout: Duration) -> Result<Connection, BackendError> {
+        let mut last = BackendError::from("no sentinel");
         let first = self.first.load(Ordering::Relaxed);
         for index in (first..self.hosts.len()).chain(0..first) {
             let (host, port) = &self.hosts[index];
@@ -345,7 +345,7 @@ impl Sentinel {
         port: u16,
         channel: &str,
         timeout: Duration,
-    ) -> Result<Connection, QueueError> {
+    ) -> Result<Connection, BackendError> {
         let sentinel = ConnectionAddr::Tcp(host.to_owned(), port).into_connection_info()?;
         let sentinel = sentinel.set_redis_settings(login_of(0, None, None));
         let mut sentinel = connect_within(&Client::open(sentinel)?, timeout)?;
@@ -381,7 +381,7 @@ fn is_role(answer: &Value, name: &[u8]) -> bool {
     matches!(fields.first(), Some(Value::BulkString(role)) if role == name)
 }
 
-fn connect_within(client: &Client, timeout: Duration) -> Result<Connection, QueueError> {
+fn connect_within(client: &Client, timeout: Duration) -> Result<Connection, BackendError> {
     let connect = || {
         let connection = client.get_connection_with_timeout(timeout)?;
         connection.set_read_timeout(Some(timeout))?;
@@ -392,15 +392,16 @@ fn connect_within(client: &Client, timeout: Duration) -> Result<Connection, Queu
 }
 
 /// Returns the error in words: the system's for a time-out are about something else.
-fn plain(error: RedisError, timeout: Duration) -> QueueError {
+fn plain(error: RedisError, timeout: Duration) -> BackendError {
     if error.is_timeout() {
         return no_answer(timeout);
     }
     error.into()
 }
 
-/// Whether a server that refuses a command is there all the same, and lets this client in: the command
-/// may not be allowed, or known, and with a full disk PING is refused and PUBLISH is not.
+/// Returns whether a server that refuses a command is there all the same, and lets this client in:
+/// the command may not be allowed, or known, and with a full disk PING is refused and PUBLISH is
+/// not.
 fn is_answer(error: &RedisError) -> bool {
     error
         .code()
@@ -411,8 +412,8 @@ impl fmt::Debug for Redis {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What else there is may be a secret.
         formatter.write_str(match self.place {
-            Place::Direct(_) => "Redis",
-            Place::Sentinel(_) => "Redis with sentinels",
+            Topology::Direct(_) => "Redis",
+            Topology::Sentinel(_) => "Redis with sentinels",
         })
     }
 }
@@ -426,7 +427,7 @@ impl Backend for Redis {
         self.options.timeout
     }
 
-    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, BackendError> {
         let timeout = self.options.timeout;
         let mut connection = self.connect(channel)?;
         // Whether it lets this client in.
@@ -441,7 +442,7 @@ impl Backend for Redis {
             Err(_) => {}
         }
         self.ask_limits(&mut connection);
-        Ok(Box::new(Publishing {
+        Ok(Box::new(RedisPublisher {
             connection,
             channel: channel.to_owned(),
             timeout,
@@ -451,7 +452,7 @@ impl Backend for Redis {
         }))
     }
 
-    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, BackendError> {
         let timeout = self.options.timeout;
         let mut connection = self.connect(channel)?;
         let subscribe = redis::cmd("SUBSCRIBE").arg(channel).get_packed_command();
@@ -459,7 +460,7 @@ impl Backend for Redis {
         // The confirmation: what is published from now on is heard. A refusal comes as a value too.
         let subscribed = connection.recv_response().and_then(|it| it.extract_error());
         subscribed.map_err(|error| plain(error, timeout))?;
-        Ok(Box::new(Listening {
+        Ok(Box::new(RedisSubscriber {
             connection,
             patience: timeout,
         }))
@@ -467,7 +468,7 @@ impl Backend for Redis {
 }
 
 /// Returns an error if messages that are published here reach only this server's own subscribers.
-fn check_role(role: &Value) -> Result<(), QueueError> {
+fn check_role(role: &Value) -> Result<(), BackendError> {
     if is_role(role, b"slave") {
         return Err(
             "the server is a replica: its master hears nothing of what is published".into(),
@@ -476,7 +477,7 @@ fn check_role(role: &Value) -> Result<(), QueueError> {
     Ok(())
 }
 
-struct Publishing {
+struct RedisPublisher {
     connection: Connection,
     channel: String,
     timeout: Duration,
@@ -493,7 +494,7 @@ enum Command {
     Role,
 }
 
-impl Publisher for Publishing {
+impl Publisher for RedisPublisher {
     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
         let publish = redis::cmd("PUBLISH")
             .arg(&self.channel)
@@ -535,7 +536,7 @@ impl Publisher for Publishing {
     }
 }
 
-impl Publishing {
+impl RedisPublisher {
     /// Waits for the next answer.
     fn confirm_one(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), PublishError> {
         let Some(command) = self.in_flight.pop_front() else {
@@ -565,16 +566,16 @@ impl Publishing {
 }
 
 /// A connection that has subscribed.
-struct Listening {
+struct RedisSubscriber {
     connection: Connection,
     /// Time that it may be silent before it is asked for a sign of life, and then until that comes.
     patience: Duration,
 }
 
-impl Subscriber for Listening {
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+impl Subscriber for RedisSubscriber {
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
         let mut connection = self.connection.as_pubsub();
-        connection.set_read_timeout(Some(TURN))?;
+        connection.set_read_timeout(Some(POLL_INTERVAL))?;
         let mut since = Instant::now();
         loop {
             let goes_on = match connection.get_message() {
@@ -605,10 +606,10 @@ impl Subscriber for Listening {
 }
 
 /// Waits for a sign of life, as long as something comes.
-fn ping(connection: &mut PubSub<'_>, patience: Duration) -> Result<(), QueueError> {
+fn ping(connection: &mut PubSub<'_>, patience: Duration) -> Result<(), BackendError> {
     connection.set_read_timeout(Some(patience))?;
     let alive = connection.ping::<()>();
-    connection.set_read_timeout(Some(TURN))?;
+    connection.set_read_timeout(Some(POLL_INTERVAL))?;
     match alive {
         Err(error) if !is_answer(&error) => Err(plain(error, patience)),
         _ => Ok(()),
@@ -619,8 +620,8 @@ fn ping(connection: &mut PubSub<'_>, patience: Duration) -> Result<(), QueueErro
 mod tests {
     use super::*;
 
-    fn place(url: &str) -> Result<Place, Error> {
-        Place::new(url, &BrokerOptions::new())
+    fn place(url: &str) -> Result<Topology, Error> {
+        Topology::new(url, &BrokerOptions::new())
     }
 
     #[test]
@@ -631,7 +632,7 @@ mod tests {
             "valkey://localhost:6379/0",
             "unix:///run/redis.sock?db=2",
         ] {
-            assert!(matches!(place(url), Ok(Place::Direct(_))), "{url}");
+            assert!(matches!(place(url), Ok(Topology::Direct(_))), "{url}");
         }
         assert_eq!(place("rediss://localhost").is_ok(), cfg!(feature = "tls"));
         for url in [
@@ -651,7 +652,7 @@ mod tests {
     #[test]
     fn sentinels_have_hosts_a_service_and_a_login_for_it() {
         let url = "redis+sentinel://user:password@h1:6379,h2:6380/7/myredis";
-        let Ok(Place::Sentinel(sentinel)) = place(url) else {
+        let Ok(Topology::Sentinel(sentinel)) = place(url) else {
             panic!("sentinels");
         };
         assert_eq!(sentinel.hosts.len(), 2);
@@ -661,7 +662,7 @@ mod tests {
             (Some("user"), 7)
         );
         assert_eq!(sentinel.password.as_deref(), Some("password"));
-        let Ok(Place::Sentinel(sentinel)) = place("valkey+sentinel://localhost:6379") else {
+        let Ok(Topology::Sentinel(sentinel)) = place("valkey+sentinel://localhost:6379") else {
             panic!("a sentinel");
         };
         assert!(sentinel.service.is_none() && sentinel.user.is_none() && sentinel.database == 0);
@@ -676,13 +677,13 @@ mod tests {
             format!("unix://:{WRITTEN}@/run/redis.sock"),
             format!("unix:///run/redis.sock?password={WRITTEN}"),
         ] {
-            let Ok(Place::Direct(client)) = place(&url) else {
+            let Ok(Topology::Direct(client)) = place(&url) else {
                 panic!("{url}");
             };
             let settings = client.get_connection_info().redis_settings();
             assert_eq!(settings.password(), Some(SECRET), "{url}");
         }
-        let Ok(Place::Sentinel(sentinel)) =
+        let Ok(Topology::Sentinel(sentinel)) =
             place(&format!("redis+sentinel://:{WRITTEN}@h1:1,h2:2/0/service"))
         else {
             panic!("sentinels");

@@ -1,12 +1,12 @@
 //! ZeroMQ: what is pushed to a forwarder, it publishes to everybody.
 
 use super::backend::{
-    Backend, MAX_MESSAGE_BYTES, PublishError, Publisher, QueueError, Subscriber, TURN, no_answer,
-    patience,
+    Backend, BackendError, MAX_MESSAGE_BYTES, POLL_INTERVAL, PublishError, Publisher, Subscriber,
+    no_answer, patience,
 };
-use super::exchange::new_host;
 use super::listening::Heard;
 use super::pubsub::PubSubManager;
+use super::worker::new_host;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use zmq::{Context, Socket, SocketEvent, SocketType};
 
 /// Time that sending may take, and what was sent may linger at the end.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages that may wait in a socket to be received, before the forwarder's publisher drops.
-const HIGH_WATER: i32 = 100_000;
+const HIGH_WATER_MESSAGES: i32 = 100_000;
 /// Time from one sign of life that a listener asks for to the next.
-const PROBE: Duration = Duration::from_secs(2);
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// The same, while it waits for the first one.
-const FIRST_PROBES: Duration = Duration::from_millis(50);
+const FIRST_PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A manager over ZeroMQ, with which python-socketio's `ZmqManager` shares a cluster.
 ///
@@ -90,10 +90,10 @@ impl Zmq {
         })
     }
 
-    fn pusher(&self) -> Result<Socket, QueueError> {
+    fn pusher(&self) -> Result<Socket, BackendError> {
         let socket = self.context.socket(SocketType::PUSH)?;
-        socket.set_sndtimeo(milliseconds(TIMEOUT))?;
-        socket.set_linger(milliseconds(TIMEOUT))?;
+        socket.set_sndtimeo(milliseconds(ANSWER_TIMEOUT))?;
+        socket.set_linger(milliseconds(ANSWER_TIMEOUT))?;
         // Messages wait for the forwarder where they are counted: as few as can be in this socket.
         socket.set_immediate(true)?;
         socket.set_sndhwm(1)?;
@@ -102,9 +102,9 @@ impl Zmq {
     }
 
     /// Returns a listener that is not known to hear anything yet.
-    fn listening(&self, channel: &str) -> Result<Listening, QueueError> {
+    fn listening(&self, channel: &str) -> Result<ZmqSubscriber, BackendError> {
         let socket = self.context.socket(SocketType::SUB)?;
-        socket.set_rcvhwm(HIGH_WATER)?;
+        socket.set_rcvhwm(HIGH_WATER_MESSAGES)?;
         socket.set_linger(0)?;
         socket.set_maxmsgsize(i64::try_from(MAX_MESSAGE_BYTES)?)?;
         socket.set_subscribe(b"")?;
@@ -117,7 +117,7 @@ impl Zmq {
         socket.connect(&self.sub)?;
         let probes = self.pusher()?;
         probes.set_linger(0)?;
-        Ok(Listening {
+        Ok(ZmqSubscriber {
             socket,
             lost,
             probes,
@@ -154,28 +154,28 @@ struct Frame<'a> {
 const PROBE_KIND: &str = "probe";
 
 impl Backend for Zmq {
-    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, QueueError> {
+    fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, BackendError> {
         let socket = self.pusher()?;
         // Nothing can be sent before somebody is there to take it.
-        if socket.poll(zmq::POLLOUT, i64::from(milliseconds(TIMEOUT)))? == 0 {
-            return Err(no_answer(TIMEOUT));
+        if socket.poll(zmq::POLLOUT, i64::from(milliseconds(ANSWER_TIMEOUT)))? == 0 {
+            return Err(no_answer(ANSWER_TIMEOUT));
         }
-        Ok(Box::new(Publishing {
+        Ok(Box::new(ZmqPublisher {
             socket,
             channel: channel.to_owned(),
             before: 0,
         }))
     }
 
-    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, QueueError> {
+    fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, BackendError> {
         let mut listening = self.listening(channel)?;
-        let by = Instant::now() + TIMEOUT;
+        let by = Instant::now() + ANSWER_TIMEOUT;
         while listening.heard.is_none() {
             if Instant::now() >= by {
-                return Err(no_answer(TIMEOUT));
+                return Err(no_answer(ANSWER_TIMEOUT));
             }
             listening.probe();
-            if let Some(bytes) = listening.receive(FIRST_PROBES)? {
+            if let Some(bytes) = listening.receive(FIRST_PROBE_INTERVAL)? {
                 // What others publish before this one hears itself is for those that were there.
                 listening.read(&bytes);
             }
@@ -184,14 +184,14 @@ impl Backend for Zmq {
     }
 }
 
-struct Publishing {
+struct ZmqPublisher {
     socket: Socket,
     channel: String,
     /// Bytes of the message before, which may have to leave first.
     before: usize,
 }
 
-impl Publisher for Publishing {
+impl Publisher for ZmqPublisher {
     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
         let data: &RawValue = serde_json::from_slice(message)?;
         let frame = Frame {
@@ -200,7 +200,7 @@ impl Publisher for Publishing {
             data,
         };
         let frame = serde_json::to_vec(&frame)?;
-        let patience = patience(TIMEOUT, self.before);
+        let patience = patience(ANSWER_TIMEOUT, self.before);
         self.socket.set_sndtimeo(milliseconds(patience))?;
         self.before = frame.len();
         match self.socket.send(frame, 0) {
@@ -210,7 +210,7 @@ impl Publisher for Publishing {
     }
 }
 
-struct Listening {
+struct ZmqSubscriber {
     socket: Socket,
     /// Place where ZeroMQ says that the connection was lost.
     lost: Socket,
@@ -224,7 +224,7 @@ struct Listening {
     asked: Instant,
 }
 
-impl Listening {
+impl ZmqSubscriber {
     fn probe(&mut self) {
         self.asked = Instant::now();
         let name = serde_json::value::to_raw_value(&self.name);
@@ -243,7 +243,7 @@ impl Listening {
     }
 
     /// Waits for at most so long for what comes.
-    fn receive(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, QueueError> {
+    fn receive(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, BackendError> {
         let timeout = i64::from(milliseconds(timeout));
         if self.socket.poll(zmq::POLLIN, timeout)? == 0 {
             return Ok(None);
@@ -272,13 +272,13 @@ fn is_text(json: &RawValue, text: &str) -> bool {
     serde_json::from_str::<String>(json.get()).is_ok_and(|it| it == text)
 }
 
-impl Subscriber for Listening {
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), QueueError> {
+impl Subscriber for ZmqSubscriber {
+    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
         loop {
-            if self.asked.elapsed() >= PROBE {
+            if self.asked.elapsed() >= PROBE_INTERVAL {
                 self.probe();
             }
-            let received = self.receive(TURN)?;
+            let received = self.receive(POLL_INTERVAL)?;
             if received.is_none() && self.lost.poll(zmq::POLLIN, 0)? > 0 {
                 return Err("the connection to the forwarder was lost".into());
             }
@@ -291,8 +291,10 @@ impl Subscriber for Listening {
                 return Ok(());
             }
             let silent = self.heard.map(|heard| heard.elapsed());
-            if received.is_none() && silent.is_none_or(|silent| silent >= PROBE + TIMEOUT) {
-                return Err(no_answer(TIMEOUT));
+            if received.is_none()
+                && silent.is_none_or(|silent| silent >= PROBE_INTERVAL + ANSWER_TIMEOUT)
+            {
+                return Err(no_answer(ANSWER_TIMEOUT));
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Connections, as an I/O thread takes them in.
 
 use super::Driver;
-use super::io::Key;
-use super::socket::Socket;
-use super::thread::{ACCEPT_PAUSE, MAX_EVENTS, Thread};
-use super::threads::{Command, Handed, Options};
+use super::context::TimerKey;
+use super::event_loop::{ACCEPT_PAUSE, EventLoop, MAX_EVENTS};
+use super::io_threads::{Command, Options, TransferredConnection};
+use super::tcp::Socket;
 use super::websocket::Role;
 use bytes::Bytes;
 use mio::net::TcpStream;
@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-impl<D: Driver> Thread<D> {
+impl<D: Driver> EventLoop<D> {
     pub(super) fn accept(&mut self) {
         for _ in 0..MAX_EVENTS {
             let Some(listener) = &self.listener else {
@@ -33,7 +33,7 @@ impl<D: Driver> Thread<D> {
                     let at = self.io.now + ACCEPT_PAUSE;
                     self.io
                         .timers
-                        .set(&mut self.accept_alarm, Key::Accept, Some(at));
+                        .set(&mut self.accept_alarm, TimerKey::Accept, Some(at));
                     return;
                 }
             }
@@ -58,7 +58,7 @@ impl<D: Driver> Thread<D> {
                 return;
             }
         };
-        let handed = Handed {
+        let handed = TransferredConnection {
             socket,
             peer,
             unread: Vec::new(),
@@ -74,7 +74,7 @@ impl<D: Driver> Thread<D> {
         }
     }
 
-    pub(super) fn adopt(&mut self, handed: Handed) {
+    pub(super) fn adopt(&mut self, handed: TransferredConnection) {
         if self.stop_by.is_some() {
             self.io.options.connections.fetch_sub(1, Ordering::Relaxed);
             return;

@@ -1,11 +1,11 @@
 //! One connection, as its I/O thread knows it.
 
+use super::body_stream::BodyStream;
 use super::http::upload::Upload;
 use super::http::{Body, Head};
 use super::outbox::Outbox;
-use super::pump::Pump;
-use super::socket::Socket;
-use super::timers::Alarm;
+use super::tcp::Socket;
+use super::timers::Timer;
 use super::websocket::Decoder;
 use crate::util::budget::Share;
 use crate::util::log_limit::LogLimit;
@@ -43,7 +43,7 @@ pub(super) struct Connection {
     pub(super) unread: Vec<u8>,
     /// Key by which the driver knows it.
     pub(super) owner: Option<u64>,
-    pub(super) alarm: Alarm,
+    pub(super) alarm: Timer,
     /// The socket may hold more bytes.
     pub(super) readable: bool,
     /// The peer will send nothing more.
@@ -95,9 +95,9 @@ pub(super) enum Protocol {
     /// Reading a request's body.
     Body(Box<(Head, Body)>),
     /// The driver has the request.
-    Answering(Exchange),
+    Answering(RequestMeta),
     /// An answer's body is read on a worker, or waits to be continued.
-    Pumping(Exchange, Option<Box<Pump>>),
+    Pumping(RequestMeta, Option<Box<BodyStream>>),
     WebSocket(Decoder),
     /// Everything was written: the peer closes, or is closed in a moment.
     Lingering,
@@ -107,7 +107,7 @@ pub(super) enum Protocol {
 
 /// Properties of a request that its response depends on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Exchange {
+pub(super) struct RequestMeta {
     pub(super) keep_alive: bool,
     pub(super) head_only: bool,
     /// The client knows chunks: HTTP/1.1.

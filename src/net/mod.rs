@@ -5,29 +5,29 @@
 //! it by its [`Mailbox`], or write to a peer by its [`Outbox`](outbox::Outbox).
 
 mod accept;
+mod body_stream;
+mod commands;
 mod connection;
+mod context;
+mod event_loop;
 pub(crate) mod http;
-mod io;
-mod mailbox;
-mod masking;
+mod http_connection;
+mod io_threads;
+mod mask;
 pub(crate) mod outbox;
 #[cfg(test)]
 mod outbox_tests;
-mod pump;
-mod requests;
-pub(crate) mod socket;
-mod thread;
-mod threads;
+pub(crate) mod tcp;
 mod timers;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod websocket;
 
+pub(crate) use commands::Mailbox;
 pub(crate) use connection::ConnectionId;
-pub(crate) use io::{Dialled, Io, Key};
-pub(crate) use mailbox::Mailbox;
-pub(crate) use threads::{Command, Options, Threads};
-pub(crate) use timers::Alarm;
+pub(crate) use context::{ConnectedSocket, IoContext, TimerKey};
+pub(crate) use io_threads::{Command, IoThreads, Options};
+pub(crate) use timers::Timer;
 
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
@@ -40,9 +40,9 @@ pub(crate) trait Driver: Send + Sized + 'static {
     /// Command of other threads.
     type Command: Send + Debug + 'static;
 
-    /// A request is there, its body read. It is answered by [`Io::respond`] or
-    /// [`Io::upgrade`], now or later.
-    fn on_request(&mut self, io: &mut Io<Self::Command>, id: ConnectionId, request: Request);
+    /// A request is there, its body read. It is answered by [`IoContext::respond`] or
+    /// [`IoContext::upgrade`], now or later.
+    fn on_request(&mut self, io: &mut IoContext<Self::Command>, id: ConnectionId, request: Request);
 
     /// Returns the limits of a request's body, which has not come.
     fn body_rules(&self, request: &Request) -> BodyRules;
@@ -57,54 +57,60 @@ pub(crate) trait Driver: Send + Sized + 'static {
     /// its key.
     fn heaviest(&self) -> Option<(usize, u64)>;
 
-    /// Returns that up: more bytes wait than may.
-    fn give_up(&mut self, io: &mut Io<Self::Command>, key: u64);
+    /// Gives that up: more bytes wait than may.
+    fn give_up(&mut self, io: &mut IoContext<Self::Command>, key: u64);
 
     /// A message came over a WebSocket; a break stops reading from it.
     fn on_message(
         &mut self,
-        io: &mut Io<Self::Command>,
+        io: &mut IoContext<Self::Command>,
         owner: u64,
         id: ConnectionId,
         data: Data<'_>,
     ) -> ControlFlow<()>;
 
-    /// A WebSocket's peer has answered a ping of [`Io::ping`].
-    fn on_pong(&mut self, io: &mut Io<Self::Command>, owner: u64) {
+    /// A WebSocket's peer has answered a ping of [`IoContext::ping`].
+    fn on_pong(&mut self, io: &mut IoContext<Self::Command>, owner: u64) {
         let _ = (io, owner);
     }
 
     /// All that one read of a WebSocket brought has been handed over.
-    fn on_read(&mut self, io: &mut Io<Self::Command>, owner: u64);
+    fn on_read(&mut self, io: &mut IoContext<Self::Command>, owner: u64);
 
     /// A connection with an owner is gone.
-    fn on_lost(&mut self, io: &mut Io<Self::Command>, owner: u64, id: ConnectionId, reason: Reason);
-
-    fn on_command(&mut self, io: &mut Io<Self::Command>, command: Self::Command);
-
-    /// An entry of [`Io::timers`] is due.
-    fn on_alarm(
+    fn on_connection_lost(
         &mut self,
-        io: &mut Io<Self::Command>,
-        key: u64,
-        entry: (std::time::Instant, io::Key),
+        io: &mut IoContext<Self::Command>,
+        owner: u64,
+        id: ConnectionId,
+        reason: Reason,
     );
 
-    /// Returns whether whom an entry of [`Io::timers`] is for is still there.
+    fn on_command(&mut self, io: &mut IoContext<Self::Command>, command: Self::Command);
+
+    /// An entry of [`IoContext::timers`] is due.
+    fn on_timer(
+        &mut self,
+        io: &mut IoContext<Self::Command>,
+        key: u64,
+        entry: (std::time::Instant, context::TimerKey),
+    );
+
+    /// Returns whether whom an entry of [`IoContext::timers`] is for is still there.
     fn has(&self, key: u64) -> bool;
 
     /// The turn is over: everything that was there has been handled. Gives how long the
     /// thread may sleep at most.
-    fn on_turn(&mut self, io: &mut Io<Self::Command>) -> Option<std::time::Duration>;
+    fn on_turn(&mut self, io: &mut IoContext<Self::Command>) -> Option<std::time::Duration>;
 
     /// Returns how long to wait before the next turn, though something may be there already.
-    fn lull(&mut self) -> Option<std::time::Duration> {
+    fn read_delay(&mut self) -> Option<std::time::Duration> {
         None
     }
 
     /// No more connections come; those that are there are to be closed. Called until it says that
     /// nothing is left.
-    fn on_stop(&mut self, io: &mut Io<Self::Command>);
+    fn on_stop(&mut self, io: &mut IoContext<Self::Command>);
 }
 
 /// The limits of a request's body.

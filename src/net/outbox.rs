@@ -7,8 +7,8 @@
 //! The lock is held across the non-blocking write. That keeps the order of the calls without a
 //! second queue, and lets most writes happen in the thread that has something to say.
 
-use super::masking;
-use super::socket::Socket;
+use super::mask;
+use super::tcp::Socket;
 use super::websocket::{self, Role};
 use crate::util::budget::Share;
 use crate::util::sync::{Arc, AtomicBool, AtomicU32, Condvar, Mutex, Ordering};
@@ -20,15 +20,15 @@ use std::time::{Duration, Instant};
 /// Number of buffers that one write takes.
 const MAX_SLICES: usize = 64;
 /// Initial capacity of a buffer, in bytes.
-const FIRST: usize = 512;
+const INITIAL_CAPACITY: usize = 512;
 /// Shared frames shorter than this are copied behind what waits already.
-const COPY: usize = 512;
+const MAX_COPY_BYTES: usize = 512;
 
 /// A message larger than this part of what may wait does not count as waiting, one at a time.
 const LARGE_PART: usize = 4;
 
 /// Interval at which a sender that waits for room looks whether anything leaves.
-const LOOK: Duration = Duration::from_millis(100);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Reason why something was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(crate) enum When {
 
 /// Result of accepted bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accepted {
+pub(crate) enum Appended {
     Done,
     /// The outbox belongs to no socket and was being waited for: a poll can be answered.
     Awaited,
@@ -70,8 +70,8 @@ pub(crate) struct Cork(u32);
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
-    /// Cork epoch: counts the decisions whether a worker that drains this connection's inbox may
-    /// hold its answers back for a moment: after an odd number of times, it may.
+    /// Number of times that a cork was put on or taken off. While it is odd, the worker that drains
+    /// this connection's inbox may hold its answers back for a moment.
     corks: AtomicU32,
     /// True while it may.
     holds: AtomicBool,
@@ -138,12 +138,12 @@ impl Outbox {
     }
 
     /// Appends bytes that are for this peer alone: whole frames, unless it speaks no WebSocket.
-    pub(crate) fn append(&self, bytes: &[u8], when: When) -> Result<Accepted, Refusal> {
+    pub(crate) fn append(&self, bytes: &[u8], when: When) -> Result<Appended, Refusal> {
         self.locked(|state| {
             if !state.is_masking() {
                 return self.append_locked(state, bytes, when);
             }
-            masking::with_masked(bytes, |masked| self.append_locked(state, masked, when))
+            mask::with_masked(bytes, |masked| self.append_locked(state, masked, when))
                 .unwrap_or_else(|_| Err(state.break_off()))
         })
     }
@@ -178,25 +178,25 @@ impl Outbox {
         state: &mut State,
         bytes: &[u8],
         when: When,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<Appended, Refusal> {
         state.admit(bytes.len())?;
         let now = self.leaves_now(when);
         if now && state.is_idle() {
             let written = state.write_idle(bytes)?;
             state.forget_large(written);
             state.extend(&bytes[written..]);
-            return Ok(Accepted::Done);
+            return Ok(Appended::Done);
         }
         state.extend(bytes);
         if !now && !self.holds.swap(true, Ordering::Relaxed) && when == When::Held {
-            return Ok(Accepted::Held);
+            return Ok(Appended::Held);
         }
         state.settle(now)
     }
 
     /// Appends frames that other peers get too.
-    pub(crate) fn append_shared(&self, frames: &Bytes, when: When) -> Result<Accepted, Refusal> {
-        if frames.len() < COPY {
+    pub(crate) fn append_shared(&self, frames: &Bytes, when: When) -> Result<Appended, Refusal> {
+        if frames.len() < MAX_COPY_BYTES {
             return self.append(frames, when);
         }
         let mut state = self.state.lock();
@@ -222,13 +222,13 @@ impl Outbox {
         let waiting = state.waiting;
         state.share.hold(waiting);
         if is_first && when == When::Held {
-            return Ok(Accepted::Held);
+            return Ok(Appended::Held);
         }
         settled
     }
 
     /// Appends only what can leave at once; else drops it.
-    pub(crate) fn append_volatile(&self, frames: &Bytes) -> Result<Accepted, Refusal> {
+    pub(crate) fn append_volatile(&self, frames: &Bytes) -> Result<Appended, Refusal> {
         let state = self.state.lock();
         let takes = match state.socket {
             // What waits although the socket takes more is held back by this side itself, for a
@@ -240,12 +240,12 @@ impl Outbox {
         if takes {
             self.append_shared(frames, When::Now)
         } else {
-            Ok(Accepted::Done)
+            Ok(Appended::Done)
         }
     }
 
     /// Writes what the socket takes.
-    pub(crate) fn flush(&self) -> Result<Accepted, Refusal> {
+    pub(crate) fn flush(&self) -> Result<Appended, Refusal> {
         self.locked(|state| {
             self.holds.store(false, Ordering::Relaxed);
             state.settle(true)
@@ -276,7 +276,7 @@ impl Outbox {
     }
 
     /// Ends that, and writes what was held back.
-    pub(crate) fn uncork(&self) -> Result<Accepted, Refusal> {
+    pub(crate) fn uncork(&self) -> Result<Appended, Refusal> {
         let corks = self.corks.load(Ordering::Relaxed);
         if is_corked(corks) {
             let (next, order) = (corks.wrapping_add(1), Ordering::Relaxed);
@@ -287,14 +287,14 @@ impl Outbox {
     }
 
     /// Writes, since the socket can take more, also what is left of TLS.
-    pub(crate) fn on_writable(&self) -> Result<Accepted, Refusal> {
+    pub(crate) fn on_writable(&self) -> Result<Appended, Refusal> {
         self.locked(|state| {
             state.blocked = false;
             if let Some(socket) = &state.socket {
                 match socket.flush() {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        return Ok(Accepted::Done);
+                        return Ok(Appended::Done);
                     }
                     Err(_) => return Err(state.break_off()),
                 }
@@ -338,7 +338,7 @@ impl Outbox {
         let mut state = self.state.lock();
         let (mut least, mut since) = (state.waiting, Instant::now());
         while self.is_crowded() && since.elapsed() < patience {
-            self.room.wait_for(&mut state, LOOK);
+            self.room.wait_for(&mut state, PROGRESS_INTERVAL);
             if state.waiting < least {
                 (least, since) = (state.waiting, Instant::now());
             }
@@ -365,7 +365,7 @@ impl Outbox {
     }
 
     /// From now on everything goes to this socket, after `first`.
-    pub(crate) fn attach(&self, socket: Arc<Socket>, first: Bytes) -> Result<Accepted, Refusal> {
+    pub(crate) fn attach(&self, socket: Arc<Socket>, first: Bytes) -> Result<Appended, Refusal> {
         self.locked(|state| {
             if state.masks {
                 state.mask_waiting()?;
@@ -482,7 +482,7 @@ impl State {
         self.seal();
         let mut masked = Vec::new();
         for frames in std::mem::take(&mut self.sealed) {
-            if masking::mask(&frames, &mut masked).is_err() {
+            if mask::mask(&frames, &mut masked).is_err() {
                 return Err(self.break_off());
             }
         }
@@ -523,26 +523,26 @@ impl State {
     fn extend(&mut self, bytes: &[u8]) {
         if self.open.capacity() == 0 {
             // A worker's turn has several answers, as a rule.
-            self.open.reserve(bytes.len().max(FIRST));
+            self.open.reserve(bytes.len().max(INITIAL_CAPACITY));
         }
         self.open.extend_from_slice(bytes);
         self.waiting += bytes.len();
     }
 
     /// Writes if it may, or says that somebody waits.
-    fn settle(&mut self, now: bool) -> Result<Accepted, Refusal> {
+    fn settle(&mut self, now: bool) -> Result<Appended, Refusal> {
         if self.socket.is_none() {
             let awaited = now && self.waiting > 0 && std::mem::take(&mut self.awaited);
             return Ok(if awaited {
-                Accepted::Awaited
+                Appended::Awaited
             } else {
-                Accepted::Done
+                Appended::Done
             });
         }
         if now && self.waiting > 0 && !self.blocked {
             self.write_waiting()?;
         }
-        Ok(Accepted::Done)
+        Ok(Appended::Done)
     }
 
     fn write_waiting(&mut self) -> Result<(), Refusal> {

@@ -46,11 +46,11 @@ fn a_waiting_poll_is_told_once() {
     assert!(outbox.wait());
     assert_eq!(
         outbox.append(&frames(&["1"]), When::Now),
-        Ok(Accepted::Awaited)
+        Ok(Appended::Awaited)
     );
     assert_eq!(
         outbox.append(&frames(&["2"]), When::Now),
-        Ok(Accepted::Done)
+        Ok(Appended::Done)
     );
     assert!(!outbox.wait());
 }
@@ -58,7 +58,7 @@ fn a_waiting_poll_is_told_once() {
 #[test]
 fn a_reader_that_is_too_slow_is_told_apart_once() {
     let outbox = Outbox::detached(Role::Server, 10, Share::default());
-    assert_eq!(outbox.append(&[0; 9], When::Now), Ok(Accepted::Done));
+    assert_eq!(outbox.append(&[0; 9], When::Now), Ok(Appended::Done));
     assert_eq!(outbox.append(&[0; 2], When::Now), Err(Refusal::Full));
     assert_eq!(outbox.append(&[0; 1], When::Now), Err(Refusal::Closed));
     assert_eq!(outbox.waiting(), 0);
@@ -69,9 +69,9 @@ fn one_message_at_a_time_may_be_larger_than_what_may_wait() {
     let large = frames(&[&"x".repeat(50)]);
     let small = frames(&["a"]);
     let outbox = Outbox::detached(Role::Server, 20, Share::default());
-    assert_eq!(outbox.append(&small, When::Now), Ok(Accepted::Done));
-    assert_eq!(outbox.append(&large, When::Now), Ok(Accepted::Done));
-    assert_eq!(outbox.append(&small, When::Now), Ok(Accepted::Done));
+    assert_eq!(outbox.append(&small, When::Now), Ok(Appended::Done));
+    assert_eq!(outbox.append(&large, When::Now), Ok(Appended::Done));
+    assert_eq!(outbox.append(&small, When::Now), Ok(Appended::Done));
     assert_eq!(outbox.append(&large, When::Now), Err(Refusal::TooLarge));
     let mut taken = 0;
     outbox.take_frames(|_, _| {
@@ -80,7 +80,7 @@ fn one_message_at_a_time_may_be_larger_than_what_may_wait() {
     });
     assert_eq!(
         outbox.append(&large, When::Now),
-        Ok(Accepted::Done),
+        Ok(Appended::Done),
         "the first has left"
     );
     let smalls = (0..9).map(|_| outbox.append(&small, When::Now));
@@ -125,8 +125,8 @@ fn a_client_that_sends_too_much_is_asked_to_wait_and_then_ended() {
 fn volatile_frames_need_somebody_who_waits() {
     let outbox = Outbox::detached(Role::Server, 1_000, Share::default());
     let frame = Bytes::from(frames(&["v"]));
-    assert_eq!(outbox.append_volatile(&frame), Ok(Accepted::Done));
+    assert_eq!(outbox.append_volatile(&frame), Ok(Appended::Done));
     assert_eq!(outbox.waiting(), 0);
     outbox.wait();
-    assert_eq!(outbox.append_volatile(&frame), Ok(Accepted::Awaited));
+    assert_eq!(outbox.append_volatile(&frame), Ok(Appended::Awaited));
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 /// Deadlines in order, each with whom it concerns.
 ///
-/// Most deadlines are moved far more often than they pass. So whoever has one keeps an [`Alarm`],
+/// Most deadlines are moved far more often than they pass. So whoever has one keeps a [`Timer`],
 /// and only the earliest time that it may have to be looked at is kept here.
 #[derive(Debug)]
 pub(crate) struct Timers<K> {
@@ -16,11 +16,11 @@ pub(crate) struct Timers<K> {
 }
 
 /// So many entries are kept without a look.
-const ENOUGH: usize = 1_024;
+const MIN_SWEEP_LEN: usize = 1_024;
 
 /// One party's deadline.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Alarm {
+pub(crate) struct Timer {
     deadline: Option<Instant>,
     /// Moment when the timers will ask.
     entry: Option<Instant>,
@@ -30,12 +30,12 @@ impl<K: Ord + Copy> Timers<K> {
     pub(crate) fn new() -> Timers<K> {
         Timers {
             heap: BinaryHeap::new(),
-            enough: ENOUGH,
+            enough: MIN_SWEEP_LEN,
         }
     }
 
     /// Moves a deadline, or takes it away.
-    pub(crate) fn set(&mut self, alarm: &mut Alarm, key: K, deadline: Option<Instant>) {
+    pub(crate) fn set(&mut self, alarm: &mut Timer, key: K, deadline: Option<Instant>) {
         alarm.deadline = deadline;
         if let Some(deadline) = deadline
             && alarm.entry.is_none_or(|entry| deadline < entry)
@@ -52,7 +52,7 @@ impl<K: Ord + Copy> Timers<K> {
             return;
         }
         self.heap.retain(|Reverse((_, key))| is_there(key));
-        self.enough = (self.heap.len() * 2).max(ENOUGH);
+        self.enough = (self.heap.len() * 2).max(MIN_SWEEP_LEN);
         self.heap.shrink_to(self.enough);
     }
 
@@ -72,7 +72,7 @@ impl<K: Ord + Copy> Timers<K> {
     /// made.
     pub(crate) fn is_due(
         &mut self,
-        alarm: &mut Alarm,
+        alarm: &mut Timer,
         (at, key): (Instant, K),
         now: Instant,
     ) -> bool {
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_deadline_that_moves_passes_once_at_its_last_time() {
-        let (mut timers, mut alarm) = (Timers::new(), Alarm::default());
+        let (mut timers, mut alarm) = (Timers::new(), Timer::default());
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         timers.set(&mut alarm, 1, Some(at(10)));
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn moving_a_deadline_further_away_costs_no_entry() {
-        let (mut timers, mut alarm) = (Timers::new(), Alarm::default());
+        let (mut timers, mut alarm) = (Timers::new(), Timer::default());
         let start = Instant::now();
         for second in 0..1000 {
             timers.set(&mut alarm, 1, Some(start + Duration::from_secs(second)));
@@ -137,10 +137,13 @@ mod tests {
         let mut timers = Timers::new();
         let start = Instant::now();
         for number in 0..100_000_u32 {
-            let mut alarm = Alarm::default();
+            let mut alarm = Timer::default();
             timers.set(&mut alarm, number, Some(start + Duration::from_secs(60)));
             timers.sweep(|key| key % 1_000 == 0);
-            assert!(timers.heap.capacity() <= 4 * ENOUGH, "they do not gather");
+            assert!(
+                timers.heap.capacity() <= 4 * MIN_SWEEP_LEN,
+                "they do not gather"
+            );
         }
         let mut left = Vec::new();
         while let Some((_, key)) = timers.pop(start + Duration::from_secs(60)) {

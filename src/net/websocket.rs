@@ -16,7 +16,7 @@ pub(crate) const MAX_HEADER: usize = 14;
 /// (CVE-2026-48779).
 const MAX_FRAGMENTS: usize = 131_072;
 /// Bytes that are reserved for a frame on the word of its header alone.
-const TRUST: usize = 64 << 10;
+const MAX_PREALLOC_BYTES: usize = 64 << 10;
 
 /// A decoded message of the peer.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,32 +30,32 @@ pub(crate) enum Incoming<'a> {
 
 /// Reason why a connection must be closed, with the code that says so (RFC 6455, 7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Violation {
+pub(crate) enum ProtocolError {
     Protocol,
     Utf8,
     Policy,
     TooLarge,
 }
 
-impl Violation {
+impl ProtocolError {
     pub(crate) fn code(self) -> u16 {
         match self {
-            Violation::Protocol => 1002,
-            Violation::Utf8 => 1007,
-            Violation::Policy => 1008,
-            Violation::TooLarge => 1009,
+            ProtocolError::Protocol => 1002,
+            ProtocolError::Utf8 => 1007,
+            ProtocolError::Policy => 1008,
+            ProtocolError::TooLarge => 1009,
         }
     }
 }
 
-impl Violation {
+impl ProtocolError {
     /// Returns what the log says, of a side that takes messages of `limit` bytes.
     pub(crate) fn describe(self, limit: usize) -> String {
         match self {
-            Violation::Protocol => "a frame that RFC 6455 does not allow".into(),
-            Violation::Utf8 => "text that is not UTF-8".into(),
-            Violation::Policy => "a message of too many fragments".into(),
-            Violation::TooLarge => {
+            ProtocolError::Protocol => "a frame that RFC 6455 does not allow".into(),
+            ProtocolError::Utf8 => "text that is not UTF-8".into(),
+            ProtocolError::Policy => "a message of too many fragments".into(),
+            ProtocolError::TooLarge => {
                 format!(
                     "a message of more than {limit} bytes (max_http_buffer_size; max_message_size of a client)"
                 )
@@ -119,7 +119,7 @@ impl Decoder {
         &mut self,
         mut input: &mut [u8],
         handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
-    ) -> Result<usize, Violation> {
+    ) -> Result<usize, ProtocolError> {
         while !self.frame.is_empty() && !input.is_empty() {
             let missing = match self.measure(&self.frame)? {
                 Some(frame) => frame.end() - self.frame.len(),
@@ -161,39 +161,40 @@ impl Decoder {
         Ok(0)
     }
 
-    fn keep(&mut self, input: &[u8]) -> Result<(), Violation> {
+    fn keep(&mut self, input: &[u8]) -> Result<(), ProtocolError> {
         if let Some(frame) = self.measure(input)? {
-            self.frame.reserve_exact(frame.end().min(TRUST));
+            self.frame
+                .reserve_exact(frame.end().min(MAX_PREALLOC_BYTES));
         }
         self.frame.extend_from_slice(input);
         Ok(())
     }
 
     /// Reads a header and checks what it announces before anything is kept for it.
-    fn measure(&self, bytes: &[u8]) -> Result<Option<Frame>, Violation> {
+    fn measure(&self, bytes: &[u8]) -> Result<Option<Frame>, ProtocolError> {
         let mut cursor = Cursor::new(bytes);
-        let header = FrameHeader::parse(&mut cursor).map_err(|_| Violation::Protocol)?;
+        let header = FrameHeader::parse(&mut cursor).map_err(|_| ProtocolError::Protocol)?;
         let Some((header, length)) = header else {
             return Ok(None);
         };
         let start = cursor.position() as usize;
         if header.rsv1 || header.rsv2 || header.rsv3 {
-            return Err(Violation::Protocol);
+            return Err(ProtocolError::Protocol);
         }
         if header.mask.is_some() != (self.role == Role::Server) {
-            return Err(Violation::Protocol);
+            return Err(ProtocolError::Protocol);
         }
         if let OpCode::Control(_) = header.opcode
             && (length > 125 || !header.is_final)
         {
-            return Err(Violation::Protocol);
+            return Err(ProtocolError::Protocol);
         }
         let kept = self
             .message
             .as_ref()
             .map_or(0, |message| message.bytes.len());
         if length > (self.max_message - kept) as u64 {
-            return Err(Violation::TooLarge);
+            return Err(ProtocolError::TooLarge);
         }
         Ok(Some(Frame {
             opcode: header.opcode,
@@ -210,7 +211,7 @@ impl Decoder {
         frame: &Frame,
         payload: &mut [u8],
         handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, Violation> {
+    ) -> Result<ControlFlow<()>, ProtocolError> {
         if let Some(mask) = frame.mask {
             apply_mask(payload, mask);
         }
@@ -225,7 +226,7 @@ impl Decoder {
             OpCode::Control(Control::Pong) => Ok(handle(Incoming::Pong)),
             OpCode::Control(_) => Ok(ControlFlow::Continue(())),
             OpCode::Data(Data::Continue) => self.take_fragment(frame.is_final, payload, handle),
-            OpCode::Data(_) if self.message.is_some() => Err(Violation::Protocol),
+            OpCode::Data(_) if self.message.is_some() => Err(ProtocolError::Protocol),
             OpCode::Data(kind) => {
                 let is_text = kind == Data::Text;
                 if frame.is_final {
@@ -246,11 +247,11 @@ impl Decoder {
         is_final: bool,
         payload: &[u8],
         handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, Violation> {
-        let message = self.message.as_mut().ok_or(Violation::Protocol)?;
+    ) -> Result<ControlFlow<()>, ProtocolError> {
+        let message = self.message.as_mut().ok_or(ProtocolError::Protocol)?;
         message.count += 1;
         if message.count > MAX_FRAGMENTS {
-            return Err(Violation::Policy);
+            return Err(ProtocolError::Policy);
         }
         message.bytes.extend_from_slice(payload);
         if !is_final {
@@ -282,31 +283,31 @@ fn deliver(
     is_text: bool,
     payload: &[u8],
     handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, Violation> {
+) -> Result<ControlFlow<()>, ProtocolError> {
     if !is_text {
         return Ok(handle(Incoming::Binary(payload)));
     }
-    let text = std::str::from_utf8(payload).map_err(|_| Violation::Utf8)?;
+    let text = std::str::from_utf8(payload).map_err(|_| ProtocolError::Utf8)?;
     Ok(handle(Incoming::Text(text)))
 }
 
 /// Checks a close frame: it is empty, or a code that may be sent and a reason in UTF-8 (RFC 6455,
 /// 7.4).
-fn check_close(payload: &[u8]) -> Result<(), Violation> {
+fn check_close(payload: &[u8]) -> Result<(), ProtocolError> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {
             Ok(())
         } else {
-            Err(Violation::Protocol)
+            Err(ProtocolError::Protocol)
         };
     };
     let code = u16::from_be_bytes(*code);
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        return Err(Violation::Protocol);
+        return Err(ProtocolError::Protocol);
     }
     match std::str::from_utf8(reason) {
         Ok(_) => Ok(()),
-        Err(_) => Err(Violation::Utf8),
+        Err(_) => Err(ProtocolError::Utf8),
     }
 }
 
@@ -452,7 +453,11 @@ mod tests {
         frame
     }
 
-    fn decode_in(pieces: usize, bytes: &[u8], max: usize) -> (Vec<String>, Result<(), Violation>) {
+    fn decode_in(
+        pieces: usize,
+        bytes: &[u8],
+        max: usize,
+    ) -> (Vec<String>, Result<(), ProtocolError>) {
         let mut decoder = Decoder::new(Role::Server, max);
         let mut got = Vec::new();
         for piece in bytes.chunks(pieces) {
@@ -502,21 +507,21 @@ mod tests {
         let long_ping = masked(0x89, &[0; 126]);
         let unmasked = vec![0x81, 1, b'x'];
         for (bytes, violation) in [
-            (masked(0xc1, b"x"), Violation::Protocol),
-            (masked(0x83, b"x"), Violation::Protocol),
-            (masked(0x09, b"x"), Violation::Protocol),
-            (masked(0x80, b"x"), Violation::Protocol),
-            (masked(0x88, b"x"), Violation::Protocol),
-            (masked(0x88, &[3, 237]), Violation::Protocol),
-            (masked(0x81, b"\xff"), Violation::Utf8),
-            (masked(0x82, &[0; 1001]), Violation::TooLarge),
-            (long_ping, Violation::Protocol),
-            (unmasked, Violation::Protocol),
+            (masked(0xc1, b"x"), ProtocolError::Protocol),
+            (masked(0x83, b"x"), ProtocolError::Protocol),
+            (masked(0x09, b"x"), ProtocolError::Protocol),
+            (masked(0x80, b"x"), ProtocolError::Protocol),
+            (masked(0x88, b"x"), ProtocolError::Protocol),
+            (masked(0x88, &[3, 237]), ProtocolError::Protocol),
+            (masked(0x81, b"\xff"), ProtocolError::Utf8),
+            (masked(0x82, &[0; 1001]), ProtocolError::TooLarge),
+            (long_ping, ProtocolError::Protocol),
+            (unmasked, ProtocolError::Protocol),
             (
                 vec![
                     0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4,
                 ],
-                Violation::TooLarge,
+                ProtocolError::TooLarge,
             ),
         ] {
             assert_eq!(
@@ -529,11 +534,11 @@ mod tests {
         fragments.extend(masked(0x80, &[b'x'; 600]));
         assert_eq!(
             decode_in(4096, &fragments, 1000).1,
-            Err(Violation::TooLarge)
+            Err(ProtocolError::TooLarge)
         );
         let mut two = masked(0x01, b"x");
         two.extend(masked(0x81, b"x"));
-        assert_eq!(decode_in(4096, &two, 1000).1, Err(Violation::Protocol));
+        assert_eq!(decode_in(4096, &two, 1000).1, Err(ProtocolError::Protocol));
     }
 
     #[test]
@@ -542,7 +547,7 @@ mod tests {
         for _ in 0..MAX_FRAGMENTS {
             bytes.extend(masked(0x00, b""));
         }
-        assert_eq!(decode_in(4096, &bytes, 1000).1, Err(Violation::Policy));
+        assert_eq!(decode_in(4096, &bytes, 1000).1, Err(ProtocolError::Policy));
     }
 
     #[test]
@@ -551,7 +556,7 @@ mod tests {
         let mut header = vec![0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
         let result = decoder.decode(&mut header, &mut |_| ControlFlow::Continue(()));
         assert_eq!(result, Ok(0));
-        assert!(decoder.frame.capacity() <= TRUST);
+        assert!(decoder.frame.capacity() <= MAX_PREALLOC_BYTES);
     }
 
     proptest! {

@@ -12,13 +12,13 @@ const MAX_IN_HAND: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
     state: Mutex<State<T>>,
-    /// A [`Busy`], for those who only want a look.
+    /// A [`QueueState`], for those who only want a look.
     busy: AtomicU8,
 }
 
 /// State of an inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Busy {
+pub(crate) enum QueueState {
     Nobody,
     /// It waits for a worker.
     Waiting,
@@ -48,7 +48,7 @@ impl<T> State<T> {
 
 /// Result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pushed {
+pub(crate) struct PushOutcome {
     /// Nobody works on the inbox: the caller must see to it that somebody does.
     pub(crate) schedule: bool,
     /// Bytes that wait.
@@ -71,12 +71,12 @@ impl<T> Inbox<T> {
                 watched: false,
                 share,
             }),
-            busy: AtomicU8::new(Busy::Nobody as u8),
+            busy: AtomicU8::new(QueueState::Nobody as u8),
         }
     }
 
     /// Appends items, each with the bytes it holds.
-    pub(crate) fn push(&self, items: Vec<(T, usize)>) -> Pushed {
+    pub(crate) fn push(&self, items: Vec<(T, usize)>) -> PushOutcome {
         let bytes: usize = items.iter().map(|(_, bytes)| bytes).sum();
         let mut state = self.state.lock();
         state.bytes += bytes;
@@ -88,9 +88,9 @@ impl<T> Inbox<T> {
         }
         let schedule = !std::mem::replace(&mut state.scheduled, true);
         if schedule {
-            self.set_busy(Busy::Waiting);
+            self.set_busy(QueueState::Waiting);
         }
-        Pushed {
+        PushOutcome {
             schedule,
             bytes: state.bytes,
         }
@@ -103,11 +103,11 @@ impl<T> Inbox<T> {
         state.in_hand = 0;
         if state.queue.is_empty() {
             state.scheduled = false;
-            self.set_busy(Busy::Nobody);
+            self.set_busy(QueueState::Nobody);
             // An idle connection keeps no buffer.
             return std::mem::take(&mut state.queue);
         }
-        self.set_busy(Busy::Working);
+        self.set_busy(QueueState::Working);
         if state.queue.len() <= count && state.bytes <= MAX_IN_HAND {
             state.in_hand = std::mem::take(&mut state.bytes);
             state.count();
@@ -154,17 +154,17 @@ impl<T> Inbox<T> {
     }
 
     /// Returns its state of a moment ago. Takes no lock.
-    pub(crate) fn busy(&self) -> Busy {
-        const WAITING: u8 = Busy::Waiting as u8;
-        const WORKING: u8 = Busy::Working as u8;
+    pub(crate) fn busy(&self) -> QueueState {
+        const WAITING: u8 = QueueState::Waiting as u8;
+        const WORKING: u8 = QueueState::Working as u8;
         match self.busy.load(Ordering::Relaxed) {
-            WAITING => Busy::Waiting,
-            WORKING => Busy::Working,
-            _ => Busy::Nobody,
+            WAITING => QueueState::Waiting,
+            WORKING => QueueState::Working,
+            _ => QueueState::Nobody,
         }
     }
 
-    fn set_busy(&self, busy: Busy) {
+    fn set_busy(&self, busy: QueueState) {
         self.busy.store(busy as u8, Ordering::Relaxed);
     }
 

@@ -8,7 +8,7 @@ fn one_worker_at_a_time_takes_everything_in_order() {
     assert!(inbox.push(vec![(1, 10), (2, 10)]).schedule);
     assert_eq!(
         inbox.push(vec![(3, 10)]),
-        Pushed {
+        PushOutcome {
             schedule: false,
             bytes: 30
         }
@@ -16,12 +16,12 @@ fn one_worker_at_a_time_takes_everything_in_order() {
     assert_eq!(inbox.take(2), [(1, 10), (2, 10)]);
     assert!(!inbox.push(vec![(4, 10)]).schedule);
     assert_eq!(inbox.take(9), [(3, 10), (4, 10)]);
-    assert_eq!(inbox.busy(), Busy::Working);
+    assert_eq!(inbox.busy(), QueueState::Working);
     assert_eq!(inbox.take(9), []);
-    assert_eq!(inbox.busy(), Busy::Nobody);
+    assert_eq!(inbox.busy(), QueueState::Nobody);
     assert_eq!(
         inbox.push(vec![(5, 10)]),
-        Pushed {
+        PushOutcome {
             schedule: true,
             bytes: 10
         }

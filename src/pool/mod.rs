@@ -12,24 +12,24 @@
 //!
 //! Tasks whose owner has blocked its worker lately stand in a queue of their own ([`queues`]).
 
+mod idle;
 mod inbox;
 #[cfg(test)]
 mod inbox_tests;
-mod pace;
 mod queues;
-mod sleepers;
+mod runnable;
 mod states;
-mod turn;
+mod task_time;
 
-pub(crate) use inbox::{Busy, Inbox};
-pub(crate) use pace::{LastTurn, Pace};
+pub(crate) use inbox::{Inbox, QueueState};
 pub(crate) use queues::Lane;
-pub(crate) use turn::{Turn, work_off};
+pub(crate) use runnable::{Runnable, work_off};
+pub(crate) use task_time::{LastTurn, TaskTimeEstimate};
 
 use crate::net::Executor;
+use idle::IdleWorkers;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use queues::Queues;
-use sleepers::Sleepers;
 use states::States;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -54,7 +54,7 @@ const FORGET_LOOKS: Duration = Duration::from_millis(100);
 /// much as a handler that only answers; several tasks share the cost.
 const MAX_DEFERRED: usize = 64;
 /// Time that a worker beyond the cores stays without work.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that one owner may keep a worker with several items while others wait for one.
 const LONG_TURN: Duration = Duration::from_millis(1);
 
@@ -104,12 +104,12 @@ fn should_yield() -> bool {
 }
 
 pub(super) enum Task {
-    Turn(Arc<dyn Turn>),
+    Turn(Arc<dyn Runnable>),
     Job(Box<dyn FnOnce() + Send>),
 }
 
 /// A pool of workers. Dropping it ends them, without waiting.
-pub(crate) struct Workers {
+pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
 }
 
@@ -120,12 +120,12 @@ struct Shared {
     /// Workers there are.
     count: AtomicUsize,
     /// Those of them that sleep and have not been woken.
-    sleepers: Sleepers,
+    sleepers: IdleWorkers,
     states: States,
     /// Of tasks, against the time that waking a worker takes.
-    pace: Pace,
+    pace: TaskTimeEstimate,
     /// Of jobs, against the time after which they block.
-    jobs: Pace,
+    jobs: TaskTimeEstimate,
     /// True if the watchdog is awake.
     watching: AtomicBool,
     warned: AtomicBool,
@@ -165,21 +165,21 @@ enum Look {
     Grown,
 }
 
-impl Workers {
+impl WorkerPool {
     /// Starts a worker for each core; up to `limit` there will be.
-    pub(crate) fn start(limit: usize) -> std::io::Result<Workers> {
+    pub(crate) fn start(limit: usize) -> std::io::Result<WorkerPool> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let limit = limit.max(1);
-        let workers = Workers {
+        let workers = WorkerPool {
             shared: Arc::new(Shared {
                 queues: Queues::new(limit, cores),
                 base: cores.min(limit),
                 limit,
                 count: AtomicUsize::new(0),
-                sleepers: Sleepers::default(),
+                sleepers: IdleWorkers::default(),
                 states: States::new(),
-                pace: Pace::of_wakeups(),
-                jobs: Pace::of_blocking(),
+                pace: TaskTimeEstimate::of_wakeups(),
+                jobs: TaskTimeEstimate::of_blocking(),
                 watching: AtomicBool::new(false),
                 warned: AtomicBool::new(false),
                 refused: AtomicBool::new(false),
@@ -201,7 +201,7 @@ impl Workers {
     }
 
     /// Schedules a turn on a worker.
-    pub(crate) fn schedule(&self, turn: Arc<dyn Turn>) {
+    pub(crate) fn schedule(&self, turn: Arc<dyn Runnable>) {
         let lane = turn.last_turn().lane();
         self.shared.push(Task::Turn(turn), lane);
     }
@@ -248,7 +248,7 @@ impl Workers {
     }
 }
 
-impl Executor for Workers {
+impl Executor for WorkerPool {
     fn execute(&self, job: Box<dyn FnOnce() + Send>) {
         let lane = self.shared.jobs.lane();
         self.shared.push(Task::Job(job), lane);
@@ -282,13 +282,13 @@ impl Executor for Workers {
     }
 }
 
-impl Drop for Workers {
+impl Drop for WorkerPool {
     fn drop(&mut self) {
         self.shared.begin_to_stop();
     }
 }
 
-impl fmt::Debug for Workers {
+impl fmt::Debug for WorkerPool {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Workers")
@@ -446,7 +446,7 @@ impl Shared {
     fn sleep(&self) -> Option<Next> {
         loop {
             let is_surplus = self.count.load(Ordering::Acquire) > self.base;
-            let limit = is_surplus.then_some(IDLE);
+            let limit = is_surplus.then_some(IDLE_TIMEOUT);
             let next = self
                 .sleepers
                 .wait(limit, || self.look_for_work(), || self.wake(1));
@@ -556,13 +556,13 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    fn run(workers: &Workers, job: impl FnOnce() + Send + 'static) {
+    fn run(workers: &WorkerPool, job: impl FnOnce() + Send + 'static) {
         workers.execute(Box::new(job));
     }
 
     #[test]
     fn blocked_jobs_do_not_stop_others() {
-        let workers = Workers::start(64).unwrap();
+        let workers = WorkerPool::start(64).unwrap();
         let (hold, held) = crossbeam_channel::bounded::<()>(0);
         for _ in 0..40 {
             let held = held.clone();
@@ -583,7 +583,7 @@ mod tests {
     #[test]
     fn the_tasks_of_a_turn_do_not_wait_for_the_first() {
         for says_so in [true, false] {
-            let workers = Arc::new(Workers::start(4).unwrap());
+            let workers = Arc::new(WorkerPool::start(4).unwrap());
             let (last, when_last) = mpsc::channel();
             let turn = Arc::clone(&workers);
             let io_thread = std::thread::spawn(move || {
@@ -610,7 +610,7 @@ mod tests {
 
     #[test]
     fn there_are_never_more_than_the_limit() {
-        let workers = Workers::start(3).unwrap();
+        let workers = WorkerPool::start(3).unwrap();
         let (hold, held) = crossbeam_channel::bounded::<()>(0);
         for _ in 0..10 {
             let held = held.clone();
@@ -628,7 +628,7 @@ mod tests {
 
     #[test]
     fn stopping_waits_for_what_is_queued_and_not_for_ever() {
-        let workers = Workers::start(1).unwrap();
+        let workers = WorkerPool::start(1).unwrap();
         let (hold, held) = crossbeam_channel::bounded::<()>(0);
         let (done, when_done) = mpsc::channel();
         let (begun, when_begun) = mpsc::channel();
@@ -643,7 +643,7 @@ mod tests {
         assert!(when_done.recv().is_err(), "it was dropped");
         drop(hold);
 
-        let workers = Workers::start(1).unwrap();
+        let workers = WorkerPool::start(1).unwrap();
         let (done, when_done) = mpsc::channel();
         let pool = Arc::new(workers);
         let own = Arc::downgrade(&pool);
@@ -659,7 +659,7 @@ mod tests {
 
     #[test]
     fn a_panic_costs_nothing_but_the_job() {
-        let workers = Workers::start(1).unwrap();
+        let workers = WorkerPool::start(1).unwrap();
         let (done, when_done) = mpsc::channel();
         run(&workers, || panic!("a job of a test"));
         run(&workers, move || done.send(()).unwrap());
@@ -670,7 +670,7 @@ mod tests {
 
     #[test]
     fn a_job_may_stop_its_own_pool() {
-        let workers = Arc::new(Workers::start(2).unwrap());
+        let workers = Arc::new(WorkerPool::start(2).unwrap());
         let (done, when_done) = mpsc::channel();
         let own = Arc::clone(&workers);
         run(&workers, move || {

@@ -63,7 +63,7 @@ impl Namespaces {
     }
 }
 
-/// Chooses the options of a [`Server`].
+/// Builder of a [`Server`], with its options.
 ///
 /// ```
 /// use socketio::Server;
@@ -118,8 +118,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Tells clients that they are connected before the connect handler runs, so that it can call
-    /// them; a refusal then is a disconnection. Defaults to `false`.
+    /// Sets whether clients are told that they are connected before the connect handler runs, so
+    /// that it can call them; a refusal then is a disconnection. Defaults to `false`.
     #[must_use]
     pub fn always_connect(mut self, always: bool) -> Self {
         self.config.always_connect = always;

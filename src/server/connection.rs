@@ -4,21 +4,21 @@
 use super::handlers::Handlers;
 use super::socket::{Phase, Socket};
 use super::{Inner, Server};
-use crate::data::Encoded;
-use crate::engineio::{Application, Desk, Flow, Handle, Opening, Receiver};
+use crate::data::EncodedArgs;
+use crate::engineio::{Acceptor, Admission, Control, SessionHandle, SessionHandler, SessionQueue};
 use crate::error::Error;
-use crate::handlers::ack::{self, Answered, HasCallbacks};
+use crate::handlers::ack::{self, Answered, CallbackOwner};
 use crate::handlers::invoke::{self, Unhandled};
-use crate::handlers::{Answer, Event, Incoming, Refused, Waiting, encode};
+use crate::handlers::{AckResponse, Event, Incoming, Refused, Waiting, encode};
 use crate::limits::Limits;
 use crate::manager::new_sid;
 use crate::net::http::Request;
-use crate::pool::{Busy, Inbox, Lane, LastTurn, Turn, Workers};
+use crate::pool::{Inbox, Lane, LastTurn, QueueState, Runnable, WorkerPool};
 use crate::protocol::engineio::Data;
-use crate::protocol::socketio::{Arrival, Dropped, Invalid, Kind, Link, Received, Side};
+use crate::protocol::socketio::{Arrival, Decoder, Dropped, IncomingPacket, Invalid, Kind, Side};
 use crate::reason::Reason;
 use crate::util::budget::Share;
-use crate::util::snapshot::Reader;
+use crate::util::snapshot::SnapshotCache;
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,35 +26,35 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes that an event counts for in an inbox besides its text.
-const OVERHEAD: usize = 128;
+const EVENT_OVERHEAD_BYTES: usize = 128;
 
 /// Bytes that a client on a namespace counts for until its connect handler has run: the client
 /// itself, its place among the others, and its `auth`.
-const CONNECT_OVERHEAD: usize = 1024;
+const CONNECT_OVERHEAD_BYTES: usize = 1024;
 
 /// Initial capacity of a batch of events.
-const BATCH: usize = 8;
+const INITIAL_BATCH_LEN: usize = 8;
 
 thread_local! {
-    static HANDLERS: RefCell<Reader<Handlers>> = const { RefCell::new(Reader::new()) };
+    static HANDLERS: RefCell<SnapshotCache<Handlers>> = const { RefCell::new(SnapshotCache::new()) };
 }
 
 /// Acceptor that turns Engine.IO sessions into connections of a server.
-pub(crate) struct Gate {
+pub(crate) struct SocketIoAcceptor {
     pub(crate) server: Server,
-    pub(crate) workers: Arc<Workers>,
+    pub(crate) workers: Arc<WorkerPool>,
 }
 
-impl Application for Gate {
+impl Acceptor for SocketIoAcceptor {
     fn asks(&self) -> bool {
         false
     }
 
-    fn open(&self, handle: &Arc<Handle>, request: Request) -> Opening {
+    fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {
         let inner = Arc::clone(&self.server.inner);
         let limits = Arc::clone(&inner.config.link_limits);
         let connection = Arc::new(Connection {
-            desk: Desk::new(
+            queue: SessionQueue::new(
                 Arc::clone(handle),
                 limits.inbox_bytes,
                 // Its connect handler, which may ask a database: a herd of clients that come back
@@ -67,10 +67,10 @@ impl Application for Gate {
             inner,
             request,
         });
-        Opening::Accepted(Box::new(Inlet {
+        Admission::Accepted(Box::new(ServerSessionHandler {
             connect_by: Some(Instant::now() + limits.connect_timeout),
             max_namespaces: limits.namespaces,
-            link: Link::new(limits, Side::Server),
+            link: Decoder::new(limits, Side::Server),
             connection,
             sockets: Vec::new(),
             has_joined: false,
@@ -80,17 +80,17 @@ impl Application for Gate {
     }
 }
 
-impl fmt::Debug for Gate {
+impl fmt::Debug for SocketIoAcceptor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Gate")
+        formatter.write_str("SocketIoAcceptor")
     }
 }
 
 /// A connection as workers and other threads know it.
 pub(crate) struct Connection {
     inner: Arc<Inner>,
-    workers: Arc<Workers>,
-    desk: Desk<Item>,
+    workers: Arc<WorkerPool>,
+    queue: SessionQueue<Item>,
     /// Callbacks with their answers, beside the handlers.
     callbacks: Inbox<Answered>,
     last_callbacks: LastTurn,
@@ -105,8 +105,8 @@ enum Item {
 }
 
 impl Connection {
-    pub(super) fn handle(&self) -> &Arc<Handle> {
-        self.desk.handle()
+    pub(super) fn handle(&self) -> &Arc<SessionHandle> {
+        self.queue.handle()
     }
 
     /// Returns the request that opened it.
@@ -130,14 +130,14 @@ impl Connection {
 
     /// An answer of the client is awaited from now on.
     pub(super) fn await_answer(&self) {
-        self.desk.await_answer();
+        self.queue.await_answer();
     }
 
     /// Queues the disconnect handler behind the events that wait.
     pub(super) fn depart(self: &Arc<Self>, socket: &Socket, reason: Reason) {
         let item = Item::Disconnect(socket.clone(), reason);
-        if self.desk.add(item, OVERHEAD) {
-            self.workers.schedule(Arc::clone(self) as Arc<dyn Turn>);
+        if self.queue.add(item, EVENT_OVERHEAD_BYTES) {
+            self.workers.schedule(Arc::clone(self) as Arc<dyn Runnable>);
         }
     }
 
@@ -194,7 +194,7 @@ impl Connection {
             return;
         }
         let handlers = self.handlers();
-        let call = |answer: &mut Encoded| handlers.event(incoming, answer);
+        let call = |answer: &mut EncodedArgs| handlers.event(incoming, answer);
         invoke::run(
             &incoming.event,
             self.handle().label(),
@@ -221,24 +221,24 @@ impl Connection {
     }
 }
 
-impl Turn for Connection {
+impl Runnable for Connection {
     fn run(self: Arc<Self>) {
-        if self.desk.work(|item| self.process(item)) {
+        if self.queue.work(|item| self.process(item)) {
             let workers = Arc::clone(&self.workers);
             workers.schedule(self);
         }
     }
 
     fn last_turn(&self) -> &LastTurn {
-        self.desk.last_turn()
+        self.queue.last_turn()
     }
 
     fn waiting(&self) -> usize {
-        self.desk.waiting()
+        self.queue.waiting()
     }
 }
 
-impl HasCallbacks for Connection {
+impl CallbackOwner for Connection {
     fn callbacks(&self) -> &Inbox<Answered> {
         &self.callbacks
     }
@@ -253,15 +253,15 @@ impl HasCallbacks for Connection {
         }
     }
 
-    fn schedule(&self, turn: Arc<dyn Turn>) {
+    fn schedule(&self, turn: Arc<dyn Runnable>) {
         self.workers.schedule(turn);
     }
 }
 
 /// The I/O thread's end of a connection.
-struct Inlet {
+struct ServerSessionHandler {
     connection: Arc<Connection>,
-    link: Link,
+    link: Decoder,
     /// Copied from the limits, which are far away for something that every packet needs.
     max_namespaces: usize,
     /// One for each namespace that the client has joined, or wants to.
@@ -275,20 +275,20 @@ struct Inlet {
     batch: Vec<(Item, usize)>,
 }
 
-impl Receiver for Inlet {
-    fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow {
+impl SessionHandler for ServerSessionHandler {
+    fn receive(&mut self, now: Instant, message: Data<'_>) -> Control {
         let (sockets, max_namespaces) = (&self.sockets, self.max_namespaces);
         let admits = |kind, namespace: &str| admits(sockets, max_namespaces, kind, namespace);
         match self.link.receive(now, message, admits) {
             Ok(Some(Arrival::Packet(received))) => {
                 self.take(received);
-                Flow::Continue
+                Control::Continue
             }
             Ok(Some(Arrival::Dropped(dropped))) => {
                 self.drop_packet(&dropped);
-                Flow::Continue
+                Control::Continue
             }
-            Ok(None) => Flow::Continue,
+            Ok(None) => Control::Continue,
             Err(invalid) => self.close_for(invalid),
         }
     }
@@ -297,21 +297,25 @@ impl Receiver for Inlet {
         self.link.kept()
     }
 
-    fn pause(&mut self, now: Instant) -> Flow {
+    fn on_read_complete(&mut self, now: Instant) -> Control {
         self.link.on_traffic(now);
         let limit = self.connection.limits().inbox_bytes;
         // Answers that callbacks are slow to take are held back as events are.
         let callbacks = &self.connection.callbacks;
         let is_full = callbacks.bytes() >= limit && callbacks.watch(limit / 2);
         if self.batch.is_empty() {
-            return if is_full { Flow::Stop } else { Flow::Continue };
+            return if is_full {
+                Control::Stop
+            } else {
+                Control::Continue
+            };
         }
         let batch = std::mem::take(&mut self.batch);
         let sockets = &self.sockets;
         let awaits = || sockets.iter().any(|socket| !socket.acks().is_empty());
-        let placed = self.connection.desk.place(batch, awaits);
+        let placed = self.connection.queue.place(batch, awaits);
         if placed.schedule {
-            let turn = Arc::clone(&self.connection) as Arc<dyn Turn>;
+            let turn = Arc::clone(&self.connection) as Arc<dyn Runnable>;
             self.connection.workers.schedule(turn);
         }
         if placed.overfull {
@@ -328,15 +332,15 @@ impl Receiver for Inlet {
                 ack::settle(&self.connection, waiting, Err(error));
             }
         }
-        if is_full { Flow::Stop } else { placed.flow }
+        if is_full { Control::Stop } else { placed.flow }
     }
 
     fn discard(&mut self) -> usize {
-        self.connection.desk.discard()
+        self.connection.queue.discard()
     }
 
     fn waiting(&self) -> usize {
-        self.connection.desk.bytes() + self.connection.callbacks.bytes()
+        self.connection.queue.bytes() + self.connection.callbacks.bytes()
     }
 
     fn dismiss(&mut self) {
@@ -347,7 +351,7 @@ impl Receiver for Inlet {
 
     fn close(&mut self, now: Instant, reason: Reason) {
         // The end of the session is the end of reading, too.
-        let _ = self.pause(now);
+        let _ = self.on_read_complete(now);
         for socket in self.sockets.drain(..) {
             socket.lose(reason);
         }
@@ -358,7 +362,7 @@ impl Receiver for Inlet {
         times.into_iter().flatten().min()
     }
 
-    fn timeout(&mut self, now: Instant) -> Flow {
+    fn timeout(&mut self, now: Instant) -> Control {
         if let Err(invalid) = self.link.on_timeout(now) {
             return self.close_for(invalid);
         }
@@ -379,11 +383,11 @@ impl Receiver for Inlet {
                 ack::settle(&self.connection, waiting, Err(Error::Timeout));
             }
         }
-        Flow::Continue
+        Control::Continue
     }
 
-    fn busy(&self) -> Busy {
-        self.connection.desk.busy()
+    fn busy(&self) -> QueueState {
+        self.connection.queue.busy()
     }
 }
 
@@ -400,7 +404,7 @@ fn admits(
         .map(Socket::phase);
     match (kind, phase) {
         (Kind::ConnectError, _) => Err(Invalid::Direction),
-        // One while the first is undecided changes nothing (see `Inlet::take`).
+        // One while the first is undecided changes nothing (see `ServerSessionHandler::take`).
         (Kind::Connect, Some(Phase::Admitted | Phase::Connected)) => Err(Invalid::ConnectedTwice),
         (Kind::Connect, None) if sockets.len() >= max_namespaces => Err(Invalid::TooManyNamespaces),
         (Kind::Connect, _) => Ok(()),
@@ -412,13 +416,13 @@ fn admits(
     }
 }
 
-impl Inlet {
-    fn close_for(&self, invalid: Invalid) -> Flow {
+impl ServerSessionHandler {
+    fn close_for(&self, invalid: Invalid) -> Control {
         log::info!(target: "socketio", "{}: closed, {invalid}", self.connection.handle().label());
-        Flow::Close(Reason::ServerDisconnect)
+        Control::Close(Reason::ServerDisconnect)
     }
 
-    fn take(&mut self, received: Received<'_>) {
+    fn take(&mut self, received: IncomingPacket<'_>) {
         let at = self
             .sockets
             .iter()
@@ -429,7 +433,7 @@ impl Inlet {
             (Kind::Connect, _) => self.join(&received),
             (Kind::Event, Some(at)) => self.take_event(at, received),
             (Kind::Ack, Some(at)) => {
-                let answer = Answer::new(&received.data, received.attachments);
+                let answer = AckResponse::new(&received.data, received.attachments);
                 self.take_ack(at, received.id, Ok(answer));
             }
             (Kind::Disconnect, Some(at)) => {
@@ -438,14 +442,14 @@ impl Inlet {
                 if socket.end() {
                     // Behind what came before it, and counted as that is.
                     let item = Item::Disconnect(socket, Reason::ClientDisconnect);
-                    self.batch.push((item, OVERHEAD));
+                    self.batch.push((item, EVENT_OVERHEAD_BYTES));
                 }
             }
             _ => {}
         }
     }
 
-    fn take_ack(&self, at: usize, id: Option<u64>, answer: Result<Answer, Error>) {
+    fn take_ack(&self, at: usize, id: Option<u64>, answer: Result<AckResponse, Error>) {
         match id.and_then(|id| self.sockets[at].acks().take(id)) {
             Some(waiting) => ack::settle(&self.connection, waiting, answer),
             None => {
@@ -479,14 +483,14 @@ impl Inlet {
         }
     }
 
-    fn take_event(&mut self, at: usize, received: Received<'_>) {
+    fn take_event(&mut self, at: usize, received: IncomingPacket<'_>) {
         let socket = &self.sockets[at];
         // `42` names no event, and there is nobody left to hear one.
         let (Some(name), true) = (received.name, socket.is_connected()) else {
             return;
         };
         let attached: usize = received.attachments.iter().map(|bytes| bytes.len()).sum();
-        let bytes = received.data.len() + attached + OVERHEAD;
+        let bytes = received.data.len() + attached + EVENT_OVERHEAD_BYTES;
         let event = Event::new(
             socket.as_peer(),
             &name,
@@ -497,13 +501,13 @@ impl Inlet {
         let peer = socket.clone();
         if self.batch.capacity() == 0 {
             // A read has several events, as a rule.
-            self.batch.reserve(BATCH);
+            self.batch.reserve(INITIAL_BATCH_LEN);
         }
         self.batch
             .push((Item::Event(Incoming { event, peer }), bytes));
     }
 
-    fn join(&mut self, received: &Received<'_>) {
+    fn join(&mut self, received: &IncomingPacket<'_>) {
         let namespace = &*received.namespace;
         let inner = &self.connection.inner;
         let known =
@@ -528,7 +532,7 @@ impl Inlet {
         });
         self.sockets.push(socket.clone());
         let auth: Box<str> = (&*received.data).into();
-        let bytes = auth.len() + CONNECT_OVERHEAD;
+        let bytes = auth.len() + CONNECT_OVERHEAD_BYTES;
         self.batch.push((Item::Connect(socket, auth), bytes));
     }
 }

@@ -1,40 +1,40 @@
 //! Socket.IO servers, as programs use them.
 
+mod broadcast;
 mod builder;
 mod connection;
-mod emit;
 mod handlers;
 mod namespace;
+mod namespaces;
 pub(crate) mod rooms;
 mod service;
 mod socket;
-mod space;
 
+pub use broadcast::To;
 pub use builder::{Namespaces, ServerBuilder};
-pub use emit::To;
 pub use namespace::Namespace;
 pub use service::{Events, Service};
 pub use socket::Socket;
 
-pub(crate) use connection::Gate;
+pub(crate) use connection::SocketIoAcceptor;
 
-use crate::data::Encoded;
+use crate::data::EncodedArgs;
 use crate::engineio::{self, Transport};
 use crate::error::Error;
 use crate::handlers::encode;
 use crate::handlers::{ConnectHandler, Handler, IntoAck};
-use crate::manager::{Emission, Local, Manager};
+use crate::manager::{Broadcast, Local, Manager};
 use crate::net::Executor as _;
-use crate::pool::Workers;
+use crate::pool::WorkerPool;
 use crate::protocol::socketio::ROOT;
 use crate::reason::Reason;
-use crate::util::snapshot::Replaced;
+use crate::util::snapshot::Snapshot;
 use builder::Config;
 use handlers::Handlers;
+use namespaces::NamespaceRegistry;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use space::Spaces;
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -67,13 +67,13 @@ pub struct Server {
 /// State that all handles of a server share.
 pub(crate) struct Inner {
     pub(crate) config: Config,
-    pub(crate) handlers: Replaced<Handlers>,
-    pub(crate) spaces: Spaces,
+    pub(crate) handlers: Snapshot<Handlers>,
+    pub(crate) spaces: NamespaceRegistry,
     pub(crate) manager: Arc<dyn Manager>,
     /// The next acknowledgement's id, of all clients, so that a broadcast is encoded once.
     pub(crate) next_ack: AtomicU64,
     /// Those of the port on which it is served.
-    pub(crate) workers: Mutex<Weak<Workers>>,
+    pub(crate) workers: Mutex<Weak<WorkerPool>>,
 }
 
 impl Server {
@@ -92,8 +92,8 @@ impl Server {
     pub(crate) fn with(config: Config, manager: Arc<dyn Manager>) -> Server {
         let inner = Arc::new(Inner {
             config,
-            handlers: Replaced::new(Handlers::default()),
-            spaces: Spaces::default(),
+            handlers: Snapshot::new(Handlers::default()),
+            spaces: NamespaceRegistry::default(),
             manager,
             next_ack: AtomicU64::new(1),
             workers: Mutex::default(),
@@ -176,7 +176,7 @@ impl Server {
         self.root().except(rooms)
     }
 
-    /// Sends something that may get lost. See [`Namespace::volatile`].
+    /// Addresses everybody with something that may get lost. See [`Namespace::volatile`].
     pub fn volatile(&self) -> To {
         self.root().volatile()
     }
@@ -349,8 +349,8 @@ impl Inner {
 }
 
 impl Local for Inner {
-    fn emit(&self, emission: &Emission) -> Result<usize, Error> {
-        emit::deliver(self, emission)
+    fn emit(&self, emission: &Broadcast) -> Result<usize, Error> {
+        broadcast::deliver(self, emission)
     }
 
     fn is_connected(&self, namespace: &str, sid: &str) -> bool {
@@ -398,11 +398,11 @@ impl Local for Inner {
     }
 }
 
-/// Data as it is sent by this server.
+/// Returns data as it is sent by this server.
 pub(crate) fn encode_data(
     inner: &Inner,
     event: &str,
     data: impl Serialize,
-) -> Result<Encoded, Error> {
+) -> Result<EncodedArgs, Error> {
     encode::encode(event, data, inner.engine().limits.outgoing_attachments)
 }

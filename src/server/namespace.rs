@@ -1,6 +1,6 @@
 //! A namespace of a server.
 
-use super::emit::To;
+use super::broadcast::To;
 use super::handlers::ANY;
 use super::service::{Registered, Service};
 use super::socket::Socket;
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::handlers::handler::store;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{ConnectHandler, Handler, IntoAck};
-use crate::manager::Recipients;
+use crate::manager::BroadcastTarget;
 use crate::reason::Reason;
 use serde::Serialize;
 use std::any::Any;
@@ -21,6 +21,20 @@ use std::sync::Arc;
 /// [`Server::of`].
 ///
 /// The handlers of `*` serve the namespaces, and the events, that have none of their own.
+///
+/// ```
+/// use socketio::{Refused, Server, Socket};
+///
+/// let io = Server::new();
+/// let admin = io.of("/admin");
+/// admin.on_connect(|_: &Socket, token: Option<String>| match token.as_deref() {
+///     Some("secret") => Ok(()),
+///     _ => Err(Refused::new("no token")),
+/// });
+/// admin.on("kick", |socket: &Socket, sid: String| socket.server().disconnect(&sid));
+/// admin.emit("ready", ())?; // to every client on the namespace
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Namespace {
     server: Server,
@@ -132,8 +146,8 @@ impl Namespace {
         drop(self.change(|set| set.more.connect.replace(handler)));
     }
 
-    /// Is called once for each client that was accepted and has gone, after its last event. Its
-    /// rooms and its session are still there.
+    /// Calls a function once for each client that was accepted and has gone, after its last event.
+    /// Its rooms and its user session are still there.
     pub fn on_disconnect(&self, handler: impl Fn(&Socket, Reason) + Send + Sync + 'static) {
         drop(self.change(|set| set.more.disconnect.replace(Arc::new(handler))));
     }
@@ -161,7 +175,8 @@ impl Namespace {
         To::new(&self.server, &self.name).except(rooms)
     }
 
-    /// Sends something that a client gets only if it can take it at once.
+    /// Addresses everybody with what a client gets only if it can take it at once: see
+    /// [`To::volatile`](crate::To::volatile).
     pub fn volatile(&self) -> To {
         To::new(&self.server, &self.name).volatile()
     }
@@ -256,8 +271,13 @@ impl Namespace {
         self.socket(sid).map(|socket| socket.transport())
     }
 
-    /// Everybody in these rooms that is connected to this server; of everybody's, if none is given.
-    pub(crate) fn select(server: &Server, namespace: &str, recipients: &Recipients) -> Vec<Socket> {
+    /// Returns everybody in these rooms that is connected to this server; everybody on the
+    /// namespace if no room is given.
+    pub(crate) fn select(
+        server: &Server,
+        namespace: &str,
+        recipients: &BroadcastTarget,
+    ) -> Vec<Socket> {
         let Some(space) = server.inner.spaces.get(namespace) else {
             return Vec::new();
         };
@@ -266,7 +286,7 @@ impl Namespace {
         sockets
     }
 
-    /// Returns the table that was there before, to be dropped.
+    /// Changes the handlers of the namespace; returns what was replaced, to be dropped.
     fn change<T>(&self, change: impl FnOnce(&mut super::handlers::Set) -> T) -> T {
         let handlers = &self.server.inner.handlers;
         handlers.change(|handlers| change(handlers.set(&self.name)))

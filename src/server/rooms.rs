@@ -1,7 +1,7 @@
 //! The clients of a namespace, and their rooms.
 
 use crate::error::Error;
-use crate::manager::{Recipients, check_room};
+use crate::manager::{BroadcastTarget, check_room};
 use parking_lot::RwLock;
 use slab::Slab;
 use std::collections::{HashMap, HashSet};
@@ -146,7 +146,7 @@ impl<M: Clone> Rooms<M> {
     }
 
     /// Returns every client, each once, that an event is for.
-    pub(crate) fn select(&self, recipients: &Recipients) -> Vec<M> {
+    pub(crate) fn select(&self, recipients: &BroadcastTarget) -> Vec<M> {
         let state = self.state.read();
         let mut skipped: HashSet<u32> = recipients
             .skip
@@ -281,7 +281,7 @@ mod tests {
                 .map(|name| name.to_string())
                 .collect::<Vec<_>>()
         };
-        let mut selected = rooms.select(&Recipients {
+        let mut selected = rooms.select(&BroadcastTarget {
             rooms: to.map(owned),
             skip: owned(skip),
             except: owned(except),

@@ -1,14 +1,14 @@
 //! Namespaces that are types.
 
 use super::socket::Socket;
-use crate::data::{Encoded, Value};
+use crate::data::{EncodedArgs, Value};
 use crate::handlers::handler::read_auth;
 use crate::handlers::registry::HandlesEvents;
 use crate::handlers::{self, Event, HandlerError, Incoming, Next, Outcome, Refused};
 use crate::reason::Reason;
 
-/// The methods of a [`Service`], by the events that they handle; with `Events<Self, Client>` those of a
-/// [`ClientService`](crate::ClientService).
+/// The methods of a [`Service`], by the events that they handle; with `Events<Self, Client>` those
+/// of a [`ClientService`](crate::ClientService).
 pub type Events<S, P = Socket> = handlers::Events<S, P>;
 
 /// A namespace as a type: its methods are the handlers.
@@ -116,7 +116,11 @@ impl<S: Service> ErasedService for Registered<S> {
 }
 
 impl<S: Service> HandlesEvents<Socket> for Registered<S> {
-    fn event(&self, incoming: &Incoming<Socket>, answer: &mut Encoded) -> Result<(), HandlerError> {
+    fn event(
+        &self,
+        incoming: &Incoming<Socket>,
+        answer: &mut EncodedArgs,
+    ) -> Result<(), HandlerError> {
         let call = || self.events.call(&self.service, incoming);
         let outcome = self
             .service

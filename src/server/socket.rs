@@ -1,16 +1,16 @@
 //! A connected client on one namespace.
 
+use super::broadcast::To;
 use super::connection::Connection;
-use super::emit::To;
 use super::namespace::Namespace;
-use super::space::Space;
+use super::namespaces::NamespaceState;
 use super::{Rooms, Server, encode_data};
-use crate::data::Encoded;
-use crate::engineio::{self, Frames, HeldBroadcasts, Transport};
+use crate::data::EncodedArgs;
+use crate::engineio::{Frames, HeldBroadcasts, Transport, block_in_place};
 use crate::error::Error;
 use crate::handlers::ack::{self, Callback};
 use crate::handlers::encode;
-use crate::handlers::{Acks, Answer, Context, Incoming, Peer, Waiting};
+use crate::handlers::{AckResponse, Context, Incoming, Peer, PendingAcks, Waiting};
 use crate::limits::bounded;
 use crate::net::http::Request;
 use crate::protocol::socketio::Kind;
@@ -27,6 +27,17 @@ use std::time::{Duration, Instant};
 
 /// A connected client on one namespace, as the server sees it. A cheap handle that may be kept, and
 /// used from any thread.
+///
+/// ```
+/// use socketio::{Server, Socket};
+///
+/// let io = Server::new();
+/// io.on("join", |socket: &Socket, room: String| -> Result<(), socketio::Error> {
+///     socket.enter_room(&room)?;
+///     socket.to(&room).emit("joined", socket.sid())?; // to the others in the room
+///     socket.emit("welcome", room) // to this client
+/// });
+/// ```
 #[derive(Clone)]
 pub struct Socket {
     inner: Arc<Inner>,
@@ -34,11 +45,11 @@ pub struct Socket {
 
 struct Inner {
     sid: Arc<str>,
-    space: Arc<Space>,
+    space: Arc<NamespaceState>,
     connection: Arc<Connection>,
     phase: AtomicU8,
     state: Mutex<State>,
-    acks: Acks,
+    acks: PendingAcks,
 }
 
 #[derive(Default)]
@@ -83,7 +94,11 @@ impl Phase {
 }
 
 impl Socket {
-    pub(super) fn new(sid: Arc<str>, space: Arc<Space>, connection: Arc<Connection>) -> Socket {
+    pub(super) fn new(
+        sid: Arc<str>,
+        space: Arc<NamespaceState>,
+        connection: Arc<Connection>,
+    ) -> Socket {
         Socket {
             inner: Arc::new(Inner {
                 sid,
@@ -91,7 +106,7 @@ impl Socket {
                 connection,
                 phase: AtomicU8::new(Phase::Pending as u8),
                 state: Mutex::default(),
-                acks: Acks::default(),
+                acks: PendingAcks::default(),
             }),
         }
     }
@@ -154,7 +169,7 @@ impl Socket {
     ///
     /// # Errors
     /// [`Error::Disconnected`] if it has gone, [`Error::Encode`] if the data cannot be JSON,
-    /// [`Error::Invalid`] if the name is reserved or there are too many attachments.
+    /// [`Error::Invalid`] if the name is reserved or too long, the data is nested too deeply, or there are too many attachments.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         let data = encode_data(self.connection().inner(), event, data)?;
         self.emit_encoded(event, None, &data)
@@ -185,7 +200,8 @@ impl Socket {
     ) -> Result<(), Error> {
         let data = encode_data(self.connection().inner(), event, data)?;
         let id = self.next_ack();
-        let callback = |answer: Result<Answer, Error>| callback(answer.and_then(|it| it.decode()));
+        let callback =
+            |answer: Result<AckResponse, Error>| callback(answer.and_then(|it| it.decode()));
         self.expect_ack(id, timeout, Box::new(callback))?;
         match self.emit_encoded(event, Some(id), &data) {
             // The callback has been told, or will be.
@@ -297,9 +313,9 @@ impl Socket {
     pub(super) fn call_encoded(
         &self,
         event: &str,
-        data: &Encoded,
+        data: &EncodedArgs,
         timeout: Duration,
-    ) -> Result<Answer, Error> {
+    ) -> Result<AckResponse, Error> {
         if self.phase() == Phase::Pending {
             return Err(Error::Disconnected);
         }
@@ -313,8 +329,7 @@ impl Socket {
             self.inner.acks.take(id);
             return Err(error);
         }
-        engineio::before_waiting();
-        answer.take(by).unwrap_or_else(|| {
+        block_in_place(|| answer.take(by)).unwrap_or_else(|| {
             self.inner.acks.take(id);
             Err(Error::Timeout)
         })
@@ -343,7 +358,7 @@ impl Socket {
         self.inner.acks.take(id).is_some()
     }
 
-    fn emit_encoded(&self, event: &str, id: Option<u64>, data: &Encoded) -> Result<(), Error> {
+    fn emit_encoded(&self, event: &str, id: Option<u64>, data: &EncodedArgs) -> Result<(), Error> {
         if self.phase() == Phase::Connected && data.attachments.is_empty() {
             return self.connection().handle().send_written(|buffer| {
                 encode::write_event(self.namespace_name(), event, id, data, buffer);
@@ -518,7 +533,7 @@ impl Socket {
         drop(session);
     }
 
-    pub(super) fn acks(&self) -> &Acks {
+    pub(super) fn acks(&self) -> &PendingAcks {
         &self.inner.acks
     }
 
@@ -542,7 +557,7 @@ impl Peer for Inner {
         &self.sid
     }
 
-    fn acknowledge(&self, id: u64, answer: &Encoded) -> Result<(), Error> {
+    fn acknowledge(&self, id: u64, answer: &EncodedArgs) -> Result<(), Error> {
         let phase = Phase::from(self.phase.load(Ordering::Acquire));
         if !matches!(phase, Phase::Admitted | Phase::Connected) {
             return Err(Error::Disconnected);

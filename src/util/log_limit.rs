@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Length of a window, in seconds.
-const WINDOW: u64 = 10;
+const WINDOW_SECONDS: u64 = 10;
 /// Records in one window.
 const MAX_RECORDS: u32 = 10;
 
@@ -49,7 +49,7 @@ fn report(count: u32, who: impl Display) {
 
 fn window() -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_secs() / WINDOW + 1
+    START.get_or_init(Instant::now).elapsed().as_secs() / WINDOW_SECONDS + 1
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The sending half. Dropped without a value, it ends the wait.
-pub(crate) struct Giver<T>(Arc<Place<T>>);
+pub(crate) struct OneshotSender<T>(Arc<Place<T>>);
 
 /// The receiving half.
-pub(crate) struct Taker<T>(Arc<Place<T>>);
+pub(crate) struct OneshotReceiver<T>(Arc<Place<T>>);
 
 struct Place<T> {
     state: Mutex<State<T>>,
@@ -24,22 +24,22 @@ enum State<T> {
     Over,
 }
 
-pub(crate) fn awaited<T>() -> (Giver<T>, Taker<T>) {
+pub(crate) fn awaited<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     let place = Arc::new(Place {
         state: Mutex::new(State::Awaited),
         changed: Condvar::new(),
     });
-    (Giver(Arc::clone(&place)), Taker(place))
+    (OneshotSender(Arc::clone(&place)), OneshotReceiver(place))
 }
 
-impl<T> Giver<T> {
+impl<T> OneshotSender<T> {
     pub(crate) fn give(self, value: T) {
         *self.0.state.lock() = State::Given(value);
         // Dropping it wakes who waits.
     }
 }
 
-impl<T> Drop for Giver<T> {
+impl<T> Drop for OneshotSender<T> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         if let State::Awaited = *state {
@@ -50,7 +50,7 @@ impl<T> Drop for Giver<T> {
     }
 }
 
-impl<T> Taker<T> {
+impl<T> OneshotReceiver<T> {
     /// Waits for it; none if it does not come in time, or ever.
     pub(crate) fn take(self, by: Instant) -> Option<T> {
         let mut state = self.0.state.lock();

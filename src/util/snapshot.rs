@@ -7,9 +7,9 @@ use std::sync::{Arc, Weak};
 /// Versions of all values of the process, so that equal versions mean the same value.
 static VERSION: AtomicU64 = AtomicU64::new(1);
 
-/// A value that is replaced whole. Who reads it often keeps a [`Reader`], and takes no lock.
+/// A value that is replaced whole. Who reads it often keeps a [`SnapshotCache`], and takes no lock.
 #[derive(Debug)]
-pub(crate) struct Replaced<T> {
+pub(crate) struct Snapshot<T> {
     version: AtomicU64,
     current: Mutex<Arc<T>>,
 }
@@ -17,14 +17,14 @@ pub(crate) struct Replaced<T> {
 /// The value as it was last seen. It is not kept: what a handler has captured must go when the
 /// handler does.
 #[derive(Debug)]
-pub(crate) struct Reader<T> {
+pub(crate) struct SnapshotCache<T> {
     version: u64,
     value: Weak<T>,
 }
 
-impl<T: Clone> Replaced<T> {
-    pub(crate) fn new(value: T) -> Replaced<T> {
-        Replaced {
+impl<T: Clone> Snapshot<T> {
+    pub(crate) fn new(value: T) -> Snapshot<T> {
+        Snapshot {
             version: AtomicU64::new(VERSION.fetch_add(1, Ordering::Relaxed)),
             current: Mutex::new(Arc::new(value)),
         }
@@ -50,15 +50,15 @@ impl<T: Clone> Replaced<T> {
     }
 }
 
-impl<T: Clone> Reader<T> {
-    pub(crate) const fn new() -> Reader<T> {
-        Reader {
+impl<T: Clone> SnapshotCache<T> {
+    pub(crate) const fn new() -> SnapshotCache<T> {
+        SnapshotCache {
             version: 0,
             value: Weak::new(),
         }
     }
 
-    pub(crate) fn read(&mut self, source: &Replaced<T>) -> Arc<T> {
+    pub(crate) fn read(&mut self, source: &Snapshot<T>) -> Arc<T> {
         let version = source.version.load(Ordering::Acquire);
         let known = (self.version == version).then(|| self.value.upgrade());
         known.flatten().unwrap_or_else(|| {
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_is_replaced_is_dropped_without_the_lock() {
-        type Source = Replaced<Option<Nosy>>;
+        type Source = Snapshot<Option<Nosy>>;
         #[derive(Clone)]
         struct Nosy(Arc<Mutex<Vec<bool>>>, Weak<Source>);
         impl Drop for Nosy {
@@ -88,7 +88,7 @@ mod tests {
         }
         let seen = Arc::new(Mutex::new(Vec::new()));
         let nosy = |source: &Weak<Source>| Nosy(Arc::clone(&seen), source.clone());
-        let source = Arc::new_cyclic(|own| Replaced::new(Some(nosy(own))));
+        let source = Arc::new_cyclic(|own| Snapshot::new(Some(nosy(own))));
         let own = Arc::downgrade(&source);
         drop(source.change(|value| value.replace(nosy(&own))));
         // Somebody reads it: it is copied, and the copy of the reader goes last.
@@ -101,8 +101,8 @@ mod tests {
     #[test]
     fn a_reader_keeps_nothing_alive() {
         let captured = Arc::new(());
-        let source = Replaced::new(Some(Arc::clone(&captured)));
-        let mut reader = Reader::new();
+        let source = Snapshot::new(Some(Arc::clone(&captured)));
+        let mut reader = SnapshotCache::new();
         drop(reader.read(&source));
         drop(source.change(Option::take));
         assert_eq!(Arc::strong_count(&captured), 1);
@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn a_reader_sees_every_change_of_any_source() {
-        let (one, other) = (Replaced::new(1), Replaced::new(10));
-        let mut reader = Reader::new();
+        let (one, other) = (Snapshot::new(1), Snapshot::new(10));
+        let mut reader = SnapshotCache::new();
         assert_eq!(*reader.read(&one), 1);
         assert_eq!(*reader.read(&other), 10);
         one.change(|value| *value += 1);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time that an address has before the next is tried as well (RFC 8305, 5).
-const STAGGER: Duration = Duration::from_millis(250);
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
 
@@ -87,7 +87,7 @@ fn race(addresses: &[SocketAddr], by: Instant) -> io::Result<(TcpStream, SocketA
                         poll.registry()
                             .register(&mut tcp, token, Interest::WRITABLE)?;
                         begun.push(Some((tcp, address)));
-                        next_at = Some(Instant::now() + STAGGER);
+                        next_at = Some(Instant::now() + ATTEMPT_DELAY);
                     }
                     Err(error) => {
                         failed = Some(error);

@@ -1,6 +1,6 @@
-//! How ureq gets its connections: from the same [`Way`] as a WebSocket.
+//! How ureq gets its connections: from the same [`SessionConfig`] as a WebSocket.
 
-use super::wire::{Pace, Way, Wire};
+use super::wire::{Pace, SessionConfig, Wire};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use ureq::unversioned::transport::{
 /// Connects for one agent.
 #[derive(Debug)]
 pub(super) struct Dialler {
-    pub(super) way: Way,
+    pub(super) way: SessionConfig,
     pub(super) trace: Arc<Trace>,
 }
 

@@ -1,18 +1,18 @@
 //! The clients of one I/O thread: answers and frames in, state machines and callers between,
 //! requests and frames out.
 
-use super::errands::Errands;
-use super::lull::Lull;
-use super::requests::{Brought, Route};
+use super::blocking_pool::BlockingPool;
+use super::read_coalescing::ReadCoalescer;
+use super::requests::{Completion, Route};
 use super::{Caller, Prepare};
-use crate::engineio::corks::Corks;
-use crate::engineio::session::{self, Handle, Orders};
-use crate::engineio::{Flow, Frames, Transport};
+use crate::engineio::handle::{self, Orders, SessionHandle};
+use crate::engineio::write_batching::CorkQueue;
+use crate::engineio::{Control, Frames, Transport};
 use crate::error::ConnectError;
 use crate::net::http::{Request, Response};
-use crate::net::outbox::{Accepted, When};
-use crate::net::{self, Alarm, BodyRules, ConnectionId, Io, Key};
-use crate::pool::Busy;
+use crate::net::outbox::{Appended, When};
+use crate::net::{self, BodyRules, ConnectionId, IoContext, Timer, TimerKey};
+use crate::pool::QueueState;
 use crate::protocol::engineio::client::{Client, Input, Output, Via};
 use crate::protocol::engineio::{Data, Packet};
 use crate::reason::Reason;
@@ -26,18 +26,18 @@ use std::time::{Duration, Instant};
 /// ends with that number.
 #[allow(clippy::large_enum_variant, reason = "what is large is rare")]
 pub(super) enum Order {
-    Session(session::Order),
+    Session(handle::Order),
     Add(u32, Box<dyn Caller>),
     Remove(u32),
     Dial(u32, u32, Prepare),
     Abandon(u32),
     WakeAt(u32, Instant),
-    /// Result of an errand.
-    Brought(u64, Brought),
+    /// Result of a blocking task.
+    Brought(u64, Completion),
 }
 
-impl From<session::Order> for Order {
-    fn from(order: session::Order) -> Self {
+impl From<handle::Order> for Order {
+    fn from(order: handle::Order) -> Self {
         Order::Session(order)
     }
 }
@@ -50,11 +50,11 @@ impl fmt::Debug for Order {
 
 /// The clients of one I/O thread.
 pub(super) struct Driver {
-    pub(super) errands: Arc<Errands>,
+    pub(super) blocking: Arc<BlockingPool>,
     pub(super) orders: Option<Arc<dyn Orders>>,
     pub(super) clients: HashMap<u32, Entry>,
-    corks: Corks,
-    lull: Lull,
+    corks: CorkQueue,
+    coalescer: ReadCoalescer,
 }
 
 /// A client.
@@ -64,7 +64,7 @@ pub(super) struct Entry {
     /// The key of the attempt that is under way.
     pub(super) attempt: Option<u64>,
     pub(super) session: Option<Session>,
-    alarm: Alarm,
+    alarm: Timer,
     wake_at: Option<Instant>,
     /// To be forgotten when its session has ended.
     removed: bool,
@@ -73,7 +73,7 @@ pub(super) struct Entry {
 pub(super) struct Session {
     pub(super) key: u64,
     pub(super) machine: Client,
-    pub(super) handle: Arc<Handle>,
+    pub(super) handle: Arc<SessionHandle>,
     pub(super) route: Route,
     pub(super) connection: Option<ConnectionId>,
     pub(super) is_open: bool,
@@ -92,7 +92,7 @@ pub(super) fn attempt_of(key: u64) -> u32 {
 
 impl Session {
     /// Ends what it has under way.
-    pub(super) fn end(&self, io: &mut Io<Order>) {
+    pub(super) fn end(&self, io: &mut IoContext<Order>) {
         self.handle.outbox().close();
         if let Some(polling) = &self.route.polling {
             polling.shut_down();
@@ -106,7 +106,7 @@ impl Session {
 impl net::Driver for Driver {
     type Command = Order;
 
-    fn on_request(&mut self, io: &mut Io<Order>, id: ConnectionId, _: Request) {
+    fn on_request(&mut self, io: &mut IoContext<Order>, id: ConnectionId, _: Request) {
         // Clients listen to nobody.
         io.close(id);
     }
@@ -132,11 +132,11 @@ impl net::Driver for Driver {
         None
     }
 
-    fn give_up(&mut self, _: &mut Io<Order>, _: u64) {}
+    fn give_up(&mut self, _: &mut IoContext<Order>, _: u64) {}
 
     fn on_message(
         &mut self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         owner: u64,
         _: ConnectionId,
         data: Data<'_>,
@@ -157,23 +157,29 @@ impl net::Driver for Driver {
         }
     }
 
-    fn on_pong(&mut self, io: &mut Io<Order>, owner: u64) {
+    fn on_pong(&mut self, io: &mut IoContext<Order>, owner: u64) {
         self.handle(io, owner, Input::Ponged);
     }
 
-    fn on_read(&mut self, io: &mut Io<Order>, owner: u64) {
+    fn on_read(&mut self, io: &mut IoContext<Order>, owner: u64) {
         if let Some(session) = self.session(owner) {
             let is_one_way = !session.handle.take_spoken();
-            self.lull.read(is_one_way);
+            self.coalescer.read(is_one_way);
         }
-        self.pause(io, owner);
+        self.on_read_complete(io, owner);
     }
 
-    fn lull(&mut self) -> Option<Duration> {
-        self.lull.end_turn(Instant::now())
+    fn read_delay(&mut self) -> Option<Duration> {
+        self.coalescer.end_turn(Instant::now())
     }
 
-    fn on_lost(&mut self, io: &mut Io<Order>, owner: u64, id: ConnectionId, reason: Reason) {
+    fn on_connection_lost(
+        &mut self,
+        io: &mut IoContext<Order>,
+        owner: u64,
+        id: ConnectionId,
+        reason: Reason,
+    ) {
         let Some(session) = self.session(owner) else {
             return;
         };
@@ -186,7 +192,7 @@ impl net::Driver for Driver {
         }
     }
 
-    fn on_command(&mut self, io: &mut Io<Order>, order: Order) {
+    fn on_command(&mut self, io: &mut IoContext<Order>, order: Order) {
         match order {
             Order::Session(order) => self.on_order(io, order),
             Order::Add(id, caller) => {
@@ -195,7 +201,7 @@ impl net::Driver for Driver {
                     caller,
                     attempt: None,
                     session: None,
-                    alarm: Alarm::default(),
+                    alarm: Timer::default(),
                     wake_at: None,
                     removed: false,
                 };
@@ -218,14 +224,14 @@ impl net::Driver for Driver {
                 }
             }
             Order::WakeAt(id, at) => self.wake_at(io, id, at),
-            Order::Brought(key, Brought::First(result)) => self.on_first(io, key, result),
-            Order::Brought(key, Brought::Polled(result)) => self.on_polled(io, key, result),
-            Order::Brought(key, Brought::Posted(result)) => self.on_posted(io, key, result),
-            Order::Brought(key, Brought::WebSocket(result)) => self.on_dialled(io, key, result),
+            Order::Brought(key, Completion::First(result)) => self.on_first(io, key, result),
+            Order::Brought(key, Completion::Polled(result)) => self.on_polled(io, key, result),
+            Order::Brought(key, Completion::Posted(result)) => self.on_posted(io, key, result),
+            Order::Brought(key, Completion::WebSocket(result)) => self.on_dialled(io, key, result),
         }
     }
 
-    fn on_alarm(&mut self, io: &mut Io<Order>, key: u64, entry: (Instant, Key)) {
+    fn on_timer(&mut self, io: &mut IoContext<Order>, key: u64, entry: (Instant, TimerKey)) {
         let (now, id) = (io.now(), id_of(key));
         let Some(client) = self.clients.get_mut(&id) else {
             return;
@@ -257,12 +263,12 @@ impl net::Driver for Driver {
         self.clients.contains_key(&id_of(key))
     }
 
-    fn on_turn(&mut self, io: &mut Io<Order>) -> Option<Duration> {
+    fn on_turn(&mut self, io: &mut IoContext<Order>) -> Option<Duration> {
         let now = io.now();
         while let Some(corked) = self.corks.due(now) {
             let key = corked.key;
             let client = self.clients.get(&id_of(key));
-            let busy = client.map_or(Busy::Nobody, |client| client.caller.busy());
+            let busy = client.map_or(QueueState::Nobody, |client| client.caller.busy());
             let flushed = self.corks.look(now, corked, busy);
             if let Some(session) = self.session(key) {
                 let _ = session.handle.settle(flushed);
@@ -271,7 +277,7 @@ impl net::Driver for Driver {
         self.corks.patience()
     }
 
-    fn on_stop(&mut self, io: &mut Io<Order>) {
+    fn on_stop(&mut self, io: &mut IoContext<Order>) {
         // The last client has gone, and with it every session that anybody waits for.
         for (_, client) in self.clients.drain() {
             if let Some(session) = client.session {
@@ -282,13 +288,13 @@ impl net::Driver for Driver {
 }
 
 impl Driver {
-    pub(super) fn new(errands: &Arc<Errands>) -> Driver {
+    pub(super) fn new(blocking: &Arc<BlockingPool>) -> Driver {
         Driver {
-            errands: Arc::clone(errands),
+            blocking: Arc::clone(blocking),
             orders: None,
             clients: HashMap::new(),
-            corks: Corks::default(),
-            lull: Lull::default(),
+            corks: CorkQueue::default(),
+            coalescer: ReadCoalescer::default(),
         }
     }
 
@@ -297,8 +303,8 @@ impl Driver {
         client.session.as_mut().filter(|it| it.key == key)
     }
 
-    fn on_order(&mut self, io: &mut Io<Order>, order: session::Order) {
-        use session::Order::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
+    fn on_order(&mut self, io: &mut IoContext<Order>, order: handle::Order) {
+        use handle::Order::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
         let (key, input) = match order {
             Queued(key) => (key, Input::Queued),
             Close(key, Reason::ClientDisconnect) | Dismiss(key) => (key, Input::Close),
@@ -322,7 +328,7 @@ impl Driver {
         self.handle(io, key, input);
     }
 
-    fn wake_at(&mut self, io: &mut Io<Order>, id: u32, at: Instant) {
+    fn wake_at(&mut self, io: &mut IoContext<Order>, id: u32, at: Instant) {
         if let Some(client) = self.clients.get_mut(&id) {
             let earlier = client.wake_at.is_none_or(|wake_at| at < wake_at);
             client.wake_at = if earlier { Some(at) } else { client.wake_at };
@@ -330,7 +336,12 @@ impl Driver {
         }
     }
 
-    pub(super) fn on_invalid(&mut self, io: &mut Io<Order>, key: u64, invalid: &dyn fmt::Display) {
+    pub(super) fn on_invalid(
+        &mut self,
+        io: &mut IoContext<Order>,
+        key: u64,
+        invalid: &dyn fmt::Display,
+    ) {
         if let Some(session) = self.session(key) {
             log::warn!(target: "engineio", "{}: closed, the server sent {invalid}", session.handle.label());
             let error = ConnectError::new(format!("the server sent {invalid}"));
@@ -341,7 +352,7 @@ impl Driver {
 
     pub(super) fn receive(
         &mut self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         key: u64,
         via: Via,
         packet: Packet<'_>,
@@ -366,36 +377,36 @@ impl Driver {
         }
     }
 
-    pub(super) fn pause(&mut self, io: &mut Io<Order>, key: u64) {
+    pub(super) fn on_read_complete(&mut self, io: &mut IoContext<Order>, key: u64) {
         let Some(client) = self.clients.get_mut(&id_of(key)) else {
             return;
         };
         if client.session.as_ref().is_some_and(|it| it.key == key) {
-            let flow = client.caller.pause(io.now());
+            let flow = client.caller.on_read_complete(io.now());
             let _ = self.act(io, key, flow);
             self.schedule(io, id_of(key));
         }
     }
 
-    fn act(&mut self, io: &mut Io<Order>, key: u64, flow: Flow) -> ControlFlow<()> {
+    fn act(&mut self, io: &mut IoContext<Order>, key: u64, flow: Control) -> ControlFlow<()> {
         let now = io.now();
         match flow {
-            Flow::Continue | Flow::Stop => ControlFlow::Continue(()),
-            Flow::Draining => {
+            Control::Continue | Control::Stop => ControlFlow::Continue(()),
+            Control::Draining => {
                 if let Some(session) = self.session(key) {
                     let outbox = Arc::clone(session.handle.outbox());
                     self.corks.push(now, key, &outbox);
                 }
                 ControlFlow::Continue(())
             }
-            Flow::Close(_) => {
+            Control::Close(_) => {
                 self.handle(io, key, Input::Invalid);
                 ControlFlow::Break(())
             }
         }
     }
 
-    pub(super) fn handle(&mut self, io: &mut Io<Order>, key: u64, input: Input) {
+    pub(super) fn handle(&mut self, io: &mut IoContext<Order>, key: u64, input: Input) {
         let now = io.now();
         if let Some(session) = self.session(key) {
             session.machine.handle(now, input);
@@ -404,7 +415,7 @@ impl Driver {
     }
 
     /// Does what a session's machine wants.
-    fn drive(&mut self, io: &mut Io<Order>, key: u64) {
+    fn drive(&mut self, io: &mut IoContext<Order>, key: u64) {
         let now = io.now();
         while let Some(session) = self.session(key) {
             let Some(output) = session.machine.poll() else {
@@ -435,7 +446,7 @@ impl Driver {
                     let frames = Frames::control(&packet);
                     let sent = session.handle.outbox().append(&frames.0, When::Now);
                     match sent {
-                        Ok(Accepted::Awaited) => session.machine.handle(now, Input::Queued),
+                        Ok(Appended::Awaited) => session.machine.handle(now, Input::Queued),
                         sent => drop(session.handle.settle(sent)),
                     }
                 }
@@ -447,7 +458,7 @@ impl Driver {
                 Output::Farewell => {
                     let _ = session.handle.outbox().uncork();
                     if let Some(client) = self.clients.get_mut(&id_of(key)) {
-                        client.caller.farewell();
+                        client.caller.before_close();
                     }
                 }
                 Output::Attach => {
@@ -480,7 +491,7 @@ impl Driver {
         self.schedule(io, id_of(key));
     }
 
-    fn on_closed(&mut self, io: &mut Io<Order>, key: u64, reason: Reason) {
+    fn on_closed(&mut self, io: &mut IoContext<Order>, key: u64, reason: Reason) {
         let now = io.now();
         let Some(client) = self.clients.get_mut(&id_of(key)) else {
             return;
@@ -509,12 +520,12 @@ impl Driver {
             && let Some(client) = self.clients.remove(&id)
         {
             // With it go the program's handlers, and what they have captured: that may take long.
-            self.errands.run(move || drop(client));
+            self.blocking.run(move || drop(client));
         }
     }
 
     /// Tells the timers when to look again.
-    pub(super) fn schedule(&mut self, io: &mut Io<Order>, id: u32) {
+    pub(super) fn schedule(&mut self, io: &mut IoContext<Order>, id: u32) {
         if let Some(client) = self.clients.get_mut(&id) {
             let machine = client
                 .session
@@ -522,7 +533,7 @@ impl Driver {
                 .and_then(|it| it.machine.next_timeout());
             let times = [machine, client.caller.next_timeout(), client.wake_at];
             let next = times.into_iter().flatten().min();
-            let key = Key::Driver(u64::from(client.id));
+            let key = TimerKey::Driver(u64::from(client.id));
             io.timers.set(&mut client.alarm, key, next);
         }
     }

@@ -2,40 +2,40 @@
 //!
 //! All clients of a process share I/O threads and workers, which the first starts and the last
 //! ends. What waits for the network in another way, ureq's polls and the way to a WebSocket, is an
-//! errand of a thread that comes and goes.
+//! task of a thread that comes and goes.
 
 mod addresses;
 mod agent;
+mod blocking_pool;
 mod cookies;
 mod driver;
-mod errands;
+mod endpoint;
 mod http_head;
-mod lull;
-mod network;
 mod polling;
 mod public;
+mod read_coalescing;
 mod requests;
 mod runtime;
 mod socks;
-mod target;
 #[cfg(feature = "tls")]
 mod tls;
+mod transport_config;
 mod websocket;
 mod wire;
 
-pub use network::Proxy;
 pub use public::{Client, ClientBuilder};
 #[cfg(feature = "tls")]
 pub use tls::ClientTls;
+pub use transport_config::Proxy;
 
-pub(crate) use network::{Network, network_options};
+pub(crate) use endpoint::Target;
 pub(crate) use runtime::{Line, Runtime};
-pub(crate) use target::Target;
+pub(crate) use transport_config::{TransportConfig, network_options};
 
-use super::session::Handle;
-use super::{Flow, Transport};
+use super::handle::SessionHandle;
+use super::{Control, Transport};
 use crate::error::ConnectError;
-use crate::pool::Busy;
+use crate::pool::QueueState;
 use crate::protocol::engineio::{Data, Open};
 use crate::reason::Reason;
 use std::sync::Arc;
@@ -51,32 +51,32 @@ pub(crate) trait Caller: Send {
     fn fail(&mut self, now: Instant, attempt: u32, error: ConnectError);
 
     /// A session is open.
-    fn open(&mut self, now: Instant, attempt: u32, session: &Arc<Handle>, open: &Open);
+    fn open(&mut self, now: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &Open);
 
-    fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow;
+    fn receive(&mut self, now: Instant, message: Data<'_>) -> Control;
 
     /// All messages of one read have come.
-    fn pause(&mut self, now: Instant) -> Flow;
+    fn on_read_complete(&mut self, now: Instant) -> Control;
 
     /// The session is about to end: the last chance to tell the server why.
-    fn farewell(&mut self) {}
+    fn before_close(&mut self) {}
 
     /// The session that was open has ended; with what had failed, if a request had.
     fn close(&mut self, now: Instant, attempt: u32, reason: Reason, failure: Option<ConnectError>);
 
     fn next_timeout(&self) -> Option<Instant>;
 
-    fn timeout(&mut self, now: Instant) -> Flow;
+    fn timeout(&mut self, now: Instant) -> Control;
 
     /// Returns the state of the queue of what has come.
-    fn busy(&self) -> Busy;
+    fn busy(&self) -> QueueState;
 }
 
 /// Parameters of an attempt to open a session.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) target: Target,
-    pub(crate) network: Arc<Network>,
+    pub(crate) network: Arc<TransportConfig>,
     pub(crate) transports: Vec<Transport>,
 }
 

@@ -2,9 +2,9 @@
 
 use super::agent::{Dialler, NoResolver, Trace};
 use super::cookies::Jar;
-use super::network::Network;
-use super::target::Target;
-use super::wire::Way;
+use super::endpoint::Target;
+use super::transport_config::TransportConfig;
+use super::wire::SessionConfig;
 use crate::error::ConnectError;
 use parking_lot::Mutex;
 use std::io::{ErrorKind, Read};
@@ -16,7 +16,7 @@ use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body, RequestBuilder};
 
 /// Bytes of a connection's buffers for reading and writing; the default is eight times as much.
-const BUFFER: usize = 16 << 10;
+const BUFFER_LEN: usize = 16 << 10;
 /// Bytes of the body of a refusal, or of the answer to a POST, that are looked at.
 pub(super) const MAX_REFUSAL: usize = 64 << 10;
 /// Time that a connection may have been idle before it is used again: servers close theirs after 2
@@ -34,7 +34,7 @@ const ENCODINGS: &str = "gzip";
 #[cfg(not(feature = "compression"))]
 const ENCODINGS: &str = "";
 
-pub(super) const LATE: &str = "the server did not answer in time";
+pub(super) const TIMED_OUT: &str = "the server did not answer in time";
 
 /// One session's requests. Each blocks.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ pub(super) enum Opened {
 }
 
 impl Lane {
-    fn new(way: &Way, timeout: Duration) -> Lane {
+    fn new(way: &SessionConfig, timeout: Duration) -> Lane {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A session goes to one place, and so do the program's headers.
@@ -88,8 +88,8 @@ impl Lane {
             .accept_encoding(ENCODINGS)
             .max_idle_connections(1)
             .max_idle_age(MAX_IDLE)
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
+            .input_buffer_size(BUFFER_LEN)
+            .output_buffer_size(BUFFER_LEN)
             .build();
         let trace = Arc::new(Trace::default());
         let dialler = Dialler {
@@ -134,7 +134,7 @@ impl Lane {
 }
 
 impl Polling {
-    pub(super) fn new(way: &Way, network: &Network, jar: Jar) -> Polling {
+    pub(super) fn new(way: &SessionConfig, network: &TransportConfig, jar: Jar) -> Polling {
         Polling {
             polls: Lane::new(way, network.request_timeout),
             posts: Lane::new(way, network.request_timeout),
@@ -341,9 +341,9 @@ pub(super) fn refusal(status: u16, headers: Vec<(String, String)>, body: &[u8]) 
 
 fn describe(error: &ureq::Error) -> ConnectError {
     match error {
-        ureq::Error::Timeout(_) => ConnectError::new(LATE).timed_out(),
+        ureq::Error::Timeout(_) => ConnectError::new(TIMED_OUT).timed_out(),
         ureq::Error::Io(error) if error.kind() == ErrorKind::TimedOut => {
-            ConnectError::new(LATE).timed_out()
+            ConnectError::new(TIMED_OUT).timed_out()
         }
         ureq::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
             ConnectError::new(format!(

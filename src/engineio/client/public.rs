@@ -1,24 +1,24 @@
 //! The Engine.IO client, for programs that want no more than that.
 
-use super::network::network_options;
 use super::runtime::{Line, Runtime};
-use super::{Attempt, Caller, Network, Prepare, Target};
-use crate::engineio::session::{Handle, before_waiting};
-use crate::engineio::{Flow, Frames, Message, Transport, frames};
+use super::transport_config::network_options;
+use super::{Attempt, Caller, Prepare, Target, TransportConfig};
+use crate::engineio::handle::{SessionHandle, block_in_place};
+use crate::engineio::{Control, Frames, Message, Transport, frames};
 use crate::error::{ConnectError, Error};
-use crate::pool::{self, Busy, Inbox, LastTurn, Turn, work_off};
+use crate::pool::{self, Inbox, LastTurn, QueueState, Runnable, work_off};
 use crate::protocol::engineio::{Data, Open};
 use crate::reason::Reason;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// Bytes of messages that may wait for their handler, twice: beyond that the client disconnects.
-const BACKLOG: usize = 16_000_000;
+const MAX_BACKLOG_BYTES: usize = 16_000_000;
 /// Bytes that a message counts for in an inbox besides its content.
-const OVERHEAD: usize = 64;
+const MESSAGE_OVERHEAD_BYTES: usize = 64;
 /// An Engine.IO client. A cheap handle: clones are the same client, in any thread; when the last
 /// one is dropped, it disconnects.
 ///
@@ -57,7 +57,7 @@ struct Shared {
 
 #[derive(Clone, Debug, Default)]
 struct Config {
-    network: Arc<Network>,
+    network: Arc<TransportConfig>,
     headers: Vec<(String, String)>,
     transports: Vec<Transport>,
     path: String,
@@ -70,7 +70,7 @@ struct State {
     attempt: u32,
     /// The threads, from the first connection on.
     running: Option<(Arc<Runtime>, Line)>,
-    session: Option<Arc<Handle>>,
+    session: Option<Arc<SessionHandle>>,
     max_payload: u64,
     failure: Option<ConnectError>,
     /// The program has ended it before it was open.
@@ -115,7 +115,7 @@ impl Client {
     #[must_use]
     pub fn builder() -> ClientBuilder {
         ClientBuilder {
-            network: Network::default(),
+            network: TransportConfig::default(),
             config: Config {
                 network: Arc::default(),
                 headers: Vec::new(),
@@ -158,18 +158,14 @@ impl Client {
             return Err(Error::Disconnected);
         }
         let shared = &self.shared;
-        let mut state = shared.state.lock();
-        // What is ending ends in a moment.
-        while state.phase == Phase::Closing {
-            shared.changed.wait(&mut state);
-        }
+        let mut state = shared.lock_unless_closing();
         if state.phase != Phase::Idle {
             return Err(Error::Invalid("the client is connected already".into()));
         }
         if state.running.is_none() {
             let runtime = Runtime::get()?;
             let line = runtime.add(|_| {
-                Box::new(Inlet {
+                Box::new(EngineClientHandler {
                     shared: Arc::clone(shared),
                     is_open: false,
                     batch: Vec::new(),
@@ -185,10 +181,14 @@ impl Client {
             line.dial(state.attempt, shared.config.prepare(url));
         }
         let attempt = state.attempt;
-        before_waiting();
-        while state.attempt == attempt && state.phase == Phase::Connecting {
-            shared.changed.wait(&mut state);
-        }
+        drop(state);
+        let state = block_in_place(|| {
+            let mut state = shared.state.lock();
+            while state.attempt == attempt && state.phase == Phase::Connecting {
+                shared.changed.wait(&mut state);
+            }
+            state
+        });
         if state.attempt != attempt || state.cancelled {
             return Err(Error::Disconnected);
         }
@@ -247,13 +247,16 @@ impl Client {
     /// Waits until there is no session, and its last handler has returned. In a handler, it returns
     /// as soon as there is no session.
     pub fn wait(&self) {
-        before_waiting();
         let shared = &self.shared;
-        let mut state = shared.state.lock();
-        let on_worker = state.is_own_thread();
-        while state.phase != Phase::Idle || !on_worker && shared.inbox.busy() != Busy::Nobody {
-            shared.changed.wait(&mut state);
-        }
+        block_in_place(|| {
+            let mut state = shared.state.lock();
+            let on_worker = state.is_own_thread();
+            while state.phase != Phase::Idle
+                || !on_worker && shared.inbox.busy() != QueueState::Nobody
+            {
+                shared.changed.wait(&mut state);
+            }
+        });
     }
 
     /// Returns whether there is a session.
@@ -289,10 +292,10 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Chooses the options of a [`Client`].
+/// Builder of a [`Client`], with its options.
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
-    network: Network,
+    network: TransportConfig,
     config: Config,
 }
 
@@ -372,6 +375,22 @@ impl State {
 }
 
 impl Shared {
+    /// Locks the state once a session that is ending has ended. Blocks meanwhile.
+    fn lock_unless_closing(&self) -> MutexGuard<'_, State> {
+        let state = self.state.lock();
+        if state.phase != Phase::Closing {
+            return state;
+        }
+        drop(state);
+        block_in_place(|| {
+            let mut state = self.state.lock();
+            while state.phase == Phase::Closing {
+                self.changed.wait(&mut state);
+            }
+            state
+        })
+    }
+
     fn disconnect(&self) {
         let mut state = self.state.lock();
         match (state.phase, &state.session) {
@@ -435,12 +454,12 @@ impl Shared {
             .as_ref()
             .map(|it| Arc::clone(it.0.workers()));
         if let Some(workers) = workers {
-            workers.schedule(Arc::clone(self) as Arc<dyn Turn>);
+            workers.schedule(Arc::clone(self) as Arc<dyn Runnable>);
         }
     }
 }
 
-impl Turn for Shared {
+impl Runnable for Shared {
     fn run(self: Arc<Self>) {
         let session = self.state.lock().session.clone();
         let again = match session {
@@ -474,14 +493,14 @@ impl Drop for Life {
 }
 
 /// The I/O thread's end of a client.
-struct Inlet {
+struct EngineClientHandler {
     shared: Arc<Shared>,
     /// True if the session has been told to the program.
     is_open: bool,
     batch: Vec<(Item, usize)>,
 }
 
-impl Inlet {
+impl EngineClientHandler {
     /// Changes the state, unless the attempt was given up meanwhile.
     fn change(&self, attempt: u32, change: impl FnOnce(&mut State)) -> bool {
         let mut state = self.shared.state.lock();
@@ -494,7 +513,7 @@ impl Inlet {
     }
 }
 
-impl Caller for Inlet {
+impl Caller for EngineClientHandler {
     fn fail(&mut self, _: Instant, attempt: u32, error: ConnectError) {
         self.change(attempt, |state| {
             state.phase = Phase::Idle;
@@ -502,7 +521,7 @@ impl Caller for Inlet {
         });
     }
 
-    fn open(&mut self, _: Instant, attempt: u32, session: &Arc<Handle>, open: &Open) {
+    fn open(&mut self, _: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &Open) {
         let opened = self.change(attempt, |state| {
             state.phase = Phase::Open;
             state.session = Some(Arc::clone(session));
@@ -510,13 +529,13 @@ impl Caller for Inlet {
         });
         self.is_open = opened;
         if opened {
-            self.batch.push((Item::Connect, OVERHEAD));
+            self.batch.push((Item::Connect, MESSAGE_OVERHEAD_BYTES));
         }
     }
 
-    fn receive(&mut self, _: Instant, message: Data<'_>) -> Flow {
+    fn receive(&mut self, _: Instant, message: Data<'_>) -> Control {
         if !self.is_open {
-            return Flow::Continue;
+            return Control::Continue;
         }
         let (message, bytes) = match message {
             Data::Text(text) => (Message::from(text), text.len()),
@@ -525,13 +544,14 @@ impl Caller for Inlet {
                 (Message::from(bytes.into_owned()), length)
             }
         };
-        self.batch.push((Item::Message(message), bytes + OVERHEAD));
-        Flow::Continue
+        self.batch
+            .push((Item::Message(message), bytes + MESSAGE_OVERHEAD_BYTES));
+        Control::Continue
     }
 
-    fn pause(&mut self, _: Instant) -> Flow {
+    fn on_read_complete(&mut self, _: Instant) -> Control {
         if self.batch.is_empty() {
-            return Flow::Continue;
+            return Control::Continue;
         }
         let batch = std::mem::take(&mut self.batch);
         let own: usize = batch.iter().map(|(_, bytes)| bytes).sum();
@@ -539,18 +559,19 @@ impl Caller for Inlet {
         if pushed.schedule {
             self.shared.schedule();
         }
-        if pushed.bytes - own > 2 * BACKLOG {
+        if pushed.bytes - own > 2 * MAX_BACKLOG_BYTES {
             log::error!(target: "engineio", "disconnected: messages come faster than they are handled");
-            return Flow::Close(Reason::TransportError);
+            return Control::Close(Reason::TransportError);
         }
-        Flow::Draining
+        Control::Draining
     }
 
     fn close(&mut self, now: Instant, attempt: u32, reason: Reason, _: Option<ConnectError>) {
         if std::mem::take(&mut self.is_open) {
-            self.batch.push((Item::Disconnect(reason), OVERHEAD));
+            self.batch
+                .push((Item::Disconnect(reason), MESSAGE_OVERHEAD_BYTES));
             // The end of the session is the end of reading, too.
-            let _ = self.pause(now);
+            let _ = self.on_read_complete(now);
         }
         self.change(attempt, |state| {
             state.session = None;
@@ -562,11 +583,11 @@ impl Caller for Inlet {
         None
     }
 
-    fn timeout(&mut self, _: Instant) -> Flow {
-        Flow::Continue
+    fn timeout(&mut self, _: Instant) -> Control {
+        Control::Continue
     }
 
-    fn busy(&self) -> Busy {
+    fn busy(&self) -> QueueState {
         self.shared.inbox.busy()
     }
 }

@@ -1,20 +1,20 @@
-//! What a client's sessions ask of the network, as errands, and what those bring back.
+//! What a client's sessions ask of the network, as blocking tasks, and their results.
 
 use super::cookies::Jar;
 use super::driver::{Driver, Order, Session, attempt_of, id_of};
-use super::network::Network;
+use super::endpoint::Target;
 use super::polling::{Opened, Polling, is_cookie};
-use super::target::Target;
+use super::transport_config::TransportConfig;
 use super::websocket::{self, Dial};
-use super::wire::Way;
+use super::wire::SessionConfig;
 use super::{Attempt, Prepare};
 use crate::engineio::Transport;
-use crate::engineio::answers::take_payload;
-use crate::engineio::session::{Handle, PeerName};
+use crate::engineio::handle::{PeerAddr, SessionHandle};
+use crate::engineio::polling::take_payload;
 use crate::error::ConnectError;
 use crate::net::outbox::Outbox;
 use crate::net::websocket::Role;
-use crate::net::{Command, Dialled, Io, Mailbox};
+use crate::net::{Command, ConnectedSocket, IoContext, Mailbox};
 use crate::protocol::engineio::client::{Client, Config, Input, Via};
 use crate::protocol::engineio::payload;
 use crate::reason::Reason;
@@ -25,13 +25,13 @@ use std::sync::Arc;
 /// Number of packets of a payload that are handed over at once.
 const PACKETS: usize = 1000;
 
-/// Result of an errand.
-pub(super) enum Brought {
+/// Result of a blocking task.
+pub(super) enum Completion {
     /// The first answer of an attempt.
     First(Result<First, ConnectError>),
     Polled(Result<Vec<u8>, ConnectError>),
     Posted(Result<(), ConnectError>),
-    WebSocket(Result<Dialled, ConnectError>),
+    WebSocket(Result<ConnectedSocket, ConnectError>),
 }
 
 /// The beginning of a session.
@@ -45,29 +45,35 @@ pub(super) struct First {
 enum Begun {
     /// A payload that begins with the open packet.
     Polling(Vec<u8>),
-    WebSocket(Dialled),
+    WebSocket(ConnectedSocket),
 }
 
 /// Target of a session's requests.
 #[derive(Clone)]
 pub(super) struct Route {
     target: Arc<Target>,
-    way: Way,
-    pub(super) network: Arc<Network>,
+    way: SessionConfig,
+    pub(super) network: Arc<TransportConfig>,
     /// None if it began over a WebSocket.
     pub(super) polling: Option<Polling>,
 }
 
 impl Driver {
     /// Starts an attempt.
-    pub(super) fn dial(&mut self, io: &mut Io<Order>, id: u32, attempt: u32, prepare: Prepare) {
+    pub(super) fn dial(
+        &mut self,
+        io: &mut IoContext<Order>,
+        id: u32,
+        attempt: u32,
+        prepare: Prepare,
+    ) {
         let key = u64::from(attempt) << 32 | u64::from(id);
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
         client.attempt = Some(key);
-        let letter = Letter::new(io, key, |error| Brought::First(Err(error)));
-        let errands = Arc::clone(&self.errands);
+        let reply = ReplyChannel::new(io, key, |error| Completion::First(Err(error)));
+        let blocking = Arc::clone(&self.blocking);
         let job = move || {
             // The program's functions take as long as they like, so they hold up nobody else.
             let attempt = catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| {
@@ -76,18 +82,18 @@ impl Driver {
             });
             match attempt {
                 Ok(attempt) => {
-                    errands.connect(move || letter.send(Brought::First(begin(attempt))));
+                    blocking.connect(move || reply.send(Completion::First(begin(attempt))));
                 }
-                Err(error) => letter.send(Brought::First(Err(error))),
+                Err(error) => reply.send(Completion::First(Err(error))),
             }
         };
-        self.errands.run(job);
+        self.blocking.run(job);
     }
 
     /// An attempt has come to its first answer, or failed.
     pub(super) fn on_first(
         &mut self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         key: u64,
         first: Result<First, ConnectError>,
     ) {
@@ -132,8 +138,8 @@ impl Driver {
         let orders = self
             .orders
             .get_or_insert_with(|| Arc::new(io.mailbox().clone()));
-        let peer = PeerName::Host(route.target.authority().into());
-        let handle = Handle::new(key, transport, outbox, Arc::clone(orders), peer, None);
+        let peer = PeerAddr::Host(route.target.authority().into());
+        let handle = SessionHandle::new(key, transport, outbox, Arc::clone(orders), peer, None);
         let max_message = route.network.max_message;
         let before = client.session.replace(Session {
             key,
@@ -166,7 +172,7 @@ impl Driver {
 
     pub(super) fn on_polled(
         &mut self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         key: u64,
         polled: Result<Vec<u8>, ConnectError>,
     ) {
@@ -195,7 +201,7 @@ impl Driver {
                     packets += 1;
                     // Small packets take more memory than they had in the body.
                     if packets % PACKETS == 0 {
-                        self.pause(io, key);
+                        self.on_read_complete(io, key);
                     }
                 }
                 Err(invalid) => {
@@ -204,13 +210,13 @@ impl Driver {
                 }
             }
         }
-        self.pause(io, key);
+        self.on_read_complete(io, key);
         self.handle(io, key, Input::Polled);
     }
 
     pub(super) fn on_posted(
         &mut self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         key: u64,
         posted: Result<(), ConnectError>,
     ) {
@@ -225,7 +231,12 @@ impl Driver {
         }
     }
 
-    pub(super) fn on_failed_request(&mut self, io: &mut Io<Order>, key: u64, error: ConnectError) {
+    pub(super) fn on_failed_request(
+        &mut self,
+        io: &mut IoContext<Order>,
+        key: u64,
+        error: ConnectError,
+    ) {
         if let Some(session) = self.session(key) {
             log::debug!(target: "engineio", "{}: {error}", session.handle.label());
             session.failure.get_or_insert(error);
@@ -236,9 +247,9 @@ impl Driver {
     /// The WebSocket for an upgrade.
     pub(super) fn on_dialled(
         &mut self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         key: u64,
-        dialled: Result<Dialled, ConnectError>,
+        dialled: Result<ConnectedSocket, ConnectError>,
     ) {
         let Some(session) = self.session(key) else {
             return;
@@ -264,14 +275,14 @@ impl Driver {
         }
     }
 
-    pub(super) fn poll(&mut self, io: &mut Io<Order>, key: u64) {
-        let letter = Letter::new(io, key, |error| Brought::Polled(Err(error)));
+    pub(super) fn poll(&mut self, io: &mut IoContext<Order>, key: u64) {
+        let reply = ReplyChannel::new(io, key, |error| Completion::Polled(Err(error)));
         self.request(key, move |polling, route, sid| {
-            letter.send(Brought::Polled(polling.poll(&route.target, sid)));
+            reply.send(Completion::Polled(polling.poll(&route.target, sid)));
         });
     }
 
-    pub(super) fn post(&mut self, io: &mut Io<Order>, key: u64) {
+    pub(super) fn post(&mut self, io: &mut IoContext<Order>, key: u64) {
         let Some(session) = self.session(key) else {
             return;
         };
@@ -294,10 +305,10 @@ impl Driver {
             session.handle.outbox().wait();
             return self.handle(io, key, Input::Posted);
         }
-        let letter = Letter::new(io, key, |error| Brought::Posted(Err(error)));
+        let reply = ReplyChannel::new(io, key, |error| Completion::Posted(Err(error)));
         self.request(key, move |polling, route, sid| {
             let posted = polling.post(&route.target, sid, &body);
-            letter.send(Brought::Posted(posted));
+            reply.send(Completion::Posted(posted));
         });
     }
 
@@ -311,16 +322,16 @@ impl Driver {
                 work(polling, &route, handle.sid());
             }
         };
-        self.errands.run(job);
+        self.blocking.run(job);
     }
 
-    pub(super) fn upgrade(&mut self, io: &mut Io<Order>, key: u64) {
+    pub(super) fn upgrade(&mut self, io: &mut IoContext<Order>, key: u64) {
         let Some(session) = self.session(key) else {
             return;
         };
         session.handle.set_upgrading();
         let (route, handle) = (session.route.clone(), Arc::clone(&session.handle));
-        let letter = Letter::new(io, key, |error| Brought::WebSocket(Err(error)));
+        let reply = ReplyChannel::new(io, key, |error| Completion::WebSocket(Err(error)));
         let job = move || {
             let polling = route.polling.as_ref();
             let cookies = polling.and_then(|polling| polling.cookies(&route.target));
@@ -332,41 +343,45 @@ impl Driver {
                 Ok(Dial::Redirected(_)) => Err(ConnectError::new("the upgrade is redirected")),
                 Err(error) => Err(error),
             };
-            letter.send(Brought::WebSocket(dialled));
+            reply.send(Completion::WebSocket(dialled));
         };
-        self.errands.connect(job);
+        self.blocking.connect(job);
     }
 }
 
-/// The way back from an errand. If it is dropped unsent, since there was no thread or the errand
-/// has panicked, it says so.
-struct Letter {
+/// The way back from a blocking task. If it is dropped unsent, since there was no thread or the
+/// task has panicked, it says so.
+struct ReplyChannel {
     mailbox: Mailbox<Command<Order>>,
     key: u64,
-    unsent: Option<fn(ConnectError) -> Brought>,
+    unsent: Option<fn(ConnectError) -> Completion>,
 }
 
-impl Letter {
-    fn new(io: &Io<Order>, key: u64, unsent: fn(ConnectError) -> Brought) -> Letter {
-        Letter {
+impl ReplyChannel {
+    fn new(
+        io: &IoContext<Order>,
+        key: u64,
+        unsent: fn(ConnectError) -> Completion,
+    ) -> ReplyChannel {
+        ReplyChannel {
             mailbox: io.mailbox().clone(),
             key,
             unsent: Some(unsent),
         }
     }
 
-    fn send(mut self, brought: Brought) {
+    fn send(mut self, brought: Completion) {
         self.unsent = None;
         self.deliver(brought);
     }
 
-    fn deliver(&self, brought: Brought) {
+    fn deliver(&self, brought: Completion) {
         self.mailbox
             .send(Command::Driver(Order::Brought(self.key, brought)));
     }
 }
 
-impl Drop for Letter {
+impl Drop for ReplyChannel {
     fn drop(&mut self) {
         if let Some(unsent) = self.unsent.take() {
             let error = ConnectError::new("the system gives no thread, or it has panicked");
@@ -408,11 +423,11 @@ struct Elsewhere(Target, Jar);
 
 fn begin_at(
     target: &Target,
-    network: &Arc<Network>,
+    network: &Arc<TransportConfig>,
     transports: &[Transport],
     jar: Jar,
 ) -> Result<Result<First, Elsewhere>, ConnectError> {
-    let way = Way::new(target, network)?;
+    let way = SessionConfig::new(target, network)?;
     let route = |polling| Route {
         target: Arc::new(target.clone()),
         way: way.clone(),

@@ -1,11 +1,11 @@
 //! The threads that all clients of the process share.
 
+use super::blocking_pool::BlockingPool;
 use super::driver::{Driver, Order};
-use super::errands::Errands;
 use super::{Caller, Prepare};
 use crate::limits::Limits;
-use crate::net::{Command, Executor, Mailbox, Options, Threads};
-use crate::pool::Workers;
+use crate::net::{Command, Executor, IoThreads, Mailbox, Options};
+use crate::pool::WorkerPool;
 use parking_lot::Mutex;
 use std::fmt;
 use std::io;
@@ -19,11 +19,11 @@ static CURRENT: Mutex<Weak<Runtime>> = Mutex::new(Weak::new());
 /// Numbers of clients.
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
-/// The I/O threads, workers and errands of all clients.
+/// The I/O threads, workers and blocking tasks of all clients.
 #[derive(Debug)]
 pub(crate) struct Runtime {
-    threads: Threads<Order>,
-    workers: Arc<Workers>,
+    threads: IoThreads<Order>,
+    workers: Arc<WorkerPool>,
 }
 
 impl Runtime {
@@ -44,7 +44,7 @@ impl Runtime {
             buffered_bytes: usize::MAX,
             ..Limits::default()
         };
-        let workers = Arc::new(Workers::start(limits.workers)?);
+        let workers = Arc::new(WorkerPool::start(limits.workers)?);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let options = Options {
             limits,
@@ -56,13 +56,13 @@ impl Runtime {
             connections: AtomicUsize::new(0),
             budget: OnceLock::new(),
         };
-        let errands = Arc::new(Errands::new());
-        let driver = || Driver::new(&errands);
-        let threads = Threads::start("client", None, cores.div_ceil(4).min(8), options, driver)?;
+        let blocking = Arc::new(BlockingPool::new());
+        let driver = || Driver::new(&blocking);
+        let threads = IoThreads::start("client", None, cores.div_ceil(4).min(8), options, driver)?;
         Ok(Runtime { threads, workers })
     }
 
-    pub(crate) fn workers(&self) -> &Arc<Workers> {
+    pub(crate) fn workers(&self) -> &Arc<WorkerPool> {
         &self.workers
     }
 

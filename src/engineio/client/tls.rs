@@ -44,7 +44,7 @@ struct Identity {
 }
 
 impl ClientTls {
-    /// Returns the public authorities, and no certificate of the client.
+    /// Creates options with the public authorities, and no certificate of the client.
     #[must_use]
     pub fn new() -> ClientTls {
         ClientTls::default()
@@ -60,7 +60,7 @@ impl ClientTls {
         Ok(self)
     }
 
-    /// Returns the same from a PEM file.
+    /// Trusts the authorities in a PEM file, as [`ca_pem`](ClientTls::ca_pem) does.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read, and those of [`ca_pem`](ClientTls::ca_pem).
@@ -91,7 +91,7 @@ impl ClientTls {
         Ok(self)
     }
 
-    /// Creates the same from PEM files.
+    /// Shows a certificate from PEM files, as [`certificate_pem`](ClientTls::certificate_pem) does.
     ///
     /// # Errors
     /// [`Error::Io`] if a file cannot be read, and those of

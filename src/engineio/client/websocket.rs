@@ -1,13 +1,13 @@
 //! The handshake of a WebSocket (RFC 6455, 4.1).
 
+use super::endpoint::Target;
 use super::http_head::{dechunked, read_chunked, read_final};
-use super::network::Network;
-use super::polling::{LATE, MAX_REFUSAL, is_cookie, refusal};
-use super::target::Target;
-use super::wire::{Pace, Way, Wire};
+use super::polling::{MAX_REFUSAL, TIMED_OUT, is_cookie, refusal};
+use super::transport_config::TransportConfig;
+use super::wire::{Pace, SessionConfig, Wire};
 use crate::error::ConnectError;
-use crate::net::Dialled;
-use crate::net::socket::Socket;
+use crate::net::ConnectedSocket;
+use crate::net::tcp::Socket;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use tungstenite::handshake::derive_accept_key;
 
 /// Outcome of the handshake.
 pub(super) enum Dial {
-    Done(Dialled),
+    Done(ConnectedSocket),
     /// The server is elsewhere.
     Redirected(Target),
 }
@@ -25,8 +25,8 @@ pub(super) enum Dial {
 /// `cookies` is the value of the one field for them.
 pub(super) fn dial(
     target: &Target,
-    network: &Network,
-    way: &Way,
+    network: &TransportConfig,
+    way: &SessionConfig,
     sid: Option<&str>,
     cookies: Option<&str>,
 ) -> Result<Dial, ConnectError> {
@@ -72,7 +72,7 @@ pub(super) fn dial(
 
 fn describe(error: io::Error) -> ConnectError {
     match error.kind() {
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => ConnectError::new(LATE).timed_out(),
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => ConnectError::new(TIMED_OUT).timed_out(),
         ErrorKind::UnexpectedEof => ConnectError::new("the server closed the connection"),
         _ => ConnectError::new(error.to_string()),
     }
@@ -80,7 +80,7 @@ fn describe(error: io::Error) -> ConnectError {
 
 fn request(
     target: &Target,
-    network: &Network,
+    network: &TransportConfig,
     sid: Option<&str>,
     cookies: Option<&str>,
     key: &str,
@@ -147,7 +147,7 @@ fn read_up_to(stream: &mut impl Read, bytes: &mut Vec<u8>, wanted: usize) -> io:
 }
 
 /// Makes it a connection that is never waited for.
-fn finish(wire: Wire, unread: Vec<u8>) -> io::Result<Dialled> {
+fn finish(wire: Wire, unread: Vec<u8>) -> io::Result<ConnectedSocket> {
     let shared = || io::Error::other("the connection is in use elsewhere");
     let tcp = Arc::into_inner(wire.tcp).ok_or_else(shared)?;
     tcp.set_nonblocking(true)?;
@@ -159,7 +159,7 @@ fn finish(wire: Wire, unread: Vec<u8>) -> io::Result<Dialled> {
     };
     #[cfg(not(feature = "tls"))]
     let socket = Socket::plain(tcp);
-    Ok(Dialled {
+    Ok(ConnectedSocket {
         socket,
         peer: wire.peer,
         unread,

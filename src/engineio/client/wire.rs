@@ -2,10 +2,10 @@
 //! WebSocket are made on. Its reads and writes end by a time.
 
 use super::addresses::{Addresses, left};
+use super::endpoint::Target;
 use super::http_head::{parse_head, read_head};
-use super::network::Network;
 use super::socks::{Goal, socks4, socks5};
-use super::target::Target;
+use super::transport_config::TransportConfig;
 use crate::error::ConnectError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use ureq::ProxyProtocol;
 
 /// Time that connecting may take where nothing else says so.
-const LONGEST: Duration = Duration::from_secs(3600);
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// A connection.
 #[derive(Debug)]
@@ -32,19 +32,19 @@ pub(super) struct Wire {
     pub(super) pace: Pace,
 }
 
-/// Moment when a read or a write ends.
+/// Time limits of reads and writes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     pub(super) by: Option<Instant>,
-    /// Time that nothing at all may come.
+    /// Time for which nothing at all may come.
     pub(super) read: Option<Duration>,
-    /// Time that nothing at all may leave.
+    /// Time for which nothing at all may leave.
     pub(super) write: Option<Duration>,
 }
 
 /// Route to a server, for all connections of a session.
 #[derive(Clone, Debug)]
-pub(super) struct Way {
+pub(super) struct SessionConfig {
     host: String,
     port: u16,
     secure: bool,
@@ -55,8 +55,11 @@ pub(super) struct Way {
     tls: Option<Arc<ClientConfig>>,
 }
 
-impl Way {
-    pub(super) fn new(target: &Target, network: &Network) -> Result<Way, ConnectError> {
+impl SessionConfig {
+    pub(super) fn new(
+        target: &Target,
+        network: &TransportConfig,
+    ) -> Result<SessionConfig, ConnectError> {
         #[cfg(not(feature = "tls"))]
         if target.is_secure() {
             return Err(ConnectError::new(super::NO_TLS).invalid());
@@ -68,7 +71,7 @@ impl Way {
         } else {
             None
         };
-        Ok(Way {
+        Ok(SessionConfig {
             host: target.host().to_owned(),
             port: target.port(),
             secure: target.is_secure(),
@@ -85,7 +88,7 @@ impl Way {
         pace: Pace,
         begun: impl FnOnce(&Arc<TcpStream>) -> io::Result<()>,
     ) -> io::Result<Wire> {
-        let by = pace.by.unwrap_or_else(|| Instant::now() + LONGEST);
+        let by = pace.by.unwrap_or_else(|| Instant::now() + MAX_TIMEOUT);
         let (tcp, peer) = match &self.proxy {
             None => self.addresses.connect(&self.host, self.port, by)?,
             Some(proxy) => {
@@ -99,7 +102,7 @@ impl Way {
         let tcp = Arc::new(tcp);
         begun(&tcp)?;
         if let Some(proxy) = &self.proxy {
-            self.pass(proxy, &mut Timed { tcp: &tcp, pace })?;
+            self.pass(proxy, &mut DeadlineStream { tcp: &tcp, pace })?;
         }
         let wire = Wire {
             tcp,
@@ -112,7 +115,7 @@ impl Way {
     }
 
     /// Asks a proxy to connect.
-    fn pass(&self, proxy: &ureq::Proxy, tcp: &mut Timed<'_>) -> io::Result<()> {
+    fn pass(&self, proxy: &ureq::Proxy, tcp: &mut DeadlineStream<'_>) -> io::Result<()> {
         let name = Goal::Name(&self.host, self.port);
         let resolved = || {
             let first = (&*self.host, self.port).to_socket_addrs()?.next();
@@ -133,7 +136,7 @@ impl Way {
     }
 
     /// Asks an HTTP proxy to connect (RFC 9110, 9.3.6).
-    fn tunnel(&self, proxy: &ureq::Proxy, tcp: &mut Timed<'_>) -> io::Result<()> {
+    fn tunnel(&self, proxy: &ureq::Proxy, tcp: &mut DeadlineStream<'_>) -> io::Result<()> {
         let host = if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {
@@ -167,7 +170,7 @@ impl Way {
         let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
         let connection = ClientConnection::new(Arc::clone(config), name);
         let mut connection = connection.map_err(io::Error::other)?;
-        let mut timed = Timed {
+        let mut timed = DeadlineStream {
             tcp: &wire.tcp,
             pace: wire.pace,
         };
@@ -203,12 +206,12 @@ fn explain_tls(error: io::Error) -> io::Error {
 }
 
 /// A TCP connection whose reads and writes end by a time.
-struct Timed<'a> {
+struct DeadlineStream<'a> {
     tcp: &'a TcpStream,
     pace: Pace,
 }
 
-impl Timed<'_> {
+impl DeadlineStream<'_> {
     fn wait(&self, silence: Option<Duration>) -> io::Result<Option<Duration>> {
         let left = self.pace.by.map(|by| left(by).unwrap_or_default());
         match left.into_iter().chain(silence).min() {
@@ -227,14 +230,14 @@ fn late(error: io::Error) -> io::Error {
     }
 }
 
-impl Read for Timed<'_> {
+impl Read for DeadlineStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.tcp.set_read_timeout(self.wait(self.pace.read)?)?;
         self.tcp.read(buffer).map_err(late)
     }
 }
 
-impl Write for Timed<'_> {
+impl Write for DeadlineStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.tcp.set_write_timeout(self.wait(self.pace.write)?)?;
         self.tcp.write(bytes).map_err(late)
@@ -246,7 +249,7 @@ impl Write for Timed<'_> {
 
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut timed = Timed {
+        let mut timed = DeadlineStream {
             tcp: &self.tcp,
             pace: self.pace,
         };
@@ -260,7 +263,7 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut timed = Timed {
+        let mut timed = DeadlineStream {
             tcp: &self.tcp,
             pace: self.pace,
         };
@@ -271,7 +274,7 @@ impl Write for Wire {
         timed.write(bytes)
     }
     fn flush(&mut self) -> io::Result<()> {
-        let mut timed = Timed {
+        let mut timed = DeadlineStream {
             tcp: &self.tcp,
             pace: self.pace,
         };

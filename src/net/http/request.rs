@@ -13,6 +13,20 @@ use std::time::SystemTime;
 /// An HTTP request: what python-socketio calls `environ`.
 ///
 /// Of a connected client it is the request that opened its session; all its namespaces share it.
+///
+/// ```
+/// use socketio::{Refused, Server, Socket};
+///
+/// let io = Server::new();
+/// io.on_connect(|socket: &Socket| {
+///     let request = socket.request();
+///     println!("{} from {}", request.path(), request.peer_addr());
+///     match request.header("Authorization") {
+///         Some(_) => Ok(()),
+///         None => Err(Refused::new("unauthorized")),
+///     }
+/// });
+/// ```
 pub struct Request {
     /// The head as it came; all names and values are ranges of it, which keeps a client's request
     /// small for as long as the client stays.
@@ -72,7 +86,7 @@ const HTTP_FIELDS: [&str; 14] = [
 ];
 
 impl Request {
-    /// `GET`, `POST`, ...
+    /// Returns the method: `GET`, `POST`, ...
     pub fn method(&self) -> &str {
         self.text(self.method)
     }

@@ -1,14 +1,14 @@
 //! A session as the client sees it: the counterpart of [`super::server`](mod@super::server), with
 //! the same contract.
 
-use super::open::Open;
+use super::handshake::Open;
 use super::packet::{Data, Packet};
 use crate::reason::Reason;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Time that the server may take to read what was sent before the end is said.
-const SETTLE: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
@@ -26,7 +26,7 @@ pub(crate) struct Config {
 ///
 /// The connection has deadlines of its own, for writing what is left and for the server's end; this
 /// is for one that misses even those.
-const FAREWELL: Duration = Duration::from_secs(60);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Over what something came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +212,7 @@ impl Client {
                 self.turn();
             }
             Input::Invalid => self.close(Reason::TransportError),
-            Input::Lost(via, reason) => self.on_lost(via, reason),
+            Input::Lost(via, reason) => self.on_connection_lost(via, reason),
             Input::Close => self.on_close(now),
             Input::Timeout => self.on_timeout(now),
         }
@@ -235,7 +235,7 @@ impl Client {
                     polling.upgrade = Upgrade::Pausing;
                     self.turn();
                 }
-                _ => self.on_lost(via, Reason::TransportError),
+                _ => self.on_connection_lost(via, Reason::TransportError),
             }
             return None;
         }
@@ -346,7 +346,7 @@ impl Client {
         }
     }
 
-    fn on_lost(&mut self, via: Via, reason: Reason) {
+    fn on_connection_lost(&mut self, via: Via, reason: Reason) {
         match (&mut self.state, via) {
             (State::Closing(Closing::Polling { .. }), Via::Polling)
             | (
@@ -390,13 +390,13 @@ impl Client {
                 Closing::Polling {
                     queued: false,
                     said,
-                    deadline: now + FAREWELL,
+                    deadline: now + CLOSE_TIMEOUT,
                 }
             }
             State::WebSocket => {
                 self.outputs.push_back(Output::Ping);
                 Closing::Settling {
-                    deadline: now + SETTLE,
+                    deadline: now + DRAIN_TIMEOUT,
                 }
             }
             State::Opening { .. } => return self.close(Reason::ClientDisconnect),
@@ -413,7 +413,7 @@ impl Client {
             self.outputs.push_back(Output::Send(Packet::Close));
             self.outputs.push_back(Output::HangUp);
             self.state = State::Closing(Closing::WebSocket {
-                deadline: now + FAREWELL,
+                deadline: now + CLOSE_TIMEOUT,
             });
         }
     }
@@ -426,7 +426,9 @@ impl Client {
             State::Polling(Polling {
                 upgrade: Upgrade::Probing { deadline },
                 ..
-            }) if *deadline <= now => self.on_lost(Via::WebSocket, Reason::TransportError),
+            }) if *deadline <= now => {
+                self.on_connection_lost(Via::WebSocket, Reason::TransportError)
+            }
             State::Opening { deadline } if *deadline <= now => self.close(Reason::TransportError),
             State::Closing(Closing::Settling { deadline }) if *deadline <= now => {
                 self.on_settled(now);

@@ -3,7 +3,8 @@
 //! The machine is told what arrived and what time it is ([`Server::handle`]), is asked what to do
 //! about it ([`Server::poll`]) until there is nothing more, and says when it wants to be called
 //! again ([`Server::next_timeout`]). The packets that wait for the client are not kept here: the
-//! driver has a queue of them, which [`Output::Send`] appends to and [`Answer::Queued`] takes from.
+//! driver has a queue of them, which [`Output::Send`] appends to and [`PollResponse::Queued`] takes
+//! from.
 
 use super::packet::{Data, Packet};
 use crate::reason::Reason;
@@ -16,11 +17,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 const NOOP_DELAY: Duration = Duration::from_millis(100);
 
 /// Delay of a ping above which the process counts as paused.
-const LATENESS: Duration = Duration::from_millis(10);
+const PAUSE_THRESHOLD: Duration = Duration::from_millis(10);
 
 /// One HTTP exchange or one WebSocket connection; the driver gives the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Channel(pub(crate) u64);
+pub(crate) struct TransportId(pub(crate) u64);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
@@ -33,17 +34,20 @@ pub(crate) struct Config {
 #[derive(Debug)]
 pub(crate) enum Input {
     /// A GET; `queued` says whether packets wait for the client.
-    Poll { channel: Channel, queued: bool },
+    Poll { channel: TransportId, queued: bool },
     /// A POST; its packets follow by [`Server::receive`], then [`Input::Posted`].
-    Post(Channel),
+    Post(TransportId),
     /// The packets of a POST are handled.
-    Posted(Channel),
+    Posted(TransportId),
     /// A WebSocket with this session's id.
-    WebSocket(Channel),
+    WebSocket(TransportId),
     /// A message over a channel is no packet.
     Invalid,
     /// A channel's connection went away.
-    Lost { channel: Channel, reason: Reason },
+    Lost {
+        channel: TransportId,
+        reason: Reason,
+    },
     /// A packet waits for the client.
     Queued,
     /// An answer took the last packet that waited.
@@ -59,15 +63,15 @@ pub(crate) enum Input {
 /// Action for the driver.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Output {
-    Answer(Channel, Answer),
+    Answer(TransportId, PollResponse),
     /// Append a packet to the queue.
     Send(Packet<'static>),
     /// Write the answer to a probe on a WebSocket that does not carry the session yet.
-    Probed(Channel),
+    Probed(TransportId),
     /// The queue goes out over this WebSocket from now on.
-    Attach(Channel),
+    Attach(TransportId),
     /// Close a WebSocket once what was written to it has left.
-    HangUp(Channel),
+    HangUp(TransportId),
     /// The session has ended. Comes once.
     Closed(Reason),
     /// Nothing more will come of this session: forget it.
@@ -76,7 +80,7 @@ pub(crate) enum Output {
 
 /// The answer to an HTTP request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum PollResponse {
     /// The packets that wait, as a payload.
     Queued,
     /// A payload of one noop packet.
@@ -94,28 +98,28 @@ pub(crate) enum Answer {
 #[derive(Debug)]
 enum State {
     Polling(Polling),
-    WebSocket(Channel),
+    WebSocket(TransportId),
     /// The close packet waits for a poll.
     Closing {
         until: Instant,
     },
     /// Over; a POST may still be waiting for its answer.
     Closed {
-        post: Option<Channel>,
+        post: Option<TransportId>,
     },
 }
 
 #[derive(Debug, Default)]
 struct Polling {
-    poll: Option<Channel>,
-    post: Option<Channel>,
+    poll: Option<TransportId>,
+    post: Option<TransportId>,
     upgrade: Option<Upgrade>,
 }
 
 /// A WebSocket that is about to replace polling.
 #[derive(Debug)]
 struct Upgrade {
-    channel: Channel,
+    channel: TransportId,
     probed: bool,
     deadline: Instant,
     /// Moment when a poll that waits is answered with a noop.
@@ -155,7 +159,7 @@ impl Server {
     }
 
     /// Returns a session that was opened by a WebSocket.
-    pub(crate) fn websocket(now: Instant, config: Config, channel: Channel) -> Server {
+    pub(crate) fn websocket(now: Instant, config: Config, channel: TransportId) -> Server {
         Server::new(now, config, State::WebSocket(channel))
     }
 
@@ -176,13 +180,13 @@ impl Server {
             Input::Posted(channel) => self.on_posted(channel),
             Input::WebSocket(channel) => self.on_websocket(now, channel),
             Input::Invalid => self.close_now(Reason::ServerDisconnect),
-            Input::Lost { channel, reason } => self.on_lost(channel, reason),
-            Input::Queued => self.answer_poll(Answer::Queued),
+            Input::Lost { channel, reason } => self.on_connection_lost(channel, reason),
+            Input::Queued => self.answer_poll(PollResponse::Queued),
             Input::Drained => self.give_up(),
             Input::Close(reason) => self.close(now, reason),
             Input::Shutdown => {
                 // After a noop the client polls again, and finds nobody or an unknown session.
-                self.answer_poll(Answer::Noop);
+                self.answer_poll(PollResponse::Noop);
                 self.close_now(Reason::ServerDisconnect);
                 self.give_up();
             }
@@ -194,7 +198,7 @@ impl Server {
     pub(crate) fn receive<'a>(
         &mut self,
         now: Instant,
-        channel: Channel,
+        channel: TransportId,
         packet: Packet<'a>,
     ) -> Option<Data<'a>> {
         match &mut self.state {
@@ -214,7 +218,7 @@ impl Server {
             }
             Packet::Pong(_) => self.on_pong(now),
             Packet::Close => {
-                self.answer_poll(Answer::Noop);
+                self.answer_poll(PollResponse::Noop);
                 self.close_now(Reason::ClientDisconnect);
             }
             // "invalid heartbeat direction" in the reference implementation.
@@ -269,7 +273,7 @@ impl Server {
     }
 
     /// Returns the POST that waits for its answer.
-    pub(crate) fn post(&self) -> Option<Channel> {
+    pub(crate) fn post(&self) -> Option<TransportId> {
         match &self.state {
             State::Polling(polling) => polling.post,
             _ => None,
@@ -277,7 +281,7 @@ impl Server {
     }
 
     /// Returns the WebSocket that carries the session.
-    pub(crate) fn carrier(&self) -> Option<Channel> {
+    pub(crate) fn carrier(&self) -> Option<TransportId> {
         match self.state {
             State::WebSocket(channel) => Some(channel),
             _ => None,
@@ -324,13 +328,13 @@ impl Server {
         };
     }
 
-    fn on_poll(&mut self, now: Instant, channel: Channel, queued: bool) {
+    fn on_poll(&mut self, now: Instant, channel: TransportId, queued: bool) {
         match &mut self.state {
             State::Polling(polling) => {
                 if polling.poll.is_some() {
-                    self.answer_poll(Answer::Close);
+                    self.answer_poll(PollResponse::Close);
                     self.outputs
-                        .push_back(Output::Answer(channel, Answer::Overlap));
+                        .push_back(Output::Answer(channel, PollResponse::Overlap));
                     self.close_now(Reason::TransportError);
                     return;
                 }
@@ -341,36 +345,37 @@ impl Server {
                     upgrade.noop_at = Some(now + NOOP_DELAY);
                 }
                 if queued {
-                    self.answer_poll(Answer::Queued);
+                    self.answer_poll(PollResponse::Queued);
                 }
             }
             State::WebSocket(_) => self
                 .outputs
-                .push_back(Output::Answer(channel, Answer::Mismatch)),
+                .push_back(Output::Answer(channel, PollResponse::Mismatch)),
             State::Closing { .. } | State::Closed { .. } => self
                 .outputs
-                .push_back(Output::Answer(channel, Answer::Queued)),
+                .push_back(Output::Answer(channel, PollResponse::Queued)),
         }
     }
 
-    fn on_post(&mut self, channel: Channel) {
+    fn on_post(&mut self, channel: TransportId) {
         match &mut self.state {
             State::Polling(polling) if polling.post.is_none() => polling.post = Some(channel),
             State::Polling(_) => {
                 // The POST that is under way is answered as usual.
                 self.outputs
-                    .push_back(Output::Answer(channel, Answer::Overlap));
+                    .push_back(Output::Answer(channel, PollResponse::Overlap));
                 self.close_now(Reason::TransportError);
             }
             State::WebSocket(_) | State::Closing { .. } | State::Closed { .. } => self
                 .outputs
-                .push_back(Output::Answer(channel, Answer::Mismatch)),
+                .push_back(Output::Answer(channel, PollResponse::Mismatch)),
         }
     }
 
-    fn on_posted(&mut self, channel: Channel) {
+    fn on_posted(&mut self, channel: TransportId) {
         // The reference implementation says ok even when the session was closed over the body.
-        self.outputs.push_back(Output::Answer(channel, Answer::Ok));
+        self.outputs
+            .push_back(Output::Answer(channel, PollResponse::Ok));
         match &mut self.state {
             State::Polling(polling) => {
                 polling.post.take_if(|post| *post == channel);
@@ -383,7 +388,7 @@ impl Server {
         }
     }
 
-    fn on_websocket(&mut self, now: Instant, channel: Channel) {
+    fn on_websocket(&mut self, now: Instant, channel: TransportId) {
         match &mut self.state {
             State::Polling(polling) if polling.upgrade.is_none() => {
                 polling.upgrade = Some(Upgrade {
@@ -398,7 +403,7 @@ impl Server {
     }
 
     /// A packet of a WebSocket that does not carry the session yet (engine.io-protocol, "Upgrade").
-    fn on_upgrade_packet(&mut self, now: Instant, channel: Channel, packet: Packet<'_>) {
+    fn on_upgrade_packet(&mut self, now: Instant, channel: TransportId, packet: Packet<'_>) {
         let State::Polling(polling) = &mut self.state else {
             return;
         };
@@ -410,10 +415,10 @@ impl Server {
                 upgrade.probed = true;
                 upgrade.noop_at = Some(now + NOOP_DELAY);
                 self.outputs.push_back(Output::Probed(channel));
-                self.answer_poll(Answer::Noop);
+                self.answer_poll(PollResponse::Noop);
             }
             Packet::Upgrade => {
-                self.answer_poll(Answer::Noop);
+                self.answer_poll(PollResponse::Noop);
                 self.state = State::WebSocket(channel);
                 self.outputs.push_back(Output::Attach(channel));
             }
@@ -424,7 +429,7 @@ impl Server {
         }
     }
 
-    fn on_lost(&mut self, channel: Channel, reason: Reason) {
+    fn on_connection_lost(&mut self, channel: TransportId, reason: Reason) {
         match &mut self.state {
             State::WebSocket(own) if *own == channel => self.close_now(reason),
             State::Polling(polling) => {
@@ -460,7 +465,7 @@ impl Server {
             Heartbeat::Quiet(at) if *at <= now => {
                 // A moment's lateness of the clock is not added to the client's time; after a pause
                 // of the whole process the client gets all of it.
-                let late = now.saturating_duration_since(*at) > LATENESS;
+                let late = now.saturating_duration_since(*at) > PAUSE_THRESHOLD;
                 let pinged = if late { now } else { *at };
                 self.heartbeat = Heartbeat::Pinged {
                     until: pinged + self.config.ping_timeout,
@@ -469,7 +474,7 @@ impl Server {
                 self.outputs.push_back(Output::Send(Packet::Ping("")));
             }
             Heartbeat::Pinged { until, .. } if *until <= now => {
-                self.answer_poll(Answer::Close);
+                self.answer_poll(PollResponse::Close);
                 self.close_now(Reason::PingTimeout);
             }
             _ => {}
@@ -485,7 +490,7 @@ impl Server {
                     self.outputs.push_back(Output::HangUp(channel));
                 } else if upgrade.noop_at.is_some_and(|at| at <= now) {
                     upgrade.noop_at = None;
-                    self.answer_poll(Answer::Noop);
+                    self.answer_poll(PollResponse::Noop);
                 }
             }
             State::Closing { until } if *until <= now => self.forget(),
@@ -493,7 +498,7 @@ impl Server {
         }
     }
 
-    fn answer_poll(&mut self, answer: Answer) {
+    fn answer_poll(&mut self, answer: PollResponse) {
         if let State::Polling(polling) = &mut self.state
             && let Some(channel) = polling.poll.take()
         {
@@ -510,7 +515,7 @@ impl Server {
         if self.carrier().is_some() {
             return self.close_now(reason);
         }
-        self.answer_poll(Answer::Queued);
+        self.answer_poll(PollResponse::Queued);
         self.drop_upgrade();
         self.outputs.push_back(Output::Closed(reason));
         self.heartbeat = Heartbeat::Off;
@@ -524,7 +529,7 @@ impl Server {
         if !self.is_open() {
             return;
         }
-        self.answer_poll(Answer::Close);
+        self.answer_poll(PollResponse::Close);
         self.drop_upgrade();
         if let Some(channel) = self.carrier() {
             self.outputs.push_back(Output::HangUp(channel));

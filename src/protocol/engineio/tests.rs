@@ -2,7 +2,7 @@
 
 use super::client::{self, Client, Via};
 use super::packet::{Data, Packet};
-use super::server::{self, Answer, Channel, Server};
+use super::server::{self, PollResponse, Server, TransportId};
 use super::*;
 use crate::reason::Reason;
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_secs(25);
 const TIMEOUT: Duration = Duration::from_secs(20);
-const WS: Channel = Channel(1000);
+const WS: TransportId = TransportId(1000);
 
 const CONFIG: server::Config = server::Config {
     ping_interval: INTERVAL,
@@ -27,7 +27,7 @@ struct Pair {
     server_queue: VecDeque<String>,
     client_queue: VecDeque<String>,
     /// The answer of a poll, and the body of a POST, on their way.
-    answer: Option<(server::Channel, Vec<String>)>,
+    answer: Option<(server::TransportId, Vec<String>)>,
     post: Option<Vec<String>>,
     /// WebSocket frames on their way; none before it is connected.
     to_client: VecDeque<String>,
@@ -134,9 +134,9 @@ impl Pair {
         }
     }
 
-    fn on_answer(&mut self, channel: Channel, answer: Answer) {
+    fn on_answer(&mut self, channel: TransportId, answer: PollResponse) {
         let body = match answer {
-            Answer::Queued => {
+            PollResponse::Queued => {
                 let count = self.server_queue.len().min(payload::MAX_PACKETS_OF_PYTHON);
                 let body = self.server_queue.drain(..count).collect();
                 if self.server_queue.is_empty() {
@@ -144,10 +144,10 @@ impl Pair {
                 }
                 body
             }
-            Answer::Noop => vec!["6".into()],
-            Answer::Close => vec!["1".into()],
+            PollResponse::Noop => vec!["6".into()],
+            PollResponse::Close => vec!["1".into()],
             // The pair has one POST at a time, and its answer is not lost.
-            Answer::Ok => return self.client.handle(self.now, client::Input::Posted),
+            PollResponse::Ok => return self.client.handle(self.now, client::Input::Posted),
             other => panic!("{other:?}"),
         };
         self.answer = Some((channel, body));
@@ -161,7 +161,7 @@ impl Pair {
                 }
                 client::Output::Poll => {
                     self.next_channel += 1;
-                    let channel = Channel(self.next_channel);
+                    let channel = TransportId(self.next_channel);
                     let queued = !self.server_queue.is_empty();
                     self.server
                         .handle(self.now, server::Input::Poll { channel, queued });
@@ -216,7 +216,7 @@ impl Pair {
             return false;
         };
         self.next_channel += 1;
-        let channel = Channel(self.next_channel);
+        let channel = TransportId(self.next_channel);
         self.server.handle(self.now, server::Input::Post(channel));
         for packet in body {
             let packet = Packet::decode(&packet).unwrap();
@@ -466,7 +466,7 @@ fn an_upgrade_packet_without_a_probe_is_enough() {
 fn a_second_websocket_is_closed_during_and_after_the_upgrade() {
     let mut pair = Pair::new(true);
     pair.connect();
-    let second = Channel(2000);
+    let second = TransportId(2000);
     pair.server
         .handle(pair.now, server::Input::WebSocket(second));
     assert_eq!(pair.server.poll(), Some(server::Output::HangUp(second)));
@@ -481,7 +481,7 @@ fn a_second_websocket_is_closed_during_and_after_the_upgrade() {
 #[test]
 fn polling_after_the_upgrade_is_a_mismatch() {
     let mut server = Server::websocket(Instant::now(), CONFIG, WS);
-    let channel = Channel(1);
+    let channel = TransportId(1);
     server.handle(
         Instant::now(),
         server::Input::Poll {
@@ -491,12 +491,12 @@ fn polling_after_the_upgrade_is_a_mismatch() {
     );
     assert_eq!(
         server.poll(),
-        Some(server::Output::Answer(channel, Answer::Mismatch))
+        Some(server::Output::Answer(channel, PollResponse::Mismatch))
     );
     server.handle(Instant::now(), server::Input::Post(channel));
     assert_eq!(
         server.poll(),
-        Some(server::Output::Answer(channel, Answer::Mismatch))
+        Some(server::Output::Answer(channel, PollResponse::Mismatch))
     );
     assert!(server.is_open());
 }
@@ -504,7 +504,7 @@ fn polling_after_the_upgrade_is_a_mismatch() {
 #[test]
 fn two_polls_at_once_end_the_session() {
     let mut pair = Pair::new(false);
-    let (first, second) = (Channel(pair.next_channel), Channel(77));
+    let (first, second) = (TransportId(pair.next_channel), TransportId(77));
     pair.server.handle(
         pair.now,
         server::Input::Poll {
@@ -516,8 +516,8 @@ fn two_polls_at_once_end_the_session() {
     assert_eq!(
         outputs,
         [
-            server::Output::Answer(first, Answer::Close),
-            server::Output::Answer(second, Answer::Overlap),
+            server::Output::Answer(first, PollResponse::Close),
+            server::Output::Answer(second, PollResponse::Overlap),
             server::Output::Closed(Reason::TransportError),
             server::Output::Gone,
         ]
@@ -528,11 +528,14 @@ fn two_polls_at_once_end_the_session() {
 fn two_posts_at_once_end_the_session() {
     let mut pair = Pair::new(false);
     pair.server
-        .handle(pair.now, server::Input::Post(Channel(50)));
+        .handle(pair.now, server::Input::Post(TransportId(50)));
     pair.server
-        .handle(pair.now, server::Input::Post(Channel(51)));
+        .handle(pair.now, server::Input::Post(TransportId(51)));
     let outputs: Vec<_> = std::iter::from_fn(|| pair.server.poll()).collect();
-    assert!(outputs.contains(&server::Output::Answer(Channel(51), Answer::Overlap)));
+    assert!(outputs.contains(&server::Output::Answer(
+        TransportId(51),
+        PollResponse::Overlap
+    )));
     assert!(outputs.contains(&server::Output::Closed(Reason::TransportError)));
 }
 
@@ -788,7 +791,7 @@ fn a_close_packet_that_nobody_polls_for_is_given_up() {
 #[test]
 fn a_client_that_goes_away_in_mid_poll_is_an_error_of_its_transport() {
     let mut pair = Pair::new(false);
-    let channel = Channel(pair.next_channel);
+    let channel = TransportId(pair.next_channel);
     let reason = Reason::TransportClose;
     pair.server
         .handle(pair.now, server::Input::Lost { channel, reason });
@@ -896,7 +899,7 @@ fn arbitrary_clients_end_a_session_once() {
         let mut open = vec![WS];
         for step in 1..200_u64 {
             now += Duration::from_millis(source.below(4_000) as u64);
-            let channel = Channel(step);
+            let channel = TransportId(step);
             match source.below(10) {
                 0 => {
                     open.push(channel);

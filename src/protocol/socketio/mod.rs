@@ -1,11 +1,11 @@
 //! Socket.IO 5: packets, their text form, and what one connection may say.
 
+pub(crate) mod decoder;
 pub(crate) mod json;
-pub(crate) mod link;
 pub(crate) mod packet;
 pub(crate) mod parser;
 
-pub(crate) use link::{Arrival, Dropped, Link, Received, Side};
+pub(crate) use decoder::{Arrival, Decoder, Dropped, IncomingPacket, Side};
 pub(crate) use packet::{Invalid, Kind, Packet};
 pub(crate) use parser::{Parser, Text};
 

@@ -204,7 +204,7 @@ fn check_data<'a>(packet: &Packet<'a>, limits: &Limits) -> Result<Option<Cow<'a,
         Kind::Connect => first == Some(b'{'),
         Kind::Ack | Kind::BinaryAck => first == Some(b'['),
         Kind::ConnectError => matches!(first, Some(b'{' | b'"')),
-        // python servers give a reason with always_connect; a server refuses it (see `Link`).
+        // python servers give a reason with always_connect; a server refuses it (see `Decoder`).
         _ => true,
     };
     if fits {

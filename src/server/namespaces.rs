@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 /// One namespace's clients.
 #[derive(Debug)]
-pub(crate) struct Space<M = Socket> {
+pub(crate) struct NamespaceState<M = Socket> {
     pub(crate) name: Arc<str>,
     pub(crate) rooms: Rooms<M>,
 }
 
 /// All namespaces that have clients.
 #[derive(Debug)]
-pub(crate) struct Spaces<M = Socket> {
-    spaces: RwLock<HashMap<Arc<str>, Arc<Space<M>>>>,
+pub(crate) struct NamespaceRegistry<M = Socket> {
+    spaces: RwLock<HashMap<Arc<str>, Arc<NamespaceState<M>>>>,
 }
 
-impl<M: Clone> Spaces<M> {
-    pub(crate) fn get(&self, namespace: &str) -> Option<Arc<Space<M>>> {
+impl<M: Clone> NamespaceRegistry<M> {
+    pub(crate) fn get(&self, namespace: &str) -> Option<Arc<NamespaceState<M>>> {
         self.spaces.read().get(namespace).cloned()
     }
 
@@ -41,7 +41,7 @@ impl<M: Clone> Spaces<M> {
         &self,
         namespace: &str,
         sid: &Arc<str>,
-        make: impl FnOnce(Arc<Space<M>>) -> M,
+        make: impl FnOnce(Arc<NamespaceState<M>>) -> M,
     ) -> M {
         if let Some(space) = self.spaces.read().get(namespace) {
             // Under the lock, so that the namespace is not forgotten meanwhile.
@@ -52,7 +52,7 @@ impl<M: Clone> Spaces<M> {
         let mut spaces = self.spaces.write();
         let name: Arc<str> = Arc::from(namespace);
         let space = spaces.entry(Arc::clone(&name)).or_insert_with(|| {
-            Arc::new(Space {
+            Arc::new(NamespaceState {
                 name,
                 rooms: Rooms::new(),
             })
@@ -64,7 +64,7 @@ impl<M: Clone> Spaces<M> {
 
     /// Forgets a client, and with the last one its namespace: clients may name any, and what they
     /// name must not stay.
-    pub(crate) fn remove(&self, space: &Space<M>, sid: &str) {
+    pub(crate) fn remove(&self, space: &NamespaceState<M>, sid: &str) {
         space.rooms.remove(sid);
         if space.rooms.is_empty() {
             let mut spaces = self.spaces.write();
@@ -79,9 +79,9 @@ impl<M: Clone> Spaces<M> {
     }
 }
 
-impl<M> Default for Spaces<M> {
+impl<M> Default for NamespaceRegistry<M> {
     fn default() -> Self {
-        Spaces {
+        NamespaceRegistry {
             spaces: RwLock::default(),
         }
     }
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_namespace_is_forgotten_with_its_last_client_and_never_with_another_s() {
-        let spaces = Spaces::<u8>::default();
+        let spaces = NamespaceRegistry::<u8>::default();
         let join = |sid: &str| {
             let mut joined = None;
             spaces.insert("/n", &sid.into(), |space| {

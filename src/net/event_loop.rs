@@ -1,10 +1,10 @@
 //! An I/O thread's loop.
 
 use super::connection::{Connection, ConnectionId, Protocol};
-use super::io::{Io, Key};
-use super::threads::Command;
+use super::context::{IoContext, TimerKey};
+use super::io_threads::Command;
 use super::websocket::{self, Decoder, Incoming};
-use super::{Alarm, Driver};
+use super::{Driver, Timer};
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
 use crate::util::budget;
@@ -17,9 +17,9 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// Bytes of the read buffer that all connections of a thread share.
-const BUFFER: usize = 64 << 10;
+const READ_BUFFER_LEN: usize = 64 << 10;
 /// Bytes that one connection may read in a turn.
-const TURN: usize = 256 << 10;
+const MAX_READ_PER_TURN: usize = 256 << 10;
 /// Messages of one connection that are handled in one go: a millisecond or two, even if each of
 /// them opens something. What else came with them waits for its turn.
 const MAX_MESSAGES: usize = 512;
@@ -33,16 +33,16 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const LISTENER: Token = Token(usize::MAX);
 pub(super) const WAKER: Token = Token(usize::MAX - 1);
 
-pub(super) struct Thread<D: Driver> {
+pub(super) struct EventLoop<D: Driver> {
     poll: Poll,
-    letters: Receiver<Command<D::Command>>,
+    commands: Receiver<Command<D::Command>>,
     pub(super) listener: Option<TcpListener>,
     /// The listener may have more connections.
     pub(super) accepting: bool,
-    pub(super) accept_alarm: Alarm,
+    pub(super) accept_alarm: Timer,
     /// Thread that gets the next connection.
     pub(super) next_thread: usize,
-    pub(super) io: Io<D::Command>,
+    pub(super) io: IoContext<D::Command>,
     pub(super) driver: D,
     buffer: Vec<u8>,
     /// True if the other threads know what this thread's heaviest holds.
@@ -50,24 +50,24 @@ pub(super) struct Thread<D: Driver> {
     pub(super) stop_by: Option<Instant>,
 }
 
-impl<D: Driver> Thread<D> {
+impl<D: Driver> EventLoop<D> {
     pub(super) fn new(
         poll: Poll,
-        letters: Receiver<Command<D::Command>>,
+        commands: Receiver<Command<D::Command>>,
         listener: Option<TcpListener>,
-        io: Io<D::Command>,
+        io: IoContext<D::Command>,
         driver: D,
-    ) -> Thread<D> {
-        Thread {
+    ) -> EventLoop<D> {
+        EventLoop {
             poll,
-            letters,
+            commands,
             listener,
             accepting: false,
-            accept_alarm: Alarm::default(),
+            accept_alarm: Timer::default(),
             next_thread: 0,
             io,
             driver,
-            buffer: vec![0; BUFFER],
+            buffer: vec![0; READ_BUFFER_LEN],
             has_claimed: false,
             stop_by: None,
         }
@@ -86,7 +86,7 @@ impl<D: Driver> Thread<D> {
                 continue;
             }
             self.io.now = Instant::now();
-            self.read_letters();
+            self.process_commands();
             let mut count = 0;
             for event in &events {
                 count += 1;
@@ -122,18 +122,18 @@ impl<D: Driver> Thread<D> {
             }
             let (connections, driver) = (&self.io.connections, &self.driver);
             self.io.timers.sweep(|key| match key {
-                Key::Connection(id) => {
+                TimerKey::Connection(id) => {
                     let connection = connections.get(id.index as usize);
                     connection.is_some_and(|connection| connection.id == *id)
                 }
-                Key::Driver(key) => driver.has(*key),
-                Key::Accept => true,
+                TimerKey::Driver(key) => driver.has(*key),
+                TimerKey::Accept => true,
             });
             self.relieve();
             patience = self.driver.on_turn(&mut self.io);
             self.io.options.executor.begin();
-            if let Some(lull) = self.driver.lull() {
-                std::thread::sleep(lull);
+            if let Some(delay) = self.driver.read_delay() {
+                std::thread::sleep(delay);
             }
         }
         let ids: Vec<_> = self.io.connections.iter().map(|(_, it)| it.id).collect();
@@ -160,11 +160,11 @@ impl<D: Driver> Thread<D> {
         }
     }
 
-    fn read_letters(&mut self) {
+    fn process_commands(&mut self) {
         if !self.io.mailbox().take_woken() {
             return;
         }
-        while let Ok(command) = self.letters.try_recv() {
+        while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Adopt(handed) => self.adopt(*handed),
                 Command::Respond(id, response) => self.io.respond(id, response),
@@ -231,7 +231,7 @@ impl<D: Driver> Thread<D> {
     /// Reads what a connection has, as far as it may in one turn.
     pub(super) fn read(&mut self, id: ConnectionId) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut budget = TURN;
+        let mut budget = MAX_READ_PER_TURN;
         self.process(id);
         while let Some(connection) = self.io.get_mut(id) {
             if !connection.readable {
@@ -440,7 +440,8 @@ impl<D: Driver> Thread<D> {
         if let Some(connection) = self.io.remove(id)
             && let Some(owner) = connection.owner
         {
-            self.driver.on_lost(&mut self.io, owner, id, reason);
+            self.driver
+                .on_connection_lost(&mut self.io, owner, id, reason);
         }
     }
 
@@ -449,7 +450,8 @@ impl<D: Driver> Thread<D> {
         let owner = self.io.get_mut(id).and_then(|it| it.owner.take());
         self.io.hang_up(id, code);
         if let Some(owner) = owner {
-            self.driver.on_lost(&mut self.io, owner, id, reason);
+            self.driver
+                .on_connection_lost(&mut self.io, owner, id, reason);
         }
     }
 
@@ -457,12 +459,12 @@ impl<D: Driver> Thread<D> {
         let now = self.io.now;
         while let Some(entry) = self.io.timers.pop(now) {
             match entry.1 {
-                Key::Driver(key) => self.driver.on_alarm(&mut self.io, key, entry),
-                Key::Accept => {
+                TimerKey::Driver(key) => self.driver.on_timer(&mut self.io, key, entry),
+                TimerKey::Accept => {
                     let timers = &mut self.io.timers;
                     self.accepting |= timers.is_due(&mut self.accept_alarm, entry, now);
                 }
-                Key::Connection(id) => {
+                TimerKey::Connection(id) => {
                     let timers = &mut self.io.timers;
                     let connection = self.io.connections.get_mut(id.index as usize);
                     let connection = connection.filter(|connection| connection.id == id);

@@ -1,6 +1,6 @@
 //! How a client reaches its server: time-outs, proxies, TLS.
 
-use super::target::Target;
+use super::endpoint::Target;
 #[cfg(feature = "tls")]
 use super::tls::ClientTls;
 use crate::error::ConnectError;
@@ -11,8 +11,8 @@ use std::time::Duration;
 /// client, has the same limit.
 const MAX_MESSAGE: usize = 100 << 20;
 
-/// Through what a client connects: an HTTP proxy that knows CONNECT, or a SOCKS proxy, for polling
-/// and WebSocket alike.
+/// Proxy through which a client connects: an HTTP proxy that knows CONNECT, or a SOCKS proxy, for
+/// polling and WebSocket alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proxy {
@@ -42,7 +42,7 @@ impl From<String> for Proxy {
 
 /// Options that the program has set.
 #[derive(Clone, Debug)]
-pub(crate) struct Network {
+pub(crate) struct TransportConfig {
     pub(crate) request_timeout: Duration,
     pub(crate) timestamp_requests: bool,
     pub(crate) max_message: usize,
@@ -52,9 +52,9 @@ pub(crate) struct Network {
     pub(crate) tls: ClientTls,
 }
 
-impl Default for Network {
+impl Default for TransportConfig {
     fn default() -> Self {
-        Network {
+        TransportConfig {
             request_timeout: Duration::from_secs(5),
             timestamp_requests: true,
             max_message: MAX_MESSAGE,
@@ -66,7 +66,7 @@ impl Default for Network {
     }
 }
 
-impl Network {
+impl TransportConfig {
     /// Returns the proxy on the way to a server.
     pub(super) fn proxy(&self, target: &Target) -> Result<Option<ureq::Proxy>, ConnectError> {
         let url = match &self.proxy {
@@ -191,8 +191,8 @@ macro_rules! network_options {
                 self
             }
 
-            /// Through what it connects: a URL, or a [`Proxy`](crate::engineio::Proxy). Defaults to what the
-            /// environment says.
+            /// Sets the proxy through which it connects: a URL, or a
+            /// [`Proxy`](crate::engineio::Proxy). Defaults to what the environment says.
             #[must_use]
             pub fn proxy(mut self, proxy: impl Into<crate::engineio::Proxy>) -> Self {
                 self.$($path).+.proxy = proxy.into();

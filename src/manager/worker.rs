@@ -1,12 +1,14 @@
 //! What a manager exchanges with its broker: what its handles and its threads share, and the
 //! publisher's thread.
 
-use super::attempts::{Attempts, PAUSES};
-use super::awaited::Awaited;
-use super::backend::{Backend, PublishError, Publisher, QueueError, TURN, no_answer, patience};
+use super::backend::{
+    Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, no_answer, patience,
+};
+use super::backoff::{Backoff, MIN_MAX_DELAY};
 use super::link::{Echo, Link, ManagerState, Side};
+use super::message::{self, Encoder, MessageBuilder};
 use super::outgoing::{Lost, Outgoing, Queue, Room};
-use super::wire::{self, Object, Writer};
+use super::remote_acks::RemoteAcks;
 use super::{AckRequest, Local};
 use crate::error::{ConnectError, Error};
 use crate::limits::bounded;
@@ -20,18 +22,18 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// Time that what waits for a broker that was away goes on waiting, for the others to listen again.
-const GRACE: Duration = Duration::from_millis(1_500);
+const RESUBSCRIBE_DELAY: Duration = Duration::from_millis(1_500);
 
 /// State that the handles and the threads share.
 pub(super) struct Shared {
     pub(super) backend: Box<dyn Backend>,
     pub(super) options: Mutex<Options>,
-    pub(super) writer: Writer,
+    pub(super) writer: Encoder,
     pub(super) local: OnceLock<Weak<dyn Local>>,
     pub(super) queue: Mutex<Queue>,
     /// The queue has changed.
     pub(super) changed: Condvar,
-    pub(super) awaited: Awaited,
+    pub(super) awaited: RemoteAcks,
     link: Mutex<Link>,
     threads: Mutex<Vec<ThreadId>>,
     pub(super) echo: Mutex<Echo>,
@@ -47,7 +49,7 @@ pub(super) struct Options {
 /// A message for which there is room in the queue.
 pub(super) struct Prepared<'a> {
     shared: &'a Shared,
-    content: Option<(Object, Room)>,
+    content: Option<(MessageBuilder, Room)>,
 }
 
 impl Prepared<'_> {
@@ -79,11 +81,11 @@ impl Shared {
                 write_only: false,
                 on_state: None,
             }),
-            writer: Writer::new(new_host()),
+            writer: Encoder::new(new_host()),
             local: OnceLock::new(),
             queue: Mutex::new(Queue::new(Instant::now())),
             changed: Condvar::new(),
-            awaited: Awaited::default(),
+            awaited: RemoteAcks::default(),
             link: Mutex::new(Link::new()),
             threads: Mutex::default(),
             echo: Mutex::default(),
@@ -91,7 +93,7 @@ impl Shared {
     }
 
     /// Reserves room for a message in the queue.
-    pub(super) fn prepare(&self, object: Object) -> Result<Prepared<'_>, Error> {
+    pub(super) fn prepare(&self, object: MessageBuilder) -> Result<Prepared<'_>, Error> {
         let bytes = object.max_len();
         // A program's own backend is not asked under the lock.
         if bytes > self.backend.max_message_size() {
@@ -105,7 +107,7 @@ impl Shared {
     }
 
     /// Queues a message. Never waits.
-    pub(super) fn push(&self, object: Object) -> Result<(), Error> {
+    pub(super) fn push(&self, object: MessageBuilder) -> Result<(), Error> {
         self.prepare(object).map(Prepared::send)
     }
 
@@ -153,7 +155,7 @@ impl Shared {
             while catch_unwind(AssertUnwindSafe(|| run(&shared))).is_err() {
                 log::error!(target: "socketio", "a manager's thread panicked, and begins again");
                 shared.lose(side);
-                if shared.is_over_after(PAUSES.1) {
+                if shared.is_over_after(MIN_MAX_DELAY.1) {
                     break;
                 }
             }
@@ -189,7 +191,10 @@ impl Shared {
         self.changed.notify_all();
         // What hangs in the system's hands is left to it.
         while queue.running > usize::from(is_own_thread)
-            && !self.changed.wait_until(&mut queue, by + TURN).timed_out()
+            && !self
+                .changed
+                .wait_until(&mut queue, by + POLL_INTERVAL)
+                .timed_out()
         {}
     }
 
@@ -226,7 +231,7 @@ impl Shared {
         let mut connection: Option<Box<dyn Publisher>> = None;
         let mut was_away = false;
         let mut pardoned = false;
-        let mut attempts = Attempts::new();
+        let mut attempts = Backoff::new();
         loop {
             let Some(publisher) = &mut connection else {
                 match self.backend.publisher(&channel) {
@@ -241,7 +246,7 @@ impl Shared {
                         }
                     }
                     Err(error) => {
-                        self.complain(Side::Publisher, &error);
+                        self.log_failure(Side::Publisher, &error);
                         self.change_state(|link| link.publishes = false);
                         was_away = true;
                         if self.is_over_after(attempts.pause()) {
@@ -269,7 +274,7 @@ impl Shared {
                 // Ending a connection may take a while.
                 connection = None;
                 if !is_pardoned {
-                    self.complain(Side::Publisher, &error);
+                    self.log_failure(Side::Publisher, &error);
                     self.change_state(|link| link.publishes = false);
                     was_away = true;
                 }
@@ -317,7 +322,7 @@ impl Shared {
     }
 
     /// Decides what becomes of the messages in flight; returns the error if the connection is lost.
-    fn fail(&self, error: PublishError) -> Option<QueueError> {
+    fn fail(&self, error: PublishError) -> Option<BackendError> {
         let now = Instant::now();
         let mut queue = self.queue.lock();
         let (refused, error, is_lost) = match error {
@@ -333,15 +338,15 @@ impl Shared {
                 self.report_refused(&message, total, &error);
             }
             // A probe: the next message will be an ERROR.
-            None if !is_lost => self.complain(Side::Publisher, &error),
+            None if !is_lost => self.log_failure(Side::Publisher, &error),
             None => {}
         }
         is_lost.then_some(error)
     }
 
     /// Says that a message is given up, and tells whoever awaits an answer to it.
-    fn report_refused(&self, message: &Bytes, total: u64, error: &QueueError) {
-        let outline = wire::Outline::of(message);
+    fn report_refused(&self, message: &Bytes, total: u64, error: &BackendError) {
+        let outline = message::Outline::of(message);
         let bytes = message.len();
         log::error!(
             target: "socketio",
@@ -356,17 +361,17 @@ impl Shared {
     /// Waits until this server listens again, and the others have had time to, if the broker was
     /// away for more than this connection; returns whether the manager is to end.
     fn is_over_after_others_listen(&self) -> bool {
-        let by = Instant::now() + GRACE * 4;
+        let by = Instant::now() + RESUBSCRIBE_DELAY * 4;
         if !self.link.lock().listener_was_lost(Instant::now()) {
             return false;
         }
         // At the end the listener has gone already, and is not waited for.
         while !self.is_ending() && !self.link.lock().hears && Instant::now() < by {
-            if self.is_over_after(TURN / 10) {
+            if self.is_over_after(POLL_INTERVAL / 10) {
                 return true;
             }
         }
-        self.is_over_after(GRACE)
+        self.is_over_after(RESUBSCRIBE_DELAY)
     }
 
     /// Waits, unless the manager is to end; returns whether it is.
@@ -391,7 +396,7 @@ impl Shared {
     fn lose(&self, side: Option<Side>) {
         match side {
             Some(Side::Publisher) => {
-                let why = QueueError::from("it panicked");
+                let why = BackendError::from("it panicked");
                 self.fail(PublishError::Lost(why));
                 self.change_state(|link| link.publishes = false);
             }
@@ -413,7 +418,7 @@ impl Shared {
     }
 
     /// Logs a failure, each reason once until the broker is reached again.
-    pub(super) fn complain(&self, side: Side, error: &QueueError) {
+    pub(super) fn log_failure(&self, side: Side, error: &BackendError) {
         let what = match side {
             Side::Publisher => "publish",
             Side::Listener => "listen",

@@ -7,10 +7,10 @@ use std::sync::Arc;
 /// Bytes that are read at once.
 const CHUNK: usize = 64 << 10;
 /// Bytes that may wait for the client before reading pauses.
-pub(super) const HIGH_WATER: usize = 256 << 10;
+pub(super) const HIGH_WATER_BYTES: usize = 256 << 10;
 
 /// A body on its way.
-pub(crate) struct Pump {
+pub(crate) struct BodyStream {
     reader: Box<dyn Read + Send>,
     framing: Framing,
     outbox: Arc<Outbox>,
@@ -29,15 +29,19 @@ pub(super) enum Framing {
 #[derive(Debug)]
 pub(crate) enum Progress {
     /// The client has enough to read.
-    Paused(Box<Pump>),
+    Paused(Box<BodyStream>),
     Done,
     /// The body was shorter than it had said, could not be read, or the client is gone.
     Failed,
 }
 
-impl Pump {
-    pub(super) fn new(reader: Box<dyn Read + Send>, framing: Framing, outbox: Arc<Outbox>) -> Pump {
-        Pump {
+impl BodyStream {
+    pub(super) fn new(
+        reader: Box<dyn Read + Send>,
+        framing: Framing,
+        outbox: Arc<Outbox>,
+    ) -> BodyStream {
+        BodyStream {
             reader,
             framing,
             outbox,
@@ -48,7 +52,7 @@ impl Pump {
     pub(super) fn run(mut self: Box<Self>) -> Progress {
         let mut buffer = vec![0; CHUNK];
         loop {
-            if self.outbox.waiting() > HIGH_WATER {
+            if self.outbox.waiting() > HIGH_WATER_BYTES {
                 return Progress::Paused(self);
             }
             let wanted = match self.framing {
@@ -97,10 +101,10 @@ impl Pump {
     }
 }
 
-impl std::fmt::Debug for Pump {
+impl std::fmt::Debug for BodyStream {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
-            .debug_struct("Pump")
+            .debug_struct("BodyStream")
             .field("framing", &self.framing)
             .finish_non_exhaustive()
     }

@@ -3,13 +3,13 @@
 use super::namespace::Namespace;
 use super::socket::Socket;
 use super::{Inner, Rooms, Server, encode_data};
-use crate::data::Encoded;
-use crate::engineio::HeldBroadcasts;
+use crate::data::EncodedArgs;
+use crate::engineio::{HeldBroadcasts, block_in_place};
 use crate::error::Error;
-use crate::handlers::Answer;
+use crate::handlers::AckResponse;
 use crate::handlers::encode;
 use crate::limits::bounded;
-use crate::manager::{AckRequest, Emission, Local as _, Recipients};
+use crate::manager::{AckRequest, Broadcast, BroadcastTarget, Local as _};
 use crate::util::oneshot::awaited;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 pub struct To {
     server: Server,
     namespace: Arc<str>,
-    recipients: Recipients,
+    recipients: BroadcastTarget,
     volatile: bool,
     local: bool,
 }
@@ -43,7 +43,7 @@ impl To {
         To {
             server: server.clone(),
             namespace: Arc::clone(namespace),
-            recipients: Recipients::default(),
+            recipients: BroadcastTarget::default(),
             volatile: false,
             local: false,
         }
@@ -68,7 +68,7 @@ impl To {
         self
     }
 
-    /// Sends only to those that can take it at once, and drops it for the others: for what is out
+    /// Makes what is sent volatile: only those get it that can take it at once: for what is out
     /// of date a moment later.
     pub fn volatile(mut self) -> To {
         self.volatile = true;
@@ -129,6 +129,17 @@ impl To {
     ///
     /// # Errors
     /// Those of [`emit`](To::emit). The function is not called then.
+    ///
+    /// ```no_run
+    /// # use socketio::{Error, Server};
+    /// # use std::time::Duration;
+    /// # let io = Server::new();
+    /// let room = io.to("team");
+    /// room.emit_with_ack("ready?", (), Duration::from_secs(5), |answer: Result<bool, Error>| {
+    ///     println!("one of them says {answer:?}");
+    /// })?;
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn emit_with_ack<T: DeserializeOwned>(
         &self,
         event: &str,
@@ -165,9 +176,11 @@ impl To {
     ) -> Result<(), Error> {
         let data = encode_data(&self.server.inner, event, data)?;
         let ack = AckRequest {
-            callback: Arc::new(move |sid: Option<&str>, answer: Result<Answer, Error>| {
-                callback(sid, answer.and_then(|it| it.decode()))
-            }),
+            callback: Arc::new(
+                move |sid: Option<&str>, answer: Result<AckResponse, Error>| {
+                    callback(sid, answer.and_then(|it| it.decode()))
+                },
+            ),
             timeout,
             is_single: false,
             tells_of_nobody: self.local || self.server.inner.manager.is_alone(),
@@ -219,8 +232,8 @@ impl To {
                     tells_of_nobody: false,
                 };
                 self.send_out(&self.emission(event, data, Some(ack)))?;
-                crate::engineio::before_waiting();
-                answer.take(by).ok_or(Error::Timeout)??.decode()
+                let answer = block_in_place(|| answer.take(by));
+                answer.ok_or(Error::Timeout)??.decode()
             }
             _ => Err(several()),
         }
@@ -245,8 +258,8 @@ impl To {
             .unwrap_or_default()
     }
 
-    fn emission(&self, event: &str, data: Encoded, ack: Option<AckRequest>) -> Emission {
-        Emission {
+    fn emission(&self, event: &str, data: EncodedArgs, ack: Option<AckRequest>) -> Broadcast {
+        Broadcast {
             namespace: Arc::clone(&self.namespace),
             event: event.to_owned(),
             data,
@@ -256,7 +269,7 @@ impl To {
         }
     }
 
-    fn send_out(&self, emission: &Emission) -> Result<(), Error> {
+    fn send_out(&self, emission: &Broadcast) -> Result<(), Error> {
         if self.local {
             self.server.inner.emit(emission).map(|_| ())
         } else {
@@ -266,7 +279,7 @@ impl To {
 }
 
 /// Sends an event to its recipients on this server. It is encoded once for all.
-pub(super) fn deliver(inner: &Inner, emission: &Emission) -> Result<usize, Error> {
+pub(super) fn deliver(inner: &Inner, emission: &Broadcast) -> Result<usize, Error> {
     let space = inner.spaces.get(&emission.namespace);
     let sockets = space.map_or_else(Vec::new, |space| space.rooms.select(&emission.recipients));
     if sockets.is_empty() {

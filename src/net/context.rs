@@ -1,12 +1,12 @@
 //! What a driver may do with the connections of its I/O thread.
 
-use super::connection::{Connection, ConnectionId, Exchange, Protocol};
+use super::body_stream::{self, BodyStream, Framing, Progress};
+use super::commands::Mailbox;
+use super::connection::{Connection, ConnectionId, Protocol, RequestMeta};
 use super::http::{Content, Header, Request, Response};
-use super::mailbox::Mailbox;
-use super::outbox::{Accepted, Outbox, Refusal, When};
-use super::pump::{self, Framing, Progress, Pump};
-use super::socket::Socket;
-use super::threads::{Command, Handed, Options};
+use super::io_threads::{Command, Options, TransferredConnection};
+use super::outbox::{Appended, Outbox, Refusal, When};
+use super::tcp::Socket;
 use super::timers::Timers;
 use super::websocket::{self, Decoder, Role};
 use crate::util::budget::{Budget, Share};
@@ -20,11 +20,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Time that a peer may take to close its side after everything was written to it.
-const LINGER: Duration = Duration::from_secs(2);
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Owner of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Key {
+pub(crate) enum TimerKey {
     Connection(ConnectionId),
     /// The driver's own.
     Driver(u64),
@@ -33,7 +33,7 @@ pub(crate) enum Key {
 
 /// A WebSocket to a server, its handshake done, on its way to an I/O thread.
 #[derive(Debug)]
-pub(crate) struct Dialled {
+pub(crate) struct ConnectedSocket {
     pub(crate) socket: Socket,
     pub(crate) peer: SocketAddr,
     /// Bytes that came behind the handshake.
@@ -42,10 +42,10 @@ pub(crate) struct Dialled {
 
 /// An I/O thread's connections, its timers and the time.
 #[derive(Debug)]
-pub(crate) struct Io<C> {
+pub(crate) struct IoContext<C> {
     pub(super) registry: Registry,
     pub(super) connections: Slab<Connection>,
-    pub(crate) timers: Timers<Key>,
+    pub(crate) timers: Timers<TimerKey>,
     pub(super) now: Instant,
     /// Connections to look at once more in this turn.
     pub(super) again: Vec<ConnectionId>,
@@ -59,14 +59,14 @@ pub(crate) struct Io<C> {
     next_serial: u32,
 }
 
-impl<C: Send + 'static> Io<C> {
+impl<C: Send + 'static> IoContext<C> {
     pub(super) fn new(
         registry: Registry,
         mailboxes: Arc<[Mailbox<Command<C>>]>,
         own: usize,
         options: Arc<Options>,
-    ) -> Io<C> {
-        Io {
+    ) -> IoContext<C> {
+        IoContext {
             registry,
             connections: Slab::new(),
             timers: Timers::new(),
@@ -185,7 +185,7 @@ impl<C: Send + 'static> Io<C> {
                     None if until_close => Framing::UntilClose,
                     None => Framing::Chunked,
                 };
-                let pump = Pump::new(reader, framing, Arc::clone(&connection.outbox));
+                let pump = BodyStream::new(reader, framing, Arc::clone(&connection.outbox));
                 connection.protocol = Protocol::Pumping(exchange, None);
                 self.set_deadline(id, Some(now + write_timeout));
                 self.run_pump(id, Box::new(pump));
@@ -305,7 +305,7 @@ impl<C: Send + 'static> Io<C> {
     }
 
     /// Hands a connection, with its request, over to another I/O thread.
-    pub(crate) fn hand_over(&mut self, id: ConnectionId, thread: usize, request: Request) {
+    pub(crate) fn transfer(&mut self, id: ConnectionId, thread: usize, request: Request) {
         let Some(mut connection) = self.take(id) else {
             return;
         };
@@ -318,7 +318,7 @@ impl<C: Send + 'static> Io<C> {
         };
         // The other thread registers it again; what has arrived meanwhile is reported then.
         let _ = self.registry.deregister(socket.tcp_mut());
-        let handed = Handed {
+        let handed = TransferredConnection {
             socket: connection.socket,
             peer: connection.peer,
             unread: connection.unread,
@@ -334,7 +334,7 @@ impl<C: Send + 'static> Io<C> {
     /// Takes in a WebSocket that was connected elsewhere.
     pub(crate) fn adopt(
         &mut self,
-        dialled: Dialled,
+        dialled: ConnectedSocket,
         owner: u64,
         max_message: usize,
     ) -> Option<ConnectionId> {
@@ -386,7 +386,7 @@ impl<C: Send + 'static> Io<C> {
             protocol: Protocol::Head,
             unread,
             owner: None,
-            alarm: super::Alarm::default(),
+            alarm: super::Timer::default(),
             readable: false,
             read_closed: false,
             stopped: false,
@@ -429,7 +429,7 @@ impl<C: Send + 'static> Io<C> {
         let connections = &mut self.connections;
         if let Some(connection) = connections.get_mut(id.index as usize) {
             self.timers
-                .set(&mut connection.alarm, Key::Connection(id), deadline);
+                .set(&mut connection.alarm, TimerKey::Connection(id), deadline);
         }
     }
 
@@ -463,7 +463,7 @@ impl<C: Send + 'static> Io<C> {
         };
         let waiting = connection.outbox.waiting();
         match &mut connection.protocol {
-            Protocol::Pumping(_, pump) if waiting < pump::HIGH_WATER / 2 => {
+            Protocol::Pumping(_, pump) if waiting < body_stream::HIGH_WATER_BYTES / 2 => {
                 if let Some(pump) = pump.take() {
                     self.run_pump(id, pump);
                 }
@@ -474,14 +474,14 @@ impl<C: Send + 'static> Io<C> {
             {
                 connection.finishing = false;
                 connection.socket.finish();
-                self.set_deadline(id, Some(now + LINGER));
+                self.set_deadline(id, Some(now + LINGER_TIMEOUT));
             }
             _ => {}
         }
     }
 
     /// Acts on what became of bytes that were given to an outbox.
-    fn check(&mut self, id: ConnectionId, result: Result<Accepted, Refusal>) {
+    fn check(&mut self, id: ConnectionId, result: Result<Appended, Refusal>) {
         match result {
             Ok(_) | Err(Refusal::Closed) => {}
             Err(Refusal::Full | Refusal::Broken | Refusal::TooLarge) => {
@@ -495,13 +495,13 @@ impl<C: Send + 'static> Io<C> {
         }
     }
 
-    fn run_pump(&self, id: ConnectionId, pump: Box<Pump>) {
+    fn run_pump(&self, id: ConnectionId, pump: Box<BodyStream>) {
         let mailbox = self.mailbox().clone();
         self.execute(move || mailbox.send(Command::Pumped(id, pump.run())));
     }
 
     /// An answer is complete: the next request may come.
-    fn end_exchange(&mut self, id: ConnectionId, exchange: Exchange) {
+    fn end_exchange(&mut self, id: ConnectionId, exchange: RequestMeta) {
         if !exchange.keep_alive || self.stopping {
             return self.finish(id);
         }

@@ -5,38 +5,38 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// Tasks that take less are done sooner by one worker after the other than another one wakes up.
-const SHORT: Duration = Duration::from_micros(50);
+const SHORT_TASK: Duration = Duration::from_micros(50);
 /// A turn that takes longer has blocked.
-const SLOW: Duration = Duration::from_millis(1);
+const SLOW_TURN: Duration = Duration::from_millis(1);
 /// An owner that has blocked so many times in a row is expected to block again: single long turns
 /// may be the system's doing.
-const BLOCKED: u8 = 3;
+const BLOCKED_TURNS: u8 = 3;
 /// So many long ones in a row are remembered; half as many make a difference.
-const MEMORY: u8 = 16;
+const WINDOW_LEN: u8 = 16;
 
 /// Estimate of whether most tasks are short. Single ones say little: the system may take the core
 /// away from a worker for milliseconds.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct TaskTimeEstimate {
     short: Duration,
-    /// By how many the long ones prevail, from none to [`MEMORY`]. Workers that note something at
-    /// once may lose one of it.
+    /// By how many the long ones prevail, from none to [`WINDOW_LEN`]. Workers that note something
+    /// at once may lose one of it.
     long: AtomicU8,
 }
 
-impl Pace {
+impl TaskTimeEstimate {
     /// Tasks are short that are done before another worker could be awake.
-    pub(super) fn of_wakeups() -> Pace {
-        Pace {
-            short: SHORT,
+    pub(super) fn of_wakeups() -> TaskTimeEstimate {
+        TaskTimeEstimate {
+            short: SHORT_TASK,
             long: AtomicU8::new(0),
         }
     }
 
     /// Tasks are short that do not block.
-    pub(crate) fn of_blocking() -> Pace {
-        Pace {
-            short: SLOW,
+    pub(crate) fn of_blocking() -> TaskTimeEstimate {
+        TaskTimeEstimate {
+            short: SLOW_TURN,
             long: AtomicU8::new(0),
         }
     }
@@ -46,7 +46,7 @@ impl Pace {
         let now = if time < self.short {
             long.saturating_sub(1)
         } else {
-            (long + 1).min(MEMORY)
+            (long + 1).min(WINDOW_LEN)
         };
         if now != long {
             self.long.store(now, Ordering::Relaxed);
@@ -55,7 +55,7 @@ impl Pace {
 
     /// Returns whether most tasks are short.
     pub(crate) fn is_quick(&self) -> bool {
-        self.long.load(Ordering::Relaxed) < MEMORY / 2
+        self.long.load(Ordering::Relaxed) < WINDOW_LEN / 2
     }
 
     pub(crate) fn lane(&self) -> Lane {
@@ -70,22 +70,22 @@ impl Pace {
 /// Record of whether the last turns of one owner blocked.
 #[derive(Debug, Default)]
 pub(crate) struct LastTurn {
-    /// Number of turns in a row that blocked, up to [`BLOCKED`].
+    /// Number of turns in a row that blocked, up to [`BLOCKED_TURNS`].
     blocked: AtomicU8,
 }
 
 impl LastTurn {
-    /// Creates an owner that has had none, and is expected to do as others.
+    /// Creates the record of an owner that has had no turn, and is expected to do as others.
     pub(crate) fn expected(lane: Lane) -> LastTurn {
         LastTurn {
-            blocked: AtomicU8::new(if lane == Lane::Slow { BLOCKED } else { 0 }),
+            blocked: AtomicU8::new(if lane == Lane::Slow { BLOCKED_TURNS } else { 0 }),
         }
     }
 
     pub(crate) fn note(&self, time: Duration) {
         let before = self.blocked.load(Ordering::Relaxed);
-        let now = if time >= SLOW {
-            (before + 1).min(BLOCKED)
+        let now = if time >= SLOW_TURN {
+            (before + 1).min(BLOCKED_TURNS)
         } else {
             0
         };
@@ -95,7 +95,7 @@ impl LastTurn {
     }
 
     pub(crate) fn lane(&self) -> Lane {
-        if self.blocked.load(Ordering::Relaxed) == BLOCKED {
+        if self.blocked.load(Ordering::Relaxed) == BLOCKED_TURNS {
             Lane::Slow
         } else {
             Lane::Quick
@@ -109,7 +109,11 @@ mod tests {
 
     #[test]
     fn it_follows_what_most_tasks_take() {
-        let (pace, short, long) = (Pace::of_wakeups(), SHORT / 10, SHORT * 10);
+        let (pace, short, long) = (
+            TaskTimeEstimate::of_wakeups(),
+            SHORT_TASK / 10,
+            SHORT_TASK * 10,
+        );
         assert!(pace.is_quick());
         for _ in 0..100 {
             pace.note(long);

@@ -1,12 +1,12 @@
 //! The I/O threads of one port, or of all clients, from outside.
 
-use super::connection::{ConnectionId, Exchange};
+use super::body_stream::Progress;
+use super::commands::Mailbox;
+use super::connection::{ConnectionId, RequestMeta};
+use super::context::IoContext;
+use super::event_loop::{EventLoop, LISTENER, WAKER};
 use super::http::{Request, Response};
-use super::io::Io;
-use super::mailbox::Mailbox;
-use super::pump::Progress;
-use super::socket::Socket;
-use super::thread::{LISTENER, Thread, WAKER};
+use super::tcp::Socket;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use super::{Driver, Executor};
@@ -48,7 +48,7 @@ impl Options {
 #[derive(Debug)]
 pub(crate) enum Command<C> {
     /// Take this connection in.
-    Adopt(Box<Handed>),
+    Adopt(Box<TransferredConnection>),
     /// Answer a request that was parked.
     Respond(ConnectionId, Response),
     /// A part of an answer's body has been read.
@@ -65,23 +65,23 @@ pub(crate) enum Command<C> {
 
 /// A connection between two I/O threads.
 #[derive(Debug)]
-pub(crate) struct Handed {
+pub(crate) struct TransferredConnection {
     pub(super) socket: Arc<Socket>,
     pub(super) peer: SocketAddr,
     pub(super) unread: Vec<u8>,
     /// Bytes that its outbox has not written.
     pub(super) unwritten: Bytes,
-    pub(super) request: Option<(Exchange, Request)>,
+    pub(super) request: Option<(RequestMeta, Request)>,
 }
 
 /// The I/O threads of one port, or of all clients of the process.
 #[derive(Debug)]
-pub(crate) struct Threads<C> {
+pub(crate) struct IoThreads<C> {
     pub(crate) mailboxes: Arc<[Mailbox<Command<C>>]>,
     handles: Vec<JoinHandle<()>>,
 }
 
-impl<C: Send + std::fmt::Debug + 'static> Threads<C> {
+impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
     /// Starts `count` threads, each with a driver of its own, that serve a listener if there is
     /// one.
     pub(crate) fn start<D: Driver<Command = C>>(
@@ -90,7 +90,7 @@ impl<C: Send + std::fmt::Debug + 'static> Threads<C> {
         count: usize,
         options: Options,
         mut driver: impl FnMut() -> D,
-    ) -> io::Result<Threads<C>> {
+    ) -> io::Result<IoThreads<C>> {
         let mut listener = match listener {
             Some(listener) => {
                 listener.set_nonblocking(true)?;
@@ -117,23 +117,23 @@ impl<C: Send + std::fmt::Debug + 'static> Threads<C> {
         let budget = Budget::new(options.limits.buffered_bytes, tell);
         // It is made here and nowhere else.
         let _ = options.budget.set(Arc::new(budget));
-        let mut threads = Threads {
+        let mut threads = IoThreads {
             mailboxes: Arc::clone(&mailboxes),
             handles: Vec::new(),
         };
-        for (index, (poll, letters)) in polls.into_iter().enumerate() {
+        for (index, (poll, commands)) in polls.into_iter().enumerate() {
             let registry = poll.registry().try_clone()?;
             let mut listener = listener.take();
             if let Some(listener) = &mut listener {
                 registry.register(listener, LISTENER, Interest::READABLE)?;
             }
-            let io = Io::new(
+            let io = IoContext::new(
                 registry,
                 Arc::clone(&mailboxes),
                 index,
                 Arc::clone(&options),
             );
-            let thread = Thread::new(poll, letters, listener, io, driver());
+            let thread = EventLoop::new(poll, commands, listener, io, driver());
             let name = format!("socketio-{name}-{index}");
             let spawned = std::thread::Builder::new()
                 .name(name)

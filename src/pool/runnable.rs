@@ -1,8 +1,8 @@
 //! A worker's turn at the items of one owner.
 
 use super::inbox::Inbox;
-use super::pace::LastTurn;
 use super::should_yield;
+use super::task_time::LastTurn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 const MAX_ITEMS_PER_TURN: usize = 64;
 
 /// Something with a queue of its own, such as a connection's inbox, that wants a worker.
-pub(crate) trait Turn: Send + Sync {
+pub(crate) trait Runnable: Send + Sync {
     fn run(self: Arc<Self>);
 
     /// Returns the record of its last turns, which says what to expect of the next.

@@ -4,18 +4,18 @@ use super::Client;
 use super::builder::Config;
 use super::handlers::Handlers;
 use super::state::{HeldEvent, Outcome, Phase, Route, State};
-use crate::data::Encoded;
+use crate::data::EncodedArgs;
 use crate::engineio::client::{Attempt, Line, Prepare, Runtime};
-use crate::engineio::{Flow, Frames, before_waiting};
+use crate::engineio::{Control, Frames, block_in_place};
 use crate::error::{ConnectError, Error};
-use crate::handlers::ack::{self, Answered, HasCallbacks};
+use crate::handlers::ack::{self, Answered, CallbackOwner};
 use crate::handlers::invoke::{self, Unhandled};
 use crate::handlers::{Event, Incoming, Waiting, encode};
-use crate::pool::{self, Busy, Inbox, LastTurn, Turn, work_off};
+use crate::pool::{self, Inbox, LastTurn, QueueState, Runnable, work_off};
 use crate::reason::Reason;
 use crate::util::log_limit::LogLimit;
 use crate::util::shutdown::{self, Ending};
-use crate::util::snapshot::{Reader, Replaced};
+use crate::util::snapshot::{Snapshot, SnapshotCache};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,13 +24,13 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 thread_local! {
-    static HANDLERS: RefCell<Reader<Handlers>> = const { RefCell::new(Reader::new()) };
+    static HANDLERS: RefCell<SnapshotCache<Handlers>> = const { RefCell::new(SnapshotCache::new()) };
 }
 
 /// State that all handles of a client share.
 pub(super) struct Shared {
     pub(super) config: Config,
-    pub(super) handlers: Replaced<Handlers>,
+    pub(super) handlers: Snapshot<Handlers>,
     pub(super) state: Mutex<State>,
     /// The state has changed.
     pub(super) changed: Condvar,
@@ -88,7 +88,7 @@ impl Shared {
         Shared {
             state: Mutex::new(State::new(config.reconnection)),
             config,
-            handlers: Replaced::new(Handlers::default()),
+            handlers: Snapshot::new(Handlers::default()),
             changed: Condvar::new(),
             inbox: Inbox::new(),
             last_turn: LastTurn::default(),
@@ -110,7 +110,8 @@ impl Shared {
         }
         let runtime = Runtime::get()?;
         let running = self.running.get_or_init(|| {
-            let line = runtime.add(|line| super::inlet::Inlet::build(self, line));
+            let line =
+                runtime.add(|line| super::session_handler::ClientSessionHandler::build(self, line));
             Running { runtime, line }
         });
         Ok(&running.line)
@@ -143,13 +144,32 @@ impl Shared {
         }
     }
 
+    /// Locks the state once a connection that is ending has ended. Blocks meanwhile: a server that
+    /// does not answer takes a minute.
+    pub(super) fn lock_unless_closing(&self) -> MutexGuard<'_, State> {
+        let state = self.state.lock();
+        if state.phase != Phase::Closing {
+            return state;
+        }
+        drop(state);
+        block_in_place(|| {
+            let mut state = self.state.lock();
+            while state.phase == Phase::Closing {
+                self.changed.wait(&mut state);
+            }
+            state
+        })
+    }
+
     /// Waits until the client is connected as was asked for.
     pub(super) fn wait_for_connection(&self, call: u64) -> Result<(), Error> {
-        before_waiting();
-        let mut state = self.state.lock();
-        while state.calls == call && state.outcome.is_none() {
-            self.changed.wait(&mut state);
-        }
+        let state = block_in_place(|| {
+            let mut state = self.state.lock();
+            while state.calls == call && state.outcome.is_none() {
+                self.changed.wait(&mut state);
+            }
+            state
+        });
         match &state.outcome {
             // Somebody has ended it, and connects anew.
             _ if state.calls != call => Err(Error::Disconnected),
@@ -170,7 +190,7 @@ impl Shared {
         self: &Arc<Self>,
         namespace: &Arc<str>,
         event: &str,
-        data: &Encoded,
+        data: &EncodedArgs,
         waiting: Option<Waiting>,
     ) -> Result<u64, Error> {
         let id = self.next_ack.fetch_add(1, Ordering::Relaxed);
@@ -215,7 +235,7 @@ impl Shared {
         mut state: MutexGuard<'_, State>,
         namespace: &Arc<str>,
         event: &str,
-        data: &Encoded,
+        data: &EncodedArgs,
         waiting: Option<(u64, Waiting)>,
     ) -> Result<u64, Error> {
         let id = waiting.as_ref().map(|(id, _)| *id);
@@ -244,7 +264,7 @@ impl Shared {
     }
 
     /// Sends an event if it can leave at once; else it is lost.
-    pub(super) fn emit_volatile(&self, namespace: &str, event: &str, data: &Encoded) {
+    pub(super) fn emit_volatile(&self, namespace: &str, event: &str, data: &EncodedArgs) {
         let state = self.state.lock();
         let joined = state.joined(namespace).cloned();
         drop(state);
@@ -326,7 +346,7 @@ impl Shared {
 
     /// Waits for the handlers that are due, as [`Shared::disconnect`] does.
     pub(super) fn wait_for_handlers(&self) {
-        self.wait_while(|_| self.inbox.busy() != Busy::Nobody);
+        self.wait_while(|_| self.inbox.busy() != QueueState::Nobody);
     }
 
     /// Waits for a few seconds at most, and not where nothing may be waited for; false if that was
@@ -347,13 +367,15 @@ impl Shared {
 
     /// Waits until there is neither a connection nor an attempt, and the last handler has returned.
     pub(super) fn wait(&self) {
-        before_waiting();
-        let on_worker = self.is_own_thread();
-        let mut state = self.state.lock();
-        while state.phase != Phase::Idle || !on_worker && self.inbox.busy() != Busy::Nobody {
-            self.changed.wait(&mut state);
-        }
-        drop(state);
+        block_in_place(|| {
+            let on_worker = self.is_own_thread();
+            let mut state = self.state.lock();
+            while state.phase != Phase::Idle
+                || !on_worker && self.inbox.busy() != QueueState::Nobody
+            {
+                self.changed.wait(&mut state);
+            }
+        });
         self.let_process_end();
     }
 
@@ -365,24 +387,24 @@ impl Shared {
     }
 
     /// Schedules handlers, or passes the items to the sink.
-    pub(super) fn place(self: &Arc<Self>, items: Vec<(Item, usize)>) -> Flow {
+    pub(super) fn place(self: &Arc<Self>, items: Vec<(Item, usize)>) -> Control {
         if let Some(sink) = &self.sink {
             return match sink.take(items) {
-                Flood::TooMuch => Flow::Close(Reason::ClientDisconnect),
-                Flood::Bearable => Flow::Continue,
+                Flood::TooMuch => Control::Close(Reason::ClientDisconnect),
+                Flood::Bearable => Control::Continue,
             };
         }
         let own: usize = items.iter().map(|(_, bytes)| bytes).sum();
         let pushed = self.inbox.push(items);
         if pushed.schedule {
-            self.schedule(Arc::clone(self) as Arc<dyn Turn>);
+            self.schedule(Arc::clone(self) as Arc<dyn Runnable>);
         }
         // One read may bring as much as it likes: it is what nobody handles that must not grow.
         let (waiting, limit) = (pushed.bytes - own, self.config.backlog.saturating_mul(2));
         if waiting > limit {
-            return Flow::Close(Reason::TransportError);
+            return Control::Close(Reason::TransportError);
         }
-        Flow::Draining
+        Control::Draining
     }
 
     /// Returns whether so much waits for handlers that another connection would only add to it.
@@ -417,7 +439,7 @@ impl Shared {
             Item::Event(event) => {
                 let peer = client(event.namespace_shared());
                 let incoming = Incoming { event, peer };
-                let call = |answer: &mut Encoded| handlers.event(&incoming, answer);
+                let call = |answer: &mut EncodedArgs| handlers.event(&incoming, answer);
                 return invoke::run(
                     &incoming.event,
                     "client",
@@ -453,7 +475,7 @@ impl Shared {
     }
 }
 
-impl Turn for Shared {
+impl Runnable for Shared {
     fn run(self: Arc<Self>) {
         let session = self.state.lock().session.clone();
         let again = match session {
@@ -461,7 +483,7 @@ impl Turn for Shared {
             None => work_off(&self.inbox, |item| self.process(item)),
         };
         if again {
-            let turn = Arc::clone(&self) as Arc<dyn Turn>;
+            let turn = Arc::clone(&self) as Arc<dyn Runnable>;
             return self.schedule(turn);
         }
         if self.state.lock().phase == Phase::Idle {
@@ -478,7 +500,7 @@ impl Turn for Shared {
     }
 }
 
-impl HasCallbacks for Shared {
+impl CallbackOwner for Shared {
     fn callbacks(&self) -> &Inbox<Answered> {
         &self.callbacks
     }
@@ -487,7 +509,7 @@ impl HasCallbacks for Shared {
         &self.last_callbacks
     }
 
-    fn schedule(&self, turn: Arc<dyn Turn>) {
+    fn schedule(&self, turn: Arc<dyn Runnable>) {
         // What is scheduled comes from a connection, or from an event that waits for one: the
         // threads run.
         if let Some(running) = self.running.get() {

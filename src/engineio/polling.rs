@@ -1,17 +1,17 @@
 //! What parked requests are answered with.
 
 use super::driver::Order;
-use super::handshake::Problem;
+use super::handle::SessionHandle;
+use super::handshake::RequestError;
 use super::serving::Shared;
-use super::session::Handle;
 #[cfg(feature = "compression")]
 use crate::net::Command;
 use crate::net::http::{Headers, Request, Response};
 use crate::net::outbox::Outbox;
-use crate::net::{ConnectionId, Io};
+use crate::net::{ConnectionId, IoContext};
 use crate::protocol::engineio::packet::encode_base64;
 use crate::protocol::engineio::payload;
-use crate::protocol::engineio::server::Answer;
+use crate::protocol::engineio::server::PollResponse;
 
 /// Answers larger than this are compressed on a worker, or not at all if none is free: what answers
 /// a call must not wait for those that wait for it.
@@ -44,24 +44,24 @@ impl Shared {
     /// Answers a parked request; returns whether nothing waits for the client any more.
     pub(super) fn answer(
         &self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         id: ConnectionId,
         request: &Request,
-        answer: Answer,
-        handle: &Handle,
+        answer: PollResponse,
+        handle: &SessionHandle,
         max_packets: usize,
     ) -> bool {
         let headers = self.config.cors.headers(request);
         let mut empty = false;
         let body = match answer {
-            Answer::Queued => {
+            PollResponse::Queued => {
                 let (body, left) = take_payload(handle.outbox(), MAX_PAYLOAD, max_packets);
                 empty = !left;
                 body
             }
-            Answer::Noop => b"6".to_vec(),
-            Answer::Close => b"1".to_vec(),
-            Answer::Ok => {
+            PollResponse::Noop => b"6".to_vec(),
+            PollResponse::Close => b"1".to_vec(),
+            PollResponse::Ok => {
                 let response = Response::new(200)
                     .with_headers(headers)
                     .with_header("Content-Type", "text/html")
@@ -70,15 +70,15 @@ impl Shared {
                 io.respond(id, response);
                 return false;
             }
-            Answer::Overlap => {
+            PollResponse::Overlap => {
                 log::info!(target: "engineio", "{}: closed, it sent two requests at once", handle.label());
                 io.respond(id, Response::new(400).with_headers(headers));
                 return false;
             }
-            Answer::Mismatch => {
+            PollResponse::Mismatch => {
                 let body = format!(
                     "{{\"code\":3,\"message\":\"{}\"}}",
-                    Problem::BadRequest.message()
+                    RequestError::BadRequest.message()
                 );
                 let response = Response::new(400)
                     .with_headers(headers)
@@ -95,7 +95,7 @@ impl Shared {
     #[cfg(feature = "compression")]
     fn respond_compressed(
         &self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         id: ConnectionId,
         request: &Request,
         response: Response,
@@ -126,7 +126,7 @@ impl Shared {
     #[cfg(not(feature = "compression"))]
     fn respond_compressed(
         &self,
-        io: &mut Io<Order>,
+        io: &mut IoContext<Order>,
         id: ConnectionId,
         _: &Request,
         response: Response,

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 /// Questions whose answers may be awaited at once.
 const MAX_AWAITED: usize = 100_000;
 /// Time after the end of a question's own that servers have to say who has not answered.
-const GRACE: Duration = Duration::from_secs(1);
+const REPORT_GRACE: Duration = Duration::from_secs(1);
 /// Time that the thread that waits for the ends stays without anything to wait for.
-const IDLE: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers that are awaited, each under the id that was published with its question.
 #[derive(Default)]
-pub(super) struct Awaited {
+pub(super) struct RemoteAcks {
     state: Mutex<State>,
     /// Another deadline comes first, or the manager ends.
     changed: Condvar,
@@ -43,9 +43,9 @@ struct Waiting {
     reported: Arc<AtomicBool>,
 }
 
-impl Awaited {
+impl RemoteAcks {
     /// Awaits answers until they are late; returns the id under which they come, and whether
-    /// somebody has to [`watch`](Awaited::watch) from now on.
+    /// somebody has to [`watch`](RemoteAcks::watch) from now on.
     pub(super) fn expect(
         &self,
         ack: &AckRequest,
@@ -59,7 +59,11 @@ impl Awaited {
         state.next_id += 1;
         let id = state.next_id;
         // Each server waits as long as this one, and then has to say so.
-        let grace = if is_single { Duration::ZERO } else { GRACE };
+        let grace = if is_single {
+            Duration::ZERO
+        } else {
+            REPORT_GRACE
+        };
         let waiting = Waiting {
             callback: Arc::clone(&ack.callback),
             deadline: Instant::now() + bounded(ack.timeout) + grace,
@@ -120,7 +124,7 @@ impl Awaited {
                 return;
             }
             let next = state.deadlines.first().map(|(deadline, _)| *deadline);
-            let by = next.unwrap_or_else(|| Instant::now() + IDLE);
+            let by = next.unwrap_or_else(|| Instant::now() + IDLE_TIMEOUT);
             let is_late = self.changed.wait_until(&mut state, by).timed_out();
             if is_late && state.waiting.is_empty() {
                 state.is_watched = false;
@@ -165,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_answered_call_leaves_nothing_behind() {
-        let awaited = Awaited::default();
+        let awaited = RemoteAcks::default();
         let request = request(Duration::from_secs(3_600));
         for _ in 0..2 * MAX_AWAITED {
             let (id, _) = awaited.expect(&request, true, Arc::default()).unwrap();
@@ -178,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_late_is_told_once_unless_somebody_was_reported() {
-        let awaited = Awaited::default();
+        let awaited = RemoteAcks::default();
         let request = request(Duration::ZERO);
         let (first, is_first) = awaited.expect(&request, true, Arc::default()).unwrap();
         assert!(is_first);

@@ -4,9 +4,9 @@ use crate::util::sync::thread::{self, Thread};
 use crate::util::sync::{AtomicUsize, Mutex, Ordering, fence};
 use std::time::{Duration, Instant};
 
-/// Each sleeps on its own, so that waking one disturbs no other.
+/// Workers that sleep, each on its own, so that waking one disturbs no other.
 #[derive(Debug, Default)]
-pub(super) struct Sleepers {
+pub(super) struct IdleWorkers {
     /// The last to lie down is at the end, and is woken first: its core may still know it, and
     /// those that are too many are left to sleep until they leave.
     threads: Mutex<Vec<Thread>>,
@@ -14,7 +14,7 @@ pub(super) struct Sleepers {
     count: AtomicUsize,
 }
 
-impl Sleepers {
+impl IdleWorkers {
     /// Wakes up to `count` threads; returns how many there were. What was queued before is found by
     /// them, or by the last look of one that is just lying down.
     pub(super) fn wake(&self, count: usize) -> usize {
@@ -47,9 +47,9 @@ impl Sleepers {
         pass_on: impl FnOnce(),
     ) -> Option<T> {
         loop {
-            self.lie_down();
+            self.enlist();
             if let Some(found) = look() {
-                if !self.get_up() {
+                if !self.withdraw() {
                     pass_on();
                 }
                 return Some(found);
@@ -63,7 +63,7 @@ impl Sleepers {
         }
     }
 
-    fn lie_down(&self) {
+    fn enlist(&self) {
         let mut threads = self.threads.lock();
         threads.push(thread::current());
         self.count.store(threads.len(), Ordering::Relaxed);
@@ -78,18 +78,18 @@ impl Sleepers {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             match left {
                 None => thread::park(),
-                Some(Duration::ZERO) => return !self.get_up(),
+                Some(Duration::ZERO) => return !self.withdraw(),
                 Some(left) => thread::park_timeout(left),
             }
             // Threads also wake up for no reason.
-            if !self.includes_this() {
+            if !self.is_enlisted() {
                 return true;
             }
         }
     }
 
     /// Counts this thread as awake; false if somebody has woken it already.
-    fn get_up(&self) -> bool {
+    fn withdraw(&self) -> bool {
         let own = thread::current().id();
         let mut threads = self.threads.lock();
         let at = threads.iter().position(|thread| thread.id() == own);
@@ -100,7 +100,7 @@ impl Sleepers {
         at.is_some()
     }
 
-    fn includes_this(&self) -> bool {
+    fn is_enlisted(&self) -> bool {
         let own = thread::current().id();
         let threads = self.threads.lock();
         threads.iter().any(|thread| thread.id() == own)

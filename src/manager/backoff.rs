@@ -4,20 +4,20 @@ use std::time::{Duration, Instant};
 
 /// The first pause after a failure, and the longest; each is twice the one before, a quarter more
 /// or less, so that servers that have lost a broker together do not come back at the same moment.
-pub(super) const PAUSES: (Duration, Duration) =
+pub(super) const MIN_MAX_DELAY: (Duration, Duration) =
     (Duration::from_millis(250), Duration::from_secs(1));
 
 /// Time to wait before the next attempt to connect.
-pub(super) struct Attempts {
+pub(super) struct Backoff {
     pause: Duration,
     /// Moment when the last one succeeded.
     since: Option<Instant>,
 }
 
-impl Attempts {
-    pub(super) fn new() -> Attempts {
-        Attempts {
-            pause: PAUSES.0,
+impl Backoff {
+    pub(super) fn new() -> Backoff {
+        Backoff {
+            pause: MIN_MAX_DELAY.0,
             since: None,
         }
     }
@@ -31,12 +31,12 @@ impl Attempts {
         if self
             .since
             .take()
-            .is_some_and(|since| since.elapsed() >= PAUSES.1)
+            .is_some_and(|since| since.elapsed() >= MIN_MAX_DELAY.1)
         {
-            self.pause = PAUSES.0;
+            self.pause = MIN_MAX_DELAY.0;
         }
         let pause = self.pause;
-        self.pause = (pause * 2).min(PAUSES.1);
+        self.pause = (pause * 2).min(MIN_MAX_DELAY.1);
         let mut byte = [0];
         // Without random bytes they come back together.
         let _ = getrandom::fill(&mut byte);
@@ -50,15 +50,15 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_the_longest_and_differ_a_little() {
-        let mut attempts = Attempts::new();
-        let mut expected = PAUSES.0;
+        let mut attempts = Backoff::new();
+        let mut expected = MIN_MAX_DELAY.0;
         for _ in 0..10 {
             let pause = attempts.pause();
             assert!(pause >= expected.mul_f64(0.75) && pause <= expected.mul_f64(1.25));
-            expected = (expected * 2).min(PAUSES.1);
+            expected = (expected * 2).min(MIN_MAX_DELAY.1);
         }
         // One that has lasted only a moment changes nothing.
         attempts.succeeded();
-        assert!(attempts.pause() >= PAUSES.1.mul_f64(0.75));
+        assert!(attempts.pause() >= MIN_MAX_DELAY.1.mul_f64(0.75));
     }
 }

@@ -8,16 +8,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Time that a thread waits for its next errand.
-const IDLE: Duration = Duration::from_secs(5);
+/// Time that a thread waits for its next task.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of clients that connect at once; more wait for their turn. What a whole process
 /// reconnects with must not be a thread for each of its clients.
 const MAX_CONNECTING: usize = 64;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that come with the errands, and leave when they have none.
-pub(super) struct Errands {
+/// Threads that come with the tasks, and leave when they have none.
+pub(super) struct BlockingPool {
     shared: Arc<Shared>,
 }
 
@@ -39,9 +39,9 @@ struct State {
     named: u64,
 }
 
-impl Errands {
-    pub(super) fn new() -> Errands {
-        Errands {
+impl BlockingPool {
+    pub(super) fn new() -> BlockingPool {
+        BlockingPool {
             shared: Arc::default(),
         }
     }
@@ -77,7 +77,7 @@ impl Errands {
     }
 }
 
-impl Drop for Errands {
+impl Drop for BlockingPool {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.ended = true;
@@ -88,9 +88,9 @@ impl Drop for Errands {
     }
 }
 
-impl fmt::Debug for Errands {
+impl fmt::Debug for BlockingPool {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Errands")
+        formatter.write_str("BlockingPool")
     }
 }
 
@@ -104,7 +104,7 @@ impl Shared {
             return Ok(());
         }
         state.named += 1;
-        let name = format!("socketio-errand-{}", state.named);
+        let name = format!("socketio-blocking-{}", state.named);
         drop(state);
         let shared = Arc::clone(self);
         let work = move || {
@@ -124,7 +124,7 @@ impl Shared {
             if let Some(job) = state.jobs.pop_front() {
                 return Some(job);
             }
-            let late = !state.ended && self.more.wait_for(&mut state, IDLE).timed_out();
+            let late = !state.ended && self.more.wait_for(&mut state, IDLE_TIMEOUT).timed_out();
             if (late || state.ended) && state.jobs.is_empty() {
                 // No job was meant for this thread, or it would be in the queue.
                 state.idle = state.idle.saturating_sub(1);
@@ -145,7 +145,7 @@ impl Shared {
 
 fn run_caught(job: Job) {
     if catch_unwind(AssertUnwindSafe(job)).is_err() {
-        log::error!(target: "engineio", "an errand panicked");
+        log::error!(target: "engineio", "a blocking task panicked");
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn jobs_run_at_once_and_connections_take_turns() {
-        let errands = Errands::new();
+        let blocking = BlockingPool::new();
         let (sender, done) = crossbeam_channel::unbounded();
         let (gate, wait) = crossbeam_channel::bounded::<()>(0);
         let running = Arc::new(AtomicUsize::new(0));
@@ -164,7 +164,7 @@ mod tests {
         for _ in 0..MAX_CONNECTING * 2 {
             let (sender, wait) = (sender.clone(), wait.clone());
             let (running, most) = (Arc::clone(&running), Arc::clone(&most));
-            errands.connect(move || {
+            blocking.connect(move || {
                 let now = running.fetch_add(1, Ordering::SeqCst) + 1;
                 most.fetch_max(now, Ordering::SeqCst);
                 let _ = wait.recv();
@@ -173,7 +173,7 @@ mod tests {
             });
         }
         let other = sender.clone();
-        errands.run(move || other.send("polled").unwrap());
+        blocking.run(move || other.send("polled").unwrap());
         assert_eq!(done.recv(), Ok("polled"));
         drop(gate);
         for _ in 0..MAX_CONNECTING * 2 {
@@ -184,15 +184,15 @@ mod tests {
 
     #[test]
     fn threads_are_used_again_and_end_with_their_owner() {
-        let errands = Errands::new();
+        let blocking = BlockingPool::new();
         let (sender, done) = crossbeam_channel::unbounded();
         for _ in 0..50 {
             let sender = sender.clone();
-            errands.run(move || sender.send(std::thread::current().id()).unwrap());
+            blocking.run(move || sender.send(std::thread::current().id()).unwrap());
             done.recv().unwrap();
         }
-        let shared = Arc::downgrade(&errands.shared);
-        drop(errands);
+        let shared = Arc::downgrade(&blocking.shared);
+        drop(blocking);
         while shared.strong_count() > 0 {
             std::thread::yield_now();
         }
@@ -200,10 +200,10 @@ mod tests {
 
     #[test]
     fn a_panic_is_no_end() {
-        let errands = Errands::new();
+        let blocking = BlockingPool::new();
         let (sender, done) = crossbeam_channel::unbounded();
-        errands.connect(|| panic!("on purpose"));
-        errands.connect(move || sender.send(()).unwrap());
+        blocking.connect(|| panic!("on purpose"));
+        blocking.connect(move || sender.send(()).unwrap());
         assert_eq!(done.recv(), Ok(()));
     }
 }

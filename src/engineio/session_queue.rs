@@ -1,33 +1,33 @@
 //! Where a session's messages wait for a worker, and the worker's turn at them.
 
-use super::Flow;
-use super::session::Handle;
-use crate::pool::{Busy, Inbox, Lane, LastTurn, work_off};
+use super::Control;
+use super::handle::SessionHandle;
+use crate::pool::{Inbox, Lane, LastTurn, QueueState, work_off};
 use crate::util::budget::Share;
 use std::sync::Arc;
 
 /// A session's inbox, with its limit.
 #[derive(Debug)]
-pub(crate) struct Desk<T> {
-    handle: Arc<Handle>,
+pub(crate) struct SessionQueue<T> {
+    handle: Arc<SessionHandle>,
     inbox: Inbox<T>,
     limit: usize,
     last_turn: LastTurn,
 }
 
-/// Result of [`Desk::place`].
-pub(crate) struct Placed {
+/// Result of [`SessionQueue::place`].
+pub(crate) struct QueueOutcome {
     /// A worker must be found.
     pub(crate) schedule: bool,
-    pub(crate) flow: Flow,
+    pub(crate) flow: Control,
     /// So much waits that not even an answer is worth reading for.
     pub(crate) overfull: bool,
 }
 
-impl<T> Desk<T> {
-    /// Creates a desk whose first turn is expected to be as others' were.
-    pub(crate) fn new(handle: Arc<Handle>, limit: usize, lane: Lane) -> Desk<T> {
-        Desk {
+impl<T> SessionQueue<T> {
+    /// Creates a queue whose first turn is expected to be as others' were.
+    pub(crate) fn new(handle: Arc<SessionHandle>, limit: usize, lane: Lane) -> SessionQueue<T> {
+        SessionQueue {
             inbox: Inbox::with(Share::of(handle.budget().cloned())),
             handle,
             limit,
@@ -35,13 +35,17 @@ impl<T> Desk<T> {
         }
     }
 
-    pub(crate) fn handle(&self) -> &Arc<Handle> {
+    pub(crate) fn handle(&self) -> &Arc<SessionHandle> {
         &self.handle
     }
 
     /// Puts items down that came from the client. At the limit reading stops, unless an answer is
     /// awaited, which must not wait behind handlers; at twice the limit it stops anyway.
-    pub(crate) fn place(&self, items: Vec<(T, usize)>, awaits_answer: impl Fn() -> bool) -> Placed {
+    pub(crate) fn place(
+        &self,
+        items: Vec<(T, usize)>,
+        awaits_answer: impl Fn() -> bool,
+    ) -> QueueOutcome {
         let pushed = self.inbox.push(items);
         let overfull = pushed.bytes >= self.limit.saturating_mul(2);
         let is_crowded = || self.handle.budget().is_some_and(|it| it.is_exceeded());
@@ -58,9 +62,13 @@ impl<T> Desk<T> {
         if stop {
             log::debug!(target: "socketio", "{}: reading stops, {} bytes wait for handlers", self.handle.label(), pushed.bytes);
         }
-        Placed {
+        QueueOutcome {
             schedule: pushed.schedule,
-            flow: if stop { Flow::Stop } else { Flow::Draining },
+            flow: if stop {
+                Control::Stop
+            } else {
+                Control::Draining
+            },
             overfull: stop && overfull,
         }
     }
@@ -92,7 +100,7 @@ impl<T> Desk<T> {
     }
 
     /// Returns the state of the inbox.
-    pub(crate) fn busy(&self) -> Busy {
+    pub(crate) fn busy(&self) -> QueueState {
         self.inbox.busy()
     }
 

@@ -5,17 +5,17 @@ use std::cell::RefCell;
 
 /// Random bytes are asked for in portions: a system call for each frame would cost more than the
 /// frame.
-const PORTION: usize = 1024;
+const RANDOM_BUFFER_LEN: usize = 1024;
 /// Bytes that the buffer of a thread keeps.
-const KEPT: usize = 64 << 10;
+const MAX_RETAINED_BYTES: usize = 64 << 10;
 
 thread_local! {
-    static MASKS: RefCell<Masks> = const { RefCell::new(Masks { bytes: [0; PORTION], used: PORTION }) };
+    static MASKS: RefCell<Masks> = const { RefCell::new(Masks { bytes: [0; RANDOM_BUFFER_LEN], used: RANDOM_BUFFER_LEN }) };
     static MASKED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 struct Masks {
-    bytes: [u8; PORTION],
+    bytes: [u8; RANDOM_BUFFER_LEN],
     used: usize,
 }
 
@@ -29,7 +29,7 @@ pub(super) fn with_masked<T>(frames: &[u8], work: impl FnOnce(&[u8]) -> T) -> Re
         buffer.clear();
         mask(frames, buffer)?;
         let result = work(buffer);
-        if buffer.capacity() > KEPT {
+        if buffer.capacity() > MAX_RETAINED_BYTES {
             *buffer = Vec::new();
         }
         Ok(result)
@@ -53,7 +53,7 @@ pub(super) fn mask(mut frames: &[u8], out: &mut Vec<u8>) -> Result<(), NoMask> {
 
 fn next() -> Option<[u8; 4]> {
     MASKS.with_borrow_mut(|masks| {
-        if masks.used + 4 > PORTION {
+        if masks.used + 4 > RANDOM_BUFFER_LEN {
             getrandom::fill(&mut masks.bytes).ok()?;
             masks.used = 0;
         }

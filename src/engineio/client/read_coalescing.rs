@@ -9,15 +9,15 @@
 use std::time::{Duration, Instant};
 
 /// Time to wait; the system adds about 50 us.
-const LULL: Duration = Duration::from_micros(150);
+const READ_DELAY: Duration = Duration::from_micros(150);
 /// Reads of one stream before it is one.
-const STREAM: u32 = 16;
+const MIN_STREAM_READS: u32 = 16;
 /// Turns further apart than this are no stream.
-const GAP: Duration = Duration::from_micros(500);
+const MAX_STREAM_GAP: Duration = Duration::from_micros(500);
 
 /// Estimate of whether the turns of a thread read a stream.
 #[derive(Debug, Default)]
-pub(super) struct Lull {
+pub(super) struct ReadCoalescer {
     /// Turns in a row that only brought, one after the other.
     turns: u32,
     last: Option<Instant>,
@@ -26,7 +26,7 @@ pub(super) struct Lull {
     both_ways: u32,
 }
 
-impl Lull {
+impl ReadCoalescer {
     /// Something was read; nothing was sent to there since the last time, if it was one way.
     pub(super) fn read(&mut self, is_one_way: bool) {
         if is_one_way {
@@ -43,13 +43,13 @@ impl Lull {
         let is_near = self
             .last
             .replace(now)
-            .is_some_and(|last| now.saturating_duration_since(last) < GAP);
+            .is_some_and(|last| now.saturating_duration_since(last) < MAX_STREAM_GAP);
         if one_way > 0 && both_ways == 0 && is_near {
             self.turns = self.turns.saturating_add(1);
         } else {
             self.turns = 0;
         }
-        (self.turns >= STREAM).then_some(LULL)
+        (self.turns >= MIN_STREAM_READS).then_some(READ_DELAY)
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
 
     /// Turns so many microseconds apart; returns how many of them were followed by a pause.
     fn pauses(
-        lull: &mut Lull,
+        coalescer: &mut ReadCoalescer,
         now: &mut Instant,
         turns: usize,
         apart: u64,
@@ -68,22 +68,26 @@ mod tests {
         let mut count = 0;
         for _ in 0..turns {
             *now += Duration::from_micros(apart);
-            lull.read(one_way);
-            count += usize::from(lull.end_turn(*now).is_some());
+            coalescer.read(one_way);
+            count += usize::from(coalescer.end_turn(*now).is_some());
         }
         count
     }
 
     #[test]
     fn only_a_stream_that_goes_one_way_is_paused_for() {
-        let (mut lull, mut now) = (Lull::default(), Instant::now());
-        assert_eq!(pauses(&mut lull, &mut now, 100, 20, false), 0);
-        assert_eq!(pauses(&mut lull, &mut now, 100, 1_000, true), 0);
-        assert!(pauses(&mut lull, &mut now, 100, 20, true) > 80);
+        let (mut coalescer, mut now) = (ReadCoalescer::default(), Instant::now());
+        assert_eq!(pauses(&mut coalescer, &mut now, 100, 20, false), 0);
+        assert_eq!(pauses(&mut coalescer, &mut now, 100, 1_000, true), 0);
+        assert!(pauses(&mut coalescer, &mut now, 100, 20, true) > 80);
         // An answer, or silence, ends it.
-        assert_eq!(pauses(&mut lull, &mut now, 1, 20, false), 0);
-        assert_eq!(pauses(&mut lull, &mut now, 10, 20, true), 0);
-        assert!(pauses(&mut lull, &mut now, 100, 20, true) > 80);
-        assert_eq!(lull.end_turn(now), None, "a turn that has read nothing");
+        assert_eq!(pauses(&mut coalescer, &mut now, 1, 20, false), 0);
+        assert_eq!(pauses(&mut coalescer, &mut now, 10, 20, true), 0);
+        assert!(pauses(&mut coalescer, &mut now, 100, 20, true) > 80);
+        assert_eq!(
+            coalescer.end_turn(now),
+            None,
+            "a turn that has read nothing"
+        );
     }
 }

@@ -1,52 +1,52 @@
 //! A namespace that is connected.
 
-use crate::data::Encoded;
+use crate::data::EncodedArgs;
 
-use crate::engineio::{Handle, frames};
+use crate::engineio::{SessionHandle, frames};
 use crate::error::Error;
-use crate::handlers::{Acks, Peer, encode};
+use crate::handlers::{Peer, PendingAcks, encode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A namespace of one session, from the server's CONNECT to its end.
 #[derive(Debug)]
-pub(super) struct Joined {
+pub(super) struct NamespaceConnection {
     pub(super) namespace: Arc<str>,
     pub(super) sid: Box<str>,
-    pub(super) session: Arc<Handle>,
-    pub(super) acks: Acks,
+    pub(super) session: Arc<SessionHandle>,
+    pub(super) acks: PendingAcks,
     /// Bytes of one message that the server takes.
     max_payload: usize,
     max_attachments: usize,
     gone: AtomicBool,
 }
 
-impl Joined {
+impl NamespaceConnection {
     pub(super) fn new(
         namespace: Arc<str>,
         sid: &str,
-        session: Arc<Handle>,
+        session: Arc<SessionHandle>,
         max_payload: usize,
         max_attachments: usize,
-    ) -> Joined {
-        Joined {
+    ) -> NamespaceConnection {
+        NamespaceConnection {
             namespace,
             max_payload,
             max_attachments,
             sid: sid.into(),
             session,
-            acks: Acks::default(),
+            acks: PendingAcks::default(),
             gone: AtomicBool::new(false),
         }
     }
 
     /// Refuses what is larger than the server takes: it would cost the connection.
-    pub(super) fn check_size(&self, largest: usize, data: &Encoded) -> Result<(), Error> {
+    pub(super) fn check_size(&self, largest: usize, data: &EncodedArgs) -> Result<(), Error> {
         let attachments = data.attachments.iter().map(|bytes| bytes.len());
         self.check(largest, attachments.max().unwrap_or(0))
     }
 
-    /// Returns the same for frames.
+    /// Does the same for frames.
     pub(super) fn check_frames(&self, frames: &[u8]) -> Result<(), Error> {
         let (mut text, mut binary) = (0, 0);
         frames::each_frame(frames, |is_text, payload| {
@@ -87,7 +87,7 @@ impl Joined {
     }
 }
 
-impl Peer for Joined {
+impl Peer for NamespaceConnection {
     fn namespace(&self) -> &Arc<str> {
         &self.namespace
     }
@@ -96,7 +96,7 @@ impl Peer for Joined {
         &self.sid
     }
 
-    fn acknowledge(&self, id: u64, answer: &Encoded) -> Result<(), Error> {
+    fn acknowledge(&self, id: u64, answer: &EncodedArgs) -> Result<(), Error> {
         if self.gone.load(Ordering::Acquire) {
             return Err(Error::Disconnected);
         }

@@ -1,19 +1,19 @@
 //! Sessions whose workers may hold answers back for a moment, so that they leave together.
 
-use crate::net::outbox::{Accepted, Cork, Outbox, Refusal};
-use crate::pool::Busy;
+use crate::net::outbox::{Appended, Cork, Outbox, Refusal};
+use crate::pool::QueueState;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time that a worker may hold its answers back.
-const LINGER: Duration = Duration::from_millis(1);
+const MAX_DELAY: Duration = Duration::from_millis(1);
 /// Number of times that a handler which sends nothing is waited for.
-const PATIENCE: u32 = 8;
+const MAX_CHECKS: u32 = 8;
 
 /// The corked outboxes of one I/O thread, in the order in which they are looked at.
 #[derive(Debug, Default)]
-pub(super) struct Corks {
+pub(super) struct CorkQueue {
     queue: VecDeque<Corked>,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Corked {
     looks: u32,
 }
 
-impl Corks {
+impl CorkQueue {
     /// Allows the worker of a session's inbox to delay its answers.
     pub(super) fn push(&mut self, now: Instant, key: u64, outbox: &Arc<Outbox>) {
         if let Some(cork) = outbox.cork() {
@@ -35,14 +35,14 @@ impl Corks {
                 key,
                 outbox: Arc::clone(outbox),
                 cork,
-                look_at: now + LINGER,
+                look_at: now + MAX_DELAY,
                 looks: 0,
             });
         }
     }
 
-    /// Returns an outbox to look at now: [`Corks::look`] is to be called with it. Most workers are
-    /// done by then, and hold nothing back any more.
+    /// Returns an outbox to look at now: [`CorkQueue::look`] is to be called with it. Most workers
+    /// are done by then, and hold nothing back any more.
     pub(super) fn due(&mut self, now: Instant) -> Option<Corked> {
         while self.queue.front().is_some_and(|it| it.look_at <= now) {
             let corked = self.queue.pop_front();
@@ -59,13 +59,13 @@ impl Corks {
         &mut self,
         now: Instant,
         mut corked: Corked,
-        busy: Busy,
-    ) -> Result<Accepted, Refusal> {
-        corked.looks += u32::from(busy == Busy::Working);
-        if busy != Busy::Nobody && !corked.outbox.holds() && corked.looks < PATIENCE {
-            corked.look_at = now + LINGER;
+        busy: QueueState,
+    ) -> Result<Appended, Refusal> {
+        corked.looks += u32::from(busy == QueueState::Working);
+        if busy != QueueState::Nobody && !corked.outbox.holds() && corked.looks < MAX_CHECKS {
+            corked.look_at = now + MAX_DELAY;
             self.queue.push_back(corked);
-            return Ok(Accepted::Done);
+            return Ok(Appended::Done);
         }
         // What the handler sends from here on leaves at once, until more events come.
         corked.outbox.uncork()
@@ -73,7 +73,7 @@ impl Corks {
 
     /// Returns the time that the thread may sleep.
     pub(super) fn patience(&self) -> Option<Duration> {
-        (!self.queue.is_empty()).then_some(LINGER)
+        (!self.queue.is_empty()).then_some(MAX_DELAY)
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn each_cork_is_looked_at_once_unless_its_worker_has_taken_it_off() {
         let outbox = Arc::new(Outbox::detached(Role::Server, 1 << 20, Share::default()));
-        let (mut corks, now) = (Corks::default(), Instant::now());
+        let (mut corks, now) = (CorkQueue::default(), Instant::now());
         for _ in 0..5 {
             corks.push(now, 7, &outbox);
             corks.push(now, 7, &outbox);
@@ -94,14 +94,14 @@ mod tests {
         }
         corks.push(now, 7, &outbox);
         assert!(corks.due(now).is_none(), "not before its time");
-        let later = now + LINGER;
+        let later = now + MAX_DELAY;
         let corked = corks.due(later).expect("the one that is still on");
         assert!(corks.due(later).is_none());
-        let _ = corks.look(later, corked, Busy::Waiting);
+        let _ = corks.look(later, corked, QueueState::Waiting);
         let corked = corks
-            .due(later + LINGER)
+            .due(later + MAX_DELAY)
             .expect("a worker is still to come");
-        let _ = corks.look(later + LINGER, corked, Busy::Nobody);
+        let _ = corks.look(later + MAX_DELAY, corked, QueueState::Nobody);
         assert!(outbox.cork().is_some(), "it was taken off");
         assert!(corks.queue.is_empty() && corks.patience().is_none());
     }

@@ -8,10 +8,10 @@
 //! that has not answered, and `probe`, which a server sends to itself.
 
 use super::backend::MAX_MESSAGE_BYTES;
-use super::{Emission, Recipients};
-use crate::data::Encoded;
+use super::{Broadcast, BroadcastTarget};
+use crate::data::EncodedArgs;
 use crate::error::Error;
-use crate::handlers::Answer;
+use crate::handlers::AckResponse;
 use crate::limits::{OUTGOING_ATTACHMENTS, OUTGOING_JSON_DEPTH, OUTGOING_NAME_BYTES};
 use crate::protocol::socketio::{ROOT, is_reserved, json};
 use base64::Engine as _;
@@ -43,12 +43,12 @@ pub(super) struct Incoming {
 
 #[derive(Debug)]
 pub(super) enum Message {
-    Emit(Box<Emission>, Option<Return>),
+    Emit(Box<Broadcast>, Option<ReplyTo>),
     Callback {
         id: u64,
         /// The client that has answered, or has not, if the message says so.
         who: Option<String>,
-        answer: Result<Answer, Error>,
+        answer: Result<AckResponse, Error>,
     },
     /// A message that a server has sent to itself, with its number.
     Probe(u64),
@@ -74,7 +74,7 @@ pub(super) enum Message {
 
 /// Reply address for the answers to an event.
 #[derive(Clone, Debug)]
-pub(super) struct Return {
+pub(super) struct ReplyTo {
     /// Server that has published the event.
     pub(super) host: String,
     pub(super) timeout: Option<Duration>,
@@ -89,13 +89,13 @@ pub(super) type Invalid = &'static str;
 
 /// Writes the messages of one server.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct Encoder {
     host: String,
 }
 
-impl Writer {
-    pub(super) fn new(host: String) -> Writer {
-        Writer { host }
+impl Encoder {
+    pub(super) fn new(host: String) -> Encoder {
+        Encoder { host }
     }
 
     pub(super) fn host(&self) -> &str {
@@ -103,9 +103,13 @@ impl Writer {
     }
 
     /// Returns an event; answers are to come back under an id if there is one.
-    pub(super) fn emit(&self, emission: &Emission, answer: Option<(u64, Duration)>) -> Object {
+    pub(super) fn emit(
+        &self,
+        emission: &Broadcast,
+        answer: Option<(u64, Duration)>,
+    ) -> MessageBuilder {
         let recipients = &emission.recipients;
-        let mut object = Object::new("emit", &self.host, &emission.namespace);
+        let mut object = MessageBuilder::new("emit", &self.host, &emission.namespace);
         object.field("event", &emission.event);
         object.data(&emission.data);
         if emission.data.json == b"null" {
@@ -135,7 +139,12 @@ impl Writer {
     }
 
     /// Returns the answer of a client to an event of another server.
-    pub(super) fn callback(&self, to: &Return, who: Option<&str>, answer: &Answer) -> Object {
+    pub(super) fn callback(
+        &self,
+        to: &ReplyTo,
+        who: Option<&str>,
+        answer: &AckResponse,
+    ) -> MessageBuilder {
         let mut object = self.to_asker("callback", to, who);
         let (args, attachments) = answer.parts();
         object.raw(
@@ -153,7 +162,12 @@ impl Writer {
     }
 
     /// Returns the reason why a client does not answer an event of another server.
-    pub(super) fn unanswered(&self, to: &Return, who: Option<&str>, why: &Error) -> Object {
+    pub(super) fn unanswered(
+        &self,
+        to: &ReplyTo,
+        who: Option<&str>,
+        why: &Error,
+    ) -> MessageBuilder {
         let mut object = self.to_asker("unanswered", to, who);
         let why = match why {
             Error::Timeout => "timeout",
@@ -164,9 +178,9 @@ impl Writer {
         object
     }
 
-    fn to_asker(&self, method: &str, to: &Return, who: Option<&str>) -> Object {
+    fn to_asker(&self, method: &str, to: &ReplyTo, who: Option<&str>) -> MessageBuilder {
         // The host is the one that has asked.
-        let mut object = Object::new(method, &to.host, &to.namespace);
+        let mut object = MessageBuilder::new(method, &to.host, &to.namespace);
         object.field("from", &self.host);
         object.field("sid", &to.room);
         object.field("id", &to.id);
@@ -178,25 +192,25 @@ impl Writer {
 
     /// Returns a message to this server itself.
     pub(super) fn probe(&self, number: u64) -> Vec<u8> {
-        let mut object = Object::new("probe", &self.host, ROOT);
+        let mut object = MessageBuilder::new("probe", &self.host, ROOT);
         object.field("id", &number);
         object.json.push(b'}');
         object.json
     }
 
-    pub(super) fn disconnect(&self, namespace: &str, sid: &str) -> Object {
+    pub(super) fn disconnect(&self, namespace: &str, sid: &str) -> MessageBuilder {
         self.about("disconnect", namespace, Some(sid), None)
     }
 
-    pub(super) fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Object {
+    pub(super) fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> MessageBuilder {
         self.about("enter_room", namespace, Some(sid), Some(room))
     }
 
-    pub(super) fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Object {
+    pub(super) fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> MessageBuilder {
         self.about("leave_room", namespace, Some(sid), Some(room))
     }
 
-    pub(super) fn close_room(&self, namespace: &str, room: &str) -> Object {
+    pub(super) fn close_room(&self, namespace: &str, room: &str) -> MessageBuilder {
         self.about("close_room", namespace, None, Some(room))
     }
 
@@ -206,8 +220,8 @@ impl Writer {
         namespace: &str,
         sid: Option<&str>,
         room: Option<&str>,
-    ) -> Object {
-        let mut object = Object::new(method, &self.host, namespace);
+    ) -> MessageBuilder {
+        let mut object = MessageBuilder::new(method, &self.host, namespace);
         if let Some(sid) = sid {
             object.field("sid", &sid);
         }
@@ -220,13 +234,13 @@ impl Writer {
 
 /// A message that is being written.
 #[derive(Debug)]
-pub(super) struct Object {
+pub(super) struct MessageBuilder {
     json: Vec<u8>,
 }
 
-impl Object {
-    fn new(method: &str, host: &str, namespace: &str) -> Object {
-        let mut object = Object {
+impl MessageBuilder {
+    fn new(method: &str, host: &str, namespace: &str) -> MessageBuilder {
+        let mut object = MessageBuilder {
             json: Vec::with_capacity(256),
         };
         object.field("method", &method);
@@ -267,7 +281,7 @@ impl Object {
     }
 
     /// An event's arguments: a list, or with bytes a list of that list and the base64 of each.
-    fn data(&mut self, data: &Encoded) {
+    fn data(&mut self, data: &EncodedArgs) {
         let mut args = Vec::with_capacity(data.json.len() + 2);
         data.write_array(None, &mut args);
         if !data.attachments.is_empty() {
@@ -509,25 +523,25 @@ fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Inco
     let data = fields.data.ok_or("it has no data")?.get();
     let old = (!data.starts_with('[') && fields.host_id.is_some()).then_some(Old::BareData);
     let data = match fields.count {
-        Some(1) if data == "[null]" => Encoded {
+        Some(1) if data == "[null]" => EncodedArgs {
             json: b"null".to_vec(),
             attachments: Vec::new(),
         },
         _ => read_data(data, fields.binary.unwrap_or(false))?,
     };
     let timeout = fields.timeout.map(Duration::from_millis);
-    let back = fields.callback.map(|(room, namespace, id)| Return {
+    let back = fields.callback.map(|(room, namespace, id)| ReplyTo {
         host: host.clone(),
         timeout,
         room,
         namespace,
         id,
     });
-    let emission = Emission {
+    let emission = Broadcast {
         namespace: namespace.into(),
         event,
         data,
-        recipients: Recipients {
+        recipients: BroadcastTarget {
             rooms: fields.room.map(Vec::from),
             skip: fields.skip_sid.map(Vec::from).unwrap_or_default(),
             except: fields.except,
@@ -545,9 +559,9 @@ fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Inco
 }
 
 /// Returns an event's data, in the forms that python-socketio has had.
-fn read_data(data: &str, binary: bool) -> Result<Encoded, Invalid> {
+fn read_data(data: &str, binary: bool) -> Result<EncodedArgs, Invalid> {
     if !binary {
-        return Ok(Encoded {
+        return Ok(EncodedArgs {
             json: read_args(data)?,
             attachments: Vec::new(),
         });
@@ -564,7 +578,7 @@ fn read_data(data: &str, binary: bool) -> Result<Encoded, Invalid> {
     let attachments = read_base64(&texts)?;
     let json = read_args(args.get())?;
     check_placeholders(&json, attachments.len())?;
-    Ok(Encoded { json, attachments })
+    Ok(EncodedArgs { json, attachments })
 }
 
 /// Returns the arguments without their brackets. A value that is no list is one argument, as it was
@@ -589,7 +603,7 @@ fn read_args(json: &str) -> Result<Vec<u8>, Invalid> {
     })
 }
 
-fn read_answer(args: Option<&RawValue>, attachments: &[String]) -> Result<Answer, Invalid> {
+fn read_answer(args: Option<&RawValue>, attachments: &[String]) -> Result<AckResponse, Invalid> {
     let args = args.map_or("[]", RawValue::get);
     if !args.starts_with('[') {
         return Err("its arguments are no list");
@@ -598,7 +612,7 @@ fn read_answer(args: Option<&RawValue>, attachments: &[String]) -> Result<Answer
     if !attachments.is_empty() {
         json::check_placeholders(args, attachments.len()).map_err(|_| "a wrong placeholder")?;
     }
-    Ok(Answer::new(args, attachments))
+    Ok(AckResponse::new(args, attachments))
 }
 
 fn check_placeholders(args: &[u8], count: usize) -> Result<(), Invalid> {
@@ -633,18 +647,18 @@ mod tests {
     #[test]
     fn null_is_an_argument_for_servers_that_say_so() {
         for json in ["null", "null,null", ""] {
-            let emission = Emission {
+            let emission = Broadcast {
                 namespace: "/".into(),
                 event: "e".into(),
-                data: Encoded {
+                data: EncodedArgs {
                     json: json.into(),
                     attachments: Vec::new(),
                 },
-                recipients: Recipients::default(),
+                recipients: BroadcastTarget::default(),
                 volatile: false,
                 ack: None,
             };
-            let written = Writer::new("h".into()).emit(&emission, None).finish(1);
+            let written = Encoder::new("h".into()).emit(&emission, None).finish(1);
             let written = String::from_utf8(written).unwrap();
             assert_eq!(args(&written), json);
         }
@@ -684,7 +698,7 @@ mod tests {
             let Message::Emit(emission, _) = incoming.message else {
                 return;
             };
-            let again = Writer::new("me".into()).emit(&emission, None).finish(1);
+            let again = Encoder::new("me".into()).emit(&emission, None).finish(1);
             let again = read(&again).expect("what was written can be read");
             let Message::Emit(again, None) = again.message else {
                 panic!("an event is an event");

@@ -1,18 +1,18 @@
 //! Requests, as an I/O thread reads them from what has arrived.
 
 use super::Driver;
-use super::connection::{ConnectionId, Exchange, Protocol};
+use super::connection::{ConnectionId, Protocol, RequestMeta};
+use super::event_loop::EventLoop;
 use super::http::body::BadBody;
 use super::http::upload::Upload;
 use super::http::{Body, Framing, Head, Request, Response};
-use super::thread::Thread;
-use super::threads::Command;
+use super::io_threads::Command;
 use std::sync::Arc;
 
 /// Bytes of a body that are progress: with fewer in its time, it is a client that only holds on.
 const PROGRESS: usize = 1 << 10;
 
-impl<D: Driver> Thread<D> {
+impl<D: Driver> EventLoop<D> {
     /// Reads requests from what has arrived.
     pub(super) fn process(&mut self, id: ConnectionId) {
         while let Some(connection) = self.io.get_mut(id) {
@@ -77,7 +77,7 @@ impl<D: Driver> Thread<D> {
         if connection.unread.is_empty() {
             connection.unread = Vec::new();
         }
-        let exchange = Exchange {
+        let exchange = RequestMeta {
             keep_alive: head.keep_alive,
             head_only: head.request.method() == "HEAD",
             takes_chunks: head.takes_chunks,
@@ -217,7 +217,7 @@ impl<D: Driver> Thread<D> {
         {
             let (mut head, body) = *reading;
             head.request.set_body(body.into_bytes());
-            let exchange = Exchange {
+            let exchange = RequestMeta {
                 keep_alive: head.keep_alive,
                 head_only: head.request.method() == "HEAD",
                 takes_chunks: head.takes_chunks,
@@ -227,7 +227,12 @@ impl<D: Driver> Thread<D> {
         true
     }
 
-    pub(super) fn hand_request(&mut self, id: ConnectionId, exchange: Exchange, request: Request) {
+    pub(super) fn hand_request(
+        &mut self,
+        id: ConnectionId,
+        exchange: RequestMeta,
+        request: Request,
+    ) {
         if let Some(connection) = self.io.get_mut(id) {
             connection.protocol = Protocol::Answering(exchange);
             self.io.set_deadline(id, None);
@@ -260,7 +265,7 @@ impl<D: Driver> Thread<D> {
 
     fn answer_last(&mut self, id: ConnectionId, response: Response) {
         if let Some(connection) = self.io.get_mut(id) {
-            connection.protocol = Protocol::Answering(Exchange {
+            connection.protocol = Protocol::Answering(RequestMeta {
                 keep_alive: false,
                 head_only: false,
                 takes_chunks: true,

@@ -10,14 +10,14 @@ mod util {
     pub(crate) use super::sync;
 }
 
-#[path = "../src/pool/sleepers.rs"]
-mod sleepers;
+#[path = "../src/pool/idle.rs"]
+mod idle;
 
-use sleepers::Sleepers;
+use idle::IdleWorkers;
 
 #[derive(Default)]
 struct Pool {
-    sleepers: Sleepers,
+    sleepers: IdleWorkers,
     tasks: [AtomicBool; 3],
 }
 

@@ -1,8 +1,8 @@
 //! A session as other threads know it.
 
-use super::{Frames, HeldBroadcasts, Transport, frames, row};
+use super::{Frames, HeldBroadcasts, Transport, frames, recipients_row};
 use crate::error::Error;
-use crate::net::outbox::{Accepted, Outbox, Refusal, When};
+use crate::net::outbox::{Appended, Outbox, Refusal, When};
 use crate::net::{Command, Mailbox};
 use crate::pool;
 use crate::reason::Reason;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 thread_local! {
     /// The session whose inbox this thread is draining: its key, and itself.
     static DRAINED: Cell<u64> = const { Cell::new(u64::MAX) };
-    static DRAINED_HANDLE: RefCell<Option<Arc<Handle>>> = const { RefCell::new(None) };
+    static DRAINED_HANDLE: RefCell<Option<Arc<SessionHandle>>> = const { RefCell::new(None) };
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -33,14 +33,16 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes that the scratch buffer of a thread keeps.
 const SCRATCH_KEPT: usize = 64 << 10;
 
-/// Writes what the worker that runs this has held back, and lets others work: it is about to wait.
-pub(crate) fn before_waiting() {
+/// Runs a function that waits for something. On a worker, what it has held back is written first,
+/// and another worker sees to the tasks that wait. No lock may be held that one of the two takes.
+pub(crate) fn block_in_place<T>(wait: impl FnOnce() -> T) -> T {
     pool::before_waiting();
-    row::end();
+    recipients_row::end();
     let handle = DRAINED_HANDLE.with_borrow(Option::clone);
     if let Some(handle) = handle {
         let _ = handle.settle(handle.outbox.uncork());
     }
+    wait()
 }
 
 /// Command to a session's I/O thread.
@@ -58,7 +60,7 @@ pub(crate) enum Order {
     Flush(Arc<HeldBroadcasts>),
     /// Read again.
     Resume(u64),
-    /// Look at the receiver's timeout at this time, if it looks later now.
+    /// Look at the handler's timeout at this time, if it looks later now.
     WakeAt(u64, Instant),
 }
 
@@ -75,23 +77,23 @@ impl<C: From<Order> + Send> Orders for Mailbox<Command<C>> {
 
 /// Address of the other end.
 #[derive(Clone, Debug)]
-pub(crate) enum PeerName {
+pub(crate) enum PeerAddr {
     Address(SocketAddr),
     /// A server, as the program calls it.
     Host(Arc<str>),
 }
 
-impl fmt::Display for PeerName {
+impl fmt::Display for PeerAddr {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PeerName::Address(address) => address.fmt(formatter),
-            PeerName::Host(host) => formatter.write_str(host),
+            PeerAddr::Address(address) => address.fmt(formatter),
+            PeerAddr::Host(host) => formatter.write_str(host),
         }
     }
 }
 
 /// A session: what others may do with it.
-pub(crate) struct Handle {
+pub(crate) struct SessionHandle {
     /// A client learns it from the server.
     sid: OnceLock<Box<str>>,
     key: u64,
@@ -102,22 +104,22 @@ pub(crate) struct Handle {
     has_spoken: AtomicBool,
     outbox: Arc<Outbox>,
     orders: Arc<dyn Orders>,
-    peer: PeerName,
+    peer: PeerAddr,
     /// Budget of its port.
     budget: Option<Arc<Budget>>,
     log_limit: LogLimit,
 }
 
-impl Handle {
+impl SessionHandle {
     pub(super) fn new(
         key: u64,
         transport: Transport,
         outbox: Arc<Outbox>,
         orders: Arc<dyn Orders>,
-        peer: PeerName,
+        peer: PeerAddr,
         budget: Option<Arc<Budget>>,
-    ) -> Handle {
-        Handle {
+    ) -> SessionHandle {
+        SessionHandle {
             sid: OnceLock::new(),
             key,
             transport: AtomicU8::new(transport as u8),
@@ -194,7 +196,7 @@ impl Handle {
     /// Queues messages that leave with others of a row.
     ///
     /// # Errors
-    /// Those of [`send`](Handle::send).
+    /// Those of [`send`](SessionHandle::send).
     pub(crate) fn send_held(
         self: &Arc<Self>,
         frames: &Frames,
@@ -204,7 +206,7 @@ impl Handle {
             Some(text) => self.outbox.append(&text, When::Held),
             None => self.outbox.append_shared(&frames.0, When::Held),
         };
-        if let Ok(Accepted::Held) = sent {
+        if let Ok(Appended::Held) = sent {
             held.add(self);
         }
         self.settle(sent)
@@ -218,7 +220,7 @@ impl Handle {
     /// Queues messages that are for this session alone.
     ///
     /// # Errors
-    /// Those of [`send`](Handle::send).
+    /// Those of [`send`](SessionHandle::send).
     pub(crate) fn send_bytes(&self, frames: &[u8]) -> Result<(), Error> {
         if self.text_only.load(Ordering::Relaxed) {
             return self.send(&Frames(Bytes::copy_from_slice(frames)));
@@ -263,13 +265,12 @@ impl Handle {
         if !self.outbox.is_crowded() || pool::is_io_thread() {
             return;
         }
-        before_waiting();
         let patience = if pool::is_worker() {
             ROOM_PATIENCE
         } else {
             Duration::MAX
         };
-        if !self.outbox.wait_for_room(patience) {
+        if !block_in_place(|| self.outbox.wait_for_room(patience)) {
             let _ = self.settle(Err(Refusal::Full));
         }
     }
@@ -284,7 +285,7 @@ impl Handle {
         self.order(Order::Dismiss(self.key));
     }
 
-    /// Reads again after [`Flow::Stop`](super::Flow::Stop).
+    /// Reads again after [`Control::Stop`](super::Control::Stop).
     pub(crate) fn resume(&self) {
         self.order(Order::Resume(self.key));
     }
@@ -308,7 +309,7 @@ impl Handle {
         let restore = Restore;
         let again = work();
         drop(restore);
-        row::end();
+        recipients_row::end();
         let flushed = if again {
             self.outbox.flush()
         } else {
@@ -338,10 +339,10 @@ impl Handle {
         log::warn!(target: "engineio", "{}: closed, it reads too slowly: more waits for it than the {} bytes that may (Limits::outbox_bytes)", self.label(), self.outbox.limit());
     }
 
-    pub(super) fn settle(&self, sent: Result<Accepted, Refusal>) -> Result<(), Error> {
+    pub(super) fn settle(&self, sent: Result<Appended, Refusal>) -> Result<(), Error> {
         match sent {
-            Ok(Accepted::Done | Accepted::Held) => return Ok(()),
-            Ok(Accepted::Awaited) => {
+            Ok(Appended::Done | Appended::Held) => return Ok(()),
+            Ok(Appended::Awaited) => {
                 self.order(Order::Queued(self.key));
                 return Ok(());
             }
@@ -374,7 +375,7 @@ impl Handle {
 
     /// Returns what the log may say of a session: its id opens it, so only its beginning is shown.
     pub(crate) fn label(&self) -> impl fmt::Display + '_ {
-        struct Label<'a>(&'a Handle);
+        struct Label<'a>(&'a SessionHandle);
         impl fmt::Display for Label<'_> {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let handle = self.0;
@@ -398,7 +399,7 @@ impl Handle {
     }
 }
 
-impl fmt::Debug for Handle {
+impl fmt::Debug for SessionHandle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Session({})", self.label())
     }

@@ -1,16 +1,16 @@
 //! The I/O thread's end of a client: what becomes of its connections and packets.
 
-use super::joined::Joined;
-use super::shared::{Item, Shared};
+use super::core::{Item, Shared};
+use super::namespace::NamespaceConnection;
 use super::state::{Outcome, Phase, State, Step};
 use crate::engineio::client::{Caller, Line};
-use crate::engineio::{Flow, Handle};
+use crate::engineio::{Control, SessionHandle};
 use crate::error::{ConnectError, Error};
 use crate::handlers::ack;
-use crate::handlers::{Answer, Event, Peer, Waiting, encode};
-use crate::pool::Busy;
+use crate::handlers::{AckResponse, Event, Peer, Waiting, encode};
+use crate::pool::QueueState;
 use crate::protocol::engineio::{Data, Open};
-use crate::protocol::socketio::{Arrival, Dropped, Kind, Link, Received, Side, json};
+use crate::protocol::socketio::{Arrival, Decoder, Dropped, IncomingPacket, Kind, Side, json};
 use crate::reason::Reason;
 use bytes::Bytes;
 use log::Level;
@@ -18,17 +18,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes that an event counts for in an inbox besides its text.
-const OVERHEAD: usize = 128;
+const EVENT_OVERHEAD_BYTES: usize = 128;
 
 /// Time that a client whose handlers are behind waits at least before it looks at them again.
 const MIN_WAIT: Duration = Duration::from_millis(10);
 
-pub(super) struct Inlet {
+pub(super) struct ClientSessionHandler {
     shared: Arc<Shared>,
     line: Line,
-    link: Link,
+    link: Decoder,
     /// The namespaces that are connected.
-    joined: Vec<Arc<Joined>>,
+    joined: Vec<Arc<NamespaceConnection>>,
     /// Time to try again, unless there was another attempt after this one.
     retry: Option<(Instant, u32)>,
     /// Moment when the server must have answered for another namespace.
@@ -57,9 +57,9 @@ struct Early {
 /// Bytes of events that may wait for their namespace.
 const MAX_EARLY: usize = 1_000_000;
 
-impl Inlet {
+impl ClientSessionHandler {
     pub(super) fn build(shared: &Arc<Shared>, line: &Line) -> Box<dyn Caller> {
-        Box::new(Inlet {
+        Box::new(ClientSessionHandler {
             shared: Arc::clone(shared),
             line: line.clone(),
             link: new_link(shared),
@@ -90,13 +90,13 @@ impl Inlet {
             Item::ConnectError(_, error) => error.size(),
             _ => 0,
         };
-        self.batch.push((item, bytes + OVERHEAD));
+        self.batch.push((item, bytes + EVENT_OVERHEAD_BYTES));
     }
 
     /// Hands over what has happened.
-    fn flush(&mut self) -> Flow {
+    fn flush(&mut self) -> Control {
         if self.batch.is_empty() {
-            return Flow::Continue;
+            return Control::Continue;
         }
         self.shared.place(std::mem::take(&mut self.batch))
     }
@@ -212,7 +212,7 @@ impl Inlet {
         wanted
     }
 
-    fn take(&mut self, now: Instant, received: Received<'_>) {
+    fn take(&mut self, now: Instant, received: IncomingPacket<'_>) {
         let at = self
             .joined
             .iter()
@@ -226,7 +226,7 @@ impl Inlet {
                     log::debug!(target: "socketio", "an acknowledgement that nobody waits for");
                     return;
                 };
-                let answer = Answer::new(&received.data, received.attachments);
+                let answer = AckResponse::new(&received.data, received.attachments);
                 ack::settle(&self.shared, waiting, Ok(answer));
             }
             (Kind::Connect, None) => self.connected(now, &received),
@@ -258,7 +258,7 @@ impl Inlet {
         }
     }
 
-    fn take_event(&mut self, at: usize, received: Received<'_>) {
+    fn take_event(&mut self, at: usize, received: IncomingPacket<'_>) {
         // `42` names no event.
         let Some(name) = received.name else {
             return;
@@ -275,14 +275,14 @@ impl Inlet {
         id: Option<u64>,
     ) {
         let attached: usize = attachments.iter().map(|bytes| bytes.len()).sum();
-        let bytes = data.len() + attached + OVERHEAD;
+        let bytes = data.len() + attached + EVENT_OVERHEAD_BYTES;
         let peer = Arc::clone(&self.joined[at]) as Arc<dyn Peer>;
         let event = Event::new(peer, name, data, attachments, id);
         self.batch.push((Item::Event(event), bytes));
     }
 
     /// Keeps an event of a namespace that is being connected, until it is.
-    fn keep_early(&mut self, received: Received<'_>) {
+    fn keep_early(&mut self, received: IncomingPacket<'_>) {
         let Some(name) = received.name else {
             return;
         };
@@ -297,7 +297,7 @@ impl Inlet {
             return;
         }
         let attached: usize = received.attachments.iter().map(|bytes| bytes.len()).sum();
-        let bytes = received.data.len() + attached + OVERHEAD;
+        let bytes = received.data.len() + attached + EVENT_OVERHEAD_BYTES;
         if self.early_bytes + bytes > MAX_EARLY {
             if self.shared.log_limit.admits("client") {
                 log::warn!(target: "socketio", "an event for {namespace:?} is dropped: it came before the server's CONNECT, and {MAX_EARLY} bytes such wait");
@@ -330,7 +330,7 @@ impl Inlet {
         };
         for early in own {
             let attached: usize = early.attachments.iter().map(|bytes| bytes.len()).sum();
-            self.early_bytes -= early.data.len() + attached + OVERHEAD;
+            self.early_bytes -= early.data.len() + attached + EVENT_OVERHEAD_BYTES;
             self.push_event(at, &early.name, &early.data, early.attachments, early.id);
         }
     }
@@ -359,7 +359,7 @@ impl Inlet {
     }
 
     /// The server has let a namespace in.
-    fn connected(&mut self, now: Instant, received: &Received<'_>) {
+    fn connected(&mut self, now: Instant, received: &IncomingPacket<'_>) {
         #[derive(serde::Deserialize)]
         struct Content {
             sid: String,
@@ -392,7 +392,7 @@ impl Inlet {
             return session.close(Reason::ClientDisconnect);
         };
         let name = Arc::clone(&space.name);
-        let joined = Arc::new(Joined::new(
+        let joined = Arc::new(NamespaceConnection::new(
             name,
             &sid,
             session,
@@ -409,7 +409,7 @@ impl Inlet {
     }
 
     /// Sends what was emitted without a connection, in its order.
-    fn send_held(&mut self, state: &mut State, joined: &Arc<Joined>) {
+    fn send_held(&mut self, state: &mut State, joined: &Arc<NamespaceConnection>) {
         for event in state.held.take(&joined.namespace) {
             let waiting = match event.id {
                 None => None,
@@ -437,7 +437,7 @@ impl Inlet {
     }
 
     /// The server has refused a namespace.
-    fn refused(&mut self, now: Instant, received: &Received<'_>) {
+    fn refused(&mut self, now: Instant, received: &IncomingPacket<'_>) {
         let error = read_refusal(&received.data);
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
@@ -454,7 +454,7 @@ impl Inlet {
     }
 }
 
-impl Inlet {
+impl ClientSessionHandler {
     fn on_failed(&mut self, now: Instant, attempt: u32, error: ConnectError) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
@@ -530,13 +530,13 @@ impl Inlet {
     }
 }
 
-impl Caller for Inlet {
+impl Caller for ClientSessionHandler {
     fn fail(&mut self, now: Instant, attempt: u32, error: ConnectError) {
         self.on_failed(now, attempt, error);
         self.write_notes();
     }
 
-    fn open(&mut self, now: Instant, attempt: u32, session: &Arc<Handle>, open: &Open) {
+    fn open(&mut self, now: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &Open) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
         if state.attempt != attempt || state.phase != Phase::Connecting {
@@ -568,43 +568,43 @@ impl Caller for Inlet {
         shared.changed.notify_all();
     }
 
-    fn receive(&mut self, now: Instant, message: Data<'_>) -> Flow {
+    fn receive(&mut self, now: Instant, message: Data<'_>) -> Control {
         // What comes for a namespace that is not connected is dropped, but as a whole.
         match self.link.receive(now, message, |_, _| Ok(())) {
             Ok(Some(Arrival::Packet(received))) => {
                 self.take(now, received);
                 self.write_notes();
-                Flow::Continue
+                Control::Continue
             }
             Ok(Some(Arrival::Dropped(dropped))) => {
                 self.drop_packet(&dropped);
-                Flow::Continue
+                Control::Continue
             }
-            Ok(None) => Flow::Continue,
+            Ok(None) => Control::Continue,
             Err(invalid) => {
                 log::warn!(target: "socketio", "disconnected, the server sent: {invalid}");
-                Flow::Close(Reason::TransportError)
+                Control::Close(Reason::TransportError)
             }
         }
     }
 
-    fn pause(&mut self, now: Instant) -> Flow {
+    fn on_read_complete(&mut self, now: Instant) -> Control {
         self.link.on_traffic(now);
         match self.flush() {
-            Flow::Close(Reason::ClientDisconnect) => {
+            Control::Close(Reason::ClientDisconnect) => {
                 self.shared.end(&mut self.shared.state.lock());
-                Flow::Continue
+                Control::Continue
             }
-            Flow::Close(reason) => {
+            Control::Close(reason) => {
                 let limit = self.shared.config.backlog;
                 log::error!(target: "socketio", "disconnected: more bytes of events wait for their handlers than twice the {limit} that may (max_backlog)");
-                Flow::Close(reason)
+                Control::Close(reason)
             }
             flow => flow,
         }
     }
 
-    fn farewell(&mut self) {
+    fn before_close(&mut self) {
         for joined in &self.joined {
             let packet = encode::packet_frames(Kind::Disconnect, &joined.namespace, "");
             joined.leave();
@@ -627,7 +627,7 @@ impl Caller for Inlet {
         times.into_iter().flatten().min()
     }
 
-    fn timeout(&mut self, now: Instant) -> Flow {
+    fn timeout(&mut self, now: Instant) -> Control {
         let late = self.link.on_timeout(now);
         let shared = Arc::clone(&self.shared);
         if let Some((at, _)) = &mut self.retry
@@ -664,21 +664,21 @@ impl Caller for Inlet {
             ack::settle(&self.shared, waiting, Err(Error::Timeout));
         }
         match late {
-            Ok(()) => Flow::Continue,
+            Ok(()) => Control::Continue,
             Err(invalid) => {
                 log::warn!(target: "socketio", "disconnected: {invalid}");
-                Flow::Close(Reason::TransportError)
+                Control::Close(Reason::TransportError)
             }
         }
     }
 
-    fn busy(&self) -> Busy {
+    fn busy(&self) -> QueueState {
         self.shared.inbox.busy()
     }
 }
 
-fn new_link(shared: &Shared) -> Link {
-    Link::new(Arc::clone(&shared.config.receive_limits), Side::Client)
+fn new_link(shared: &Shared) -> Decoder {
+    Decoder::new(Arc::clone(&shared.config.receive_limits), Side::Client)
 }
 
 /// Returns whether a connection that ended so is worth another one.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Mailbox<C> {
     sender: Sender<C>,
     waker: Arc<Waker>,
-    /// True if the thread has been woken for letters that it has not looked at.
+    /// True if the thread has been woken for commands that it has not looked at.
     woken: Arc<AtomicBool>,
 }
 
@@ -45,7 +45,7 @@ impl<C> Mailbox<C> {
         }
     }
 
-    /// Returns whether there may be letters. The thread asks before it looks.
+    /// Returns whether there may be commands. The thread asks before it looks.
     pub(super) fn take_woken(&self) -> bool {
         self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::AcqRel)
     }

@@ -9,11 +9,11 @@ const MAX_HOSTS: usize = 10_000;
 const MAX_BYTES: usize = 1_000_000;
 /// Numbers below the highest that are remembered of each: two connections of one publisher may
 /// overtake each other, the one that it has given up and the one after it.
-const WINDOW: u64 = u128::BITS as u64;
+const WINDOW_LEN: u64 = u128::BITS as u64;
 
 /// The numbers that each server has given to what was heard of it.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Deduplicator {
     hosts: HashMap<String, Window>,
     /// Bytes of their names.
     bytes: usize,
@@ -26,7 +26,7 @@ struct Window {
     bits: u128,
 }
 
-impl Seen {
+impl Deduplicator {
     /// Returns whether this is heard for the first time.
     /// Where the order counts, a number below the highest is not new: it was published again
     /// after others had been heard.
@@ -61,7 +61,7 @@ impl Window {
             return true;
         }
         let below = self.highest - seq;
-        if below >= WINDOW {
+        if below >= WINDOW_LEN {
             return false;
         }
         let bit = 1 << below;
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn each_number_of_each_host_is_new_once() {
-        let mut seen = Seen::default();
+        let mut seen = Deduplicator::default();
         let mut is_new = |host: &str, seq| seen.is_new(host.into(), seq, false);
         for seq in [5, 6, 8, 7, 200, 199, 73] {
             assert!(is_new("a", seq), "{seq}");
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_comes_after_later_numbers_is_not_new_where_the_order_counts() {
-        let mut seen = Seen::default();
+        let mut seen = Deduplicator::default();
         let mut is_new = |seq, is_ordered| seen.is_new("a".into(), seq, is_ordered);
         assert!(is_new(10, true) && is_new(12, true));
         assert!(!is_new(11, true));
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn so_many_hosts_are_remembered_and_no_more() {
-        let mut seen = Seen::default();
+        let mut seen = Deduplicator::default();
         for number in 0..3 * MAX_HOSTS {
             assert!(seen.is_new(number.to_string(), 0, true));
             assert!(seen.hosts.len() <= MAX_HOSTS);
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn names_have_a_bound_together() {
-        let mut seen = Seen::default();
+        let mut seen = Deduplicator::default();
         for number in 0..100 {
             assert!(seen.is_new(format!("{number}{}", "x".repeat(100_000)), 0, true));
             let kept: usize = seen.hosts.keys().map(String::len).sum();

@@ -5,7 +5,7 @@
 //! end of the handler, before it waits, and in any case by an I/O thread: after a millisecond, or,
 //! to very many, after a few times as long as the first broadcast took to be written.
 
-use super::session::{Handle, Order};
+use super::handle::{Order, SessionHandle};
 use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::fmt;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const MIN_HELD: Duration = Duration::from_millis(1);
 /// Time that it may wait at most.
 const MAX_HELD: Duration = Duration::from_millis(20);
-/// Factor of the time that the first took to be written.
+/// Factor by which it may wait longer than the first took to be written.
 const TIMES_FIRST: u32 = 4;
 /// Fewer recipients than this are written to at once: a write each costs less than to hold it.
 const MIN_RECIPIENTS: usize = 8;
@@ -37,13 +37,13 @@ struct Row {
 pub(crate) struct HeldBroadcasts {
     due: Instant,
     /// None once they have been flushed.
-    sessions: Mutex<Option<Vec<Arc<Handle>>>>,
+    sessions: Mutex<Option<Vec<Arc<SessionHandle>>>>,
 }
 
 impl HeldBroadcasts {
     /// Returns where this thread's next broadcast waits, to so many recipients of which this is
     /// one; none if it is to be written at once.
-    pub(crate) fn join(recipients: usize, one: &Handle) -> Option<Arc<HeldBroadcasts>> {
+    pub(crate) fn join(recipients: usize, one: &SessionHandle) -> Option<Arc<HeldBroadcasts>> {
         if recipients < MIN_RECIPIENTS {
             return None;
         }
@@ -84,7 +84,7 @@ impl HeldBroadcasts {
     }
 
     /// Adds a session with something that waits.
-    pub(super) fn add(&self, session: &Arc<Handle>) {
+    pub(super) fn add(&self, session: &Arc<SessionHandle>) {
         let mut sessions = self.sessions.lock();
         match &mut *sessions {
             Some(sessions) => sessions.push(Arc::clone(session)),

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 /// A whole packet.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Received<'a> {
+pub(crate) struct IncomingPacket<'a> {
     /// Never a binary kind: those are events and acknowledgements with attachments.
     pub(crate) kind: Kind,
     pub(crate) namespace: Cow<'a, str>,
@@ -26,7 +26,7 @@ pub(crate) struct Received<'a> {
 /// Result of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival<'a> {
-    Packet(Received<'a>),
+    Packet(IncomingPacket<'a>),
     /// An event or an acknowledgement that is over a limit: its messages were skipped.
     Dropped(Dropped<'a>),
 }
@@ -43,11 +43,11 @@ pub(crate) struct Dropped<'a> {
 
 /// Reads a connection's messages into packets.
 #[derive(Debug)]
-pub(crate) struct Link<P = Text> {
+pub(crate) struct Decoder<P = Text> {
     parser: P,
     limits: Arc<Limits>,
     side: Side,
-    partial: Option<Box<Partial>>,
+    partial: Option<Box<PartialPacket>>,
 }
 
 /// Side of a link.
@@ -62,7 +62,7 @@ pub(crate) enum Side {
 
 /// A packet whose attachments have not all come.
 #[derive(Debug)]
-struct Partial {
+struct PartialPacket {
     kind: Kind,
     namespace: String,
     id: Option<u64>,
@@ -78,9 +78,9 @@ struct Partial {
     deadline: Instant,
 }
 
-impl Link<Text> {
-    pub(crate) fn new(limits: Arc<Limits>, side: Side) -> Link<Text> {
-        Link {
+impl Decoder<Text> {
+    pub(crate) fn new(limits: Arc<Limits>, side: Side) -> Decoder<Text> {
+        Decoder {
             parser: Text,
             limits,
             side,
@@ -89,7 +89,7 @@ impl Link<Text> {
     }
 }
 
-impl<P: Parser> Link<P> {
+impl<P: Parser> Decoder<P> {
     /// Takes a message. `admits` says of a packet's kind and namespace whether it may come now; it
     /// is asked before the first attachment is kept (python-socketio 5.16.2 did not).
     pub(crate) fn receive<'a>(
@@ -137,12 +137,12 @@ impl<P: Parser> Link<P> {
         admits(packet.kind.plain(), packet.namespace)?;
         if packet.attachments > 0 {
             let deadline = now + self.limits.attachments_timeout;
-            let partial = Partial::new(packet, name, dropped, deadline);
+            let partial = PartialPacket::new(packet, name, dropped, deadline);
             self.partial = Some(Box::new(partial));
             return Ok(None);
         }
         Ok(Some(match dropped {
-            None => Arrival::Packet(Received::whole(packet, name)),
+            None => Arrival::Packet(IncomingPacket::whole(packet, name)),
             Some(why) => Arrival::Dropped(Dropped {
                 kind: packet.kind,
                 namespace: Cow::Borrowed(packet.namespace),
@@ -204,7 +204,7 @@ impl<P: Parser> Link<P> {
 impl Arrival<'_> {
     fn into_owned<'a>(self) -> Arrival<'a> {
         match self {
-            Arrival::Packet(packet) => Arrival::Packet(Received {
+            Arrival::Packet(packet) => Arrival::Packet(IncomingPacket {
                 kind: packet.kind,
                 namespace: Cow::Owned(packet.namespace.into_owned()),
                 id: packet.id,
@@ -220,9 +220,9 @@ impl Arrival<'_> {
     }
 }
 
-impl<'a> Received<'a> {
-    fn whole(packet: Packet<'a>, name: Option<Cow<'a, str>>) -> Received<'a> {
-        Received {
+impl<'a> IncomingPacket<'a> {
+    fn whole(packet: Packet<'a>, name: Option<Cow<'a, str>>) -> IncomingPacket<'a> {
+        IncomingPacket {
             kind: packet.kind,
             namespace: Cow::Borrowed(packet.namespace),
             id: packet.id,
@@ -233,14 +233,14 @@ impl<'a> Received<'a> {
     }
 }
 
-impl Partial {
+impl PartialPacket {
     fn new(
         packet: Packet<'_>,
         name: Option<Cow<'_, str>>,
         dropped: Option<Invalid>,
         deadline: Instant,
-    ) -> Partial {
-        Partial {
+    ) -> PartialPacket {
+        PartialPacket {
             kind: packet.kind.plain(),
             namespace: packet.namespace.to_owned(),
             id: packet.id,
@@ -272,7 +272,7 @@ impl Partial {
                 id: self.id,
                 why,
             }),
-            None => Arrival::Packet(Received {
+            None => Arrival::Packet(IncomingPacket {
                 kind: self.kind,
                 namespace,
                 id: self.id,
@@ -308,15 +308,15 @@ mod tests {
     const HEADER: &str =
         r#"52-/n,7["up",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#;
 
-    fn link() -> Link {
+    fn link() -> Decoder {
         let limits = Limits {
             attachments_bytes: 1_000,
             ..Limits::default()
         };
-        Link::new(Arc::new(limits), Side::Server)
+        Decoder::new(Arc::new(limits), Side::Server)
     }
 
-    fn packet(arrival: Arrival<'_>) -> Received<'_> {
+    fn packet(arrival: Arrival<'_>) -> IncomingPacket<'_> {
         match arrival {
             Arrival::Packet(packet) => packet,
             Arrival::Dropped(dropped) => panic!("{dropped:?}"),
@@ -324,19 +324,19 @@ mod tests {
     }
 
     fn text<'a>(
-        link: &mut Link,
+        link: &mut Decoder,
         now: Instant,
         text: &'a str,
-    ) -> Result<Option<Received<'a>>, Invalid> {
+    ) -> Result<Option<IncomingPacket<'a>>, Invalid> {
         let arrival = link.receive(now, Data::Text(text), |_, _| Ok(()))?;
         Ok(arrival.map(packet))
     }
 
     fn bytes(
-        link: &mut Link,
+        link: &mut Decoder,
         now: Instant,
         bytes: &'static [u8],
-    ) -> Result<Option<Received<'static>>, Invalid> {
+    ) -> Result<Option<IncomingPacket<'static>>, Invalid> {
         let data = Data::Binary(Cow::Borrowed(bytes));
         let arrival = link.receive(now, data, |_, _| Ok(()))?;
         Ok(arrival.map(packet))
@@ -424,7 +424,7 @@ mod tests {
     fn a_client_skips_too_many_attachments_and_a_server_closes() {
         let now = Instant::now();
         for side in [Side::Server, Side::Client] {
-            let mut link = Link::new(Arc::new(Limits::default()), side);
+            let mut link = Decoder::new(Arc::new(Limits::default()), side);
             let result = text(&mut link, now, "5256-[\"x\"]");
             match side {
                 Side::Server => assert_eq!(result, Err(Invalid::Attachments)),
@@ -450,7 +450,7 @@ mod tests {
         let event = bytes(&mut link, now, b"one").unwrap().unwrap();
         assert!(event.data.ends_with(r#","\ufffd",null]"#), "{}", event.data);
         assert_eq!(text(&mut link, now, "2[\"a\",NaN]"), Err(Invalid::Json));
-        let mut link = Link::new(Arc::new(Limits::default()), Side::Client);
+        let mut link = Decoder::new(Arc::new(Limits::default()), Side::Client);
         let event = text(&mut link, now, "2[\"a\",NaN]").unwrap().unwrap();
         assert_eq!(event.data, "[\"a\",null]");
     }
@@ -483,7 +483,7 @@ mod tests {
             ..Limits::default()
         });
         crate::util::fuzz::run(|source| {
-            let mut link = Link::new(Arc::clone(&limits), Side::Server);
+            let mut link = Decoder::new(Arc::clone(&limits), Side::Server);
             let now = Instant::now();
             for _ in 0..8 {
                 let bytes = source.spoil(PACKETS);
