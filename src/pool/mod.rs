@@ -10,6 +10,9 @@
 //! While tasks are short an I/O thread wakes one worker for all those of its turn, else one for
 //! each. The watchdog sleeps unless there are more of them than workers were woken.
 //!
+//! A pool that has grown while its cores were idle, and then finds them busy, holds its slow tasks
+//! back: two hundred workers that all want a core keep everybody waiting, also the I/O thread.
+//!
 //! Tasks whose owner has blocked its worker lately stand in a queue of their own ([`queues`]).
 
 mod idle;
@@ -154,11 +157,12 @@ enum Next {
 }
 
 /// Finding of the watchdog.
+#[derive(Clone, Copy)]
 enum Look {
     /// Nothing waits.
     Idle,
-    /// The cores are busy: tasks have to wait.
-    Busy,
+    /// The cores are busy: tasks have to wait. So many workers want a core.
+    Busy(usize),
     /// Workers that slept were woken.
     Woken,
     /// Workers were added.
@@ -291,7 +295,7 @@ impl Drop for WorkerPool {
 impl fmt::Debug for WorkerPool {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Workers")
+            .debug_struct("WorkerPool")
             .field("count", &self.shared.count)
             .field("sleepers", &self.shared.sleepers)
             .finish_non_exhaustive()
@@ -318,6 +322,7 @@ impl Shared {
     /// Wakes workers for new tasks, and the watchdog if they may not be enough.
     fn wake(&self, tasks: usize) {
         let wanted = if self.pace.is_quick() { 1 } else { tasks };
+        let wanted = wanted.min(self.queues.takeable());
         if self.sleepers.wake(wanted) < tasks && !self.watching.swap(true, Ordering::AcqRel) {
             self.state.lock().alarm = true;
             self.changed.notify_all();
@@ -470,7 +475,7 @@ impl Shared {
     /// Adds workers while those that there are do not keep the cores busy.
     fn watch(self: Arc<Self>) {
         let mut state = self.state.lock();
-        let (mut pause, mut looked) = (FIRST_LOOK, Instant::now());
+        let (mut pause, mut looked, mut before) = (FIRST_LOOK, Instant::now(), Look::Idle);
         while !self.is_over() {
             if !self.watching.load(Ordering::Acquire) {
                 while !state.alarm && !self.stopping.load(Ordering::SeqCst) {
@@ -484,10 +489,15 @@ impl Shared {
             self.changed.wait_for(&mut state, pause);
             let look = MutexGuard::unlocked(&mut state, || self.look());
             looked = Instant::now();
+            // Threads that have just been started want a core too, for a moment.
+            if let (Look::Busy(_), Look::Busy(wanting)) = (before, look) {
+                self.queues.hold_back(wanting, self.base);
+            }
+            before = look;
             pause = match look {
                 Look::Grown => NEXT_LOOK,
                 Look::Woken => FIRST_LOOK,
-                Look::Busy | Look::Idle => (pause * 2).min(LAST_LOOK),
+                Look::Busy(_) | Look::Idle => (pause * 2).min(LAST_LOOK),
             };
         }
     }
@@ -507,17 +517,20 @@ impl Shared {
             if self.queues.waiting() > 0 {
                 self.watching.store(true, Ordering::Release);
             }
+            self.queues.let_all_go();
             return Look::Idle;
         }
-        let running = self.states.running(self.base);
+        let running = self.states.running();
         if running >= self.base {
-            return Look::Busy;
+            return Look::Busy(running);
         }
+        self.queues.let_go();
+        let takeable = self.queues.takeable();
         // Quick tasks need no more workers than there are cores to run them.
         let wanted = if self.pace.is_quick() {
-            waiting.min(self.base - running)
+            takeable.min(self.base - running)
         } else {
-            waiting
+            takeable
         };
         let woken = self.sleepers.wake(wanted);
         if woken > 0 {
@@ -528,9 +541,9 @@ impl Shared {
             if !self.warned.swap(true, Ordering::AcqRel) {
                 log::warn!(target: "socketio", "all {count} workers are blocked in handlers, which is the limit (Limits::workers); {waiting} more turns wait");
             }
-            return Look::Busy;
+            return Look::Busy(0);
         }
-        let more = waiting
+        let more = takeable
             .min(count.max(1) * MAX_GROWTH)
             .min(self.limit - count);
         for _ in 0..more {
@@ -539,11 +552,11 @@ impl Shared {
                 // Tried again with each look, and said once.
                 Err(error) if self.refused.swap(true, Ordering::Relaxed) => {
                     log::debug!(target: "socketio", "no thread for another worker: {error}");
-                    return Look::Busy;
+                    return Look::Busy(0);
                 }
                 Err(error) => {
                     log::error!(target: "socketio", "the system gives no thread for another worker: {error}; {waiting} turns wait");
-                    return Look::Busy;
+                    return Look::Busy(0);
                 }
             }
         }

@@ -12,10 +12,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// never end.
 const SLOW_FIRST: u64 = 8;
 
+/// Workers for each core that may want it: fewer leave a core idle between two of them.
+const CROWD: usize = 3;
+
 /// Pools with fewer workers than this keep none of them for quick tasks.
 const MIN_WORKERS_TO_RESERVE: usize = 16;
 
-/// Time that the owner of a task keeps its worker, as a rule.
+/// Queue of a task, by how long its owner keeps a worker, as a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     Quick,
@@ -29,6 +32,9 @@ pub(super) struct Queues {
     slow_running: AtomicUsize,
     /// Limit of their number.
     slow_limit: usize,
+    /// Limit of their number for the moment, at most that: where the cores are busy, more workers
+    /// with slow tasks would only make all of them wait for a core, and everything else too.
+    slow_target: AtomicUsize,
     taken: AtomicU64,
 }
 
@@ -45,6 +51,7 @@ impl Queues {
             slow: unbounded(),
             slow_running: AtomicUsize::new(0),
             slow_limit: workers - reserved,
+            slow_target: AtomicUsize::new(workers - reserved),
             taken: AtomicU64::new(0),
         }
     }
@@ -80,7 +87,8 @@ impl Queues {
         if self.slow.1.is_empty() {
             return None;
         }
-        if self.slow_running.fetch_add(1, Ordering::AcqRel) < self.slow_limit
+        let limit = self.slow_target.load(Ordering::Relaxed);
+        if self.slow_running.fetch_add(1, Ordering::AcqRel) < limit
             && let Ok(task) = self.slow.1.try_recv()
         {
             self.taken.fetch_add(1, Ordering::Relaxed);
@@ -96,7 +104,41 @@ impl Queues {
         }
     }
 
-    /// Tasks that another worker could take now.
+    /// Returns the number of tasks that another worker would take now, held back as slow tasks may
+    /// be.
+    pub(super) fn takeable(&self) -> usize {
+        let running = self.slow_running.load(Ordering::Acquire);
+        let limit = self.slow_target.load(Ordering::Relaxed);
+        self.quick.1.len() + self.slow.1.len().min(limit.saturating_sub(running))
+    }
+
+    /// Lets fewer workers run slow tasks, since so many of all workers want a core, and more than
+    /// `cores` are of no use.
+    pub(super) fn hold_back(&self, wanting: usize, cores: usize) {
+        let crowd = wanting.saturating_sub(cores * CROWD);
+        if crowd == 0 {
+            return;
+        }
+        let running = self.slow_running.load(Ordering::Acquire);
+        let target = running.saturating_sub(crowd.div_ceil(2));
+        let limit = target.clamp(cores, self.slow_limit);
+        self.slow_target.store(limit, Ordering::Relaxed);
+    }
+
+    /// Lets more workers run slow tasks: a core is free.
+    pub(super) fn let_go(&self) {
+        let target = self.slow_target.load(Ordering::Relaxed);
+        let more = target + (target / 8).max(2);
+        self.slow_target
+            .store(more.min(self.slow_limit), Ordering::Relaxed);
+    }
+
+    /// Lets as many workers run slow tasks as there may be.
+    pub(super) fn let_all_go(&self) {
+        self.slow_target.store(self.slow_limit, Ordering::Relaxed);
+    }
+
+    /// Returns the number of tasks that another worker could take now if none were held back.
     pub(super) fn waiting(&self) -> usize {
         let running = self.slow_running.load(Ordering::Acquire);
         let slow = self.slow.1.len();
@@ -140,6 +182,28 @@ mod tests {
         queues.done(Lane::Slow);
         assert_eq!(queues.waiting(), 1);
         assert_eq!(queues.take().map(|(_, lane)| lane), Some(Lane::Slow));
+    }
+
+    #[test]
+    fn fewer_workers_run_slow_tasks_while_all_of_them_want_a_core() {
+        let queues = Queues::new(256, 2);
+        (0..300).for_each(|_| queues.push(job(), Lane::Slow));
+        while queues.take().is_some() {}
+        assert_eq!(queues.slow_running.load(Ordering::Relaxed), 254);
+        for _ in 0..20 {
+            // All but sixty wait for a core.
+            let running = queues.slow_running.load(Ordering::Relaxed);
+            queues.hold_back(running.saturating_sub(60), 2);
+            let target = queues.slow_target.load(Ordering::Relaxed);
+            (target..running).for_each(|_| queues.done(Lane::Slow));
+            assert_eq!(queues.takeable(), 0);
+        }
+        let target = queues.slow_target.load(Ordering::Relaxed);
+        assert!((60..80).contains(&target), "{target}");
+        queues.let_go();
+        assert!(queues.takeable() > 0);
+        queues.let_all_go();
+        assert_eq!(queues.waiting(), queues.takeable());
     }
 
     #[test]
