@@ -96,11 +96,7 @@ pub use data::{Args, Binary, Value};
 pub use engineio::ClientTls;
 pub use engineio::Proxy;
 pub use error::{ConnectError, Error};
-pub use handlers::handler::Decision;
-pub use handlers::{
-    Ack, ConnectHandler, Context, Event, Handler, HandlerError, IntoAck, Json, Method, Next,
-    Outcome, Refused, Reply,
-};
+pub use handlers::{Ack, Event, HandlerError, Json, Next, Outcome, Refused, Reply};
 pub use limits::{Limits, ReceiveLimits};
 pub use net::http::cors::Origins;
 pub use net::http::request::Request;
@@ -108,11 +104,17 @@ pub use net::http::upload::BodyReader;
 #[cfg(feature = "tls")]
 pub use net::tls::Tls;
 pub use reason::Reason;
-pub use server::{
-    Events, Namespace, Namespaces, Rooms, Server, ServerBuilder, Service, Socket, To,
-};
+pub use server::{Events, Namespace, Namespaces, Server, ServerBuilder, Service, Socket, To};
 /// The crate of [`App::http`]'s responses.
 pub use tiny_http;
+
+/// The traits of handlers, of what they return, and of lists of rooms: bounds that the compiler names and
+/// programs seldom do.
+pub mod handler {
+    pub use crate::handlers::handler::Decision;
+    pub use crate::handlers::{ConnectHandler, Context, Handler, IntoAck, Method};
+    pub use crate::server::Rooms;
+}
 
 /// The README's examples, compiled.
 #[cfg(doctest)]

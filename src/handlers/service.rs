@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// A method that handles an event: like [`Handler`](crate::Handler), behind `&self`.
+/// A method that handles an event: like [`Handler`](crate::handler::Handler), behind `&self`.
 #[diagnostic::on_unimplemented(
     message = "this method cannot handle an event of the service",
     note = "it is `fn(&self, [&Socket,] [&Event,] A, B, ..) -> R` with at most eight arguments"

@@ -170,7 +170,7 @@ impl Heard<'_> {
     /// manager ends, and not if messages that the broker has confirmed are not delivered.
     pub fn nothing(&mut self) -> bool {
         let now = Instant::now();
-        self.hearing.dropped.report(now);
+        warn(self.hearing.dropped.record(now));
         self.goes_on() && !self.shared.echo.lock().is_lost(now, self.timeout)
     }
 
@@ -211,7 +211,7 @@ impl Hearing {
             Ok(incoming) => incoming,
             Err(invalid) => {
                 self.note_old(Old::of_invalid(bytes));
-                return self.dropped.count(Instant::now(), invalid);
+                return warn(self.dropped.count(Instant::now(), invalid));
             }
         };
         let is_own = incoming.host == shared.writer.host();
@@ -267,26 +267,66 @@ struct Dropped {
 }
 
 impl Dropped {
-    fn count(&mut self, now: Instant, why: Invalid) {
+    /// Counts a message; returns the record that is due.
+    fn count(&mut self, now: Instant, why: Invalid) -> Option<String> {
         if self.since.is_some() {
             self.count += 1;
             self.why = why;
-            return self.report(now);
+            return self.record(now);
         }
-        log::warn!(target: "socketio", "a message of the broker is dropped: {why}");
         self.since = Some(now);
+        Some(format!("a message of the broker is dropped: {why}"))
     }
 
-    /// Says how many there were since the last record.
-    fn report(&mut self, now: Instant) {
+    /// Returns the record of those since the last one, once it is due.
+    fn record(&mut self, now: Instant) -> Option<String> {
         let is_due = |since: &mut Instant| now.saturating_duration_since(*since) >= RECORD_INTERVAL;
-        if self.since.take_if(is_due).is_none() {
-            return;
-        }
+        self.since.take_if(is_due)?;
         let (count, why) = (std::mem::take(&mut self.count), self.why);
-        if count > 0 {
-            self.since = Some(now);
-            log::warn!(target: "socketio", "{count} more messages of the broker are dropped, the last one: {why}");
+        if count == 0 {
+            return None;
         }
+        self.since = Some(now);
+        Some(format!(
+            "{count} more messages of the broker are dropped, the last one: {why}"
+        ))
+    }
+}
+
+fn warn(record: Option<String>) {
+    if let Some(record) = record {
+        log::warn!(target: "socketio", "{record}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn junk_costs_one_record_a_second() {
+        let (mut dropped, begun) = (Dropped::default(), Instant::now());
+        let at = |milliseconds| begun + Duration::from_millis(milliseconds);
+        let records: Vec<_> = (0..2_500)
+            .filter_map(|milliseconds| dropped.count(at(milliseconds), "junk"))
+            .collect();
+        assert_eq!(
+            records,
+            [
+                "a message of the broker is dropped: junk",
+                "1000 more messages of the broker are dropped, the last one: junk",
+                "1000 more messages of the broker are dropped, the last one: junk",
+            ]
+        );
+        // The rest is said once nothing more comes.
+        assert_eq!(dropped.record(at(2_600)), None);
+        assert!(dropped.record(at(3_000)).unwrap().starts_with("499 more"));
+        assert_eq!(dropped.record(at(4_000)), None);
+        assert!(
+            dropped
+                .count(at(5_000), "junk")
+                .unwrap()
+                .starts_with("a message")
+        );
     }
 }

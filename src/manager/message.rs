@@ -680,6 +680,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn servers_of_old_versions_are_known_by_their_messages() {
+        let old = |data: &str| {
+            let message = format!(
+                r#"{{"method":"emit","event":"e","data":{data},"binary":false,"host_id":"h"}}"#
+            );
+            read(message.as_bytes()).unwrap().old
+        };
+        assert_eq!(old(r#""alone""#), Some(Old::BareData));
+        assert_eq!(old(r#"["in a list"]"#), None);
+        // The beginning of what pickle writes, protocols 2 to 5.
+        for protocol in 2..=5 {
+            assert_eq!(Old::of_invalid(&[0x80, protocol, b'}']), Some(Old::Pickled));
+        }
+        assert_eq!(Old::of_invalid(b"\x80\x01"), None);
+        assert_eq!(Old::of_invalid(b"junk"), None);
+    }
+
+    #[test]
+    fn the_outline_of_a_message_is_what_the_log_says() {
+        let event = br#"{"method":"emit","event":"news","callback":["","/",7],"seq":1}"#;
+        let outline = Outline::of(event);
+        assert_eq!(outline.to_string(), r#"the event "news""#);
+        assert_eq!(outline.callback, Some(7));
+        let other = Outline::of(br#"{"method":"close_room","room":"x","callback":null}"#);
+        assert_eq!(other.to_string(), r#"the message "close_room""#);
+        assert_eq!(other.callback, None);
+    }
+
     /// A broker's message that was read and written again is read the same.
     #[test]
     fn spoilt_messages_are_read_or_dropped() {

@@ -588,10 +588,10 @@ impl Subscriber for RedisSubscriber {
                     if is_check_due || since.elapsed() >= self.patience {
                         ping(&mut connection, self.patience)?;
                         since = Instant::now();
-                    }
-                    if is_check_due {
+                        if is_check_due {
+                            heard.note_checked();
+                        }
                         // What has come before the answer is handed out next.
-                        heard.note_checked();
                         continue;
                     }
                     heard.nothing()
