@@ -49,8 +49,8 @@ const FIRST_LOOK: Duration = Duration::from_micros(500);
 const NEXT_LOOK: Duration = Duration::from_micros(300);
 /// Time that it waits at most, where looks find that the cores are busy.
 const LAST_LOOK: Duration = Duration::from_millis(5);
-/// By how much a look may multiply the workers: as many as there are become up to four times that.
-const MAX_GROWTH: usize = 3;
+/// By how much a look may multiply the workers: as many as there are become up to sixteen times that.
+const MAX_GROWTH: usize = 15;
 /// After so long without a look, work that waits is looked at soon again.
 const FORGET_LOOKS: Duration = Duration::from_millis(100);
 /// Number of tasks of an I/O thread that may wait for the end of its turn. Waking a worker costs as
