@@ -90,7 +90,14 @@ impl PubSubManager {
     /// threads. By default nothing is called.
     #[must_use]
     pub fn on_state(self, function: impl Fn(ManagerState) + Send + Sync + 'static) -> Self {
-        self.inner.shared.options.lock().on_state = Some(Arc::new(function));
+        let before = self
+            .inner
+            .shared
+            .options
+            .lock()
+            .on_state
+            .replace(Arc::new(function));
+        drop(before);
         self
     }
 

@@ -83,7 +83,9 @@ impl RemoteAcks {
     }
 
     pub(super) fn forget(&self, id: u64) {
-        self.state.lock().remove(id);
+        // What the program's function holds is not dropped under the lock.
+        let forgotten = self.state.lock().remove(id);
+        drop(forgotten);
     }
 
     /// Returns whom to give an answer, or the reason why there is none.
@@ -117,7 +119,8 @@ impl RemoteAcks {
             let late = state.late(Instant::now());
             if !late.is_empty() {
                 drop(state);
-                late.into_iter().for_each(&tell);
+                let unreported = late.into_iter().filter(Waiting::is_unreported);
+                unreported.map(|it| it.callback).for_each(&tell);
                 continue;
             }
             if state.has_ended {
@@ -134,17 +137,22 @@ impl RemoteAcks {
     }
 }
 
+impl Waiting {
+    fn is_unreported(&self) -> bool {
+        !self.reported.load(Ordering::Acquire)
+    }
+}
+
 impl State {
-    /// Forgets what is late; returns whom to tell: those of whom nobody else has been.
-    fn late(&mut self, now: Instant) -> Vec<AckCallback> {
+    /// Removes what is late, and returns it.
+    fn late(&mut self, now: Instant) -> Vec<Waiting> {
         let mut late = Vec::new();
         while let Some((deadline, id)) = self.deadlines.first().copied()
             && deadline <= now
         {
-            let waiting = self.remove(id);
-            late.extend(waiting.filter(|it| !it.reported.load(Ordering::Acquire)));
+            late.extend(self.remove(id));
         }
-        late.into_iter().map(|it| it.callback).collect()
+        late
     }
 
     fn remove(&mut self, id: u64) -> Option<Waiting> {
@@ -189,7 +197,8 @@ mod tests {
         let reported = Arc::new(AtomicBool::new(true));
         let (_, is_first) = awaited.expect(&request, true, reported).unwrap();
         assert!(!is_first);
-        assert_eq!(awaited.state.lock().late(Instant::now()).len(), 1);
+        let late = awaited.state.lock().late(Instant::now());
+        assert_eq!(late.iter().filter(|it| it.is_unreported()).count(), 1);
         assert!(awaited.answered(first).is_none());
         awaited.end();
         awaited.watch(|_| panic!("nobody is late"));
