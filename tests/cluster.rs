@@ -719,3 +719,24 @@ fn a_burst_is_taken_whole() {
         assert_eq!(event.arg::<i64>(0).unwrap(), number);
     }
 }
+
+#[test]
+fn a_function_that_is_told_a_state_may_ask_its_manager() {
+    let hub = Hub::default();
+    let (sender, told) = unbounded();
+    let manager = PubSubManager::new(hub.clone());
+    let asked = manager.clone();
+    let manager = manager.on_state(move |state| {
+        let _ = sender.send((state, asked.state(), asked.reason()));
+    });
+    let io = Server::builder().manager(manager.clone()).build();
+    let (state, _, _) = told.recv_timeout(SOON).unwrap();
+    assert_eq!(state, ManagerState::Connected);
+    hub.set_down(true);
+    let (state, asked, reason) = told.recv_timeout(SOON).unwrap();
+    assert_eq!((state, asked), (ManagerState::Disconnected, state));
+    assert!(reason.is_some());
+    // The function holds a handle of its own manager.
+    drop(manager.on_state(|_| ()));
+    drop(io);
+}

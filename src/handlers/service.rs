@@ -166,7 +166,7 @@ impl<'a> Next<'a> {
     /// Calls the method, and gives what is to be acknowledged.
     ///
     /// # Errors
-    /// What it failed with, arguments of other types included.
+    /// The failure of the handler, arguments of other types included.
     pub fn call(self) -> Result<Outcome, HandlerError> {
         (self.0)()
     }

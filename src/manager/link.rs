@@ -27,6 +27,9 @@ pub(super) enum Side {
     Listener,
 }
 
+/// States that wait while the program's function is being told one.
+const MAX_UNTOLD: usize = 64;
+
 /// Time for which the loss of a listener says something about those of other servers.
 const RECENTLY: Duration = Duration::from_secs(30);
 
@@ -136,6 +139,10 @@ impl Link {
         if self.state == before {
             return None;
         }
+        if self.untold.len() >= MAX_UNTOLD {
+            // A function that does not return hears nothing anyway.
+            self.untold.pop_front();
+        }
         self.untold.push_back(self.state);
         Some(self.state)
     }
@@ -220,6 +227,19 @@ mod tests {
         link.hears = true;
         assert_eq!(link.update(), Some(ManagerState::Connected));
         assert!(link.fail(Side::Publisher, &"wrong password".into()));
+    }
+
+    #[test]
+    fn a_function_that_does_not_return_gathers_no_states_for_ever() {
+        let mut link = Link::new();
+        for number in 0..1_000 {
+            (link.publishes, link.hears) = (number % 2 == 0, true);
+            link.update();
+        }
+        assert_eq!(link.untold.len(), MAX_UNTOLD);
+        assert!(link.next_to_tell(true).is_some());
+        assert!(link.next_to_tell(true).is_none(), "one thread at a time");
+        assert!(link.next_to_tell(false).is_some());
     }
 
     #[test]

@@ -445,11 +445,12 @@ impl Shared {
     pub(super) fn change_state(&self, change: impl FnOnce(&mut Link)) {
         let mut link = self.link.lock();
         change(&mut link);
+        let changed = link.update();
+        drop(link);
         // Others were said, with the reason.
-        if link.update() == Some(ManagerState::Connected) {
+        if changed == Some(ManagerState::Connected) {
             log::info!(target: "socketio", "the broker is reached");
         }
-        drop(link);
         self.tell_states();
     }
 
@@ -463,7 +464,12 @@ impl Shared {
     /// Calls the program's function with each new state, in their order, one thread at a time.
     fn tell_states(&self) {
         let mut is_first = true;
-        while let Some(state) = self.link.lock().next_to_tell(std::mem::take(&mut is_first)) {
+        loop {
+            // Not in the head of the loop: the function may ask for the state, under this lock.
+            let next = self.link.lock().next_to_tell(std::mem::take(&mut is_first));
+            let Some(state) = next else {
+                return;
+            };
             let function = self.options.lock().on_state.clone();
             let tell = || function.map(|function| function(state));
             if catch_unwind(AssertUnwindSafe(tell)).is_err() {

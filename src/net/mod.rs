@@ -57,7 +57,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
     /// its key.
     fn heaviest(&self) -> Option<(usize, u64)>;
 
-    /// Gives that up: more bytes wait than may.
+    /// Abandons what holds the most: more bytes wait than may.
     fn give_up(&mut self, io: &mut IoContext<Self::Command>, key: u64);
 
     /// A message came over a WebSocket; a break stops reading from it.

@@ -359,7 +359,7 @@ impl Outbox {
     }
 
     /// Takes frames out, each as whether it is text and its payload, until `take` says no.
-    /// Gives whether any is left.
+    /// Returns whether any is left.
     pub(crate) fn take_frames(&self, mut take: impl FnMut(bool, &[u8]) -> bool) -> bool {
         self.locked(|state| state.take_frames(&mut take))
     }

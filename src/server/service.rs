@@ -73,7 +73,7 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// at, change or refuse what comes.
     ///
     /// # Errors
-    /// What the method's handler failed with: it is logged, and nothing is acknowledged.
+    /// The failure of the method's handler: it is logged, and nothing is acknowledged.
     fn event(
         &self,
         socket: &Socket,

@@ -101,7 +101,7 @@ impl Line {
         self.order(Order::Dial(self.id, attempt, prepare));
     }
 
-    /// Gives an attempt up, and its session if there is one already.
+    /// Abandons an attempt, and its session if there is one already.
     pub(crate) fn abandon(&self) {
         self.order(Order::Abandon(self.id));
     }
