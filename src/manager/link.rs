@@ -98,9 +98,16 @@ impl Link {
         has_changed
     }
 
-    pub(super) fn lose_listener(&mut self) {
-        self.hears = false;
-        self.listener_lost = Some(Instant::now());
+    /// Notes that a side is lost; returns whether the reason is another one than before.
+    pub(super) fn lose(&mut self, side: Side, error: &BackendError) -> bool {
+        match side {
+            Side::Publisher => self.publishes = false,
+            Side::Listener => {
+                self.listener_lost = self.hears.then(Instant::now).or(self.listener_lost);
+                self.hears = false;
+            }
+        }
+        self.fail(side, error)
     }
 
     /// Returns whether the listener is lost, or was a moment ago: so may those of other servers.
@@ -133,11 +140,12 @@ impl Link {
             (true, Some(_)) => ManagerState::Blocked,
             (true, None) => ManagerState::Connected,
         };
-        if self.state == ManagerState::Connected {
-            self.failures = [None, None];
-        }
         if self.state == before {
             return None;
+        }
+        // Not at every message: a side that fails says so while the other one still publishes.
+        if self.state == ManagerState::Connected {
+            self.failures = [None, None];
         }
         if self.untold.len() >= MAX_UNTOLD {
             // A function that does not return hears nothing anyway.

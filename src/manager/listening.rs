@@ -3,7 +3,7 @@
 use super::backend::POLL_INTERVAL;
 use super::backoff::Backoff;
 use super::dedup::Deduplicator;
-use super::link::{Link, Side};
+use super::link::Side;
 use super::message::{Invalid, Message, Old, ReplyTo, read};
 use super::worker::Shared;
 use super::{AckRequest, Local};
@@ -29,7 +29,7 @@ impl Shared {
             let mut connection = match self.backend.subscriber(&channel) {
                 Ok(connection) => connection,
                 Err(error) => {
-                    self.log_failure(Side::Listener, &error);
+                    self.lose(Side::Listener, &error);
                     self.sleep(attempts.pause());
                     continue;
                 }
@@ -53,8 +53,7 @@ impl Shared {
                 Err(error) => error,
                 Ok(()) => "the broker takes messages, and does not deliver them".into(),
             };
-            self.log_failure(Side::Listener, &error);
-            self.change_state(Link::lose_listener);
+            self.lose(Side::Listener, &error);
             drop(connection);
             self.sleep(attempts.pause());
         }

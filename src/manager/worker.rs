@@ -154,7 +154,9 @@ impl Shared {
             // A program's own backend may panic.
             while catch_unwind(AssertUnwindSafe(|| run(&shared))).is_err() {
                 log::error!(target: "socketio", "a manager's thread panicked, and begins again");
-                shared.lose(side);
+                if let Some(side) = side {
+                    shared.lose_to_panic(side);
+                }
                 if shared.is_over_after(MIN_MAX_DELAY.1) {
                     break;
                 }
@@ -246,8 +248,7 @@ impl Shared {
                         }
                     }
                     Err(error) => {
-                        self.log_failure(Side::Publisher, &error);
-                        self.change_state(|link| link.publishes = false);
+                        self.lose(Side::Publisher, &error);
                         was_away = true;
                         if self.is_over_after(attempts.pause()) {
                             return self.count_unpublished();
@@ -274,8 +275,7 @@ impl Shared {
                 // Ending a connection may take a while.
                 connection = None;
                 if !is_pardoned {
-                    self.log_failure(Side::Publisher, &error);
-                    self.change_state(|link| link.publishes = false);
+                    self.lose(Side::Publisher, &error);
                     was_away = true;
                 }
                 let goes_on_at_once = is_pardoned && !std::mem::replace(&mut pardoned, is_pardoned);
@@ -338,7 +338,10 @@ impl Shared {
                 self.report_refused(&message, total, &error);
             }
             // A probe: the next message will be an ERROR.
-            None if !is_lost => self.log_failure(Side::Publisher, &error),
+            None if !is_lost => {
+                let is_new = self.link.lock().fail(Side::Publisher, &error);
+                log_failure(Side::Publisher, &error, is_new);
+            }
             None => {}
         }
         is_lost.then_some(error)
@@ -393,16 +396,12 @@ impl Shared {
     }
 
     /// Notes that a thread has panicked, and its connection has gone with it.
-    fn lose(&self, side: Option<Side>) {
-        match side {
-            Some(Side::Publisher) => {
-                let why = BackendError::from("it panicked");
-                self.fail(PublishError::Lost(why));
-                self.change_state(|link| link.publishes = false);
-            }
-            Some(Side::Listener) => self.change_state(Link::lose_listener),
-            None => {}
+    fn lose_to_panic(&self, side: Side) {
+        let why = || BackendError::from("it panicked");
+        if side == Side::Publisher {
+            self.fail(PublishError::Lost(why()));
         }
+        self.lose(side, &why());
     }
 
     pub(super) fn is_ending(&self) -> bool {
@@ -417,18 +416,12 @@ impl Shared {
         self.link.lock().reason()
     }
 
-    /// Logs a failure, each reason once until the broker is reached again.
-    pub(super) fn log_failure(&self, side: Side, error: &BackendError) {
-        let what = match side {
-            Side::Publisher => "publish",
-            Side::Listener => "listen",
-        };
-        let level = if self.link.lock().fail(side, error) {
-            log::Level::Warn
-        } else {
-            log::Level::Debug
-        };
-        log::log!(target: "socketio", level, "the broker is not reached to {what}: {error}");
+    /// Notes that a side is lost, and why.
+    pub(super) fn lose(&self, side: Side, error: &BackendError) {
+        let mut is_new = false;
+        // Both at once: whoever is told of the state may ask for the reason.
+        self.change_state(|link| is_new = link.lose(side, error));
+        log_failure(side, error, is_new);
     }
 
     /// Notes why the broker takes no messages, or that it does again.
@@ -484,6 +477,20 @@ impl Shared {
             local.execute(Box::new(job));
         }
     }
+}
+
+/// Logs a failure, each reason once until the broker is reached again.
+fn log_failure(side: Side, error: &BackendError, is_new: bool) {
+    let what = match side {
+        Side::Publisher => "publish",
+        Side::Listener => "listen",
+    };
+    let level = if is_new {
+        log::Level::Warn
+    } else {
+        log::Level::Debug
+    };
+    log::log!(target: "socketio", level, "the broker is not reached to {what}: {error}");
 }
 
 fn broker_error(text: String) -> Error {
