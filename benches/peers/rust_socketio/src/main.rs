@@ -1,4 +1,4 @@
-//! What `examples/bench_client` measures, with rust_socketio: `rust_socketio_bench URL COUNT`.
+//! What `bench_client` measures, with rust_socketio: `rust_socketio_bench URL COUNT`.
 
 use rust_socketio::{ClientBuilder, Payload, RawClient, TransportType};
 use serde_json::json;

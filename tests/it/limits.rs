@@ -1,0 +1,328 @@
+//! The `Limits` of heads, packets, clients, outboxes, connections and time: what is just below and at it passes, what is just above is refused, and the
+//! log says so.
+
+use crate::common::{Http, Ws, eventually, polling_session, serve};
+use parking_lot::Mutex;
+use socketio::{Binary, Error, Event, Limits, Server, Serving, Socket};
+use std::net::TcpStream;
+use std::sync::Once;
+use std::time::Duration;
+
+/// What this process has logged.
+static RECORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Capture;
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if record.level() <= log::Level::Info {
+            RECORDS.lock().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Waits for a record that names the peer, and says this.
+fn logged(peer: &TcpStream, text: &str) {
+    let name = peer.local_addr().unwrap().to_string();
+    eventually(&format!("a record of {text:?}"), || {
+        let records = RECORDS.lock();
+        records
+            .iter()
+            .any(|it| it.contains(&name) && it.contains(text))
+    });
+}
+
+fn limited(limits: Limits) -> (Server, Serving) {
+    static LOGGER: Once = Once::new();
+    LOGGER.call_once(|| {
+        log::set_logger(&Capture).unwrap();
+        log::set_max_level(log::LevelFilter::Info);
+    });
+    let io = Server::builder().namespaces("*").limits(limits).build();
+    io.of("*").on("echo", |event: &Event| event.args());
+    io.on("echo", |event: &Event| event.args());
+    let serving = serve(&io);
+    (io, serving)
+}
+
+/// Sends packets on `/`; gives the connection if it is closed for them, and none if an echo behind them
+/// is answered.
+fn closed_for(serving: &Serving, packets: &[String]) -> Option<TcpStream> {
+    let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+    for packet in packets {
+        ws.send(packet);
+    }
+    ws.try_send("42999[\"echo\"]");
+    let stream = ws.stream().try_clone().unwrap();
+    loop {
+        match ws.next() {
+            Some(message) if message.to_text().is_ok_and(|it| it == "43999[]") => return None,
+            Some(message) if message.to_text().is_ok_and(|it| it == "1") => return Some(stream),
+            Some(_) => {}
+            None => return Some(stream),
+        }
+    }
+}
+
+/// What fits passes, one more does not, and is named in the log.
+fn at_and_above(
+    serving: &Serving,
+    limit: usize,
+    packets: impl Fn(usize) -> Vec<String>,
+    why: &str,
+) {
+    for size in [limit - 1, limit] {
+        assert!(
+            closed_for(serving, &packets(size)).is_none(),
+            "{why}: {size} of {limit}"
+        );
+    }
+    let closed = closed_for(serving, &packets(limit + 1));
+    logged(
+        &closed.unwrap_or_else(|| panic!("{why}: {} of {limit}", limit + 1)),
+        why,
+    );
+}
+
+/// What fits passes; one more is dropped, and named in the log, and the connection goes on.
+fn dropped_above(
+    serving: &Serving,
+    limit: usize,
+    packets: impl Fn(usize) -> Vec<String>,
+    why: &str,
+) {
+    for size in [limit - 1, limit, limit + 1] {
+        let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+        for packet in packets(size) {
+            ws.send(&packet);
+        }
+        ws.send("42999[\"echo\"]");
+        while ws.text() != "43999[]" {}
+        if size > limit {
+            logged(ws.stream(), why);
+        }
+    }
+}
+
+#[test]
+fn of_a_head() {
+    let limits = Limits {
+        head_bytes: 1_000,
+        head_fields: 10,
+        ..Limits::default()
+    };
+    let (_io, serving) = limited(limits);
+    let target = "/socket.io/?EIO=4&transport=polling";
+    let sized = |bytes: usize| {
+        let begin = format!("GET {target} HTTP/1.1\r\nHost: x\r\nX: ");
+        format!("{begin}{}\r\n\r\n", "x".repeat(bytes - begin.len() - 4))
+    };
+    for (bytes, status) in [(999, 200), (1_000, 200), (1_001, 431)] {
+        let mut http = Http::connect(serving.local_addr());
+        let request = sized(bytes);
+        assert_eq!(request.len(), bytes);
+        http.write(&request);
+        assert_eq!(http.read(false).status, status, "{bytes}");
+        if status == 431 {
+            logged(http.stream(), "head too large");
+        }
+    }
+    for (fields, status) in [(9, 200), (10, 200), (11, 431)] {
+        let mut http = Http::connect(serving.local_addr());
+        let fields = format!("Host: x\r\n{}", "A: b\r\n".repeat(fields - 1));
+        http.write(&format!("GET {target} HTTP/1.1\r\n{fields}\r\n"));
+        assert_eq!(http.read(false).status, status);
+        if status == 431 {
+            logged(http.stream(), "too many fields");
+        }
+    }
+}
+
+#[test]
+fn of_a_packet() {
+    let limits = Limits {
+        attachments: 5,
+        name_bytes: 20,
+        json_depth: 10,
+        ..Limits::default()
+    };
+    let (_io, serving) = limited(limits);
+    let event = |json: String| vec![format!("42[\"echo\",{json}]")];
+    let name = |bytes: usize| vec![format!("42[\"{}\"]", "x".repeat(bytes))];
+    dropped_above(&serving, 20, name, "name");
+    let namespace = |bytes: usize| vec![format!("40/{},", "x".repeat(bytes - 1))];
+    for (bytes, answer) in [(19, "40/"), (20, "40/"), (21, "44/")] {
+        let (mut ws, _) = Ws::session(serving.local_addr());
+        ws.send(&namespace(bytes)[0]);
+        let text = ws.text();
+        assert!(text.starts_with(answer), "{bytes}: {text}");
+    }
+    // The event's own list is one.
+    let depth = |depth: usize| {
+        event(format!(
+            "{}{}",
+            "[".repeat(depth - 1),
+            "]".repeat(depth - 1)
+        ))
+    };
+    dropped_above(&serving, 10, depth, "deep");
+    for (count, passes) in [(4, true), (5, true), (6, false)] {
+        let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+        let places: Vec<_> = (0..count)
+            .map(|number| format!("{{\"_placeholder\":true,\"num\":{number}}}"))
+            .collect();
+        ws.send(&format!("45{count}-1[\"echo\",{}]", places.join(",")));
+        if passes {
+            (0..count).for_each(|_| ws.send_bytes(b"x"));
+            assert!(ws.text().starts_with(&format!("46{count}-1[")));
+        } else {
+            assert_eq!(ws.text(), "1");
+            logged(ws.stream(), "attachments");
+        }
+    }
+}
+
+#[test]
+fn of_a_client() {
+    let limits = Limits {
+        namespaces: 3,
+        pending_acks: 4,
+        outgoing_attachments: 2,
+        ..Limits::default()
+    };
+    let (io, serving) = limited(limits);
+    // Its own, `/`, is one.
+    let namespaces = |count: usize| (1..count).map(|number| format!("40/{number},")).collect();
+    at_and_above(&serving, 3, namespaces, "namespaces");
+    io.on("owe", |socket: &Socket, count: usize| {
+        let owe = |_| {
+            socket.emit_with_ack(
+                "owed",
+                (),
+                Duration::from_secs(60),
+                |_: Result<(), Error>| (),
+            )
+        };
+        let owed: Result<Vec<_>, _> = (0..count).map(owe).collect();
+        matches!(owed, Err(Error::TooMuch(_)))
+    });
+    for (count, refused) in [(3, "false"), (4, "false"), (5, "true")] {
+        let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+        ws.send(&format!("421[\"owe\",{count}]"));
+        let mut text = ws.text();
+        while !text.starts_with("431[") {
+            text = ws.text();
+        }
+        assert_eq!(text, format!("431[{refused}]"));
+    }
+    let bytes = || Binary(vec![1].into());
+    io.emit("two", (bytes(), bytes())).unwrap();
+    let three = io.emit("three", (bytes(), bytes(), bytes()));
+    assert!(matches!(three, Err(Error::Invalid(_))));
+}
+
+#[test]
+fn of_what_waits() {
+    let limits = Limits {
+        outbox_bytes: 3_000_000,
+        ..Limits::default()
+    };
+    let (io, serving) = limited(limits);
+    let mut http = Http::connect(serving.local_addr());
+    // Nobody polls: everything that is sent waits.
+    let target = polling_session(&mut http);
+    assert_eq!(http.post(&target, "40").status, 200);
+    eventually("the client", || io.sockets().len() == 1);
+    // Not a large one: of those, one is let through.
+    let text = "x".repeat(499_000);
+    for _ in 0..6 {
+        io.emit("waits", &text).unwrap();
+    }
+    assert_eq!(io.sockets().len(), 1, "it fits");
+    io.emit("waits", &text).unwrap();
+    eventually("its end", || io.sockets().is_empty());
+    logged(http.stream(), "too slowly");
+}
+
+#[test]
+fn of_all_connections() {
+    let limits = Limits {
+        connections: 5,
+        ..Limits::default()
+    };
+    let (_io, serving) = limited(limits);
+    let held: Vec<_> = (0..5)
+        .map(|_| Ws::join(serving.local_addr(), "40"))
+        .collect();
+    let mut more = Http::connect(serving.local_addr());
+    assert!(more.is_closed());
+    eventually("a record", || {
+        RECORDS.lock().iter().any(|it| it.contains("connections"))
+    });
+    drop(held);
+    eventually("room", || {
+        Ws::try_open(
+            serving.local_addr(),
+            "/socket.io/?EIO=4&transport=websocket",
+        )
+        .is_ok()
+    });
+}
+
+/// Times: what is in time is tried everywhere else; what is late is ended.
+#[test]
+fn of_time() {
+    let soon = Duration::from_secs(1);
+    let limits = Limits {
+        head_timeout: soon,
+        body_timeout: soon,
+        idle_timeout: soon,
+        attachments_timeout: soon,
+        connect_timeout: soon,
+        upgrade_timeout: soon,
+        ..Limits::default()
+    };
+    let (_io, serving) = limited(limits);
+    let address = serving.local_addr();
+    let mut head = Http::connect(address);
+    head.write("GET /");
+    let mut body = Http::connect(address);
+    body.write(
+        "POST /socket.io/?EIO=4&transport=polling&sid=x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n4",
+    );
+    let mut idle = Http::connect(address);
+    assert_eq!(idle.get("/nothing").status, 404);
+    let (mut attachments, _) = Ws::join(address, "40");
+    attachments.send("451-[\"echo\",{\"_placeholder\":true,\"num\":0}]");
+    let (connect, _) = Ws::session(address);
+    let mut http = Http::connect(address);
+    let target = polling_session(&mut http);
+    assert_eq!(http.post(&target, "40").status, 200);
+    let sid = target.rsplit("sid=").next().unwrap().to_owned();
+    let upgrade = Ws::open(
+        address,
+        &format!("/socket.io/?EIO=4&transport=websocket&sid={sid}"),
+    );
+    for mut http in [head, body] {
+        eventually("its end", || http.is_closed());
+        logged(http.stream(), "not complete in time");
+    }
+    eventually("its end", || idle.is_closed());
+    for (ws, why) in [
+        (attachments, "attachments"),
+        (connect, "no namespace was joined"),
+    ] {
+        let stream = ws.stream().try_clone().unwrap();
+        ws.until_closed();
+        logged(&stream, why);
+    }
+    let record = "it was no upgrade, or not in time";
+    logged(http.stream(), record);
+    upgrade.until_closed();
+}
