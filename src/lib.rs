@@ -53,9 +53,11 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
+//! | `server` | yes | [`Server`], [`App`], [`manager`], [`engineio::Server`] |
+//! | `client` | yes | [`Client`], [`SimpleClient`], [`engineio::Client`]; brings ureq, an HTTP client |
 //! | `tls` | yes | TLS on both sides, by rustls with ring |
 //! | `compression` | yes | gzip and deflate of polling responses |
-//! | `redis` | no | managers over Redis and Valkey |
+//! | `redis` | no | managers over Redis and Valkey; this one and the next three imply `server` |
 //! | `amqp` | no | managers over RabbitMQ; lapin brings an async runtime of its own |
 //! | `kafka` | no | managers over Kafka; needs a C compiler and zlib |
 //! | `zmq` | no | managers over ZeroMQ; needs a C++ compiler |
@@ -66,46 +68,69 @@
 //! and has a table for those who come from python-socketio. [`engineio`] is Engine.IO by itself.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(all(feature = "client", feature = "server")),
+    allow(
+        dead_code,
+        unreachable_pub,
+        unused_imports,
+        reason = "the lower layers serve both sides"
+    )
+)]
 
+#[cfg(feature = "server")]
 mod app;
-#[cfg(feature = "_bench")]
+#[cfg(all(feature = "_bench", feature = "client", feature = "server"))]
 #[doc(hidden)]
 pub mod bench_support;
+#[cfg(feature = "client")]
 mod client;
 mod data;
 pub mod engineio;
 mod error;
+#[cfg(all(feature = "client", feature = "server"))]
 pub mod guide;
 mod handlers;
 mod limits;
+#[cfg(feature = "server")]
 pub mod manager;
 mod net;
 mod pool;
 mod protocol;
 mod reason;
+#[cfg(feature = "server")]
 mod server;
 mod util;
 
+#[cfg(feature = "server")]
 pub use app::{App, Serving};
 /// The bytes in [`Binary`].
 pub use bytes::Bytes;
+#[cfg(feature = "client")]
 pub use client::simple::{SimpleClient, SimpleClientBuilder};
+#[cfg(feature = "client")]
 pub use client::{Client, ClientBuilder, ClientService, ConnectOptions};
 pub use data::{Args, Binary, Value};
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "client", feature = "tls"))]
 pub use engineio::ClientTls;
+#[cfg(feature = "client")]
 pub use engineio::Proxy;
 pub use error::{ConnectError, Error};
 pub use handlers::{Ack, Event, HandlerError, Json, Next, Outcome, Refused, Reply};
 pub use limits::{Limits, ReceiveLimits};
+#[cfg(feature = "server")]
 pub use net::http::cors::Origins;
+#[cfg(feature = "server")]
 pub use net::http::request::Request;
+#[cfg(feature = "server")]
 pub use net::http::upload::BodyReader;
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "server", feature = "tls"))]
 pub use net::tls::Tls;
 pub use reason::Reason;
+#[cfg(feature = "server")]
 pub use server::{Events, Namespace, Namespaces, Server, ServerBuilder, Service, Socket, To};
 /// The crate of [`App::http`]'s responses.
+#[cfg(feature = "server")]
 pub use tiny_http;
 
 /// The traits of handlers, of what they return, and of lists of rooms: bounds that the compiler names and
@@ -113,10 +138,11 @@ pub use tiny_http;
 pub mod handler {
     pub use crate::handlers::handler::Decision;
     pub use crate::handlers::{ConnectHandler, Context, Handler, IntoAck, Method};
+    #[cfg(feature = "server")]
     pub use crate::server::Rooms;
 }
 
 /// The README's examples, compiled.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

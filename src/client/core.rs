@@ -6,12 +6,12 @@ use super::handlers::Handlers;
 use super::state::{HeldEvent, Outcome, Phase, Route, State};
 use crate::data::EncodedArgs;
 use crate::engineio::client::{Attempt, Line, Prepare, Runtime};
-use crate::engineio::{Control, Frames, block_in_place};
+use crate::engineio::{Control, Frames, SessionQueue, lock_when};
 use crate::error::{ConnectError, Error};
 use crate::handlers::ack::{self, Answered, CallbackOwner};
 use crate::handlers::invoke::{self, Unhandled};
 use crate::handlers::{Event, Incoming, Waiting, encode};
-use crate::pool::{self, Inbox, LastTurn, QueueState, Runnable, work_off};
+use crate::pool::{self, Inbox, LastTurn, QueueState, Runnable};
 use crate::reason::Reason;
 use crate::util::log_limit::LogLimit;
 use crate::util::shutdown::{self, Ending};
@@ -34,8 +34,7 @@ pub(super) struct Shared {
     pub(super) state: Mutex<State>,
     /// The state has changed.
     pub(super) changed: Condvar,
-    pub(super) inbox: Inbox<Item>,
-    last_turn: LastTurn,
+    pub(super) queue: SessionQueue<Item>,
     sink: Option<Arc<dyn Sink>>,
     callbacks: Inbox<Answered>,
     last_callbacks: LastTurn,
@@ -87,11 +86,10 @@ impl Shared {
     pub(super) fn new(config: Config, sink: Option<Arc<dyn Sink>>) -> Shared {
         Shared {
             state: Mutex::new(State::new(config.reconnection)),
+            queue: SessionQueue::of_client(config.backlog),
             config,
             handlers: Snapshot::new(Handlers::default()),
             changed: Condvar::new(),
-            inbox: Inbox::new(),
-            last_turn: LastTurn::default(),
             sink,
             callbacks: Inbox::new(),
             last_callbacks: LastTurn::default(),
@@ -147,29 +145,15 @@ impl Shared {
     /// Locks the state once a connection that is ending has ended. Blocks meanwhile: a server that
     /// does not answer takes a minute.
     pub(super) fn lock_unless_closing(&self) -> MutexGuard<'_, State> {
-        let state = self.state.lock();
-        if state.phase != Phase::Closing {
-            return state;
-        }
-        drop(state);
-        block_in_place(|| {
-            let mut state = self.state.lock();
-            while state.phase == Phase::Closing {
-                self.changed.wait(&mut state);
-            }
-            state
+        lock_when(&self.state, &self.changed, |state| {
+            state.phase != Phase::Closing
         })
     }
 
     /// Waits until the client is connected as was asked for.
     pub(super) fn wait_for_connection(&self, call: u64) -> Result<(), Error> {
-        let state = block_in_place(|| {
-            let mut state = self.state.lock();
-            while state.calls == call && state.outcome.is_none() {
-                self.changed.wait(&mut state);
-            }
-            state
-        });
+        let is_decided = |state: &State| state.calls != call || state.outcome.is_some();
+        let state = lock_when(&self.state, &self.changed, is_decided);
         match &state.outcome {
             // Somebody has ended it, and connects anew.
             _ if state.calls != call => Err(Error::Disconnected),
@@ -346,7 +330,7 @@ impl Shared {
 
     /// Waits for the handlers that are due, as [`Shared::disconnect`] does.
     pub(super) fn wait_for_handlers(&self) {
-        self.wait_while(|_| self.inbox.busy() != QueueState::Nobody);
+        self.wait_while(|_| self.queue.busy() != QueueState::Nobody);
     }
 
     /// Waits for a few seconds at most, and not where nothing may be waited for; false if that was
@@ -367,15 +351,11 @@ impl Shared {
 
     /// Waits until there is neither a connection nor an attempt, and the last handler has returned.
     pub(super) fn wait(&self) {
-        block_in_place(|| {
-            let on_worker = self.is_own_thread();
-            let mut state = self.state.lock();
-            while state.phase != Phase::Idle
-                || !on_worker && self.inbox.busy() != QueueState::Nobody
-            {
-                self.changed.wait(&mut state);
-            }
-        });
+        let on_worker = self.is_own_thread();
+        let is_over = |state: &State| {
+            state.phase == Phase::Idle && (on_worker || self.queue.busy() == QueueState::Nobody)
+        };
+        drop(lock_when(&self.state, &self.changed, is_over));
         self.let_process_end();
     }
 
@@ -394,22 +374,16 @@ impl Shared {
                 Flood::Bearable => Control::Continue,
             };
         }
-        let own: usize = items.iter().map(|(_, bytes)| bytes).sum();
-        let pushed = self.inbox.push(items);
-        if pushed.schedule {
+        let (schedule, flow) = self.queue.place_or_close(items);
+        if schedule {
             self.schedule(Arc::clone(self) as Arc<dyn Runnable>);
         }
-        // One read may bring as much as it likes: it is what nobody handles that must not grow.
-        let (waiting, limit) = (pushed.bytes - own, self.config.backlog.saturating_mul(2));
-        if waiting > limit {
-            return Control::Close(Reason::TransportError);
-        }
-        Control::Draining
+        flow
     }
 
     /// Returns whether so much waits for handlers that another connection would only add to it.
     pub(super) fn is_behind(&self) -> bool {
-        self.inbox.held() > self.config.backlog
+        self.queue.is_behind()
     }
 
     /// Ends a connection for good.
@@ -478,11 +452,7 @@ impl Shared {
 impl Runnable for Shared {
     fn run(self: Arc<Self>) {
         let session = self.state.lock().session.clone();
-        let again = match session {
-            Some(session) => session.drain(|| work_off(&self.inbox, |item| self.process(item))),
-            None => work_off(&self.inbox, |item| self.process(item)),
-        };
-        if again {
+        if self.queue.work(session.as_ref(), |item| self.process(item)) {
             let turn = Arc::clone(&self) as Arc<dyn Runnable>;
             return self.schedule(turn);
         }
@@ -492,11 +462,11 @@ impl Runnable for Shared {
     }
 
     fn last_turn(&self) -> &LastTurn {
-        &self.last_turn
+        self.queue.last_turn()
     }
 
     fn waiting(&self) -> usize {
-        self.inbox.len()
+        self.queue.waiting()
     }
 }
 

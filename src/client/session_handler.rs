@@ -4,7 +4,7 @@ use super::core::{Item, Shared};
 use super::namespace::NamespaceConnection;
 use super::state::{Outcome, Phase, State, Step};
 use crate::engineio::client::{Caller, Line};
-use crate::engineio::{Control, SessionHandle};
+use crate::engineio::{Control, SessionHandle, SessionHandler};
 use crate::error::{ConnectError, Error};
 use crate::handlers::ack;
 use crate::handlers::{AckResponse, Event, Peer, Waiting, encode};
@@ -26,6 +26,10 @@ const MIN_WAIT: Duration = Duration::from_millis(10);
 pub(super) struct ClientSessionHandler {
     shared: Arc<Shared>,
     line: Line,
+    /// The attempt that has led to the session.
+    attempt: u32,
+    /// Reason why the session closes, if a request has failed.
+    failure: Option<ConnectError>,
     link: Decoder,
     /// The namespaces that are connected.
     joined: Vec<Arc<NamespaceConnection>>,
@@ -62,6 +66,8 @@ impl ClientSessionHandler {
         Box::new(ClientSessionHandler {
             shared: Arc::clone(shared),
             line: line.clone(),
+            attempt: 0,
+            failure: None,
             link: new_link(shared),
             joined: Vec::new(),
             retry: None,
@@ -471,16 +477,11 @@ impl ClientSessionHandler {
         let _ = self.flush();
     }
 
-    fn on_closed(
-        &mut self,
-        now: Instant,
-        attempt: u32,
-        reason: Reason,
-        failure: Option<ConnectError>,
-    ) {
+    fn on_closed(&mut self, now: Instant, reason: Reason) {
+        let failure = self.failure.take();
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
-        if state.attempt != attempt {
+        if state.attempt != self.attempt {
             return;
         }
         self.join_by = None;
@@ -537,6 +538,7 @@ impl Caller for ClientSessionHandler {
     }
 
     fn open(&mut self, now: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &Open) {
+        self.attempt = attempt;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
         if state.attempt != attempt || state.phase != Phase::Connecting {
@@ -568,6 +570,12 @@ impl Caller for ClientSessionHandler {
         shared.changed.notify_all();
     }
 
+    fn explain(&mut self, failure: ConnectError) {
+        self.failure = Some(failure);
+    }
+}
+
+impl SessionHandler for ClientSessionHandler {
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Control {
         // What comes for a namespace that is not connected is dropped, but as a whole.
         match self.link.receive(now, message, |_, _| Ok(())) {
@@ -604,7 +612,7 @@ impl Caller for ClientSessionHandler {
         }
     }
 
-    fn before_close(&mut self) {
+    fn dismiss(&mut self) {
         for joined in &self.joined {
             let packet = encode::packet_frames(Kind::Disconnect, &joined.namespace, "");
             joined.leave();
@@ -612,8 +620,8 @@ impl Caller for ClientSessionHandler {
         }
     }
 
-    fn close(&mut self, now: Instant, attempt: u32, reason: Reason, failure: Option<ConnectError>) {
-        self.on_closed(now, attempt, reason, failure);
+    fn close(&mut self, now: Instant, reason: Reason) {
+        self.on_closed(now, reason);
         self.write_notes();
     }
 
@@ -673,7 +681,7 @@ impl Caller for ClientSessionHandler {
     }
 
     fn busy(&self) -> QueueState {
-        self.shared.inbox.busy()
+        self.shared.queue.busy()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::reason::Reason;
 use crate::util::budget::Budget;
 use crate::util::log_limit::LogLimit;
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
@@ -43,6 +44,26 @@ pub(crate) fn block_in_place<T>(wait: impl FnOnce() -> T) -> T {
         let _ = handle.settle(handle.outbox.uncork());
     }
     wait()
+}
+
+/// Locks a state once it is as wanted, and blocks until then. `changed` is notified of each change.
+pub(crate) fn lock_when<'a, S>(
+    state: &'a Mutex<S>,
+    changed: &Condvar,
+    is_so: impl Fn(&S) -> bool,
+) -> MutexGuard<'a, S> {
+    let guard = state.lock();
+    if is_so(&guard) {
+        return guard;
+    }
+    drop(guard);
+    block_in_place(|| {
+        let mut guard = state.lock();
+        while !is_so(&guard) {
+            changed.wait(&mut guard);
+        }
+        guard
+    })
 }
 
 /// Command to a session's I/O thread.

@@ -16,29 +16,38 @@
 //! # Ok::<(), socketio::Error>(())
 //! ```
 
+#[cfg(feature = "client")]
 pub(crate) mod client;
 mod config;
 mod driver;
 pub(crate) mod frames;
 mod handle;
 mod handshake;
+mod message;
+#[cfg(feature = "server")]
+mod options;
 mod polling;
-mod public;
 mod recipients_row;
+#[cfg(feature = "server")]
+mod server;
 mod serving;
 mod session_queue;
 mod write_batching;
 
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "client", feature = "tls"))]
 pub use client::ClientTls;
+#[cfg(feature = "client")]
 pub use client::{Client, ClientBuilder, Proxy};
 pub use config::{Cookie, Transport};
-pub(crate) use public::engine_options;
-pub use public::{Accept, Message, Server, ServerBuilder, Session};
+pub use message::Message;
+#[cfg(feature = "server")]
+pub use server::{Accept, Server, ServerBuilder, Session};
 
 pub(crate) use config::Config;
 pub(crate) use frames::Frames;
-pub(crate) use handle::{SessionHandle, block_in_place};
+pub(crate) use handle::{SessionHandle, block_in_place, lock_when};
+#[cfg(feature = "server")]
+pub(crate) use options::engine_options;
 pub(crate) use recipients_row::HeldBroadcasts;
 pub(crate) use serving::{Elsewhere, Serving};
 pub(crate) use session_queue::SessionQueue;
@@ -75,7 +84,8 @@ pub(crate) struct Refusal {
     pub(crate) body: String,
 }
 
-/// One session's messages. Called on its I/O thread.
+/// User of one session after the other: Socket.IO or a program, on a server or a client. Called on
+/// the session's I/O thread.
 pub(crate) trait SessionHandler: Send {
     /// The client has been told that its session is open, or will be before anything else.
     fn opened(&mut self) {}
@@ -85,29 +95,37 @@ pub(crate) trait SessionHandler: Send {
     /// All messages of one read have come, if any was complete.
     fn on_read_complete(&mut self, now: Instant) -> Control;
 
-    /// Forgets what waits for workers, for want of memory; returns how many items that were.
-    fn discard(&mut self) -> usize;
-
-    /// Returns the bytes that wait for workers.
-    fn waiting(&self) -> usize;
-
-    /// Returns the bytes of a packet that is not complete.
-    fn kept(&self) -> usize {
-        0
-    }
-
-    /// The server ends the session: the last chance to tell the client why.
+    /// This side is about to end the session: the last chance to tell the other one why.
     fn dismiss(&mut self) {}
 
     /// The session has ended. Comes once, and last.
     fn close(&mut self, now: Instant, reason: Reason);
 
-    fn next_timeout(&self) -> Option<Instant>;
+    fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
 
-    fn timeout(&mut self, now: Instant) -> Control;
+    fn timeout(&mut self, _: Instant) -> Control {
+        Control::Continue
+    }
 
     /// Returns the state of the queue of what has come.
     fn busy(&self) -> QueueState;
+
+    /// Returns the bytes of a packet that is not complete, if a server may be short of memory for it.
+    fn kept(&self) -> usize {
+        0
+    }
+
+    /// Returns the bytes that wait for workers, if a server may be short of memory for them.
+    fn waiting(&self) -> usize {
+        0
+    }
+
+    /// Forgets what waits for workers, for want of memory; returns how many items that were.
+    fn discard(&mut self) -> usize {
+        0
+    }
 }
 
 /// Instruction of a [`SessionHandler`] about its session.

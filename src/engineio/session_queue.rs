@@ -3,19 +3,19 @@
 use super::Control;
 use super::handle::SessionHandle;
 use crate::pool::{Inbox, Lane, LastTurn, QueueState, work_off};
+use crate::reason::Reason;
 use crate::util::budget::Share;
 use std::sync::Arc;
 
-/// A session's inbox, with its limit.
+/// The inbox of a server's session, or of a client through all its sessions, with its limit.
 #[derive(Debug)]
 pub(crate) struct SessionQueue<T> {
-    handle: Arc<SessionHandle>,
     inbox: Inbox<T>,
     limit: usize,
     last_turn: LastTurn,
 }
 
-/// Result of [`SessionQueue::place`].
+/// Result of [`SessionQueue::place_or_stop`].
 pub(crate) struct QueueOutcome {
     /// A worker must be found.
     pub(crate) schedule: bool,
@@ -25,30 +25,35 @@ pub(crate) struct QueueOutcome {
 }
 
 impl<T> SessionQueue<T> {
-    /// Creates a queue whose first turn is expected to be as others' were.
-    pub(crate) fn new(handle: Arc<SessionHandle>, limit: usize, lane: Lane) -> SessionQueue<T> {
+    /// Creates the queue of a server's session, whose first turn is expected to be as others' were.
+    pub(crate) fn of_session(handle: &SessionHandle, limit: usize, lane: Lane) -> SessionQueue<T> {
         SessionQueue {
             inbox: Inbox::with(Share::of(handle.budget().cloned())),
-            handle,
             limit,
             last_turn: LastTurn::expected(lane),
         }
     }
 
-    pub(crate) fn handle(&self) -> &Arc<SessionHandle> {
-        &self.handle
+    /// Creates the queue of a client.
+    pub(crate) fn of_client(limit: usize) -> SessionQueue<T> {
+        SessionQueue {
+            inbox: Inbox::new(),
+            limit,
+            last_turn: LastTurn::default(),
+        }
     }
 
-    /// Puts items down that came from the client. At the limit reading stops, unless an answer is
-    /// awaited, which must not wait behind handlers; at twice the limit it stops anyway.
-    pub(crate) fn place(
+    /// Puts items down that came from a server's client. At the limit reading stops, unless an answer
+    /// is awaited, which must not wait behind handlers; at twice the limit it stops anyway.
+    pub(crate) fn place_or_stop(
         &self,
+        handle: &SessionHandle,
         items: Vec<(T, usize)>,
         awaits_answer: impl Fn() -> bool,
     ) -> QueueOutcome {
         let pushed = self.inbox.push(items);
         let overfull = pushed.bytes >= self.limit.saturating_mul(2);
-        let is_crowded = || self.handle.budget().is_some_and(|it| it.is_exceeded());
+        let is_crowded = || handle.budget().is_some_and(|it| it.is_exceeded());
         let stops = overfull
             || pushed.bytes >= self.limit && self.inbox.watch(self.limit / 2)
             // Where too much waits in all, one reads no more before its own has been handled.
@@ -60,7 +65,7 @@ impl<T> SessionQueue<T> {
             stops && !(awaits_answer() && self.inbox.unwatch())
         };
         if stop {
-            log::debug!(target: "socketio", "{}: reading stops, {} bytes wait for handlers", self.handle.label(), pushed.bytes);
+            log::debug!(target: "socketio", "{}: reading stops, {} bytes wait for handlers", handle.label(), pushed.bytes);
         }
         QueueOutcome {
             schedule: pushed.schedule,
@@ -73,6 +78,20 @@ impl<T> SessionQueue<T> {
         }
     }
 
+    /// Puts items down that came from a client's server, and returns whether a worker must be found.
+    /// Reading never stops, so the client closes when more than twice the limit waited before. One
+    /// read may bring as much as it likes: it is what nobody handles that must not grow.
+    pub(crate) fn place_or_close(&self, items: Vec<(T, usize)>) -> (bool, Control) {
+        let own: usize = items.iter().map(|(_, bytes)| bytes).sum();
+        let pushed = self.inbox.push(items);
+        let flow = if pushed.bytes - own > self.limit.saturating_mul(2) {
+            Control::Close(Reason::TransportError)
+        } else {
+            Control::Draining
+        };
+        (pushed.schedule, flow)
+    }
+
     /// Puts something down that did not come from the client, with the bytes that it costs; gives
     /// whether a worker must be found.
     pub(crate) fn add(&self, item: T, bytes: usize) -> bool {
@@ -81,11 +100,11 @@ impl<T> SessionQueue<T> {
 
     /// An answer of the client is awaited from now on: what was not to be read before its handlers
     /// have caught up is read, for the answer may be behind it.
-    pub(crate) fn await_answer(&self) {
-        let is_crowded = self.handle.budget().is_some_and(|it| it.is_exceeded());
+    pub(crate) fn await_answer(&self, handle: &SessionHandle) {
+        let is_crowded = handle.budget().is_some_and(|it| it.is_exceeded());
         let has_room = self.inbox.bytes() < self.limit.saturating_mul(2) && !is_crowded;
         if has_room && self.inbox.unwatch() {
-            self.handle.resume();
+            handle.resume();
         }
     }
 
@@ -114,11 +133,25 @@ impl<T> SessionQueue<T> {
         self.inbox.len()
     }
 
-    /// Runs a worker's turn; returns whether another one is needed.
-    pub(crate) fn work(&self, process: impl FnMut(T)) -> bool {
-        let again = self.handle.drain(|| work_off(&self.inbox, process));
+    /// Returns whether more waits or is being handled than the limit.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.inbox.held() > self.limit
+    }
+
+    /// Runs a worker's turn, whose answers to the session leave together; returns whether another
+    /// one is needed.
+    pub(crate) fn work(
+        &self,
+        session: Option<&Arc<SessionHandle>>,
+        process: impl FnMut(T),
+    ) -> bool {
+        let turn = || work_off(&self.inbox, process);
+        let Some(session) = session else {
+            return turn();
+        };
+        let again = session.drain(turn);
         if self.inbox.take_watched(self.limit / 2) {
-            self.handle.resume();
+            session.resume();
         }
         again
     }

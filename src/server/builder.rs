@@ -1,11 +1,10 @@
 //! The options of a server.
 
 use super::Server;
-use crate::engineio::{self, Cookie, Transport, engine_options};
+use crate::engineio::{self, engine_options};
 use crate::limits::Limits;
 use crate::limits::bounded;
 use crate::manager::{Manager, MemoryManager};
-use crate::net::http::cors::Origins;
 use crate::protocol::socketio::ROOT;
 use std::sync::Arc;
 use std::time::Duration;

@@ -54,13 +54,14 @@ impl Acceptor for SocketIoAcceptor {
         let inner = Arc::clone(&self.server.inner);
         let limits = Arc::clone(&inner.config.link_limits);
         let connection = Arc::new(Connection {
-            queue: SessionQueue::new(
-                Arc::clone(handle),
+            queue: SessionQueue::of_session(
+                handle,
                 limits.inbox_bytes,
                 // Its connect handler, which may ask a database: a herd of clients that come back
                 // must not stand before those that are being served.
                 Lane::Slow,
             ),
+            handle: Arc::clone(handle),
             callbacks: Inbox::with(Share::of(handle.budget().cloned())),
             last_callbacks: LastTurn::default(),
             workers: Arc::clone(&self.workers),
@@ -90,6 +91,7 @@ impl fmt::Debug for SocketIoAcceptor {
 pub(crate) struct Connection {
     inner: Arc<Inner>,
     workers: Arc<WorkerPool>,
+    handle: Arc<SessionHandle>,
     queue: SessionQueue<Item>,
     /// Callbacks with their answers, beside the handlers.
     callbacks: Inbox<Answered>,
@@ -106,7 +108,7 @@ enum Item {
 
 impl Connection {
     pub(super) fn handle(&self) -> &Arc<SessionHandle> {
-        self.queue.handle()
+        &self.handle
     }
 
     /// Returns the request that opened it.
@@ -130,7 +132,7 @@ impl Connection {
 
     /// An answer of the client is awaited from now on.
     pub(super) fn await_answer(&self) {
-        self.queue.await_answer();
+        self.queue.await_answer(&self.handle);
     }
 
     /// Queues the disconnect handler behind the events that wait.
@@ -223,7 +225,8 @@ impl Connection {
 
 impl Runnable for Connection {
     fn run(self: Arc<Self>) {
-        if self.queue.work(|item| self.process(item)) {
+        let session = Some(&self.handle);
+        if self.queue.work(session, |item| self.process(item)) {
             let workers = Arc::clone(&self.workers);
             workers.schedule(self);
         }
@@ -313,7 +316,12 @@ impl SessionHandler for ServerSessionHandler {
         let batch = std::mem::take(&mut self.batch);
         let sockets = &self.sockets;
         let awaits = || sockets.iter().any(|socket| !socket.acks().is_empty());
-        let placed = self.connection.queue.place(batch, awaits);
+        let placed = {
+            let connection = &self.connection;
+            connection
+                .queue
+                .place_or_stop(&connection.handle, batch, awaits)
+        };
         if placed.schedule {
             let turn = Arc::clone(&self.connection) as Arc<dyn Runnable>;
             self.connection.workers.schedule(turn);

@@ -458,7 +458,7 @@ impl Driver {
                 Output::Farewell => {
                     let _ = session.handle.outbox().uncork();
                     if let Some(client) = self.clients.get_mut(&id_of(key)) {
-                        client.caller.before_close();
+                        client.caller.dismiss();
                     }
                 }
                 Output::Attach => {
@@ -502,9 +502,10 @@ impl Driver {
         log::debug!(target: "engineio", "{}: closed, {reason}", session.handle.label());
         session.end(io);
         if session.is_open {
-            client
-                .caller
-                .close(now, attempt_of(key), reason, session.failure);
+            if let Some(failure) = session.failure {
+                client.caller.explain(failure);
+            }
+            client.caller.close(now, reason);
         } else {
             let silent = || ConnectError::new("the server's answer has no sound open packet");
             let error = session.failure.unwrap_or_else(silent);

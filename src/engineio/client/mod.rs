@@ -10,9 +10,9 @@ mod blocking_pool;
 mod cookies;
 mod driver;
 mod endpoint;
+mod engine_client;
 mod http_head;
 mod polling;
-mod public;
 mod read_coalescing;
 mod requests;
 mod runtime;
@@ -23,7 +23,7 @@ mod transport_config;
 mod websocket;
 mod wire;
 
-pub use public::{Client, ClientBuilder};
+pub use engine_client::{Client, ClientBuilder};
 #[cfg(feature = "tls")]
 pub use tls::ClientTls;
 pub use transport_config::Proxy;
@@ -33,43 +33,26 @@ pub(crate) use runtime::{Line, Runtime};
 pub(crate) use transport_config::{TransportConfig, network_options};
 
 use super::handle::SessionHandle;
-use super::{Control, Transport};
+use super::{SessionHandler, Transport};
 use crate::error::ConnectError;
-use crate::pool::QueueState;
-use crate::protocol::engineio::{Data, Open};
-use crate::reason::Reason;
+use crate::protocol::engineio::Open;
 use std::sync::Arc;
 use std::time::Instant;
 
 #[cfg(not(feature = "tls"))]
 const NO_TLS: &str = "https and wss need the feature `tls`";
 
-/// Owner of sessions, one after the other: a client. Called on its I/O thread. An attempt has the
-/// number that it was given with [`Line::dial`].
-pub(crate) trait Caller: Send {
+/// User of a client's sessions, which come one after the other. An attempt has the number that it
+/// was given with [`Line::dial`].
+pub(crate) trait Caller: SessionHandler {
     /// The attempt has failed. Either this or `open` comes.
     fn fail(&mut self, now: Instant, attempt: u32, error: ConnectError);
 
     /// A session is open.
     fn open(&mut self, now: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &Open);
 
-    fn receive(&mut self, now: Instant, message: Data<'_>) -> Control;
-
-    /// All messages of one read have come.
-    fn on_read_complete(&mut self, now: Instant) -> Control;
-
-    /// The session is about to end: the last chance to tell the server why.
-    fn before_close(&mut self) {}
-
-    /// The session that was open has ended; with what had failed, if a request had.
-    fn close(&mut self, now: Instant, attempt: u32, reason: Reason, failure: Option<ConnectError>);
-
-    fn next_timeout(&self) -> Option<Instant>;
-
-    fn timeout(&mut self, now: Instant) -> Control;
-
-    /// Returns the state of the queue of what has come.
-    fn busy(&self) -> QueueState;
+    /// A request of the session has failed, which therefore closes next.
+    fn explain(&mut self, failure: ConnectError);
 }
 
 /// Parameters of an attempt to open a session.

@@ -137,6 +137,13 @@ fn write_length(length: u64, out: &mut Vec<u8>) {
 }
 
 /// Returns the reason phrase, which clients ignore and people read.
+#[cfg(feature = "server")]
 fn phrase(status: u16) -> &'static str {
     tiny_http::StatusCode(status).default_reason_phrase()
+}
+
+/// Without servers there are no responses.
+#[cfg(not(feature = "server"))]
+fn phrase(_: u16) -> &'static str {
+    ""
 }

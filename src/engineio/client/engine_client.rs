@@ -1,24 +1,22 @@
-//! The Engine.IO client, for programs that want no more than that.
+//! The Engine.IO client, for programs that want nothing above it.
 
 use super::runtime::{Line, Runtime};
 use super::transport_config::network_options;
 use super::{Attempt, Caller, Prepare, Target, TransportConfig};
-use crate::engineio::handle::{SessionHandle, block_in_place};
-use crate::engineio::{Control, Frames, Message, Transport, frames};
+use crate::engineio::message::{Batch, Handlers, Item, Message};
+use crate::engineio::{Control, SessionHandle, SessionHandler, SessionQueue, Transport, lock_when};
 use crate::error::{ConnectError, Error};
-use crate::pool::{self, Inbox, LastTurn, QueueState, Runnable, work_off};
+use crate::pool::{self, LastTurn, QueueState, Runnable};
 use crate::protocol::engineio::{Data, Open};
 use crate::reason::Reason;
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// Bytes of messages that may wait for their handler, twice: beyond that the client disconnects.
 const MAX_BACKLOG_BYTES: usize = 16_000_000;
-/// Bytes that a message counts for in an inbox besides its content.
-const MESSAGE_OVERHEAD_BYTES: usize = 64;
+
 /// An Engine.IO client. A cheap handle: clones are the same client, in any thread; when the last
 /// one is dropped, it disconnects.
 ///
@@ -47,12 +45,11 @@ struct Life(Arc<Shared>);
 
 struct Shared {
     config: Config,
-    handlers: RwLock<Handlers>,
+    handlers: Handlers<Client>,
     life: Mutex<Weak<Life>>,
     state: Mutex<State>,
     changed: Condvar,
-    inbox: Inbox<Item>,
-    last_turn: LastTurn,
+    queue: SessionQueue<Item>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -87,23 +84,6 @@ enum Phase {
     Closing,
 }
 
-#[derive(Clone, Default)]
-struct Handlers {
-    connect: Option<Arc<OnConnect>>,
-    message: Option<Arc<OnMessage>>,
-    disconnect: Option<Arc<OnDisconnect>>,
-}
-
-type OnConnect = dyn Fn(&Client) + Send + Sync;
-type OnMessage = dyn Fn(&Client, Message) + Send + Sync;
-type OnDisconnect = dyn Fn(&Client, Reason) + Send + Sync;
-
-enum Item {
-    Connect,
-    Message(Message),
-    Disconnect(Reason),
-}
-
 impl Client {
     /// Creates a client with the default options.
     #[must_use]
@@ -127,23 +107,21 @@ impl Client {
 
     /// Calls a function for each session that is opened.
     pub fn on_connect(&self, handler: impl Fn(&Client) + Send + Sync + 'static) {
-        let handler: Arc<OnConnect> = Arc::new(handler);
-        let before = self.shared.handlers.write().connect.replace(handler);
-        drop(before);
+        let handler = move |client: &Client| {
+            handler(client);
+            Ok(())
+        };
+        self.shared.handlers.on_connect(handler);
     }
 
     /// Calls a function for each message.
     pub fn on_message(&self, handler: impl Fn(&Client, Message) + Send + Sync + 'static) {
-        let handler: Arc<OnMessage> = Arc::new(handler);
-        let before = self.shared.handlers.write().message.replace(handler);
-        drop(before);
+        self.shared.handlers.on_message(handler);
     }
 
     /// Calls a function for each session that has ended, after its last message.
     pub fn on_disconnect(&self, handler: impl Fn(&Client, Reason) + Send + Sync + 'static) {
-        let handler: Arc<OnDisconnect> = Arc::new(handler);
-        let before = self.shared.handlers.write().disconnect.replace(handler);
-        drop(before);
+        self.shared.handlers.on_disconnect(handler);
     }
 
     /// Opens a session. Blocks until it is open, or has failed, by the time-out of a request.
@@ -168,7 +146,8 @@ impl Client {
                 Box::new(EngineClientHandler {
                     shared: Arc::clone(shared),
                     is_open: false,
-                    batch: Vec::new(),
+                    attempt: 0,
+                    batch: Batch::default(),
                 })
             });
             state.running = Some((runtime, line));
@@ -182,13 +161,9 @@ impl Client {
         }
         let attempt = state.attempt;
         drop(state);
-        let state = block_in_place(|| {
-            let mut state = shared.state.lock();
-            while state.attempt == attempt && state.phase == Phase::Connecting {
-                shared.changed.wait(&mut state);
-            }
-            state
-        });
+        let is_decided =
+            |state: &State| state.attempt != attempt || state.phase != Phase::Connecting;
+        let state = lock_when(&shared.state, &shared.changed, is_decided);
         if state.attempt != attempt || state.cancelled {
             return Err(Error::Disconnected);
         }
@@ -223,14 +198,7 @@ impl Client {
             let why = format!("a message of {size} bytes: the server takes {max}");
             return Err(Error::Invalid(why));
         }
-        let mut buffer = Vec::new();
-        match message {
-            Message::Text(text) => {
-                frames::append_text(&mut buffer, |out| out.extend_from_slice(text.as_bytes()));
-            }
-            Message::Binary(bytes) => frames::append_binaries(&mut buffer, &[bytes]),
-        }
-        if session.send(&Frames(buffer.into())).is_ok() {
+        if session.send(&message.into_frames()).is_ok() {
             session.wait_for_room();
             Ok(())
         } else {
@@ -248,15 +216,11 @@ impl Client {
     /// as soon as there is no session.
     pub fn wait(&self) {
         let shared = &self.shared;
-        block_in_place(|| {
-            let mut state = shared.state.lock();
-            let on_worker = state.is_own_thread();
-            while state.phase != Phase::Idle
-                || !on_worker && shared.inbox.busy() != QueueState::Nobody
-            {
-                shared.changed.wait(&mut state);
-            }
-        });
+        let on_worker = shared.state.lock().is_own_thread();
+        let is_over = |state: &State| {
+            state.phase == Phase::Idle && (on_worker || shared.queue.busy() == QueueState::Nobody)
+        };
+        drop(lock_when(&shared.state, &shared.changed, is_over));
     }
 
     /// Returns whether there is a session.
@@ -308,12 +272,11 @@ impl ClientBuilder {
                 network: Arc::new(self.network),
                 ..self.config
             },
-            handlers: RwLock::default(),
+            handlers: Handlers::default(),
             life: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
-            inbox: Inbox::new(),
-            last_turn: LastTurn::default(),
+            queue: SessionQueue::of_client(MAX_BACKLOG_BYTES),
         });
         let life = Arc::new(Life(Arc::clone(&shared)));
         *shared.life.lock() = Arc::downgrade(&life);
@@ -377,17 +340,8 @@ impl State {
 impl Shared {
     /// Locks the state once a session that is ending has ended. Blocks meanwhile.
     fn lock_unless_closing(&self) -> MutexGuard<'_, State> {
-        let state = self.state.lock();
-        if state.phase != Phase::Closing {
-            return state;
-        }
-        drop(state);
-        block_in_place(|| {
-            let mut state = self.state.lock();
-            while state.phase == Phase::Closing {
-                self.changed.wait(&mut state);
-            }
-            state
+        lock_when(&self.state, &self.changed, |state| {
+            state.phase != Phase::Closing
         })
     }
 
@@ -428,22 +382,7 @@ impl Shared {
     }
 
     fn process(self: &Arc<Self>, item: Item) {
-        let client = &self.client();
-        let handlers = self.handlers.read().clone();
-        let handled = catch_unwind(AssertUnwindSafe(|| match item {
-            Item::Connect => handlers.connect.iter().for_each(|it| it(client)),
-            Item::Message(message) => {
-                if let Some(handler) = handlers.message {
-                    handler(client, message);
-                }
-            }
-            Item::Disconnect(reason) => {
-                handlers.disconnect.iter().for_each(|it| it(client, reason))
-            }
-        }));
-        if handled.is_err() {
-            log::error!(target: "engineio", "a handler panicked");
-        }
+        self.handlers.run(&self.client(), item, "client");
     }
 
     fn schedule(self: &Arc<Self>) {
@@ -462,11 +401,7 @@ impl Shared {
 impl Runnable for Shared {
     fn run(self: Arc<Self>) {
         let session = self.state.lock().session.clone();
-        let again = match session {
-            Some(session) => session.drain(|| work_off(&self.inbox, |item| self.process(item))),
-            None => work_off(&self.inbox, |item| self.process(item)),
-        };
-        if again {
+        if self.queue.work(session.as_ref(), |item| self.process(item)) {
             return self.schedule();
         }
         if self.state.lock().phase == Phase::Idle {
@@ -475,11 +410,11 @@ impl Runnable for Shared {
     }
 
     fn last_turn(&self) -> &LastTurn {
-        &self.last_turn
+        self.queue.last_turn()
     }
 
     fn waiting(&self) -> usize {
-        self.inbox.len()
+        self.queue.waiting()
     }
 }
 
@@ -497,7 +432,9 @@ struct EngineClientHandler {
     shared: Arc<Shared>,
     /// True if the session has been told to the program.
     is_open: bool,
-    batch: Vec<(Item, usize)>,
+    /// The attempt that has led to the session.
+    attempt: u32,
+    batch: Batch,
 }
 
 impl EngineClientHandler {
@@ -528,66 +465,51 @@ impl Caller for EngineClientHandler {
             state.max_payload = open.max_payload;
         });
         self.is_open = opened;
+        self.attempt = attempt;
         if opened {
-            self.batch.push((Item::Connect, MESSAGE_OVERHEAD_BYTES));
+            self.batch.push(Item::Connect);
         }
     }
 
+    fn explain(&mut self, _: ConnectError) {}
+}
+
+impl SessionHandler for EngineClientHandler {
     fn receive(&mut self, _: Instant, message: Data<'_>) -> Control {
         if !self.is_open {
             return Control::Continue;
         }
-        let (message, bytes) = match message {
-            Data::Text(text) => (Message::from(text), text.len()),
-            Data::Binary(bytes) => {
-                let length = bytes.len();
-                (Message::from(bytes.into_owned()), length)
-            }
-        };
-        self.batch
-            .push((Item::Message(message), bytes + MESSAGE_OVERHEAD_BYTES));
+        self.batch.push(Item::Message(message.into()));
         Control::Continue
     }
 
     fn on_read_complete(&mut self, _: Instant) -> Control {
-        if self.batch.is_empty() {
-            return Control::Continue;
-        }
-        let batch = std::mem::take(&mut self.batch);
-        let own: usize = batch.iter().map(|(_, bytes)| bytes).sum();
-        let pushed = self.shared.inbox.push(batch);
-        if pushed.schedule {
-            self.shared.schedule();
-        }
-        if pushed.bytes - own > 2 * MAX_BACKLOG_BYTES {
-            log::error!(target: "engineio", "disconnected: messages come faster than they are handled");
-            return Control::Close(Reason::TransportError);
-        }
-        Control::Draining
+        let shared = &self.shared;
+        self.batch.flush(|items| {
+            let (schedule, flow) = shared.queue.place_or_close(items);
+            if schedule {
+                shared.schedule();
+            }
+            if matches!(flow, Control::Close(_)) {
+                log::error!(target: "engineio", "disconnected: messages come faster than they are handled");
+            }
+            flow
+        })
     }
 
-    fn close(&mut self, now: Instant, attempt: u32, reason: Reason, _: Option<ConnectError>) {
+    fn close(&mut self, now: Instant, reason: Reason) {
         if std::mem::take(&mut self.is_open) {
-            self.batch
-                .push((Item::Disconnect(reason), MESSAGE_OVERHEAD_BYTES));
+            self.batch.push(Item::Disconnect(reason));
             // The end of the session is the end of reading, too.
             let _ = self.on_read_complete(now);
         }
-        self.change(attempt, |state| {
+        self.change(self.attempt, |state| {
             state.session = None;
             state.phase = Phase::Idle;
         });
     }
 
-    fn next_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    fn timeout(&mut self, _: Instant) -> Control {
-        Control::Continue
-    }
-
     fn busy(&self) -> QueueState {
-        self.shared.inbox.busy()
+        self.shared.queue.busy()
     }
 }

@@ -1,0 +1,184 @@
+//! What Engine.IO carries for programs that want nothing above it, and what its servers and clients
+//! share for them: handlers, and the work that waits for a worker.
+
+use super::Control;
+use super::frames::{self, Frames};
+use crate::protocol::engineio::Data;
+use crate::reason::Reason;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Content of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Message::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Message::Text(text)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Message::Binary(bytes.into())
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
+impl From<Data<'_>> for Message {
+    fn from(data: Data<'_>) -> Self {
+        match data {
+            Data::Text(text) => Message::from(text),
+            Data::Binary(bytes) => Message::from(bytes.into_owned()),
+        }
+    }
+}
+
+impl Message {
+    /// Returns the bytes of its content.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Message::Text(text) => text.len(),
+            Message::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Returns it as an outbox takes it.
+    pub(super) fn into_frames(self) -> Frames {
+        let mut buffer = Vec::new();
+        match self {
+            Message::Text(text) => {
+                frames::append_text(&mut buffer, |out| out.extend_from_slice(text.as_bytes()));
+            }
+            Message::Binary(bytes) => frames::append_binaries(&mut buffer, &[bytes]),
+        }
+        Frames(buffer.into())
+    }
+}
+
+/// Bytes that a message counts for in an inbox besides its content.
+const MESSAGE_OVERHEAD_BYTES: usize = 64;
+
+/// Work that waits for a worker.
+pub(super) enum Item {
+    Connect,
+    Message(Message),
+    Disconnect(Reason),
+}
+
+/// What one read has brought for the workers, with the bytes that each item counts for.
+#[derive(Default)]
+pub(super) struct Batch(Vec<(Item, usize)>);
+
+impl Batch {
+    pub(super) fn push(&mut self, item: Item) {
+        let content = match &item {
+            Item::Message(message) => message.len(),
+            Item::Connect | Item::Disconnect(_) => 0,
+        };
+        self.0.push((item, content + MESSAGE_OVERHEAD_BYTES));
+    }
+
+    /// Passes on what there is, if there is something.
+    pub(super) fn flush(&mut self, place: impl FnOnce(Vec<(Item, usize)>) -> Control) -> Control {
+        if self.0.is_empty() {
+            return Control::Continue;
+        }
+        place(std::mem::take(&mut self.0))
+    }
+}
+
+/// The program's functions. `P` is what they are given: a server's session, or the client.
+pub(super) struct Handlers<P> {
+    functions: RwLock<Functions<P>>,
+}
+
+struct Functions<P> {
+    connect: Option<Arc<OnConnect<P>>>,
+    message: Option<Arc<OnMessage<P>>>,
+    disconnect: Option<Arc<OnDisconnect<P>>>,
+}
+
+/// An error refuses the session, and is JSON for its client.
+pub(super) type OnConnect<P> = dyn Fn(&P) -> Result<(), String> + Send + Sync;
+type OnMessage<P> = dyn Fn(&P, Message) + Send + Sync;
+type OnDisconnect<P> = dyn Fn(&P, Reason) + Send + Sync;
+
+impl<P> Default for Handlers<P> {
+    fn default() -> Self {
+        let functions = Functions {
+            connect: None,
+            message: None,
+            disconnect: None,
+        };
+        Handlers {
+            functions: RwLock::new(functions),
+        }
+    }
+}
+
+impl<P> Handlers<P> {
+    pub(super) fn on_connect(
+        &self,
+        handler: impl Fn(&P) -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        // The one before is the program's, and is dropped outside of the lock.
+        let handler: Arc<OnConnect<P>> = Arc::new(handler);
+        let before = self.functions.write().connect.replace(handler);
+        drop(before);
+    }
+
+    pub(super) fn on_message(&self, handler: impl Fn(&P, Message) + Send + Sync + 'static) {
+        let handler: Arc<OnMessage<P>> = Arc::new(handler);
+        let before = self.functions.write().message.replace(handler);
+        drop(before);
+    }
+
+    pub(super) fn on_disconnect(&self, handler: impl Fn(&P, Reason) + Send + Sync + 'static) {
+        let handler: Arc<OnDisconnect<P>> = Arc::new(handler);
+        let before = self.functions.write().disconnect.replace(handler);
+        drop(before);
+    }
+
+    /// Returns the function that is asked about a session.
+    pub(super) fn connect(&self) -> Option<Arc<OnConnect<P>>> {
+        self.functions.read().connect.clone()
+    }
+
+    /// Runs the handler of an item.
+    pub(super) fn run(&self, peer: &P, item: Item, label: impl std::fmt::Display) {
+        let functions = self.functions.read();
+        let (connect, message, disconnect) = match item {
+            Item::Connect => (functions.connect.clone(), None, None),
+            Item::Message(_) => (None, functions.message.clone(), None),
+            Item::Disconnect(_) => (None, None, functions.disconnect.clone()),
+        };
+        drop(functions);
+        let call = || match item {
+            Item::Connect => drop(connect.map(|call| call(peer))),
+            Item::Message(content) => drop(message.map(|call| call(peer, content))),
+            Item::Disconnect(reason) => drop(disconnect.map(|call| call(peer, reason))),
+        };
+        if catch_unwind(AssertUnwindSafe(call)).is_err() {
+            log::error!(target: "engineio", "{label}: a handler panicked");
+        }
+    }
+}
