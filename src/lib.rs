@@ -133,8 +133,8 @@ pub use server::{Events, Namespace, Namespaces, Server, ServerBuilder, Service, 
 #[cfg(feature = "server")]
 pub use tiny_http;
 
-/// The traits of handlers, of what they return, and of lists of rooms: bounds that the compiler names and
-/// programs seldom do.
+/// The traits of handlers, of what they return, and of lists of rooms: bounds that the compiler
+/// names and programs seldom do.
 pub mod handler {
     pub use crate::handlers::handler::Decision;
     pub use crate::handlers::{ConnectHandler, Context, Handler, IntoAck, Method};

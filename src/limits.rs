@@ -95,8 +95,8 @@ pub struct Limits {
 /// Bytes of memory that are assumed where the system does not tell.
 const ASSUMED_MEMORY: usize = 4 << 30;
 
-/// Limits of what this crate sends, in one packet or message between servers, and takes as a client: an
-/// event that some recipients could not take is an error where it is emitted.
+/// Limits of what this crate sends, in one packet or message between servers, and takes as a
+/// client: an event that some recipients could not take is an error where it is emitted.
 pub(crate) const OUTGOING_NAME_BYTES: usize = 64 << 10;
 pub(crate) const OUTGOING_JSON_DEPTH: usize = 128;
 pub(crate) const OUTGOING_ATTACHMENTS: usize = 1_000;

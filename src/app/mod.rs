@@ -15,7 +15,7 @@ use crate::net::tls::Tls;
 use crate::pool::WorkerPool;
 use crate::server::{Server, SocketIoAcceptor};
 use crate::util::shutdown;
-use parking_lot::{Condvar, Mutex};
+use crate::util::sync::{Condvar, Mutex};
 use std::fmt;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};

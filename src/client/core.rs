@@ -16,7 +16,7 @@ use crate::reason::Reason;
 use crate::util::log_limit::LogLimit;
 use crate::util::shutdown::{self, Ending};
 use crate::util::snapshot::{Snapshot, SnapshotCache};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

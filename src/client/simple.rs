@@ -6,7 +6,7 @@ use crate::engineio::{Transport, block_in_place};
 use crate::error::Error;
 use crate::handlers::Event;
 use crate::limits::bounded;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::VecDeque;

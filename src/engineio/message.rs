@@ -5,8 +5,8 @@ use super::Control;
 use super::frames::{self, Frames};
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
+use crate::util::sync::RwLock;
 use bytes::Bytes;
-use parking_lot::RwLock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 

@@ -112,7 +112,8 @@ pub(crate) trait SessionHandler: Send {
     /// Returns the state of the queue of what has come.
     fn busy(&self) -> QueueState;
 
-    /// Returns the bytes of a packet that is not complete, if a server may be short of memory for it.
+    /// Returns the bytes of a packet that is not complete, if a server may be short of memory for
+    /// it.
     fn kept(&self) -> usize {
         0
     }

@@ -6,7 +6,7 @@
 //! to very many, after a few times as long as the first broadcast took to be written.
 
 use super::handle::{Order, SessionHandle};
-use parking_lot::Mutex;
+use crate::util::sync::Mutex;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use crate::net::http::Request;
 use crate::pool::{Lane, LastTurn, QueueState, Runnable, WorkerPool};
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
-use parking_lot::{Mutex, RwLock};
+use crate::util::sync::{Mutex, RwLock};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt;

@@ -6,7 +6,7 @@ use crate::limits::Limits;
 #[cfg(feature = "tls")]
 use crate::net::tls::Tls;
 use crate::net::{Executor, IoThreads, Options};
-use parking_lot::Mutex;
+use crate::util::sync::Mutex;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;

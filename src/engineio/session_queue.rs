@@ -43,8 +43,8 @@ impl<T> SessionQueue<T> {
         }
     }
 
-    /// Puts items down that came from a server's client. At the limit reading stops, unless an answer
-    /// is awaited, which must not wait behind handlers; at twice the limit it stops anyway.
+    /// Puts items down that came from a server's client. At the limit reading stops, unless an
+    /// answer is awaited, which must not wait behind handlers; at twice the limit it stops anyway.
     pub(crate) fn place_or_stop(
         &self,
         handle: &SessionHandle,
@@ -78,9 +78,10 @@ impl<T> SessionQueue<T> {
         }
     }
 
-    /// Puts items down that came from a client's server, and returns whether a worker must be found.
-    /// Reading never stops, so the client closes when more than twice the limit waited before. One
-    /// read may bring as much as it likes: it is what nobody handles that must not grow.
+    /// Puts items down that came from a client's server, and returns whether a worker must be
+    /// found. Reading never stops, so the client closes when more than twice the limit waited
+    /// before. One read may bring as much as it likes: it is what nobody handles that must not
+    /// grow.
     pub(crate) fn place_or_close(&self, items: Vec<(T, usize)>) -> (bool, Control) {
         let own: usize = items.iter().map(|(_, bytes)| bytes).sum();
         let pushed = self.inbox.push(items);

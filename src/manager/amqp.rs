@@ -11,6 +11,7 @@ use super::options::BrokerOptions;
 use super::outgoing::Outgoing;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
+use crate::util::sync::Mutex;
 use async_io::{Async, Timer, block_on};
 use bytes::Bytes;
 use futures_lite::future::poll_once;
@@ -30,7 +31,6 @@ use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, ErrorKind,
     Event, ExchangeKind,
 };
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};

@@ -64,6 +64,8 @@ pub(super) struct Queue {
     has_answered: bool,
     /// Messages that were given up since the manager began.
     pub(super) refused: u64,
+    /// Those of them that a flush has told of.
+    pub(super) refused_told: u64,
     /// Nothing more comes; what waits by then is lost.
     pub(super) ends_by: Option<Instant>,
     /// Threads that wait in `flush`.
@@ -117,6 +119,7 @@ impl Queue {
             progress: now,
             has_answered: false,
             refused: 0,
+            refused_told: 0,
             ends_by: None,
             flushes: 0,
             flush_timed_out: false,

@@ -122,9 +122,9 @@ impl PubSubManager {
     /// Dropping the last handle waits too, and does not say how it went.
     ///
     /// # Errors
-    /// [`Error::Connection`] with the reason if the broker was not reached in time, or has refused a
-    /// message meanwhile, [`Error::Timeout`] if it has not taken all of it; what is left is given
-    /// up when the last handle is dropped.
+    /// [`Error::Connection`] with the reason if the broker was not reached in time, or has refused
+    /// messages since the last call, [`Error::Timeout`] if it has not taken all of it; what is left
+    /// is given up when the last handle is dropped.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         block_in_place(|| self.inner.shared.flush(timeout))
     }

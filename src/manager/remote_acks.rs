@@ -3,7 +3,7 @@
 use super::{AckCallback, AckRequest};
 use crate::error::Error;
 use crate::limits::bounded;
-use parking_lot::{Condvar, Mutex};
+use crate::util::sync::{Condvar, Mutex};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,8 +12,8 @@ use super::remote_acks::RemoteAcks;
 use super::{AckRequest, Local};
 use crate::error::{ConnectError, Error};
 use crate::limits::bounded;
+use crate::util::sync::{Condvar, Mutex};
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
@@ -204,7 +204,7 @@ impl Shared {
     pub(super) fn flush(&self, timeout: Duration) -> Result<(), Error> {
         let by = Instant::now() + bounded(timeout);
         let mut queue = self.queue.lock();
-        let (refused, until) = (queue.refused, queue.next_seq());
+        let (told, until) = (queue.refused_told, queue.next_seq());
         queue.flushes += 1;
         while !queue.is_done_before(until) {
             if self.changed.wait_until(&mut queue, by).timed_out() {
@@ -218,7 +218,8 @@ impl Shared {
             }
         }
         queue.flushes -= 1;
-        match queue.refused - refused {
+        queue.refused_told = queue.refused;
+        match queue.refused - told {
             0 => Ok(()),
             count => Err(broker_error(format!(
                 "the broker has refused {count} messages"

@@ -1,8 +1,8 @@
 //! TLS: rustls as a state machine behind a lock of its own, for both sides.
 
 use crate::error::{Error, read_file};
+use crate::util::sync::Mutex;
 use mio::net::TcpStream;
-use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConnection, ServerConfig, ServerConnection};

@@ -30,8 +30,8 @@ pub(crate) use runnable::{Runnable, work_off};
 pub(crate) use task_time::{LastTurn, TaskTimeEstimate};
 
 use crate::net::Executor;
+use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use idle::IdleWorkers;
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use queues::Queues;
 use states::States;
 use std::cell::{Cell, RefCell};
@@ -49,7 +49,8 @@ const FIRST_LOOK: Duration = Duration::from_micros(500);
 const NEXT_LOOK: Duration = Duration::from_micros(300);
 /// Time that it waits at most, where looks find that the cores are busy.
 const LAST_LOOK: Duration = Duration::from_millis(5);
-/// By how much a look may multiply the workers: as many as there are become up to sixteen times that.
+/// By how much a look may multiply the workers: as many as there are become up to sixteen times
+/// that.
 const MAX_GROWTH: usize = 15;
 /// After so long without a look, work that waits is looked at soon again.
 const FORGET_LOOKS: Duration = Duration::from_millis(100);

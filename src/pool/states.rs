@@ -1,6 +1,6 @@
 //! What the workers are doing: which of them has a task, and whether it computes or waits.
 
-use parking_lot::Mutex;
+use crate::util::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

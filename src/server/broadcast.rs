@@ -11,7 +11,7 @@ use crate::handlers::encode;
 use crate::limits::bounded;
 use crate::manager::{AckRequest, Broadcast, BroadcastTarget, Local as _};
 use crate::util::oneshot::awaited;
-use parking_lot::Mutex;
+use crate::util::sync::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::rooms::Rooms;
 use super::socket::Socket;
-use parking_lot::RwLock;
+use crate::util::sync::RwLock;
 use std::collections::HashMap;
 use std::sync::Arc;
 

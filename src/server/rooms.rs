@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::manager::{BroadcastTarget, check_room};
-use parking_lot::RwLock;
+use crate::util::sync::RwLock;
 use slab::Slab;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

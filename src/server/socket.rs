@@ -16,7 +16,7 @@ use crate::net::http::Request;
 use crate::protocol::socketio::Kind;
 use crate::reason::Reason;
 use crate::util::oneshot::awaited;
-use parking_lot::Mutex;
+use crate::util::sync::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;

@@ -5,6 +5,8 @@ pub(crate) mod budget;
 mod budget_tests;
 #[cfg(test)]
 pub(crate) mod fuzz;
+#[cfg(debug_assertions)]
+mod lock_order;
 pub(crate) mod log_limit;
 pub(crate) mod oneshot;
 pub(crate) mod shutdown;

@@ -3,7 +3,7 @@
 //! A channel would do, but its receiver spins before it sleeps: that is CPU time for each call over
 //! a network, where what is waited for is never there at once.
 
-use parking_lot::{Condvar, Mutex};
+use crate::util::sync::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::Instant;
 

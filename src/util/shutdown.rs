@@ -1,8 +1,8 @@
 //! Ctrl-C and SIGTERM, for whoever in the process wants to end in order.
 
 use crate::error::Error;
+use crate::util::sync::Mutex;
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::Mutex;
 use std::sync::Weak;
 
 /// Exit status of a process that was ended by SIGINT.

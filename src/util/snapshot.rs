@@ -1,6 +1,6 @@
 //! Values that every message reads and that hardly ever change.
 
-use parking_lot::Mutex;
+use crate::util::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 

@@ -1,7 +1,11 @@
-//! What threads share their state by, in the pieces that are also checked with every order that
-//! threads can take: there, in `tests/loom_*`, these names mean loom's.
+//! What threads share their state by. Builds with debug assertions check the order of locks (see
+//! [`lock_order`](super::lock_order)); models of threads, in `tests/loom`, have loom's types under
+//! these names.
 
-pub(crate) use parking_lot::{Condvar, Mutex};
+#[cfg(debug_assertions)]
+pub(crate) use super::lock_order::{Condvar, Mutex, MutexGuard, RwLock};
+#[cfg(not(debug_assertions))]
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 pub(crate) use std::thread;

@@ -200,6 +200,8 @@ fn try_out<B: Broker>(name: &str, start: &dyn Fn(u16) -> Option<B>, more: &[Faul
     load.end();
     let count = load.next.load(Ordering::SeqCst);
     for node in &nodes {
+        // The first one tells of what was refused meanwhile.
+        let _ = node.manager.flush(crate::common::PATIENCE);
         node.manager.flush(crate::common::PATIENCE).unwrap();
     }
     let last =

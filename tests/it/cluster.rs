@@ -461,6 +461,8 @@ fn what_the_broker_refuses_is_given_up_and_the_rest_goes_on() {
     let asked = one.io.call::<()>(&other.sid, "refused", (), SOON * 100);
     assert!(matches!(asked, Err(Error::Connection(_))), "{asked:?}");
     cluster::connected(&one.manager);
+    // Also of what was refused before it was called, but once.
+    assert!(one.manager.flush(SOON).is_err());
     one.manager.flush(SOON).unwrap();
 }
 

@@ -1,8 +1,8 @@
 //! The addresses of a server's name, tried as RFC 8305 says: the next one soon, beside those that
 //! have not answered.
 
+use crate::util::sync::Mutex;
 use mio::{Events, Interest, Poll, Token};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};

@@ -1,6 +1,6 @@
 //! The threads that wait for the network: polls, POSTs, and the way to a WebSocket.
 
-use parking_lot::{Condvar, Mutex};
+use crate::util::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;

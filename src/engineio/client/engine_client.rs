@@ -9,7 +9,7 @@ use crate::error::{ConnectError, Error};
 use crate::pool::{self, LastTurn, QueueState, Runnable};
 use crate::protocol::engineio::{Data, Open};
 use crate::reason::Reason;
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Instant;

@@ -6,7 +6,7 @@ use super::endpoint::Target;
 use super::transport_config::TransportConfig;
 use super::wire::SessionConfig;
 use crate::error::ConnectError;
-use parking_lot::Mutex;
+use crate::util::sync::Mutex;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,7 +6,7 @@ use super::{Caller, Prepare};
 use crate::limits::Limits;
 use crate::net::{Command, Executor, IoThreads, Mailbox, Options};
 use crate::pool::WorkerPool;
-use parking_lot::Mutex;
+use crate::util::sync::Mutex;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};

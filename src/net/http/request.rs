@@ -3,7 +3,7 @@
 use super::body::Framing;
 use super::upload::BodyReader;
 use crate::limits::Limits;
-use parking_lot::Mutex;
+use crate::util::sync::Mutex;
 use std::borrow::Cow;
 use std::fmt;
 use std::mem::MaybeUninit;

@@ -2,7 +2,7 @@
 //! pipe of a bounded size for the worker that runs the handler.
 
 use super::body::{BadBody, Body};
-use parking_lot::{Condvar, Mutex};
+use crate::util::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
