@@ -133,10 +133,7 @@ fn report(
 
 /// The other process: serves until its input ends.
 fn serve(workers: usize) -> Result<(), Failure> {
-    let limits = Limits {
-        workers,
-        ..Limits::default()
-    };
+    let limits = Limits::default().workers(workers);
     let io = Server::builder().limits(limits).build();
     io.on("echo", || {});
     io.on("sleep", |ms: u64| {

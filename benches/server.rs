@@ -57,10 +57,7 @@ fn main() -> Result<(), Failure> {
 
 /// The other process: serves until its input ends.
 fn serve(io_threads: usize, workers: usize) -> Result<(), Failure> {
-    let limits = Limits {
-        workers,
-        ..Limits::default()
-    };
+    let limits = Limits::default().workers(workers);
     let io = Server::builder()
         .io_threads(io_threads)
         .limits(limits)

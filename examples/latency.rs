@@ -26,7 +26,7 @@ fn main() -> Result<(), Error> {
     };
     let client = SimpleClient::builder()
         .client(Client::builder().handle_sigint(true))
-        .connect(ConnectOptions::new(url).transports(&transports))?;
+        .connect(ConnectOptions::new(url).transports(transports))?;
     loop {
         let mut times = Vec::new();
         for _ in 0..ROUNDS {

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 /// Reason why a call failed.
 ///
@@ -32,15 +33,15 @@ pub enum Error {
     /// The client is connected, but not to this namespace.
     BadNamespace(String),
     /// The data could not be turned into JSON; the caller's own fault.
-    Encode(String),
+    Encode(BoxedError),
     /// The peer's answer, or an event's argument, is not of the type that was asked for.
-    Decode(String),
+    Decode(BoxedError),
     /// The call does not allow this argument; the text says which and why.
     Invalid(String),
     /// More waits, in this direction or the other, than the limits of this side allow.
-    TooMuch(&'static str),
+    TooMuch(LimitExceeded),
     /// The certificate or its key cannot be used.
-    Tls(String),
+    Tls(BoxedError),
     /// The operating system refused: an address in use, a file that is not there.
     Io(io::Error),
 }
@@ -60,7 +61,7 @@ impl fmt::Display for Error {
             Error::Encode(why) => write!(formatter, "data cannot be sent: {why}"),
             Error::Decode(why) => write!(formatter, "the answer is not of the wanted type: {why}"),
             Error::Invalid(why) => formatter.write_str(why),
-            Error::TooMuch(what) => write!(formatter, "too many {what}"),
+            Error::TooMuch(exceeded) => exceeded.fmt(formatter),
             Error::Tls(why) => write!(formatter, "TLS: {why}"),
             Error::Io(error) => error.fmt(formatter),
         }
@@ -72,9 +73,105 @@ impl std::error::Error for Error {
         match self {
             Error::Io(error) => Some(error),
             Error::Connection(error) => Some(error),
-            _ => None,
+            Error::TooMuch(exceeded) => Some(exceeded),
+            Error::Encode(source) | Error::Decode(source) | Error::Tls(source) => Some(&**source),
+            Error::Timeout | Error::Disconnected | Error::BadNamespace(_) | Error::Invalid(_) => {
+                None
+            }
         }
     }
+}
+
+/// Error of another crate, or of a program.
+pub(crate) type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Limit of this side, or of its broker, that stands in the way of a call.
+///
+/// ```
+/// use socketio::{Error, Server};
+///
+/// let io = Server::new();
+/// if let Err(Error::TooMuch(exceeded)) = io.emit("news", "x".repeat(20_000_000)) {
+///     eprintln!("{} is {:?}", exceeded.limit(), exceeded.value());
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitExceeded {
+    what: &'static str,
+    limit: &'static str,
+    value: Option<usize>,
+}
+
+impl LimitExceeded {
+    pub(crate) fn new(what: &'static str, limit: &'static str, value: usize) -> LimitExceeded {
+        let value = Some(value);
+        LimitExceeded { what, limit, value }
+    }
+
+    /// A limit of another server, whose value is not known here.
+    pub(crate) fn elsewhere(what: &'static str, limit: &'static str) -> LimitExceeded {
+        LimitExceeded {
+            what,
+            limit,
+            value: None,
+        }
+    }
+
+    /// Returns the name of the limit, as that of the field or the method that sets it.
+    pub fn limit(&self) -> &str {
+        self.limit
+    }
+
+    /// Returns the value of the limit, if it is one of this process.
+    pub fn value(&self) -> Option<usize> {
+        self.value
+    }
+}
+
+impl fmt::Display for LimitExceeded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "too many {} ({}", self.what, self.limit)?;
+        match self.value {
+            Some(value) => write!(formatter, " is {value})"),
+            None => formatter.write_str(" of another server)"),
+        }
+    }
+}
+
+impl std::error::Error for LimitExceeded {}
+
+impl From<LimitExceeded> for Error {
+    fn from(exceeded: LimitExceeded) -> Self {
+        Error::TooMuch(exceeded)
+    }
+}
+
+/// Error of another crate, with what it is about.
+#[derive(Debug)]
+struct Described {
+    what: String,
+    source: BoxedError,
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.what, self.source)
+    }
+}
+
+impl std::error::Error for Described {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// Returns an error with what it is about.
+#[cfg(feature = "tls")]
+pub(crate) fn describe(what: impl Into<String>, source: impl Into<BoxedError>) -> BoxedError {
+    Box::new(Described {
+        what: what.into(),
+        source: source.into(),
+    })
 }
 
 /// Reason why a client could not connect.
@@ -87,9 +184,10 @@ impl std::error::Error for Error {
 ///     other => println!("{other:?}"),
 /// }
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ConnectError {
     message: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
     /// JSON text.
     data: Option<String>,
     is_timeout: bool,
@@ -111,11 +209,18 @@ impl ConnectError {
     pub(crate) fn new(message: impl Into<String>) -> ConnectError {
         ConnectError {
             message: message.into(),
+            source: None,
             data: None,
             is_timeout: false,
             is_invalid: false,
             answer: None,
         }
+    }
+
+    /// Returns the same, with the error that has led to it.
+    pub(crate) fn caused_by(mut self, source: impl Into<BoxedError>) -> ConnectError {
+        self.source = Some(Arc::from(source.into()));
+        self
     }
 
     /// Marks it as a mistake of the program.
@@ -206,13 +311,31 @@ impl ConnectError {
     }
 }
 
+/// Equal are errors that say the same, whatever has led to them.
+impl PartialEq for ConnectError {
+    fn eq(&self, other: &ConnectError) -> bool {
+        let parts = |it: &ConnectError| (it.is_timeout, it.is_invalid);
+        parts(self) == parts(other)
+            && self.message == other.message
+            && self.data == other.data
+            && self.answer == other.answer
+    }
+}
+
+impl Eq for ConnectError {}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.message)
     }
 }
 
-impl std::error::Error for ConnectError {}
+impl std::error::Error for ConnectError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
+}
 
 /// Reads a file; an error names it.
 #[cfg(feature = "tls")]

@@ -115,11 +115,11 @@ pub use data::{Args, Binary, Value};
 pub use engineio::ClientTls;
 #[cfg(feature = "client")]
 pub use engineio::Proxy;
-pub use error::{ConnectError, Error};
+pub use error::{ConnectError, Error, LimitExceeded};
 pub use handlers::{Ack, Event, HandlerError, Json, Next, Outcome, Refused, Reply};
 pub use limits::{Limits, ReceiveLimits};
 #[cfg(feature = "server")]
-pub use net::http::cors::Origins;
+pub use net::http::cors::{OriginCheck, Origins};
 #[cfg(feature = "server")]
 pub use net::http::request::Request;
 #[cfg(feature = "server")]

@@ -3,6 +3,22 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+/// Methods that set the fields of their names, so that limits are written as other options are.
+macro_rules! setters {
+    ($limits:ident { $($field:ident: $kind:ty,)* }) => {
+        impl $limits {
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](", "#structfield.", stringify!($field), ").")]
+                #[must_use]
+                pub fn $field(mut self, value: $kind) -> Self {
+                    self.$field = value;
+                    self
+                }
+            )*
+        }
+    };
+}
+
 /// Limits of the cost of one peer: bytes, counts and times, each with its default.
 ///
 /// The defaults suit a service on the open internet. A limit that is hit closes the connection, or
@@ -12,10 +28,12 @@ use std::time::Duration;
 /// ```
 /// use socketio::{Limits, Server};
 ///
-/// let limits = Limits { namespaces: 10, ..Limits::default() };
+/// let limits = Limits::default().namespaces(10).workers(64);
+/// assert_eq!(limits.namespaces, 10);
 /// let io = Server::builder().limits(limits).build();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Bytes of one HTTP request's head, as a bound on what is kept for a client that has said
     /// nothing yet. Defaults to 16 KiB.
@@ -91,6 +109,35 @@ pub struct Limits {
     /// Worker threads: how many handlers may run, or block, at once. Defaults to 256.
     pub workers: usize,
 }
+
+setters!(Limits {
+    head_bytes: usize,
+    head_fields: usize,
+    head_timeout: Duration,
+    body_timeout: Duration,
+    http_body_bytes: usize,
+    http_body_timeout: Duration,
+    idle_timeout: Duration,
+    write_timeout: Duration,
+    connections: usize,
+    polling_sessions: usize,
+    polling_sessions_per_address: usize,
+    session_head_bytes: usize,
+    attachments: usize,
+    attachments_bytes: usize,
+    outgoing_attachments: usize,
+    attachments_timeout: Duration,
+    namespaces: usize,
+    name_bytes: usize,
+    json_depth: usize,
+    connect_timeout: Duration,
+    upgrade_timeout: Duration,
+    outbox_bytes: usize,
+    inbox_bytes: usize,
+    buffered_bytes: usize,
+    pending_acks: usize,
+    workers: usize,
+});
 
 /// Bytes of memory that are assumed where the system does not tell.
 const ASSUMED_MEMORY: usize = 4 << 30;
@@ -172,10 +219,11 @@ impl Default for Limits {
 /// ```
 /// use socketio::{Client, ReceiveLimits};
 ///
-/// let limits = ReceiveLimits { json_depth: 300, ..ReceiveLimits::default() };
+/// let limits = ReceiveLimits::default().json_depth(300);
 /// let client = Client::builder().receive_limits(limits).build();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReceiveLimits {
     /// Attachments of one packet. Defaults to 1,000.
     pub attachments: usize,
@@ -186,6 +234,13 @@ pub struct ReceiveLimits {
     /// Depth of nested lists and objects, at most 500. Defaults to 128.
     pub json_depth: usize,
 }
+
+setters!(ReceiveLimits {
+    attachments: usize,
+    attachments_bytes: usize,
+    name_bytes: usize,
+    json_depth: usize,
+});
 
 impl ReceiveLimits {
     /// As the limits of a connection: attachments may take as long as the server lives.

@@ -1,6 +1,8 @@
 //! Why a connection ended.
 
+use crate::error::Error;
 use std::fmt;
+use std::str::FromStr;
 
 /// Reason why a client's connection to a namespace, or an Engine.IO session, ended.
 ///
@@ -33,6 +35,26 @@ impl Reason {
             Reason::TransportClose => "transport close",
             Reason::TransportError => "transport error",
         }
+    }
+}
+
+impl FromStr for Reason {
+    type Err = Error;
+
+    /// Reads the words that [`as_str`](Reason::as_str) returns.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for any others.
+    fn from_str(words: &str) -> Result<Reason, Error> {
+        let all = [
+            Reason::ClientDisconnect,
+            Reason::ServerDisconnect,
+            Reason::PingTimeout,
+            Reason::TransportClose,
+            Reason::TransportError,
+        ];
+        let found = all.into_iter().find(|reason| reason.as_str() == words);
+        found.ok_or_else(|| Error::Invalid(format!("{words:?} is no reason of a disconnection")))
     }
 }
 

@@ -18,7 +18,7 @@ fn main() -> Result<(), Error> {
         std::process::exit(2);
     };
     let count: usize = count.and_then(|it| it.parse().ok()).unwrap_or(200_000);
-    let options = ConnectOptions::new(url).transports(&[Transport::WebSocket]);
+    let options = ConnectOptions::new(url).transports([Transport::WebSocket]);
     let client = SimpleClient::builder()
         .max_buffer_size(1 << 30)
         .connect(options)?;

@@ -34,7 +34,7 @@ fn main() -> Result<(), Error> {
         for _ in 0..clients {
             let (client, received) = (Client::new(), Arc::clone(&received));
             client.on("b", move || received.fetch_add(1, Ordering::Relaxed));
-            client.connect(ConnectOptions::new(*url).transports(&[Transport::WebSocket]))?;
+            client.connect(ConnectOptions::new(*url).transports([Transport::WebSocket]))?;
             connected.push(client);
         }
     }

@@ -32,7 +32,7 @@ fn main() -> Result<(), Error> {
     let (peers, clients): (usize, usize) = (number(5_000), number(100));
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let connect = |_| {
-        let options = ConnectOptions::new(url.as_str()).transports(&[Transport::WebSocket]);
+        let options = ConnectOptions::new(url.as_str()).transports([Transport::WebSocket]);
         SimpleClient::connect(options)
     };
     let clients = (0..clients).map(connect).collect::<Result<Vec<_>, _>>()?;

@@ -408,7 +408,7 @@ fn connect(address: &str, tally: &Arc<Tally>, random: &mut Random) -> Option<Tal
         _ => &[Transport::WebSocket],
     };
     let options = ConnectOptions::new(format!("http://{address}"))
-        .transports(transports)
+        .transports(transports.iter().copied())
         .wait_timeout(ANSWER);
     let is_in_both = random.below(2) == 0;
     let options = if is_in_both {

@@ -97,7 +97,7 @@ fn connect(arguments: &Arguments) -> Result<SimpleClient, Error> {
     let mut client = Client::builder().tls(tls).handle_sigint(true);
     let mut options = ConnectOptions::new(&arguments.url)
         .namespaces(&[&arguments.namespace])
-        .transports(&arguments.transports)
+        .transports(arguments.transports.iter().copied())
         .socketio_path(&arguments.path);
     if let Some(timeout) = arguments.timeout {
         client = client.request_timeout(timeout);

@@ -1,9 +1,9 @@
 //! The options of a client.
 
-use super::reconnect::Reconnection;
 use super::{Client, Sink};
 use crate::engineio::client::{TransportConfig, network_options};
 use crate::limits::{Limits, ReceiveLimits, bounded};
+use crate::util::backoff::Backoff;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,3 +177,42 @@ impl Default for ClientBuilder {
 }
 
 network_options!(ClientBuilder, network);
+
+/// When a client that has lost its server tries again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reconnection {
+    pub(super) enabled: bool,
+    /// Also when the server has disconnected all namespaces.
+    pub(super) on_disconnect: bool,
+    /// None is as many as it takes.
+    pub(super) attempts: Option<u32>,
+    pub(super) delay: Duration,
+    pub(super) delay_max: Duration,
+    /// By which part of itself a delay may be shorter or longer, from 0 to 1.
+    pub(super) randomization: f64,
+}
+
+impl Default for Reconnection {
+    fn default() -> Self {
+        Reconnection {
+            enabled: true,
+            on_disconnect: false,
+            attempts: None,
+            delay: Duration::from_secs(1),
+            delay_max: Duration::from_secs(5),
+            randomization: 0.5,
+        }
+    }
+}
+
+impl Reconnection {
+    /// Returns the delays of a loss.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.delay, self.delay_max, self.randomization)
+    }
+
+    /// Returns whether another attempt may follow so many.
+    pub(super) fn allows(&self, tried: u32) -> bool {
+        self.attempts.is_none_or(|attempts| tried < attempts)
+    }
+}

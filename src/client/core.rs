@@ -14,11 +14,11 @@ use crate::handlers::{Event, Incoming, Waiting, encode};
 use crate::pool::{self, Inbox, LastTurn, QueueState, Runnable};
 use crate::reason::Reason;
 use crate::util::log_limit::LogLimit;
+use crate::util::program;
 use crate::util::shutdown::{self, Ending};
 use crate::util::snapshot::{Snapshot, SnapshotCache};
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
@@ -425,22 +425,22 @@ impl Shared {
             Item::Connect(namespace) => {
                 let client = client(&namespace);
                 let call = || handlers.connect(&client);
-                ("connect", catch_unwind(AssertUnwindSafe(call)))
+                ("connect", program::call(call))
             }
             Item::ConnectError(namespace, error) => {
                 let client = client(&namespace);
                 let call = || handlers.connect_error(&client, &error);
-                ("connect_error", catch_unwind(AssertUnwindSafe(call)))
+                ("connect_error", program::call(call))
             }
             Item::Disconnect(namespace, reason) => {
                 let client = client(&namespace);
                 let call = || handlers.disconnect(&client, reason);
-                ("disconnect", catch_unwind(AssertUnwindSafe(call)))
+                ("disconnect", program::call(call))
             }
             Item::ReconnectFailed(namespace) => {
                 let client = client(&namespace);
                 let call = || handlers.reconnect_failed(&client);
-                ("reconnect_failed", catch_unwind(AssertUnwindSafe(call)))
+                ("reconnect_failed", program::call(call))
             }
         };
         if handled.is_err() {

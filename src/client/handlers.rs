@@ -25,46 +25,38 @@ pub(super) struct Lifecycle {
 
 impl Handlers {
     pub(super) fn connect(&self, client: &Client) {
-        let mut sets = self.sets(client.namespace());
-        if let Some(handler) = sets.clone().find_map(|set| set.more.connect.as_ref()) {
-            return handler(client);
-        }
-        if let Some(service) = sets.find_map(|set| set.service.as_ref()) {
-            service.connect(client);
-        }
+        self.resolve(
+            client.namespace(),
+            |own| own.connect.as_ref(),
+            |function| function(client),
+            |service| service.connect(client),
+        );
     }
 
     pub(super) fn connect_error(&self, client: &Client, error: &ConnectError) {
-        let mut sets = self.sets(client.namespace());
-        let handler = sets.clone().find_map(|set| set.more.connect_error.as_ref());
-        if let Some(handler) = handler {
-            return handler(client, error);
-        }
-        if let Some(service) = sets.find_map(|set| set.service.as_ref()) {
-            service.connect_error(client, error);
-        }
+        self.resolve(
+            client.namespace(),
+            |own| own.connect_error.as_ref(),
+            |function| function(client, error),
+            |service| service.connect_error(client, error),
+        );
     }
 
     pub(super) fn disconnect(&self, client: &Client, reason: Reason) {
-        let mut sets = self.sets(client.namespace());
-        if let Some(handler) = sets.clone().find_map(|set| set.more.disconnect.as_ref()) {
-            return handler(client, reason);
-        }
-        if let Some(service) = sets.find_map(|set| set.service.as_ref()) {
-            service.disconnect(client, reason);
-        }
+        self.resolve(
+            client.namespace(),
+            |own| own.disconnect.as_ref(),
+            |function| function(client, reason),
+            |service| service.disconnect(client, reason),
+        );
     }
 
     pub(super) fn reconnect_failed(&self, client: &Client) {
-        let mut sets = self.sets(client.namespace());
-        let handler = sets
-            .clone()
-            .find_map(|set| set.more.reconnect_failed.as_ref());
-        if let Some(handler) = handler {
-            return handler(client);
-        }
-        if let Some(service) = sets.find_map(|set| set.service.as_ref()) {
-            service.reconnect_failed(client);
-        }
+        self.resolve(
+            client.namespace(),
+            |own| own.reconnect_failed.as_ref(),
+            |function| function(client),
+            |service| service.reconnect_failed(client),
+        );
     }
 }

@@ -5,7 +5,6 @@ mod core;
 mod handlers;
 mod namespace;
 mod options;
-mod reconnect;
 mod service;
 mod session_handler;
 pub(crate) mod simple;
@@ -22,6 +21,7 @@ use crate::engineio::{Transport, block_in_place};
 use crate::error::{ConnectError, Error};
 use crate::handlers::handler::store;
 use crate::handlers::registry::ANY;
+use crate::handlers::service::Registered;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{Context, Handler, Incoming, IntoAck, Waiting, encode};
 use crate::limits::bounded;
@@ -35,7 +35,6 @@ use handlers::Set;
 use options::with_slash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use service::Registered;
 use state::{Phase, Space, Step};
 use std::fmt;
 use std::sync::Arc;
@@ -205,8 +204,8 @@ impl Client {
 
     /// Registers a type as the handler of the namespace. Replaces one that was registered before.
     /// See [`ClientService`].
-    pub fn register(&self, service: impl ClientService) {
-        let service = Arc::new(Registered::new(service));
+    pub fn register<S: ClientService>(&self, service: S) {
+        let service = Arc::new(Registered::new(service, S::events));
         drop(self.change(|set| set.service.replace(service)));
     }
 

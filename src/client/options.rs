@@ -1,11 +1,12 @@
 //! Where and how a client connects.
 
-use crate::engineio::Transport;
 use crate::engineio::client::Target;
+use crate::engineio::{Transport, copied};
 use crate::error::{ConnectError, Error};
 use crate::limits::bounded;
 use crate::protocol::socketio::ROOT;
 use serde::Serialize;
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,9 +148,10 @@ impl ConnectOptions {
     /// # Panics
     /// If there is none.
     #[must_use]
-    pub fn transports(mut self, transports: &[Transport]) -> Self {
-        assert!(!transports.is_empty(), "a client needs a transport");
-        self.transports = transports.to_vec();
+    pub fn transports(mut self, transports: impl IntoIterator<Item: Borrow<Transport>>) -> Self {
+        self.transports = copied(transports);
+        let is_empty = self.transports.is_empty();
+        assert!(!is_empty, "a client needs a transport");
         self
     }
 

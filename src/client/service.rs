@@ -1,10 +1,10 @@
 //! Namespaces that are types.
 
 use super::Client;
-use crate::data::EncodedArgs;
 use crate::error::ConnectError;
 use crate::handlers::registry::HandlesEvents;
-use crate::handlers::{Event, Events, HandlerError, Incoming, Outcome};
+use crate::handlers::service::{EventService, Registered};
+use crate::handlers::{Event, Events, HandlerError, Next, Outcome};
 use crate::reason::Reason;
 
 /// A client's namespace as a type: its methods are the handlers.
@@ -69,7 +69,7 @@ pub trait ClientService: Send + Sync + Sized + 'static {
         &self,
         client: &Client,
         event: &Event,
-        next: crate::handlers::Next<'_>,
+        next: Next<'_>,
     ) -> Result<Outcome, HandlerError> {
         let _ = (client, event);
         next.call()
@@ -84,21 +84,13 @@ pub(super) trait ErasedService: HandlesEvents<Client> + Send + Sync {
     fn reconnect_failed(&self, client: &Client);
 }
 
-/// A service and its methods.
-pub(super) struct Registered<S> {
-    service: S,
-    events: Events<S, Client>,
-}
-
-impl<S: ClientService> Registered<S> {
-    pub(super) fn new(service: S) -> Registered<S> {
-        let mut events = Events::new();
-        S::events(&mut events);
-        Registered { service, events }
+impl<S: ClientService> EventService<Client> for S {
+    fn event(&self, peer: &Client, event: &Event, next: Next<'_>) -> Result<Outcome, HandlerError> {
+        ClientService::event(self, peer, event, next)
     }
 }
 
-impl<S: ClientService> ErasedService for Registered<S> {
+impl<S: ClientService> ErasedService for Registered<S, Client> {
     fn connect(&self, client: &Client) {
         self.service.on_connect(client);
     }
@@ -113,19 +105,5 @@ impl<S: ClientService> ErasedService for Registered<S> {
 
     fn reconnect_failed(&self, client: &Client) {
         self.service.on_reconnect_failed(client);
-    }
-}
-
-impl<S: ClientService> HandlesEvents<Client> for Registered<S> {
-    fn event(
-        &self,
-        incoming: &Incoming<Client>,
-        answer: &mut EncodedArgs,
-    ) -> Result<(), HandlerError> {
-        let call = || self.events.call(&self.service, incoming);
-        let next = crate::handlers::Next::new(&call);
-        let outcome = self.service.event(&incoming.peer, &incoming.event, next)?;
-        *answer = outcome.0;
-        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::pool::QueueState;
 use crate::protocol::engineio::{Data, Open};
 use crate::protocol::socketio::{Arrival, Decoder, Dropped, IncomingPacket, Kind, Side, json};
 use crate::reason::Reason;
+use crate::util::random;
 use bytes::Bytes;
 use log::Level;
 use std::sync::Arc;
@@ -123,11 +124,13 @@ impl ClientSessionHandler {
         // What is the program's own mistake is not mended by trying again; once it has been connected,
         // a function may give something better the next time.
         let is_mistake = error.is_invalid() && state.outcome.is_none();
-        let delay = if state.persists && !is_mistake {
-            state.backoff.next(random())
-        } else {
-            None
-        };
+        let may_persist = self
+            .shared
+            .config
+            .reconnection
+            .allows(state.backoff.tried());
+        let persists = state.persists && !is_mistake && may_persist;
+        let delay = persists.then(|| state.backoff.next(random::fraction()));
         match delay {
             Some(delay) => {
                 self.note(Level::Debug, format!("trying again in {delay:?}"));
@@ -359,7 +362,10 @@ impl ClientSessionHandler {
         if let (Kind::Ack, Some(joined), Some(id)) = (dropped.kind, joined, dropped.id)
             && let Some(waiting) = joined.acks.take(id)
         {
-            let error = Error::TooMuch(dropped.why.limit());
+            let error = dropped
+                .why
+                .exceeds(&self.shared.config.receive_limits)
+                .into();
             ack::settle(&self.shared, waiting, Err(error));
         }
     }
@@ -711,14 +717,5 @@ fn read_refusal(text: &str) -> ConnectError {
     match json::read::<String>(text) {
         Ok(message) => ConnectError::new(message),
         Err(_) => ConnectError::new("the server refused the connection").with_data(text),
-    }
-}
-
-/// Returns a number from 0 to below 1.
-fn random() -> f64 {
-    let mut bytes = [0; 4];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
-        Err(_) => 0.5,
     }
 }

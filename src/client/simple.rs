@@ -3,7 +3,7 @@
 use crate::client::{Client, ClientBuilder, ConnectOptions, Flood, Item, Sink};
 use crate::data::EncodedArgs;
 use crate::engineio::{Transport, block_in_place};
-use crate::error::Error;
+use crate::error::{Error, LimitExceeded};
 use crate::handlers::Event;
 use crate::limits::bounded;
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
@@ -55,10 +55,19 @@ struct State {
     /// Each with the bytes that it holds.
     events: VecDeque<(Event, usize)>,
     bytes: usize,
-    connected: bool,
-    /// There will be no other connection.
-    over: bool,
-    overflowed: bool,
+    connection: Connection,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Connection {
+    /// There is none, and there may be one.
+    #[default]
+    Awaited,
+    Connected,
+    /// There will be no other.
+    Ended,
+    /// There will be no other, since too much waited to be received.
+    Overflowed,
 }
 
 impl SimpleClient {
@@ -173,8 +182,7 @@ impl SimpleClient {
     pub fn disconnect(&self) {
         self.client.disconnect();
         self.inner.change(|state| {
-            state.connected = false;
-            state.over = true;
+            state.end();
         });
     }
 
@@ -296,30 +304,31 @@ impl SimpleClientBuilder {
 impl Sink for Inner {
     fn take(&self, items: Vec<(Item, usize)>) -> Flood {
         let mut state = self.state.lock();
-        let before = state.overflowed;
+        let before = state.connection;
         for (item, bytes) in items {
             match item {
                 Item::Event(event) => {
                     // The sender must not wait for a program that may never look at it.
                     let _ = event.acknowledge(&EncodedArgs::default());
                     // A single one may be of any size.
-                    state.overflowed |= state.bytes > 0 && state.bytes + bytes > self.max_bytes;
-                    if !state.overflowed {
+                    if state.bytes > 0 && state.bytes + bytes > self.max_bytes {
+                        state.connection = Connection::Overflowed;
+                    }
+                    if state.connection != Connection::Overflowed {
                         state.bytes += bytes;
                         state.events.push_back((event, bytes));
                     }
                 }
-                Item::Connect(_) => state.connected = true,
-                Item::Disconnect(..) => state.connected = false,
-                Item::Ended => state.over = true,
+                Item::Connect(_) => state.change(Connection::Connected),
+                Item::Disconnect(..) => state.change(Connection::Awaited),
+                Item::Ended => state.end(),
                 Item::ConnectError(..) | Item::ReconnectFailed(_) => {}
             }
         }
-        let overflowed = state.overflowed;
-        state.over |= overflowed;
+        let overflowed = state.connection == Connection::Overflowed;
         drop(state);
         self.changed.notify_all();
-        if overflowed && !before {
+        if overflowed && before != Connection::Overflowed {
             log::error!(target: "socketio", "disconnected: more than {} bytes wait for receive (max_buffer_size, or a Client with handlers)", self.max_bytes);
         }
         if overflowed {
@@ -338,15 +347,15 @@ impl Inner {
 
     fn wait_for_connection(&self, by: Instant) -> Result<(), Error> {
         let connected = |mut state: MutexGuard<'_, State>| {
-            while state.is_waiting() {
+            while state.connection == Connection::Awaited {
                 if !self.wait(&mut state, Some(by)) {
                     return Err(Error::Timeout);
                 }
             }
-            if state.over { Err(state.end()) } else { Ok(()) }
+            self.check(&state)
         };
         let state = self.state.lock();
-        if !state.is_waiting() {
+        if state.connection != Connection::Awaited {
             return connected(state);
         }
         drop(state);
@@ -361,19 +370,33 @@ impl Inner {
                 state.bytes -= bytes;
                 return Ok(event);
             }
-            if state.over {
-                return Err(state.end());
-            }
+            self.check(&state)?;
             if !self.wait(&mut state, by) {
                 return Err(Error::Timeout);
             }
         }
     }
 
+    /// Returns why there will be no other connection, if that is so.
+    fn check(&self, state: &State) -> Result<(), Error> {
+        match state.connection {
+            Connection::Awaited | Connection::Connected => Ok(()),
+            Connection::Ended => Err(Error::Disconnected),
+            Connection::Overflowed => {
+                let what = "bytes of events wait to be received";
+                Err(LimitExceeded::new(what, "max_buffer_size", self.max_bytes).into())
+            }
+        }
+    }
+
     /// The client was found to be disconnected before its handler could say so.
     fn lose(&self, client: &Client) {
-        let connected = client.is_connected();
-        self.change(|state| state.connected = connected);
+        let connection = if client.is_connected() {
+            Connection::Connected
+        } else {
+            Connection::Awaited
+        };
+        self.change(|state| state.change(connection));
     }
 
     /// Returns whether something has happened in time.
@@ -389,17 +412,14 @@ impl Inner {
 }
 
 impl State {
-    /// Returns whether there is no connection, and there may be one.
-    fn is_waiting(&self) -> bool {
-        !self.connected && !self.over
+    /// Notes that there is a connection, or none, unless there will be no other.
+    fn change(&mut self, connection: Connection) {
+        if let Connection::Awaited | Connection::Connected = self.connection {
+            self.connection = connection;
+        }
     }
 
-    /// Returns why there will be no other connection.
-    fn end(&self) -> Error {
-        if self.overflowed {
-            Error::TooMuch("events wait to be received")
-        } else {
-            Error::Disconnected
-        }
+    fn end(&mut self) {
+        self.change(Connection::Ended);
     }
 }

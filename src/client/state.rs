@@ -1,11 +1,12 @@
 //! What a client is doing, and what waits for a connection.
 
+use super::builder::Reconnection;
 use super::namespace::NamespaceConnection;
 use super::options::ConnectOptions;
-use super::reconnect::{Backoff, Reconnection};
 use crate::engineio::{Frames, SessionHandle};
-use crate::error::{ConnectError, Error};
+use crate::error::{ConnectError, Error, LimitExceeded};
 use crate::handlers::{PendingAcks, Waiting};
+use crate::util::backoff::Backoff;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -100,7 +101,7 @@ impl State {
             max_payload: 0,
             spaces: Vec::new(),
             persists: false,
-            backoff: Backoff::new(reconnection),
+            backoff: reconnection.backoff(),
             failure: None,
             calls: 0,
             outcome: None,
@@ -228,7 +229,8 @@ pub(super) struct HeldEvent {
 impl Held {
     pub(super) fn push(&mut self, event: HeldEvent, limit: usize) -> Result<(), Error> {
         if self.bytes + event.frames.0.len() > limit {
-            return Err(Error::TooMuch("events wait for a connection"));
+            let what = "bytes of events wait for a connection";
+            return Err(LimitExceeded::new(what, "offline_buffer", limit).into());
         }
         self.bytes += event.frames.0.len();
         self.events.push_back(event);

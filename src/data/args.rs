@@ -70,7 +70,7 @@ impl EncodedArgs {
         let encode = || data.serialize(ArgSerializer { json, is_nothing });
         match binary::collect(&mut self.attachments, encode) {
             Ok(()) => Ok(()),
-            Err(error) => Err(Error::Encode(error.to_string())),
+            Err(error) => Err(Error::Encode(error.into())),
         }
     }
 
@@ -276,11 +276,12 @@ impl ArgError {
             "" => String::new(),
             place => format!("{place}: "),
         };
-        Error::Decode(if numbered {
+        let text = if numbered {
             format!("argument {}: {place}{why}", self.argument + 1)
         } else {
             format!("{place}{why}")
-        })
+        };
+        Error::Decode(text.into())
     }
 
     fn without_position(&self) -> &str {

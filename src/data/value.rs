@@ -17,6 +17,8 @@ use std::ops::Index;
 /// assert_eq!(value["tags"][1].as_str(), Some("b"));
 /// assert_eq!(value["nothing"], Value::Null);
 /// ```
+///
+/// Exhaustive on purpose: JSON has no other kinds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
     /// `null`, and what is not there.

@@ -1,11 +1,14 @@
 //! What an Engine.IO server can be told.
 
+use crate::error::Error;
 use crate::limits::Limits;
 use crate::net::http::Header;
 use crate::net::http::cors::{Cors, Origins};
 use crate::protocol::engineio::handshake::milliseconds;
 use crate::protocol::engineio::{Open, server};
+use std::borrow::Borrow;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// Transport of a session's packets.
@@ -33,6 +36,24 @@ impl Transport {
             "websocket" => Some(Transport::WebSocket),
             _ => None,
         }
+    }
+}
+
+/// Returns a list of transports, however it was given.
+pub(crate) fn copied(transports: impl IntoIterator<Item: Borrow<Transport>>) -> Vec<Transport> {
+    let transports = transports.into_iter();
+    transports.map(|transport| *transport.borrow()).collect()
+}
+
+impl FromStr for Transport {
+    type Err = Error;
+
+    /// Reads `polling` or `websocket`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for any other name.
+    fn from_str(name: &str) -> Result<Transport, Error> {
+        Transport::parse(name).ok_or_else(|| Error::Invalid(format!("{name:?} is no transport")))
     }
 }
 

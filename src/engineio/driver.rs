@@ -18,10 +18,10 @@ use crate::protocol::engineio::server::{Input, Output, Server, TransportId};
 use crate::protocol::engineio::{Data, Packet, payload};
 use crate::reason::Reason;
 use crate::util::budget::Share;
+use crate::util::program;
 use slab::Slab;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -121,7 +121,7 @@ impl net::Driver for Driver {
             Verdict::Ask(check) => {
                 let mailbox = io.mailbox().clone();
                 io.execute(move || {
-                    let allowed = catch_unwind(AssertUnwindSafe(|| check.allows(&request)));
+                    let allowed = program::call(|| check.allows(&request));
                     decide(
                         &mailbox,
                         id,

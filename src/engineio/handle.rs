@@ -1,7 +1,7 @@
 //! A session as other threads know it.
 
 use super::{Frames, HeldBroadcasts, Transport, frames, recipients_row};
-use crate::error::Error;
+use crate::error::{Error, LimitExceeded};
 use crate::net::outbox::{Appended, Outbox, Refusal, When};
 use crate::net::{Command, Mailbox};
 use crate::pool;
@@ -368,9 +368,9 @@ impl SessionHandle {
                 return Ok(());
             }
             Err(Refusal::TooLarge) => {
-                return Err(Error::TooMuch(
-                    "bytes in one message, while another such one waits for its reader",
-                ));
+                let what = "bytes in one message, while another such one waits for its reader";
+                let limit = self.outbox.limit();
+                return Err(LimitExceeded::new(what, "outbox_bytes", limit).into());
             }
             Err(Refusal::Closed) => {}
             // Said by the I/O thread: a lock may be held here, and loggers are the program's.

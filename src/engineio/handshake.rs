@@ -13,10 +13,11 @@ use crate::net::{Command, ConnectionId, IoContext, Mailbox};
 use crate::protocol::engineio::Packet;
 use crate::protocol::engineio::server::{Input, Server, TransportId};
 use crate::reason::Reason;
+use crate::util::program;
+use crate::util::random;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -126,7 +127,7 @@ impl Driver {
         let fallback = Arc::clone(answer);
         let mailbox = io.mailbox().clone();
         io.execute(move || {
-            let response = catch_unwind(AssertUnwindSafe(|| fallback(request)));
+            let response = program::call(|| fallback(request));
             let response = response.unwrap_or_else(|_| {
                 log::error!(target: "engineio", "the program's HTTP application panicked");
                 Response::text(500, "Internal Server Error")
@@ -273,7 +274,7 @@ impl Driver {
             Admission::Ask(ask) => {
                 let mailbox = io.mailbox().clone();
                 io.execute(move || {
-                    let result = catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
+                    let result = program::call(ask).unwrap_or_else(|_| {
                         log::error!(target: "engineio", "the connect handler panicked");
                         Err(Refusal {
                             body: "\"Unauthorized\"".into(),
@@ -452,7 +453,7 @@ pub(super) fn decide(mailbox: &Mailbox<Command<Order>>, id: ConnectionId, what: 
 /// implementation's, not to be guessed, and telling every thread whose session it is.
 fn new_sid(thread: usize) -> Option<String> {
     let mut bytes = [0; 15];
-    getrandom::fill(&mut bytes[..14]).ok()?;
+    random::fill(&mut bytes[..14])?;
     bytes[14] = thread as u8;
     Some(URL_SAFE_NO_PAD.encode(bytes))
 }

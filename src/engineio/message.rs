@@ -5,12 +5,12 @@ use super::Control;
 use super::frames::{self, Frames};
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
+use crate::util::program;
 use crate::util::sync::RwLock;
 use bytes::Bytes;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Content of a message.
+/// Content of a message. Exhaustive on purpose: the protocol has no other kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Text.
@@ -177,7 +177,7 @@ impl<P> Handlers<P> {
             Item::Message(content) => drop(message.map(|call| call(peer, content))),
             Item::Disconnect(reason) => drop(disconnect.map(|call| call(peer, reason))),
         };
-        if catch_unwind(AssertUnwindSafe(call)).is_err() {
+        if program::call(call).is_err() {
             log::error!(target: "engineio", "{label}: a handler panicked");
         }
     }

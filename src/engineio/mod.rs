@@ -43,7 +43,7 @@ pub use message::Message;
 #[cfg(feature = "server")]
 pub use server::{Accept, Server, ServerBuilder, Session};
 
-pub(crate) use config::Config;
+pub(crate) use config::{Config, copied};
 pub(crate) use frames::Frames;
 pub(crate) use handle::{SessionHandle, block_in_place, lock_when};
 #[cfg(feature = "server")]

@@ -49,9 +49,10 @@ macro_rules! engine_options {
             /// # Panics
             /// If there is none.
             #[must_use]
-            pub fn transports(mut self, transports: &[crate::engineio::Transport]) -> Self {
+            pub fn transports(mut self, transports: impl IntoIterator<Item: std::borrow::Borrow<crate::engineio::Transport>>) -> Self {
+                let transports = crate::engineio::copied(transports);
                 assert!(!transports.is_empty(), "a server needs a transport");
-                self.$config$(.$path)*.transports = transports.to_vec();
+                self.$config$(.$path)*.transports = transports;
                 self
             }
 

@@ -1,15 +1,15 @@
 //! Acknowledgements that are awaited.
 
 use crate::data::args::decode_data;
-use crate::error::Error;
+use crate::error::{Error, LimitExceeded};
 use crate::pool::{Inbox, LastTurn, Runnable, work_off};
 use crate::util::oneshot::OneshotSender;
+use crate::util::program;
 use crate::util::sync::Mutex;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -101,7 +101,7 @@ struct Callbacks<T>(Arc<T>);
 impl<T: CallbackOwner> Runnable for Callbacks<T> {
     fn run(self: Arc<Self>) {
         let again = work_off(self.0.callbacks(), |(run, answer)| {
-            if catch_unwind(AssertUnwindSafe(|| run(answer))).is_err() {
+            if program::call(|| run(answer)).is_err() {
                 log::error!(target: "socketio", "a callback panicked");
             }
         });
@@ -150,7 +150,8 @@ impl PendingAcks {
             return Err(Error::Disconnected);
         }
         if state.waiting.len() >= limit {
-            return Err(Error::TooMuch("acknowledgements are awaited of one client"));
+            let what = "acknowledgements are awaited of one client";
+            return Err(LimitExceeded::new(what, "pending_acks", limit).into());
         }
         let wake = match &waiting {
             Waiting::Callback { deadline, .. } if state.armed.is_none_or(|at| *deadline < at) => {

@@ -5,9 +5,9 @@ use super::handler::HandlerError;
 use crate::data::args::EncodedArgs;
 use crate::error::Error;
 use crate::util::log_limit::LogLimit;
+use crate::util::program;
 use std::cell::Cell;
 use std::fmt::Display;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Bytes that a thread's buffer for answers keeps.
 const MAX_RETAINED_BYTES: usize = 64 << 10;
@@ -36,7 +36,7 @@ pub(crate) fn run(
     let (name, namespace) = (event.name(), event.namespace());
     let mut answer = ANSWER.take().unwrap_or_default();
     answer.clear();
-    let acknowledges = match catch_unwind(AssertUnwindSafe(|| call(&mut answer))) {
+    let acknowledges = match program::call(|| call(&mut answer)) {
         Ok(Ok(true)) => true,
         Ok(Ok(false)) => {
             log::debug!(target: "socketio", "{who}: nobody handles {name:?} on {namespace:?}");

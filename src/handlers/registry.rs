@@ -53,6 +53,22 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
         sets.into_iter().flatten()
     }
 
+    /// Calls what handles something other than an event: a function of the namespace or of `*`, or
+    /// else a service. Gives what that returns, if anybody was there.
+    pub(crate) fn resolve<'a, F: ?Sized + 'a, R>(
+        &'a self,
+        namespace: &str,
+        own: impl Fn(&'a M) -> Option<&'a Arc<F>>,
+        function: impl FnOnce(&F) -> R,
+        service: impl FnOnce(&V) -> R,
+    ) -> Option<R> {
+        let mut sets = self.sets(namespace);
+        if let Some(found) = sets.clone().find_map(|set| own(&set.more)) {
+            return Some(function(found));
+        }
+        sets.find_map(|set| set.service.as_deref()).map(service)
+    }
+
     /// Functions before services, and in both the namespace itself before `*` (python-socketio's
     /// order). Gives whether anybody was there.
     pub(crate) fn event(

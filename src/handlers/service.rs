@@ -2,6 +2,7 @@
 
 use super::event::{Event, Incoming};
 use super::handler::{Context, HandlerError, IntoAck, With, WithEvent, Without, arguments};
+use super::registry::HandlesEvents;
 use crate::data::args::EncodedArgs;
 use crate::error::Error;
 use serde::Serialize;
@@ -132,6 +133,36 @@ impl<S: 'static, P: 'static> Events<S, P> {
             method(service, incoming, &mut answer)?;
         }
         Ok(Outcome(answer))
+    }
+}
+
+/// A type whose methods are handlers, on either side.
+pub(crate) trait EventService<P>: Sized {
+    fn event(&self, peer: &P, event: &Event, next: Next<'_>) -> Result<Outcome, HandlerError>;
+}
+
+/// A type that is registered, with its methods.
+pub(crate) struct Registered<S, P> {
+    pub(crate) service: S,
+    events: Events<S, P>,
+}
+
+impl<S: 'static, P: 'static> Registered<S, P> {
+    /// Registers a service; `fill` is its own list of methods.
+    pub(crate) fn new(service: S, fill: impl FnOnce(&mut Events<S, P>)) -> Registered<S, P> {
+        let mut events = Events::new();
+        fill(&mut events);
+        Registered { service, events }
+    }
+}
+
+impl<S: EventService<P> + 'static, P: 'static> HandlesEvents<P> for Registered<S, P> {
+    fn event(&self, incoming: &Incoming<P>, answer: &mut EncodedArgs) -> Result<(), HandlerError> {
+        let call = || self.events.call(&self.service, incoming);
+        let next = Next::new(&call);
+        let outcome = self.service.event(&incoming.peer, &incoming.event, next)?;
+        *answer = outcome.0;
+        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The state of a manager's two connections, and what is said of it.
 
 use super::backend::BackendError;
+use crate::util::backoff::Backoff;
+use crate::util::random;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,42 @@ pub enum ManagerState {
     Blocked,
     /// The manager has ended.
     Ended,
+}
+
+/// Delays between attempts to reach a broker: the first, and the longest.
+const MIN_DELAY: Duration = Duration::from_millis(250);
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(1);
+/// Part by which they vary.
+const RANDOMIZATION: f64 = 0.25;
+
+/// The attempts of one of the two connections.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    backoff: Backoff,
+    /// Moment when the last one succeeded.
+    since: Option<Instant>,
+}
+
+impl Attempts {
+    pub(super) fn new() -> Attempts {
+        Attempts {
+            backoff: Backoff::new(MIN_DELAY, MAX_DELAY, RANDOMIZATION),
+            since: None,
+        }
+    }
+
+    pub(super) fn succeeded(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
+    /// Returns the pause after a failure. A connection that has lasted makes it short again.
+    pub(super) fn pause(&mut self) -> Duration {
+        let since = self.since.take();
+        if since.is_some_and(|since| since.elapsed() >= MAX_DELAY) {
+            self.backoff.reset();
+        }
+        self.backoff.next(random::fraction())
+    }
 }
 
 /// The two connections of a manager.
@@ -235,6 +273,16 @@ mod tests {
         link.hears = true;
         assert_eq!(link.update(), Some(ManagerState::Connected));
         assert!(link.fail(Side::Publisher, &"wrong password".into()));
+    }
+
+    #[test]
+    fn a_connection_that_has_lasted_a_moment_does_not_shorten_the_pauses() {
+        let mut attempts = Attempts::new();
+        for _ in 0..10 {
+            attempts.pause();
+        }
+        attempts.succeeded();
+        assert!(attempts.pause() >= MAX_DELAY.mul_f64(0.75));
     }
 
     #[test]

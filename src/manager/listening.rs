@@ -1,9 +1,8 @@
 //! The listener's thread: what other servers publish, and what becomes of it here.
 
 use super::backend::POLL_INTERVAL;
-use super::backoff::Backoff;
 use super::dedup::Deduplicator;
-use super::link::Side;
+use super::link::{Attempts, Side};
 use super::message::{Invalid, Message, Old, ReplyTo, read};
 use super::worker::Shared;
 use super::{AckRequest, Local};
@@ -23,7 +22,7 @@ impl Shared {
     pub(super) fn listen(self: &Arc<Self>) {
         let channel = self.options.lock().channel.clone();
         let timeout = self.backend.timeout();
-        let mut attempts = Backoff::new();
+        let mut attempts = Attempts::new();
         let mut hearing = Hearing::default();
         while !self.is_ending() {
             let mut connection = match self.backend.subscriber(&channel) {

@@ -10,7 +10,7 @@
 use super::backend::MAX_MESSAGE_BYTES;
 use super::{Broadcast, BroadcastTarget};
 use crate::data::EncodedArgs;
-use crate::error::Error;
+use crate::error::{Error, LimitExceeded};
 use crate::handlers::AckResponse;
 use crate::limits::{OUTGOING_ATTACHMENTS, OUTGOING_JSON_DEPTH, OUTGOING_NAME_BYTES};
 use crate::protocol::socketio::{ROOT, is_reserved, json};
@@ -481,7 +481,10 @@ fn read_text(text: &str) -> Result<Incoming, Invalid> {
             who: fields.who,
             answer: Err(match fields.why.as_deref() {
                 Some("timeout") => Error::Timeout,
-                Some("too much") => Error::TooMuch("acknowledgements of a client are awaited"),
+                Some("too much") => {
+                    let what = "acknowledgements of a client are awaited";
+                    LimitExceeded::elsewhere(what, "pending_acks").into()
+                }
                 _ => Error::Disconnected,
             }),
         },

@@ -7,7 +7,6 @@
 #[cfg(feature = "amqp")]
 mod amqp;
 mod backend;
-mod backoff;
 mod dedup;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -113,8 +112,9 @@ fn missing(scheme: &str, feature: &str) -> Error {
 /// Link of a server to its own clients and to other servers: it passes on what the server does to
 /// clients and rooms.
 ///
-/// None of these calls may wait for another server.
-pub trait Manager: Send + Sync + fmt::Debug + 'static {
+/// None of these calls may wait for another server. The trait is sealed: a broker of the program's
+/// own is a [`Backend`], and [`PubSubManager`] makes a manager of it.
+pub trait Manager: sealed::Sealed + Send + Sync + fmt::Debug + 'static {
     /// Connects the manager with its server; called once, when it is built.
     fn start(&self, local: Weak<dyn Local>);
 
@@ -149,6 +149,14 @@ pub trait Manager: Send + Sync + fmt::Debug + 'static {
 
     /// Disconnects a client, wherever it is.
     fn disconnect(&self, namespace: &str, sid: &str);
+}
+
+/// Managers are those of this crate.
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::MemoryManager {}
+    impl Sealed for super::PubSubManager {}
 }
 
 /// The clients of one server, as its manager reaches them.

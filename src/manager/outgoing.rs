@@ -13,7 +13,7 @@
 //! is down costs no message anything.
 
 use super::worker::Shared;
-use crate::error::Error;
+use crate::error::{Error, LimitExceeded};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -136,7 +136,8 @@ impl Queue {
             self.bytes + bytes > self.limit
         };
         if is_full {
-            return Err(Error::TooMuch("bytes wait for the broker"));
+            let what = "bytes wait for the broker";
+            return Err(LimitExceeded::new(what, "max_queue_size", self.limit).into());
         }
         if is_large {
             self.has_large = true;

@@ -1,7 +1,7 @@
 //! Answers that are awaited from other servers.
 
 use super::{AckCallback, AckRequest};
-use crate::error::Error;
+use crate::error::{Error, LimitExceeded};
 use crate::limits::bounded;
 use crate::util::sync::{Condvar, Mutex};
 use std::collections::{BTreeSet, HashMap};
@@ -54,7 +54,8 @@ impl RemoteAcks {
     ) -> Result<(u64, bool), Error> {
         let mut state = self.state.lock();
         if state.waiting.len() >= MAX_AWAITED {
-            return Err(Error::TooMuch("answers of other servers are awaited"));
+            let what = "answers of other servers are awaited";
+            return Err(LimitExceeded::new(what, "a bound of managers", MAX_AWAITED).into());
         }
         state.next_id += 1;
         let id = state.next_id;

@@ -8,6 +8,7 @@
 //! Clients of python-socketio's servers have sids without a checksum; their rooms can be entered.
 
 use crate::error::Error;
+use crate::util::random;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ const CHARACTERS: usize = BYTES / 3 * 4;
 /// Returns a new sid; none without random bytes.
 pub(crate) fn new_sid() -> Option<Arc<str>> {
     let mut bytes = [0; BYTES];
-    getrandom::fill(&mut bytes[..RANDOM_BYTES]).ok()?;
+    random::fill(&mut bytes[..RANDOM_BYTES])?;
     let checksum = checksum(&bytes[..RANDOM_BYTES]);
     bytes[RANDOM_BYTES..].copy_from_slice(&checksum);
     Some(URL_SAFE_NO_PAD.encode(bytes).into())

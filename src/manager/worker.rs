@@ -4,18 +4,18 @@
 use super::backend::{
     Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, no_answer, patience,
 };
-use super::backoff::{Backoff, MIN_MAX_DELAY};
-use super::link::{Echo, Link, ManagerState, Side};
+use super::link::{Attempts, Echo, Link, MAX_DELAY, ManagerState, Side};
 use super::message::{self, Encoder, MessageBuilder};
 use super::outgoing::{Lost, Outgoing, Queue, Room};
 use super::remote_acks::RemoteAcks;
 use super::{AckRequest, Local};
-use crate::error::{ConnectError, Error};
+use crate::error::{ConnectError, Error, LimitExceeded};
 use crate::limits::bounded;
-use crate::util::sync::{Condvar, Mutex};
+use crate::util::program;
+use crate::util::random;
+use crate::util::sync::{Condvar, Mutex, assert_unlocked};
 use bytes::Bytes;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, ThreadId};
@@ -96,8 +96,11 @@ impl Shared {
     pub(super) fn prepare(&self, object: MessageBuilder) -> Result<Prepared<'_>, Error> {
         let bytes = object.max_len();
         // A program's own backend is not asked under the lock.
-        if bytes > self.backend.max_message_size() {
-            return Err(Error::TooMuch("bytes are in one message for the broker"));
+        assert_unlocked();
+        let limit = self.backend.max_message_size();
+        if bytes > limit {
+            let what = "bytes are in one message for the broker";
+            return Err(LimitExceeded::new(what, "max_message_size", limit).into());
         }
         let room = self.queue.lock().reserve(bytes)?;
         Ok(Prepared {
@@ -152,12 +155,12 @@ impl Shared {
         let shared = Arc::clone(self);
         let run = move || {
             // A program's own backend may panic.
-            while catch_unwind(AssertUnwindSafe(|| run(&shared))).is_err() {
+            while program::call(|| run(&shared)).is_err() {
                 log::error!(target: "socketio", "a manager's thread panicked, and begins again");
                 if let Some(side) = side {
                     shared.lose_to_panic(side);
                 }
-                if shared.is_over_after(MIN_MAX_DELAY.1) {
+                if shared.is_over_after(MAX_DELAY) {
                     break;
                 }
             }
@@ -234,9 +237,10 @@ impl Shared {
         let mut connection: Option<Box<dyn Publisher>> = None;
         let mut was_away = false;
         let mut pardoned = false;
-        let mut attempts = Backoff::new();
+        let mut attempts = Attempts::new();
         loop {
             let Some(publisher) = &mut connection else {
+                assert_unlocked();
                 match self.backend.publisher(&channel) {
                     Ok(made) => {
                         connection = Some(made);
@@ -466,7 +470,7 @@ impl Shared {
             };
             let function = self.options.lock().on_state.clone();
             let tell = || function.map(|function| function(state));
-            if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+            if program::call(tell).is_err() {
                 log::error!(target: "socketio", "the function for a manager's state panicked");
             }
         }
@@ -520,7 +524,7 @@ impl fmt::Debug for Shared {
 pub(super) fn new_host() -> String {
     let mut bytes = [0; 16];
     // Without random bytes there is no session either, and so nobody to tell apart.
-    let _ = getrandom::fill(&mut bytes);
+    let _ = random::fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,6 +1,7 @@
 //! What the frames of a client are covered with (RFC 6455, 5.3).
 
 use super::websocket::{Header, MAX_HEADER, apply_mask};
+use crate::util::random;
 use std::cell::RefCell;
 
 /// Random bytes are asked for in portions: a system call for each frame would cost more than the
@@ -54,7 +55,7 @@ pub(super) fn mask(mut frames: &[u8], out: &mut Vec<u8>) -> Result<(), NoMask> {
 fn next() -> Option<[u8; 4]> {
     MASKS.with_borrow_mut(|masks| {
         if masks.used + 4 > RANDOM_BUFFER_LEN {
-            getrandom::fill(&mut masks.bytes).ok()?;
+            random::fill(&mut masks.bytes)?;
             masks.used = 0;
         }
         let mask = masks.bytes[masks.used..].first_chunk().copied();

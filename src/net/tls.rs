@@ -1,6 +1,6 @@
 //! TLS: rustls as a state machine behind a lock of its own, for both sides.
 
-use crate::error::{Error, read_file};
+use crate::error::{Error, describe, read_file};
 use crate::util::sync::Mutex;
 use mio::net::TcpStream;
 use rustls::pki_types::pem::PemObject;
@@ -30,20 +30,21 @@ impl Tls {
     /// # Errors
     /// [`Error::Tls`] if either is missing or they do not belong together.
     pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Tls, Error> {
-        let problem =
-            |what: &str, why: &dyn std::fmt::Display| Error::Tls(format!("{what}: {why}"));
         let chain = CertificateDer::pem_slice_iter(certificate)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| problem("certificate", &error))?;
+            .map_err(|error| Error::Tls(describe("certificate", error)))?;
         if chain.is_empty() {
-            return Err(problem("certificate", &"no certificate in the PEM text"));
+            return Err(Error::Tls(
+                "certificate: no certificate in the PEM text".into(),
+            ));
         }
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| problem("key", &error))?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| Error::Tls(describe("key", error)))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-            .map_err(|error| problem("certificate and key", &error))?;
+            .map_err(|error| Error::Tls(describe("certificate and key", error)))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Tls {
             config: Arc::new(config),

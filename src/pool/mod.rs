@@ -30,13 +30,13 @@ pub(crate) use runnable::{Runnable, work_off};
 pub(crate) use task_time::{LastTurn, TaskTimeEstimate};
 
 use crate::net::Executor;
+use crate::util::program;
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use idle::IdleWorkers;
 use queues::Queues;
 use states::States;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::thread::JoinHandle;
@@ -392,10 +392,10 @@ impl Shared {
                 Task::Turn(turn) => Some(Arc::clone(turn)),
                 Task::Job(_) => None,
             };
-            let done = catch_unwind(AssertUnwindSafe(|| match task {
+            let done = program::call(|| match task {
                 Task::Turn(turn) => turn.run(),
                 Task::Job(job) => job(),
-            }));
+            });
             let took = begun.elapsed();
             self.pace.note(took);
             match &owner {
@@ -406,7 +406,7 @@ impl Shared {
                 log::error!(target: "socketio", "a job on a worker panicked");
             }
             // What an owner keeps may be the program's, and panic when it is dropped.
-            if catch_unwind(AssertUnwindSafe(|| drop(owner))).is_err() {
+            if program::call(|| drop(owner)).is_err() {
                 log::error!(target: "socketio", "a destructor on a worker panicked");
             }
             self.queues.done(lane);

@@ -3,7 +3,7 @@
 use super::inbox::Inbox;
 use super::should_yield;
 use super::task_time::LastTurn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::util::program;
 use std::sync::Arc;
 
 /// Number of items that a worker takes before others get their turn.
@@ -31,7 +31,7 @@ pub(crate) fn work_off<T>(inbox: &Inbox<T>, mut process: impl FnMut(T)) -> bool 
         }
         left -= items.len();
         while let Some((item, _)) = items.pop_front() {
-            if catch_unwind(AssertUnwindSafe(|| process(item))).is_err() {
+            if program::call(|| process(item)).is_err() {
                 log::error!(target: "socketio", "the program's code panicked: a destructor, or a logger");
             }
             if !items.is_empty() && should_yield() {

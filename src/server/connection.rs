@@ -6,7 +6,7 @@ use super::socket::{Phase, Socket};
 use super::{Inner, Server};
 use crate::data::EncodedArgs;
 use crate::engineio::{Acceptor, Admission, Control, SessionHandle, SessionHandler, SessionQueue};
-use crate::error::Error;
+use crate::error::{Error, LimitExceeded};
 use crate::handlers::ack::{self, Answered, CallbackOwner};
 use crate::handlers::invoke::{self, Unhandled};
 use crate::handlers::{AckResponse, Event, Incoming, Refused, Waiting, encode};
@@ -18,10 +18,10 @@ use crate::protocol::engineio::Data;
 use crate::protocol::socketio::{Arrival, Decoder, Dropped, IncomingPacket, Invalid, Kind, Side};
 use crate::reason::Reason;
 use crate::util::budget::Share;
+use crate::util::program;
 use crate::util::snapshot::SnapshotCache;
 use std::cell::RefCell;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -167,7 +167,7 @@ impl Connection {
             socket.open();
         }
         let handlers = self.handlers();
-        let decided = catch_unwind(AssertUnwindSafe(|| handlers.connect(socket, auth)));
+        let decided = program::call(|| handlers.connect(socket, auth));
         let refused = match decided {
             Ok(Ok(())) => {
                 log::debug!(target: "socketio", "{}: {} is on {:?}", self.handle().label(), socket.sid(), socket.namespace_name());
@@ -210,7 +210,7 @@ impl Connection {
         if socket.was_accepted() {
             log::debug!(target: "socketio", "{}: {} has left {:?}: {reason}", self.handle().label(), socket.sid(), socket.namespace_name());
             let handlers = self.handlers();
-            let told = catch_unwind(AssertUnwindSafe(|| handlers.disconnect(socket, reason)));
+            let told = program::call(|| handlers.disconnect(socket, reason));
             if told.is_err() {
                 log::error!(target: "socketio", "{}: the disconnect handler of {:?} panicked", self.handle().label(), socket.namespace_name());
             }
@@ -336,7 +336,8 @@ impl SessionHandler for ServerSessionHandler {
                 .iter()
                 .flat_map(|socket| socket.acks().take_calls())
             {
-                let error = Error::TooMuch("events of this client wait");
+                let what = "bytes of this client's events wait";
+                let error = LimitExceeded::new(what, "inbox_bytes", limit).into();
                 ack::settle(&self.connection, waiting, Err(error));
             }
         }
@@ -476,7 +477,11 @@ impl ServerSessionHandler {
         let at = sockets.position(|socket| socket.namespace_name() == dropped.namespace);
         match (dropped.kind, at) {
             (Kind::Ack, Some(at)) => {
-                self.take_ack(at, dropped.id, Err(Error::TooMuch(dropped.why.limit())));
+                self.take_ack(
+                    at,
+                    dropped.id,
+                    Err(dropped.why.exceeds(self.connection.limits()).into()),
+                );
             }
             (Kind::Connect, _) => {
                 let data = match dropped.why {

@@ -22,21 +22,21 @@ pub(crate) struct Lifecycle {
 
 impl Handlers {
     pub(crate) fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused> {
-        let mut sets = self.sets(socket.namespace_name());
-        if let Some(handler) = sets.clone().find_map(|set| set.more.connect.as_ref()) {
-            return handler(socket, auth);
-        }
-        let service = sets.find_map(|set| set.service.as_ref());
-        service.map_or(Ok(()), |service| service.connect(socket, auth))
+        let decided = self.resolve(
+            socket.namespace_name(),
+            |own| own.connect.as_ref(),
+            |function| function(socket, auth),
+            |service| service.connect(socket, auth),
+        );
+        decided.unwrap_or(Ok(()))
     }
 
     pub(crate) fn disconnect(&self, socket: &Socket, reason: Reason) {
-        let mut sets = self.sets(socket.namespace_name());
-        if let Some(handler) = sets.clone().find_map(|set| set.more.disconnect.as_ref()) {
-            return handler(socket, reason);
-        }
-        if let Some(service) = sets.find_map(|set| set.service.as_ref()) {
-            service.disconnect(socket, reason);
-        }
+        self.resolve(
+            socket.namespace_name(),
+            |own| own.disconnect.as_ref(),
+            |function| function(socket, reason),
+            |service| service.disconnect(socket, reason),
+        );
     }
 }

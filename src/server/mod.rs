@@ -28,6 +28,7 @@ use crate::net::Executor as _;
 use crate::pool::WorkerPool;
 use crate::protocol::socketio::ROOT;
 use crate::reason::Reason;
+use crate::util::program;
 use crate::util::snapshot::Snapshot;
 use crate::util::sync::Mutex;
 use builder::Config;
@@ -37,7 +38,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -157,7 +157,7 @@ impl Server {
     }
 
     /// Registers a type as the handler of the namespace. See [`Namespace::register`].
-    pub fn register(&self, service: impl Service) {
+    pub fn register<S: Service>(&self, service: S) {
         self.root().register(service);
     }
 
@@ -385,7 +385,7 @@ impl Local for Inner {
             // Without a port there is no client that could be kept waiting; the thread that calls
             // this must not end all the same.
             None => {
-                if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                if program::call(job).is_err() {
                     log::error!(target: "socketio", "a callback panicked");
                 }
             }

@@ -2,12 +2,13 @@
 
 use super::broadcast::To;
 use super::handlers::ANY;
-use super::service::{Registered, Service};
+use super::service::Service;
 use super::socket::Socket;
 use super::{Rooms, Server};
 use crate::engineio::Transport;
 use crate::error::Error;
 use crate::handlers::handler::store;
+use crate::handlers::service::Registered;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{ConnectHandler, Handler, IntoAck};
 use crate::manager::BroadcastTarget;
@@ -154,8 +155,8 @@ impl Namespace {
 
     /// Registers a type as the handler of the namespace. Replaces one that was registered before.
     /// See [`Service`].
-    pub fn register(&self, service: impl Service) {
-        let service = Arc::new(Registered::new(service));
+    pub fn register<S: Service>(&self, service: S) {
+        let service = Arc::new(Registered::new(service, S::events));
         drop(self.change(|set| set.service.replace(service)));
     }
 

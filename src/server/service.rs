@@ -1,10 +1,11 @@
 //! Namespaces that are types.
 
 use super::socket::Socket;
-use crate::data::{EncodedArgs, Value};
+use crate::data::Value;
 use crate::handlers::handler::read_auth;
 use crate::handlers::registry::HandlesEvents;
-use crate::handlers::{self, Event, HandlerError, Incoming, Next, Outcome, Refused};
+use crate::handlers::service::{EventService, Registered};
+use crate::handlers::{self, Event, HandlerError, Next, Outcome, Refused};
 use crate::reason::Reason;
 
 /// The methods of a [`Service`], by the events that they handle; with `Events<Self, Client>` those
@@ -91,41 +92,18 @@ pub(crate) trait ErasedService: HandlesEvents<Socket> + Send + Sync {
     fn disconnect(&self, socket: &Socket, reason: Reason);
 }
 
-/// A service and its methods.
-pub(crate) struct Registered<S> {
-    service: S,
-    events: Events<S>,
-}
-
-impl<S: Service> Registered<S> {
-    pub(crate) fn new(service: S) -> Registered<S> {
-        let mut events = Events::new();
-        S::events(&mut events);
-        Registered { service, events }
+impl<S: Service> EventService<Socket> for S {
+    fn event(&self, peer: &Socket, event: &Event, next: Next<'_>) -> Result<Outcome, HandlerError> {
+        Service::event(self, peer, event, next)
     }
 }
 
-impl<S: Service> ErasedService for Registered<S> {
+impl<S: Service> ErasedService for Registered<S, Socket> {
     fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused> {
         self.service.on_connect(socket, read_auth(auth)?)
     }
 
     fn disconnect(&self, socket: &Socket, reason: Reason) {
         self.service.on_disconnect(socket, reason);
-    }
-}
-
-impl<S: Service> HandlesEvents<Socket> for Registered<S> {
-    fn event(
-        &self,
-        incoming: &Incoming<Socket>,
-        answer: &mut EncodedArgs,
-    ) -> Result<(), HandlerError> {
-        let call = || self.events.call(&self.service, incoming);
-        let outcome = self
-            .service
-            .event(&incoming.peer, &incoming.event, Next::new(&call))?;
-        *answer = outcome.0;
-        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::namespaces::NamespaceState;
 use super::{Rooms, Server, encode_data};
 use crate::data::EncodedArgs;
 use crate::engineio::{Frames, HeldBroadcasts, Transport, block_in_place};
-use crate::error::Error;
+use crate::error::{Error, LimitExceeded};
 use crate::handlers::ack::{self, Callback};
 use crate::handlers::encode;
 use crate::handlers::{AckResponse, Context, Incoming, Peer, PendingAcks, Waiting};
@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
@@ -397,10 +398,10 @@ impl Socket {
         let mut state = self.inner.state.lock();
         match self.phase() {
             Phase::Pending => {
-                if state.held_bytes + frames.0.len() > self.connection().limits().outbox_bytes {
-                    return Err(Error::TooMuch(
-                        "bytes for a client that is not connected yet",
-                    ));
+                let limit = self.connection().limits().outbox_bytes;
+                if state.held_bytes + frames.0.len() > limit {
+                    let what = "bytes for a client that is not connected yet";
+                    return Err(LimitExceeded::new(what, "outbox_bytes", limit).into());
                 }
                 state.held_bytes += frames.0.len();
                 state.held.push(frames.clone());
@@ -579,6 +580,12 @@ impl PartialEq for Socket {
 }
 
 impl Eq for Socket {}
+
+impl Hash for Socket {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.inner).hash(state);
+    }
+}
 
 impl fmt::Debug for Socket {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

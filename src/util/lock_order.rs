@@ -44,6 +44,17 @@ fn check(class: Class) {
     });
 }
 
+/// Checks that the thread holds no lock: a function of the program is about to be called.
+pub(crate) fn assert_unlocked() {
+    let _ = HELD.try_with(|held| {
+        let held = held.borrow();
+        assert!(
+            held.is_empty() || std::thread::panicking(),
+            "a function of the program is called under the locks of {held:?}"
+        );
+    });
+}
+
 /// Notes that a class is taken inside another.
 fn order(outer: Class, inner: Class) -> Result<(), String> {
     let mut order = ORDER.lock();

@@ -1,5 +1,6 @@
 //! Small tools that every layer uses.
 
+pub(crate) mod backoff;
 pub(crate) mod budget;
 #[cfg(test)]
 mod budget_tests;
@@ -9,6 +10,8 @@ pub(crate) mod fuzz;
 mod lock_order;
 pub(crate) mod log_limit;
 pub(crate) mod oneshot;
+pub(crate) mod program;
+pub(crate) mod random;
 pub(crate) mod shutdown;
 pub(crate) mod snapshot;
 pub(crate) mod sync;

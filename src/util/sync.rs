@@ -3,9 +3,13 @@
 //! these names.
 
 #[cfg(debug_assertions)]
-pub(crate) use super::lock_order::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use super::lock_order::{Condvar, Mutex, MutexGuard, RwLock, assert_unlocked};
 #[cfg(not(debug_assertions))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 pub(crate) use std::thread;
+
+/// Checks, with debug assertions, that the thread holds no lock.
+#[cfg(not(debug_assertions))]
+pub(crate) fn assert_unlocked() {}

@@ -29,7 +29,7 @@ struct Attacked {
 impl Attacked {
     fn start() -> Attacked {
         let server = Example::start("socketio_echo", 0, &["--connect-timeout", "3000"]);
-        let options = ConnectOptions::new(server.url()).transports(&[Transport::WebSocket]);
+        let options = ConnectOptions::new(server.url()).transports([Transport::WebSocket]);
         let client = Client::builder().reconnection(false);
         let friend = SimpleClient::builder().client(client).connect(options);
         let friend = friend.expect("the friend connects");

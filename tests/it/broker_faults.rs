@@ -67,8 +67,12 @@ fn try_out(what: &str, url: &str, break_it: impl FnOnce(), mend: impl FnOnce()) 
         std::thread::yield_now();
     }
     break_it();
+    let mut lost = [false; 2];
     eventually("the loss", || {
-        one.manager.state() == ManagerState::Disconnected
+        for (is_lost, node) in lost.iter_mut().zip([&one, &other]) {
+            *is_lost |= node.manager.state() == ManagerState::Disconnected;
+        }
+        lost == [true; 2]
     });
     mend();
     let since = Instant::now();

@@ -818,7 +818,7 @@ fn posts_hold_no_more_than_the_server_takes() {
     });
     let serving = serve(&io);
     let client = Client::new();
-    let options = ConnectOptions::new(url(&serving)).transports(&[Transport::Polling]);
+    let options = ConnectOptions::new(url(&serving)).transports([Transport::Polling]);
     client.connect(options).unwrap();
     for number in 0..200 {
         let text = "x".repeat(number * 4);

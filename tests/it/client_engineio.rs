@@ -48,7 +48,7 @@ fn both_sides_learn_why_a_session_ended() {
     let on_server = sender.clone();
     server.on_disconnect(move |_, reason| on_server.send(("server", reason)).unwrap());
     for transport in [Transport::Polling, Transport::WebSocket] {
-        let client = Client::builder().transports(&[transport]).build();
+        let client = Client::builder().transports([transport]).build();
         let on_client = sender.clone();
         client.on_disconnect(move |_: &Client, reason| on_client.send(("client", reason)).unwrap());
         let both = || {

@@ -95,7 +95,7 @@ fn ok(fields: &str, body: &str) -> Option<String> {
 }
 
 fn over(address: SocketAddr, transport: Transport) -> ConnectOptions {
-    ConnectOptions::new(format!("http://{address}")).transports(&[transport])
+    ConnectOptions::new(format!("http://{address}")).transports([transport])
 }
 
 #[test]
@@ -167,10 +167,7 @@ fn what_is_over_a_limit_is_dropped_and_the_connection_goes_on() {
             .unwrap();
         ws.send(Message::text(r#"42["after"]"#)).unwrap();
     });
-    let limits = ReceiveLimits {
-        attachments: 2,
-        ..ReceiveLimits::default()
-    };
+    let limits = ReceiveLimits::default().attachments(2);
     let client = Client::builder().receive_limits(limits).build();
     let (sender, got) = unbounded();
     client.on_any(move |event: &Event| {

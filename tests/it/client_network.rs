@@ -275,7 +275,7 @@ fn refused(address: SocketAddr, transport: Transport) -> String {
         .request_timeout(Duration::from_millis(500))
         .max_message_size(100_000)
         .build();
-    let options = ConnectOptions::new(format!("http://{address}")).transports(&[transport]);
+    let options = ConnectOptions::new(format!("http://{address}")).transports([transport]);
     match client.connect(options) {
         Err(Error::Connection(error)) => error.message().to_owned(),
         other => panic!("{other:?}"),
@@ -386,7 +386,7 @@ fn the_json_of_a_refused_request_is_the_data_of_the_error() {
     });
     for transport in [Transport::Polling, Transport::WebSocket] {
         let client = Client::new();
-        let options = ConnectOptions::new(format!("http://{address}")).transports(&[transport]);
+        let options = ConnectOptions::new(format!("http://{address}")).transports([transport]);
         let Err(Error::Connection(error)) = client.connect(options) else {
             panic!("an error");
         };
@@ -450,7 +450,7 @@ fn what_a_hostile_server_sends_ends_the_connection_and_nothing_else() {
         let (sender, after) = crossbeam_channel::unbounded();
         client.on("after", move || sender.send(()).is_ok());
         client
-            .connect(options.transports(&[Transport::WebSocket]))
+            .connect(options.transports([Transport::WebSocket]))
             .unwrap();
         if is_flood {
             after

@@ -47,14 +47,14 @@ fn thousands_of_clients_share_threads_and_leave_none() -> Result<(), socketio::E
     // A few of each kind, which come and go.
     for transport in [Transport::Polling, Transport::WebSocket] {
         for _ in 0..3 {
-            let options = ConnectOptions::new(&url).transports(&[transport]);
+            let options = ConnectOptions::new(&url).transports([transport]);
             let client = SimpleClient::connect(options)?;
             assert_eq!(client.call::<usize>("echo", 1, SOON)?, 1);
         }
         until_at_most("clients that were dropped", before);
     }
 
-    let options = ConnectOptions::new(&url).transports(&[Transport::WebSocket]);
+    let options = ConnectOptions::new(&url).transports([Transport::WebSocket]);
     let options = options.wait_timeout(SOON);
     let clients: Vec<_> = (0..CLIENTS).map(|_| Client::new()).collect();
     let connect = |clients: &[Client]| {

@@ -635,10 +635,7 @@ fn a_client_s_own_room_is_its_own_on_every_server() {
 fn a_client_that_owes_answers_keeps_nobody_else_from_an_event() {
     let hub = Hub::default();
     let manager = PubSubManager::new(hub.clone());
-    let limits = socketio::Limits {
-        pending_acks: 3,
-        ..socketio::Limits::default()
-    };
+    let limits = socketio::Limits::default().pending_acks(3);
     let io = Server::builder()
         .limits(limits)
         .manager(manager.clone())

@@ -124,13 +124,11 @@ fn what_is_no_request_is_refused_and_closed() {
 
 #[test]
 fn slow_requests_are_ended() {
-    let limits = Limits {
-        head_timeout: Duration::from_millis(100),
-        body_timeout: Duration::from_millis(100),
-        http_body_timeout: Duration::from_millis(100),
-        idle_timeout: Duration::from_millis(100),
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .head_timeout(Duration::from_millis(100))
+        .body_timeout(Duration::from_millis(100))
+        .http_body_timeout(Duration::from_millis(100))
+        .idle_timeout(Duration::from_millis(100));
     let serving = app(&Server::builder().limits(limits).build());
     let address = serving.local_addr();
     for (begun, status) in [
@@ -159,10 +157,7 @@ fn slow_requests_are_ended() {
 
 #[test]
 fn there_are_no_more_connections_than_the_limit() {
-    let limits = Limits {
-        connections: 2,
-        ..Limits::default()
-    };
+    let limits = Limits::default().connections(2);
     let serving = app(&Server::builder().limits(limits).build());
     let address = serving.local_addr();
     let (mut one, mut two) = (Http::connect(address), Http::connect(address));
@@ -598,10 +593,7 @@ fn run_ends_on_a_signal_in_order() {
 
 #[test]
 fn a_handler_reads_an_upload_of_any_size_as_it_comes() {
-    let limits = Limits {
-        http_body_bytes: 1_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().http_body_bytes(1_000);
     let (sender, progress) = std::sync::mpsc::channel();
     let sender = std::sync::Mutex::new(sender);
     let io = Server::builder().limits(limits).build();

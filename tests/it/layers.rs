@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// The folders and files of `src`, lowest first. Each uses those before it, and no others.
 const LAYERS: [&str; 14] = [
-    "limits", "reason", "error", "util", "protocol", "data", "net", "pool", "engineio", "handlers",
+    "limits", "error", "reason", "util", "protocol", "data", "net", "pool", "engineio", "handlers",
     "manager", "client", "server", "app",
 ];
 /// What stands beside the layers: the crate's root, its guide, and what the benches reach.

@@ -112,11 +112,7 @@ fn dropped_above(
 
 #[test]
 fn of_a_head() {
-    let limits = Limits {
-        head_bytes: 1_000,
-        head_fields: 10,
-        ..Limits::default()
-    };
+    let limits = Limits::default().head_bytes(1_000).head_fields(10);
     let (_io, serving) = limited(limits);
     let target = "/socket.io/?EIO=4&transport=polling";
     let sized = |bytes: usize| {
@@ -146,12 +142,10 @@ fn of_a_head() {
 
 #[test]
 fn of_a_packet() {
-    let limits = Limits {
-        attachments: 5,
-        name_bytes: 20,
-        json_depth: 10,
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .attachments(5)
+        .name_bytes(20)
+        .json_depth(10);
     let (_io, serving) = limited(limits);
     let event = |json: String| vec![format!("42[\"echo\",{json}]")];
     let name = |bytes: usize| vec![format!("42[\"{}\"]", "x".repeat(bytes))];
@@ -190,12 +184,10 @@ fn of_a_packet() {
 
 #[test]
 fn of_a_client() {
-    let limits = Limits {
-        namespaces: 3,
-        pending_acks: 4,
-        outgoing_attachments: 2,
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .namespaces(3)
+        .pending_acks(4)
+        .outgoing_attachments(2);
     let (io, serving) = limited(limits);
     // Its own, `/`, is one.
     let namespaces = |count: usize| (1..count).map(|number| format!("40/{number},")).collect();
@@ -229,10 +221,7 @@ fn of_a_client() {
 
 #[test]
 fn of_what_waits() {
-    let limits = Limits {
-        outbox_bytes: 3_000_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().outbox_bytes(3_000_000);
     let (io, serving) = limited(limits);
     let mut http = Http::connect(serving.local_addr());
     // Nobody polls: everything that is sent waits.
@@ -252,10 +241,7 @@ fn of_what_waits() {
 
 #[test]
 fn of_all_connections() {
-    let limits = Limits {
-        connections: 5,
-        ..Limits::default()
-    };
+    let limits = Limits::default().connections(5);
     let (_io, serving) = limited(limits);
     let held: Vec<_> = (0..5)
         .map(|_| Ws::join(serving.local_addr(), "40"))
@@ -279,15 +265,13 @@ fn of_all_connections() {
 #[test]
 fn of_time() {
     let soon = Duration::from_secs(1);
-    let limits = Limits {
-        head_timeout: soon,
-        body_timeout: soon,
-        idle_timeout: soon,
-        attachments_timeout: soon,
-        connect_timeout: soon,
-        upgrade_timeout: soon,
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .head_timeout(soon)
+        .body_timeout(soon)
+        .idle_timeout(soon)
+        .attachments_timeout(soon)
+        .connect_timeout(soon)
+        .upgrade_timeout(soon);
     let (_io, serving) = limited(limits);
     let address = serving.local_addr();
     let mut head = Http::connect(address);

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 fn client(server: &str) -> SimpleClient {
-    let options = ConnectOptions::new(server).transports(&[Transport::WebSocket]);
+    let options = ConnectOptions::new(server).transports([Transport::WebSocket]);
     let client = Client::builder().reconnection(false);
     let connected = SimpleClient::builder().client(client).connect(options);
     connected.expect("it connects")
@@ -78,7 +78,7 @@ fn a_process_that_was_paused_disconnects_nobody_who_answers() {
     let times = ["--ping-interval", "2000", "--ping-timeout", "1000"];
     let server = Example::start("socketio_echo", 0, &times);
     let clients: Vec<_> = (0..10).map(|_| client(&server.url())).collect();
-    let polling = ConnectOptions::new(server.url()).transports(&[Transport::Polling]);
+    let polling = ConnectOptions::new(server.url()).transports([Transport::Polling]);
     let poller = SimpleClient::connect(polling).unwrap();
     // A client notices a silent server too: this pause is shorter than that takes.
     signal(&server, "STOP");

@@ -74,7 +74,7 @@ fn an_idle_client_costs_its_own_process_little() {
     const EACH: u64 = 6;
     let server = Example::start("bench_server", 0, &[]);
     let connect = || {
-        let options = ConnectOptions::new(server.url()).transports(&[Transport::WebSocket]);
+        let options = ConnectOptions::new(server.url()).transports([Transport::WebSocket]);
         SimpleClient::connect(options).expect("it connects")
     };
     let first: Vec<_> = (0..100).map(|_| connect()).collect();

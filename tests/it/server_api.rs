@@ -335,11 +335,9 @@ fn a_client_can_be_disconnected_from_everything() {
 
 #[test]
 fn times_without_end_are_no_panic() {
-    let limits = Limits {
-        connect_timeout: Duration::MAX,
-        head_timeout: Duration::MAX,
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .connect_timeout(Duration::MAX)
+        .head_timeout(Duration::MAX);
     let io = Server::builder()
         .limits(limits)
         .ping_interval(Duration::MAX)

@@ -66,10 +66,7 @@ fn bytes_that_an_answer_repeats_are_sent_once() {
 #[test]
 fn a_callback_is_called_once_or_the_call_is_an_error() {
     let io = Server::builder()
-        .limits(Limits {
-            pending_acks: 1,
-            ..Limits::default()
-        })
+        .limits(Limits::default().pending_acks(1))
         .build();
     let serving = serve(&io);
     let (sender, calls) = unbounded();
@@ -127,10 +124,7 @@ impl AskAll for Server {
 #[test]
 fn an_answer_is_read_though_the_inbox_is_full() {
     let io = Server::builder()
-        .limits(Limits {
-            inbox_bytes: 100_000,
-            ..Limits::default()
-        })
+        .limits(Limits::default().inbox_bytes(100_000))
         .build();
     let (filled, is_full) = bounded::<()>(0);
     io.on("ask", move |socket: &Socket| {
@@ -170,10 +164,7 @@ fn an_answer_over_a_limit_is_an_error_for_who_waits() {
 #[test]
 fn what_answers_a_call_needs_no_worker() {
     let io = Server::builder()
-        .limits(Limits {
-            workers: 1,
-            ..Limits::default()
-        })
+        .limits(Limits::default().workers(1))
         .cors_allowed_origins(Origins::matching(|origin, _| origin == "http://page"))
         .build();
     io.on("ask", |socket: &Socket| {
@@ -206,10 +197,7 @@ fn what_answers_a_call_needs_no_worker() {
 
 #[test]
 fn no_packet_switches_back_pressure_off() {
-    let limits = Limits {
-        inbox_bytes: 100_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().inbox_bytes(100_000);
     let io = Server::builder().limits(limits).build();
     let (open, wait) = bounded::<()>(0);
     io.on("work", move |_: String| wait.recv().is_ok());
@@ -260,10 +248,7 @@ fn a_post_of_thousands_of_packets_is_handled_in_order_and_in_portions() {
 #[test]
 fn who_holds_the_most_goes_first_when_all_hold_too_much() {
     let io = Server::builder()
-        .limits(Limits {
-            buffered_bytes: 3_000_000,
-            ..Limits::default()
-        })
+        .limits(Limits::default().buffered_bytes(3_000_000))
         .build();
     let (sender, gone) = unbounded();
     io.on_disconnect(move |socket: &Socket, reason| {
@@ -302,10 +287,7 @@ fn who_holds_the_most_goes_first_when_all_hold_too_much() {
 fn polling_sessions_have_limits_of_their_own() {
     let serving = serve(
         &Server::builder()
-            .limits(Limits {
-                polling_sessions_per_address: 3,
-                ..Limits::default()
-            })
+            .limits(Limits::default().polling_sessions_per_address(3))
             .build(),
     );
     let mut http = Http::connect(serving.local_addr());
@@ -328,10 +310,7 @@ fn polling_sessions_have_limits_of_their_own() {
 #[test]
 fn one_message_may_fill_an_outbox_and_others_follow() {
     let io = Server::builder()
-        .limits(Limits {
-            outbox_bytes: 1_000_000,
-            ..Limits::default()
-        })
+        .limits(Limits::default().outbox_bytes(1_000_000))
         .build();
     io.on("blob", |socket: &Socket, bytes: usize| {
         socket.emit("blob", Binary::from(vec![7; bytes]))?;
@@ -748,10 +727,7 @@ fn an_empty_sid_is_none() {
 #[test]
 fn an_upload_that_moves_on_has_all_the_time_it_needs() {
     let io = Server::builder()
-        .limits(Limits {
-            body_timeout: Duration::from_millis(400),
-            ..Limits::default()
-        })
+        .limits(Limits::default().body_timeout(Duration::from_millis(400)))
         .build();
     io.on("text", |text: String| text.len());
     let serving = serve(&io);
@@ -906,10 +882,7 @@ fn a_connect_that_is_too_much_is_answered() {
 #[test]
 fn a_post_that_waits_for_handlers_is_answered_when_its_session_ends() {
     let io = Server::builder()
-        .limits(Limits {
-            inbox_bytes: 1_000,
-            ..Limits::default()
-        })
+        .limits(Limits::default().inbox_bytes(1_000))
         .build();
     let (open, wait) = bounded::<()>(0);
     io.on("wait", move |_: Value| {

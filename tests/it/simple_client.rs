@@ -44,7 +44,7 @@ fn a_script_connects_emits_calls_and_receives() {
     let io = echo();
     let serving = serve(&io);
     for transport in [Transport::Polling, Transport::WebSocket] {
-        let options = ConnectOptions::new(url(&serving)).transports(&[transport]);
+        let options = ConnectOptions::new(url(&serving)).transports([transport]);
         let client = SimpleClient::connect(options.namespaces(&["/chat"])).unwrap();
         assert_eq!(client.transport(), Some(transport));
         assert!(client.is_connected() && client.sid().is_some());
@@ -201,7 +201,7 @@ fn emitting_waits_for_a_server_that_reads_too_slowly() {
         });
         io.on("count", move || next.load(Ordering::Relaxed));
         let serving = serve(&io);
-        let options = ConnectOptions::new(url(&serving)).transports(&[transport]);
+        let options = ConnectOptions::new(url(&serving)).transports([transport]);
         let client = SimpleClient::builder()
             .client(quick().max_outbox_size(100_000))
             .connect(options)
@@ -270,7 +270,7 @@ fn dropping_it_disconnects() {
     io.on("number", move |number: i64| got.send(number).unwrap());
     let serving = serve(&io);
     for transport in [Transport::Polling, Transport::WebSocket] {
-        let options = ConnectOptions::new(url(&serving)).transports(&[transport]);
+        let options = ConnectOptions::new(url(&serving)).transports([transport]);
         let client = SimpleClient::connect(options).unwrap();
         for number in 0..100 {
             client.emit("number", number).unwrap();

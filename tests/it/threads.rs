@@ -96,10 +96,7 @@ fn call_in_a_handler_gets_its_answer_past_ten_thousand_events() {
 
 #[test]
 fn a_thousand_blocked_handlers_do_not_stop_another_client() {
-    let limits = Limits {
-        workers: 1_100,
-        ..Limits::default()
-    };
+    let limits = Limits::default().workers(1_100);
     let io = Server::builder().limits(limits).build();
     echo(&io);
     let (entered, open) = gate(&io, "wait");
@@ -123,10 +120,7 @@ fn a_thousand_blocked_handlers_do_not_stop_another_client() {
 /// those that do than there are workers.
 #[test]
 fn a_herd_of_slow_connect_handlers_does_not_delay_those_that_are_in() {
-    let limits = Limits {
-        workers: 32,
-        ..Limits::default()
-    };
+    let limits = Limits::default().workers(32);
     let io = Server::builder().limits(limits).build();
     echo(&io);
     let (open, wait) = bounded::<()>(0);
@@ -354,10 +348,7 @@ fn callbacks_are_called_once_with_an_answer_or_an_error() {
 
 #[test]
 fn reading_stops_while_a_client_has_too_much_waiting_and_nothing_is_lost() {
-    let limits = Limits {
-        inbox_bytes: 10_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().inbox_bytes(10_000);
     for transport in ["websocket", "polling"] {
         let io = Server::builder().limits(limits.clone()).build();
         let (entered, open) = gate(&io, "wait");
@@ -418,10 +409,7 @@ fn reading_stops_while_a_client_has_too_much_waiting_and_nothing_is_lost() {
 
 #[test]
 fn a_reader_that_is_too_slow_is_disconnected_alone() {
-    let limits = Limits {
-        outbox_bytes: 500_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().outbox_bytes(500_000);
     let io = Server::builder().limits(limits).build();
     let reasons = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&reasons);

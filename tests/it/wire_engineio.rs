@@ -348,10 +348,7 @@ fn what_is_queued_while_the_transport_changes_arrives_behind_it() {
 
 #[test]
 fn a_websocket_that_never_upgrades_is_closed_and_polling_goes_on() {
-    let limits = Limits {
-        upgrade_timeout: Duration::from_millis(100),
-        ..Limits::default()
-    };
+    let limits = Limits::default().upgrade_timeout(Duration::from_millis(100));
     let serving = serve(&Server::builder().limits(limits).build());
     let address = serving.local_addr();
     let mut http = Http::connect(address);
@@ -487,7 +484,7 @@ fn bytes_travel_as_base64_where_the_client_asks_for_it() {
 #[test]
 fn transports_can_be_chosen() {
     let io = Server::builder()
-        .transports(&[engineio::Transport::WebSocket])
+        .transports([engineio::Transport::WebSocket])
         .build();
     let serving = serve(&io);
     let answer = Http::connect(serving.local_addr()).get(OPEN);
@@ -498,7 +495,7 @@ fn transports_can_be_chosen() {
             .contains("\"upgrades\":[]")
     );
     let io = Server::builder()
-        .transports(&[engineio::Transport::Polling])
+        .transports([engineio::Transport::Polling])
         .build();
     let serving = serve(&io);
     assert!(

@@ -145,10 +145,7 @@ fn attachments_travel_behind_their_packet() {
 
 #[test]
 fn what_breaks_the_protocol_closes_the_connection() {
-    let limits = Limits {
-        namespaces: 2,
-        ..Limits::default()
-    };
+    let limits = Limits::default().namespaces(2);
     let io = Server::builder().namespaces("*").limits(limits).build();
     io.on("echo", |event: &Event| event.args());
     let serving = serve(&io);
@@ -244,11 +241,9 @@ fn what_breaks_the_protocol_closes_the_connection() {
 
 #[test]
 fn attachments_that_do_not_come_close_the_connection() {
-    let limits = Limits {
-        attachments_timeout: Duration::from_millis(50),
-        attachments_bytes: 1000,
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .attachments_timeout(Duration::from_millis(50))
+        .attachments_bytes(1000);
     let io = Server::builder().limits(limits).build();
     io.on("back", |socket: &Socket| socket.emit("back", ()));
     let serving = serve(&io);

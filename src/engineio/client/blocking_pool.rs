@@ -1,10 +1,10 @@
 //! The threads that wait for the network: polls, POSTs, and the way to a WebSocket.
 
+use crate::util::program;
 use crate::util::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ impl Shared {
 }
 
 fn run_caught(job: Job) {
-    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+    if program::call(job).is_err() {
         log::error!(target: "engineio", "a blocking task panicked");
     }
 }

@@ -4,12 +4,15 @@ use super::runtime::{Line, Runtime};
 use super::transport_config::network_options;
 use super::{Attempt, Caller, Prepare, Target, TransportConfig};
 use crate::engineio::message::{Batch, Handlers, Item, Message};
-use crate::engineio::{Control, SessionHandle, SessionHandler, SessionQueue, Transport, lock_when};
+use crate::engineio::{
+    Control, SessionHandle, SessionHandler, SessionQueue, Transport, copied, lock_when,
+};
 use crate::error::{ConnectError, Error};
 use crate::pool::{self, LastTurn, QueueState, Runnable};
 use crate::protocol::engineio::{Data, Open};
 use crate::reason::Reason;
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -301,9 +304,10 @@ impl ClientBuilder {
     /// # Panics
     /// If there is none.
     #[must_use]
-    pub fn transports(mut self, transports: &[Transport]) -> Self {
-        assert!(!transports.is_empty(), "a client needs a transport");
-        self.config.transports = transports.to_vec();
+    pub fn transports(mut self, transports: impl IntoIterator<Item: Borrow<Transport>>) -> Self {
+        self.config.transports = copied(transports);
+        let is_empty = self.config.transports.is_empty();
+        assert!(!is_empty, "a client needs a transport");
         self
     }
 

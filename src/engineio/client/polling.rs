@@ -157,7 +157,7 @@ impl Polling {
             .timeout_global(Some(self.shared.timeout))
             .build();
         let answer = self.with_headers(request, target).call();
-        let answer = answer.map_err(|error| describe(&error))?;
+        let answer = answer.map_err(describe)?;
         self.learn(target, answer.headers());
         if let (301 | 302 | 303 | 307 | 308, Some(location)) =
             (answer.status().as_u16(), answer.headers().get(LOCATION))
@@ -177,7 +177,7 @@ impl Polling {
             let request = request.config().max_idle_age(max_idle).build();
             self.with_headers(request, target).call()
         });
-        let answer = answer.map_err(|error| describe(&error))?;
+        let answer = answer.map_err(describe)?;
         self.learn(target, answer.headers());
         read(answer, self.shared.max_message)
     }
@@ -198,7 +198,7 @@ impl Polling {
             let request = self.with_headers(request, target);
             request.content_type("text/plain;charset=UTF-8").send(body)
         });
-        let answer = answer.map_err(|error| describe(&error))?;
+        let answer = answer.map_err(describe)?;
         self.learn(target, answer.headers());
         // Read to its end, so that the connection can be used again.
         read(answer, MAX_REFUSAL).map(drop)
@@ -297,7 +297,7 @@ fn read(answer: Response<Body>, limit: usize) -> Result<Vec<u8>, ConnectError> {
     reader
         .take(most)
         .read_to_end(&mut body)
-        .map_err(|error| describe(&error.into()))?;
+        .map_err(|error| describe(error.into()))?;
     if !status.is_success() {
         let headers = headers.iter().filter_map(|(name, value)| {
             let value = value.to_str().ok()?;
@@ -339,22 +339,21 @@ pub(super) fn refusal(status: u16, headers: Vec<(String, String)>, body: &[u8]) 
     }
 }
 
-fn describe(error: &ureq::Error) -> ConnectError {
+fn describe(error: ureq::Error) -> ConnectError {
     match error {
         ureq::Error::Timeout(_) => ConnectError::new(TIMED_OUT).timed_out(),
         ureq::Error::Io(error) if error.kind() == ErrorKind::TimedOut => {
             ConnectError::new(TIMED_OUT).timed_out()
         }
         ureq::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            ConnectError::new(format!(
-                "the server closed the connection without an answer ({error}); is that port https?"
-            ))
+            let text = "the server closed the connection without an answer";
+            ConnectError::new(format!("{text} ({error}); is that port https?")).caused_by(error)
         }
-        ureq::Error::Io(error) => ConnectError::new(error.to_string()),
+        ureq::Error::Io(error) => ConnectError::new(error.to_string()).caused_by(error),
         // What a server that speaks TLS answers to plain HTTP, and others do not.
         ureq::Error::Protocol(error) => ConnectError::new(format!(
             "the server's answer is no HTTP ({error}); is that port https?"
         )),
-        other => ConnectError::new(other.to_string()),
+        other => ConnectError::new(other.to_string()).caused_by(other),
     }
 }

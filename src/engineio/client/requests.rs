@@ -19,7 +19,7 @@ use crate::protocol::engineio::client::{Client, Config, Input, Via};
 use crate::protocol::engineio::payload;
 use crate::reason::Reason;
 use crate::util::budget::Share;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::util::program;
 use std::sync::Arc;
 
 /// Number of packets of a payload that are handed over at once.
@@ -76,7 +76,7 @@ impl Driver {
         let blocking = Arc::clone(&self.blocking);
         let job = move || {
             // The program's functions take as long as they like, so they hold up nobody else.
-            let attempt = catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| {
+            let attempt = program::call(prepare).unwrap_or_else(|_| {
                 let message = "the function that gives the URL, headers or auth panicked";
                 Err(ConnectError::new(message))
             });

@@ -1,6 +1,6 @@
 //! TLS on the client: one choice for both transports, ureq's polling and the WebSocket.
 
-use crate::error::{Error, read_file};
+use crate::error::{Error, describe, read_file};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -84,8 +84,8 @@ impl ClientTls {
     /// [`Error::Tls`] if either cannot be read.
     pub fn certificate_pem(mut self, certificate: &[u8], key: &[u8]) -> Result<ClientTls, Error> {
         let chain = read_certificates(certificate)?;
-        let wrong = |why: &dyn std::fmt::Display| Error::Tls(format!("key: {why}"));
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| wrong(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| Error::Tls(describe("key", error)))?;
         self.identity = Some(Arc::new(Identity { chain, key }));
         self.config = OnceLock::new();
         Ok(self)
@@ -225,7 +225,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 
 fn read_certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|error| Error::Tls(format!("certificate: {error}")))?;
+    let certificates = certificates.map_err(|error| Error::Tls(describe("certificate", error)))?;
     if certificates.is_empty() {
         return Err(Error::Tls("no certificate in the PEM text".into()));
     }

@@ -73,8 +73,10 @@ pub(super) fn dial(
 fn describe(error: io::Error) -> ConnectError {
     match error.kind() {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => ConnectError::new(TIMED_OUT).timed_out(),
-        ErrorKind::UnexpectedEof => ConnectError::new("the server closed the connection"),
-        _ => ConnectError::new(error.to_string()),
+        ErrorKind::UnexpectedEof => {
+            ConnectError::new("the server closed the connection").caused_by(error)
+        }
+        _ => ConnectError::new(error.to_string()).caused_by(error),
     }
 }
 

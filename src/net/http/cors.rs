@@ -31,7 +31,7 @@ pub enum Origins {
     /// These origins: `https://example.com`. `*` among them means any.
     List(Vec<String>),
     /// Origins that a function allows. It runs on a worker thread and may block.
-    Function(Arc<Check>),
+    Function(OriginCheck),
     /// No check and no headers: somebody else, such as a proxy, takes care of CORS.
     Unchecked,
 }
@@ -41,7 +41,7 @@ type Check = dyn Fn(&str, &Request) -> bool + Send + Sync;
 impl Origins {
     /// Returns the origins for which a function says yes. It runs on a worker thread and may block.
     pub fn matching(check: impl Fn(&str, &Request) -> bool + Send + Sync + 'static) -> Origins {
-        Origins::Function(Arc::new(check))
+        Origins::Function(OriginCheck(Arc::new(check)))
     }
 
     /// With a list's entries in the form in which they are compared.
@@ -114,11 +114,12 @@ pub(crate) enum Verdict {
     Allowed,
     Refused,
     /// A function of the program must be asked, on a worker.
-    Ask(Arc<OriginCheck>),
+    Ask(OriginCheck),
 }
 
-/// The program's function.
-pub(crate) struct OriginCheck(Arc<Check>);
+/// A function of the program that allows origins: see [`Origins::matching`].
+#[derive(Clone)]
+pub struct OriginCheck(Arc<Check>);
 
 impl OriginCheck {
     pub(crate) fn allows(&self, request: &Request) -> bool {
@@ -128,7 +129,7 @@ impl OriginCheck {
 
 impl fmt::Debug for OriginCheck {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Check")
+        formatter.write_str("OriginCheck")
     }
 }
 
@@ -156,7 +157,7 @@ impl Cors {
             (Origins::Same, Ok(origin)) => is_same(origin, request),
             (Origins::List(list), Ok(origin)) => list.contains(&normalized(origin)),
             (Origins::Function(check), Ok(_)) => {
-                return Verdict::Ask(Arc::new(OriginCheck(Arc::clone(check))));
+                return Verdict::Ask(check.clone());
             }
         };
         if allowed {

@@ -1,5 +1,7 @@
 //! What a Socket.IO packet is made of.
 
+use crate::error::LimitExceeded;
+use crate::limits::Limits;
 use std::fmt;
 
 /// The seven packet types (socket.io-protocol, "Packet types").
@@ -56,13 +58,26 @@ pub(crate) enum Invalid {
 }
 
 impl Invalid {
-    /// Of a packet over a limit, what there is too much of.
-    pub(crate) fn limit(self) -> &'static str {
-        match self {
-            Invalid::Depth => "levels of nested data in an answer",
-            Invalid::Attachments => "attachments in an answer",
-            _ => "bytes of attachments in an answer",
-        }
+    /// Of an answer over a limit, what there is too much of.
+    pub(crate) fn exceeds(self, limits: &Limits) -> LimitExceeded {
+        let (what, limit, value) = match self {
+            Invalid::Depth => (
+                "levels of nested data in an answer",
+                "json_depth",
+                limits.json_depth,
+            ),
+            Invalid::Attachments => (
+                "attachments in an answer",
+                "attachments",
+                limits.attachments,
+            ),
+            _ => (
+                "bytes of attachments in an answer",
+                "attachments_bytes",
+                limits.attachments_bytes,
+            ),
+        };
+        LimitExceeded::new(what, limit, value)
     }
 }
 
