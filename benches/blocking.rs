@@ -137,7 +137,7 @@ fn serve(workers: usize) -> Result<(), Failure> {
     let io = Server::builder().limits(limits).build();
     io.on("echo", || {});
     io.on("sleep", |ms: u64| {
-        std::thread::sleep(Duration::from_millis(ms))
+        std::thread::sleep(Duration::from_millis(ms));
     });
     io.of("/slow")
         .on_connect(|_: &Socket| std::thread::sleep(Duration::from_millis(5)));

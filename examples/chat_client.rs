@@ -38,7 +38,7 @@ fn main() -> Result<(), Error> {
     });
     client.on("left", |who: Member| println!("* {} has left", who.name));
     client.on("message", |from: Member, text: String| {
-        println!("{}: {text}", from.name)
+        println!("{}: {text}", from.name);
     });
     client.on("private", |from: Member, text: String| {
         println!("{} (only to you): {text}", from.name);

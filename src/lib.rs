@@ -68,6 +68,11 @@
 //! and has a table for those who come from python-socketio. [`engineio`] is Engine.IO by itself.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// What a peer sends must not be able to end a thread.
+#![cfg_attr(
+    not(test),
+    warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)
+)]
 #![cfg_attr(
     not(all(feature = "client", feature = "server")),
     allow(

@@ -210,6 +210,10 @@ impl fmt::Debug for Next<'_> {
 }
 
 /// Names that the protocol keeps for itself are a mistake in the program.
+#[allow(
+    clippy::panic,
+    reason = "a mistake of the program, found where it registers"
+)]
 pub(crate) fn refuse_reserved(event: &str) {
     let instead = match event {
         "connect" => "on_connect",

@@ -112,7 +112,7 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
         let told = Arc::clone(&mailboxes);
         let tell = move || {
             told.iter()
-                .for_each(|it: &Mailbox<_>| it.send(Command::Relieve))
+                .for_each(|it: &Mailbox<_>| it.send(Command::Relieve));
         };
         let budget = Budget::new(options.limits.buffered_bytes, tell);
         // It is made here and nowhere else.

@@ -178,7 +178,7 @@ impl To {
         let ack = AckRequest {
             callback: Arc::new(
                 move |sid: Option<&str>, answer: Result<AckResponse, Error>| {
-                    callback(sid, answer.and_then(|it| it.decode()))
+                    callback(sid, answer.and_then(|it| it.decode()));
                 },
             ),
             timeout,

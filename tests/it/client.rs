@@ -289,7 +289,7 @@ fn a_disconnect_by_the_client_flushes_and_both_sides_know_it() {
     let (sender, next) = record();
     let sent = sender.clone();
     io.on("number", move |number: i64| {
-        sent.send(number.to_string()).unwrap()
+        sent.send(number.to_string()).unwrap();
     });
     let sent = sender.clone();
     io.on_disconnect(move |_: &Socket, reason| sent.send(format!("server: {reason}")).unwrap());
@@ -346,7 +346,7 @@ fn a_client_comes_back_after_its_server_has() {
         let sent = sender.clone();
         client.on_disconnect(move |_: &Client, reason| sent.send(reason.to_string()).unwrap());
         client.on_connect_error(move |_: &Client, _: &ConnectError| {
-            sender.send("error".into()).unwrap()
+            sender.send("error".into()).unwrap();
         });
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);

@@ -395,7 +395,7 @@ fn a_broadcast_s_answers_come_one_by_one() {
     let seen = Arc::clone(&answers);
     io.skip(clients[0].1.as_str())
         .emit_with_ack("q", (), PATIENCE, move |answer: Result<u8, Error>| {
-            seen.lock().unwrap().push(answer.unwrap())
+            seen.lock().unwrap().push(answer.unwrap());
         })
         .unwrap();
     for (number, (ws, _)) in clients.iter_mut().enumerate().skip(1) {

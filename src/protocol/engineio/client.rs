@@ -427,7 +427,7 @@ impl Client {
                 upgrade: Upgrade::Probing { deadline },
                 ..
             }) if *deadline <= now => {
-                self.on_connection_lost(Via::WebSocket, Reason::TransportError)
+                self.on_connection_lost(Via::WebSocket, Reason::TransportError);
             }
             State::Opening { deadline } if *deadline <= now => self.close(Reason::TransportError),
             State::Closing(Closing::Settling { deadline }) if *deadline <= now => {
