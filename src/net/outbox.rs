@@ -83,12 +83,8 @@ pub(crate) struct Outbox {
 
 #[derive(Debug)]
 struct State {
-    socket: Option<Arc<Socket>>,
-    /// True if a poll waits for the first frame.
-    awaited: bool,
+    destination: Destination,
     closed: bool,
-    /// The socket took less than it was given: it will say when it takes more.
-    blocked: bool,
     /// Buffers that are complete, in order, and behind them the one that is being filled.
     sealed: VecDeque<Bytes>,
     open: Vec<u8>,
@@ -101,6 +97,29 @@ struct State {
     share: Share,
     /// Frames are masked as they are written: this side is the client.
     masks: bool,
+}
+
+/// The way on which bytes leave.
+#[derive(Debug)]
+enum Destination {
+    /// Polls, if there are any: one waits for the first frame, or none does.
+    Polls { is_awaited: bool },
+    /// A socket. One that is blocked took less than it was given, and will say when it takes more.
+    Socket {
+        socket: Arc<Socket>,
+        is_blocked: bool,
+    },
+}
+
+impl Destination {
+    const NOWHERE: Destination = Destination::Polls { is_awaited: false };
+
+    fn socket(socket: Arc<Socket>) -> Destination {
+        Destination::Socket {
+            socket,
+            is_blocked: false,
+        }
+    }
 }
 
 impl Outbox {
@@ -117,10 +136,8 @@ impl Outbox {
     fn new(role: Role, socket: Option<Arc<Socket>>, limit: usize, share: Share) -> Outbox {
         Outbox {
             state: Mutex::new(State {
-                socket,
-                awaited: false,
+                destination: socket.map_or(Destination::NOWHERE, Destination::socket),
                 closed: false,
-                blocked: false,
                 sealed: VecDeque::new(),
                 open: Vec::new(),
                 waiting: 0,
@@ -230,11 +247,11 @@ impl Outbox {
     /// Appends only what can leave at once; else drops it.
     pub(crate) fn append_volatile(&self, frames: &Bytes) -> Result<Appended, Refusal> {
         let state = self.state.lock();
-        let takes = match state.socket {
+        let takes = match state.destination {
             // What waits although the socket takes more is held back by this side itself, for a
             // moment, and leaves before it.
-            Some(_) => !state.blocked,
-            None => state.awaited,
+            Destination::Socket { is_blocked, .. } => !is_blocked,
+            Destination::Polls { is_awaited } => is_awaited,
         };
         drop(state);
         if takes {
@@ -289,8 +306,8 @@ impl Outbox {
     /// Writes, since the socket can take more, also what is left of TLS.
     pub(crate) fn on_writable(&self) -> Result<Appended, Refusal> {
         self.locked(|state| {
-            state.blocked = false;
-            if let Some(socket) = &state.socket {
+            if let Destination::Socket { socket, is_blocked } = &mut state.destination {
+                *is_blocked = false;
                 match socket.flush() {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -350,12 +367,17 @@ impl Outbox {
     pub(crate) fn wait(&self) -> bool {
         let mut state = self.state.lock();
         // What is being held back comes together, in a moment.
-        state.awaited = state.waiting == 0 || self.holds();
-        state.awaited
+        let waits = state.waiting == 0 || self.holds();
+        if let Destination::Polls { is_awaited } = &mut state.destination {
+            *is_awaited = waits;
+        }
+        waits
     }
 
     pub(crate) fn stop_waiting(&self) {
-        self.state.lock().awaited = false;
+        if let Destination::Polls { is_awaited } = &mut self.state.lock().destination {
+            *is_awaited = false;
+        }
     }
 
     /// Takes frames out, each as whether it is text and its payload, until `take` says no.
@@ -370,8 +392,7 @@ impl Outbox {
             if state.masks {
                 state.mask_waiting()?;
             }
-            state.socket = Some(socket);
-            state.awaited = false;
+            state.destination = Destination::socket(socket);
             state.waiting += first.len();
             state.before_large += first.len();
             state.sealed.push_front(first);
@@ -390,7 +411,11 @@ impl Outbox {
                 .iter()
                 .for_each(|part| rest.extend_from_slice(part));
             state.release();
-            (state.socket.take(), rest.into())
+            let socket = match std::mem::replace(&mut state.destination, Destination::NOWHERE) {
+                Destination::Socket { socket, .. } => Some(socket),
+                Destination::Polls { .. } => None,
+            };
+            (socket, rest.into())
         })
     }
 
@@ -403,7 +428,7 @@ impl Outbox {
     pub(crate) fn discard(&self) {
         self.locked(|state| {
             state.closed = true;
-            state.socket = None;
+            state.destination = Destination::NOWHERE;
             state.release();
         });
     }
@@ -475,7 +500,7 @@ impl State {
     /// Returns whether frames are masked as they come. Those that only collect are masked when they
     /// leave.
     fn is_masking(&self) -> bool {
-        self.masks && self.socket.is_some()
+        self.masks && matches!(self.destination, Destination::Socket { .. })
     }
 
     fn mask_waiting(&mut self) -> Result<(), Refusal> {
@@ -496,12 +521,16 @@ impl State {
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting == 0 && !self.blocked && self.socket.is_some()
+        let is_blocked = match self.destination {
+            Destination::Socket { is_blocked, .. } => is_blocked,
+            Destination::Polls { .. } => true,
+        };
+        self.waiting == 0 && !is_blocked
     }
 
     /// Writes without queueing; returns how much was taken.
     fn write_idle(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
-        let Some(socket) = &self.socket else {
+        let Destination::Socket { socket, is_blocked } = &mut self.destination else {
             return Ok(0);
         };
         let mut written = 0;
@@ -511,7 +540,7 @@ impl State {
                 Ok(count) => written += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.blocked = true;
+                    *is_blocked = true;
                     break;
                 }
                 Err(_) => return Err(self.break_off()),
@@ -531,23 +560,25 @@ impl State {
 
     /// Writes if it may, or says that somebody waits.
     fn settle(&mut self, now: bool) -> Result<Appended, Refusal> {
-        if self.socket.is_none() {
-            let awaited = now && self.waiting > 0 && std::mem::take(&mut self.awaited);
-            return Ok(if awaited {
+        if !now || self.waiting == 0 {
+            return Ok(Appended::Done);
+        }
+        match &mut self.destination {
+            Destination::Polls { is_awaited } => Ok(if std::mem::take(is_awaited) {
                 Appended::Awaited
             } else {
                 Appended::Done
-            });
+            }),
+            Destination::Socket {
+                is_blocked: true, ..
+            } => Ok(Appended::Done),
+            Destination::Socket { .. } => self.write_waiting().map(|()| Appended::Done),
         }
-        if now && self.waiting > 0 && !self.blocked {
-            self.write_waiting()?;
-        }
-        Ok(Appended::Done)
     }
 
     fn write_waiting(&mut self) -> Result<(), Refusal> {
         while self.waiting > 0 {
-            let Some(socket) = &self.socket else {
+            let Destination::Socket { socket, is_blocked } = &mut self.destination else {
                 return Ok(());
             };
             let written = if self.sealed.is_empty() {
@@ -571,7 +602,7 @@ impl State {
                 Ok(count) => self.advance(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.blocked = true;
+                    *is_blocked = true;
                     return Ok(());
                 }
                 Err(_) => return Err(self.break_off()),
