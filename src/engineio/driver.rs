@@ -239,8 +239,10 @@ impl net::Driver for Driver {
                 let Some(receiver) = &mut session.receiver else {
                     return ControlFlow::Break(());
                 };
-                let flow = receiver.receive(now, message);
-                self.act(io, owner, flow)
+                match receiver.receive(now, message) {
+                    Control::Continue => ControlFlow::Continue(()),
+                    flow => self.act(io, owner, flow),
+                }
             }
             None => {
                 self.drive(io, owner);
@@ -592,6 +594,9 @@ impl Driver {
         let kept = receiver.kept();
         session.share.hold(kept);
         session.schedule(io);
+        if flow == Control::Draining {
+            return self.corks.push(now, key, session.handle.outbox());
+        }
         let _ = self.act(io, key, flow);
     }
 

@@ -20,7 +20,7 @@ use crate::reason::Reason;
 use crate::util::budget::Share;
 use crate::util::program;
 use crate::util::snapshot::SnapshotCache;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -281,10 +281,20 @@ struct ServerSessionHandler {
 impl SessionHandler for ServerSessionHandler {
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Control {
         let (sockets, max_namespaces) = (&self.sockets, self.max_namespaces);
-        let admits = |kind, namespace: &str| admits(sockets, max_namespaces, kind, namespace);
+        // Found once for a packet, unless attachments come between its head and its end.
+        let place = Cell::new(None);
+        let admits = |kind, namespace: &str| {
+            place.set(position(sockets, namespace));
+            let phase = place.get().map(|at| sockets[at].phase());
+            let is_full = sockets.len() >= max_namespaces;
+            admits(phase, is_full, kind)
+        };
         match self.link.receive(now, message, admits) {
             Ok(Some(Arrival::Packet(received))) => {
-                self.take(received);
+                let at = place
+                    .get()
+                    .or_else(|| position(sockets, &received.namespace));
+                self.take(at, received);
                 Control::Continue
             }
             Ok(Some(Arrival::Dropped(dropped))) => {
@@ -401,21 +411,12 @@ impl SessionHandler for ServerSessionHandler {
 }
 
 /// Returns whether a packet may come now.
-fn admits(
-    sockets: &[Socket],
-    max_namespaces: usize,
-    kind: Kind,
-    namespace: &str,
-) -> Result<(), Invalid> {
-    let phase = sockets
-        .iter()
-        .find(|socket| socket.namespace_name() == namespace)
-        .map(Socket::phase);
+fn admits(phase: Option<Phase>, is_full: bool, kind: Kind) -> Result<(), Invalid> {
     match (kind, phase) {
         (Kind::ConnectError, _) => Err(Invalid::Direction),
         // One while the first is undecided changes nothing (see `ServerSessionHandler::take`).
         (Kind::Connect, Some(Phase::Admitted | Phase::Connected)) => Err(Invalid::ConnectedTwice),
-        (Kind::Connect, None) if sockets.len() >= max_namespaces => Err(Invalid::TooManyNamespaces),
+        (Kind::Connect, None) if is_full => Err(Invalid::TooManyNamespaces),
         (Kind::Connect, _) => Ok(()),
         (_, Some(Phase::Admitted | Phase::Connected)) => Ok(()),
         // The server has disconnected it, and the client cannot know yet.
@@ -425,17 +426,18 @@ fn admits(
     }
 }
 
+fn position(sockets: &[Socket], namespace: &str) -> Option<usize> {
+    let mut sockets = sockets.iter();
+    sockets.position(|socket| socket.namespace_name() == namespace)
+}
+
 impl ServerSessionHandler {
     fn close_for(&self, invalid: Invalid) -> Control {
         log::info!(target: "socketio", "{}: closed, {invalid}", self.connection.handle().label());
         Control::Close(Reason::ServerDisconnect)
     }
 
-    fn take(&mut self, received: IncomingPacket<'_>) {
-        let at = self
-            .sockets
-            .iter()
-            .position(|socket| socket.namespace_name() == received.namespace);
+    fn take(&mut self, at: Option<usize>, received: IncomingPacket<'_>) {
         match (received.kind, at) {
             // The official client sends two when a namespace is connected twice in a row.
             (Kind::Connect, Some(at)) if self.sockets[at].phase() == Phase::Pending => {}
@@ -473,8 +475,7 @@ impl ServerSessionHandler {
         if handle.may_log(log::Level::Warn) {
             log::warn!(target: "socketio", "{}: a packet for {:?} is dropped: {} (Limits)", handle.label(), dropped.namespace, dropped.why);
         }
-        let mut sockets = self.sockets.iter();
-        let at = sockets.position(|socket| socket.namespace_name() == dropped.namespace);
+        let at = position(&self.sockets, &dropped.namespace);
         match (dropped.kind, at) {
             (Kind::Ack, Some(at)) => {
                 self.take_ack(

@@ -69,6 +69,8 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) handlers: Snapshot<Handlers>,
     pub(crate) spaces: NamespaceRegistry,
+    /// The name `/`.
+    pub(crate) root: Arc<str>,
     pub(crate) manager: Arc<dyn Manager>,
     /// The next acknowledgement's id, of all clients, so that a broadcast is encoded once.
     pub(crate) next_ack: AtomicU64,
@@ -91,6 +93,7 @@ impl Server {
 
     pub(crate) fn with(config: Config, manager: Arc<dyn Manager>) -> Server {
         let inner = Arc::new(Inner {
+            root: ROOT.into(),
             config,
             handlers: Snapshot::new(Handlers::default()),
             spaces: NamespaceRegistry::default(),
@@ -130,7 +133,7 @@ impl Server {
     }
 
     fn root(&self) -> Namespace {
-        self.of(ROOT)
+        Namespace::of_space(self, &self.inner.root)
     }
 }
 
