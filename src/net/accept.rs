@@ -1,9 +1,9 @@
 //! Connections, as an I/O thread takes them in.
 
 use super::Driver;
+use super::commands::{Command, Options, TransferredConnection};
 use super::context::TimerKey;
 use super::event_loop::{ACCEPT_PAUSE, EventLoop, MAX_EVENTS};
-use super::io_threads::{Command, Options, TransferredConnection};
 use super::tcp::Socket;
 use super::websocket::Role;
 use bytes::Bytes;

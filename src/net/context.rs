@@ -2,9 +2,9 @@
 
 use super::body_stream::{self, BodyStream, Framing, Progress};
 use super::commands::Mailbox;
+use super::commands::{Command, Options, TransferredConnection};
 use super::connection::{Connection, ConnectionId, Protocol, RequestMeta};
 use super::http::{Content, Header, Request, Response};
-use super::io_threads::{Command, Options, TransferredConnection};
 use super::outbox::{Appended, Outbox, Refusal, When};
 use super::tcp::Socket;
 use super::timers::Timers;

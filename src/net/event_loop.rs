@@ -1,8 +1,8 @@
 //! An I/O thread's loop.
 
+use super::commands::Command;
 use super::connection::{Connection, ConnectionId, Protocol};
 use super::context::{IoContext, TimerKey};
-use super::io_threads::Command;
 use super::websocket::{self, Decoder, Incoming};
 use super::{Driver, Timer};
 use crate::protocol::engineio::Data;

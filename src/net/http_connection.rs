@@ -1,12 +1,12 @@
 //! Requests, as an I/O thread reads them from what has arrived.
 
 use super::Driver;
+use super::commands::Command;
 use super::connection::{ConnectionId, Protocol, RequestMeta};
 use super::event_loop::EventLoop;
 use super::http::body::BadBody;
 use super::http::upload::Upload;
 use super::http::{Body, Framing, Head, Request, Response};
-use super::io_threads::Command;
 use std::sync::Arc;
 
 /// Bytes of a body that are progress: with fewer in its time, it is a client that only holds on.

@@ -1,78 +1,16 @@
 //! The I/O threads of one port, or of all clients, from outside.
 
-use super::body_stream::Progress;
-use super::commands::Mailbox;
-use super::connection::{ConnectionId, RequestMeta};
+use super::Driver;
+use super::commands::{Command, Mailbox, Options};
 use super::context::IoContext;
 use super::event_loop::{EventLoop, LISTENER, WAKER};
-use super::http::{Request, Response};
-use super::tcp::Socket;
-#[cfg(feature = "tls")]
-use super::tls::Tls;
-use super::{Driver, Executor};
-use crate::limits::Limits;
-use crate::util::budget::{Budget, Share};
-use bytes::Bytes;
+use crate::util::budget::Budget;
 use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
-
-/// State that all I/O threads of one port share.
-#[derive(Debug)]
-pub(crate) struct Options {
-    pub(crate) limits: Limits,
-    /// Bytes of a WebSocket message, and of a request's body.
-    pub(crate) max_message: usize,
-    #[cfg(feature = "tls")]
-    pub(crate) tls: Option<Tls>,
-    pub(crate) executor: Arc<dyn Executor>,
-    /// Number of connections.
-    pub(crate) connections: AtomicUsize,
-    /// Budget of all of them together.
-    pub(crate) budget: OnceLock<Arc<Budget>>,
-}
-
-impl Options {
-    /// Returns a share of the budget, for one holder.
-    pub(crate) fn share(&self) -> Share {
-        Share::of(self.budget.get().cloned())
-    }
-}
-
-/// Command to an I/O thread.
-#[derive(Debug)]
-pub(crate) enum Command<C> {
-    /// Take this connection in.
-    Adopt(Box<TransferredConnection>),
-    /// Answer a request that was parked.
-    Respond(ConnectionId, Response),
-    /// A part of an answer's body has been read.
-    Pumped(ConnectionId, Progress),
-    /// Read from a connection again, whose body had no room.
-    ReadOn(ConnectionId),
-    /// More bytes wait than may.
-    Relieve,
-    /// For the driver.
-    Driver(C),
-    /// Close everything; what cannot be written by then is dropped.
-    Stop(Instant),
-}
-
-/// A connection between two I/O threads.
-#[derive(Debug)]
-pub(crate) struct TransferredConnection {
-    pub(super) socket: Arc<Socket>,
-    pub(super) peer: SocketAddr,
-    pub(super) unread: Vec<u8>,
-    /// Bytes that its outbox has not written.
-    pub(super) unwritten: Bytes,
-    pub(super) request: Option<(RequestMeta, Request)>,
-}
 
 /// The I/O threads of one port, or of all clients of the process.
 #[derive(Debug)]

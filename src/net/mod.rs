@@ -23,10 +23,10 @@ mod timers;
 pub(crate) mod tls;
 pub(crate) mod websocket;
 
-pub(crate) use commands::Mailbox;
+pub(crate) use commands::{Command, Mailbox, Options};
 pub(crate) use connection::ConnectionId;
 pub(crate) use context::{ConnectedSocket, IoContext, TimerKey};
-pub(crate) use io_threads::{Command, IoThreads, Options};
+pub(crate) use io_threads::IoThreads;
 pub(crate) use timers::Timer;
 
 use crate::protocol::engineio::Data;

@@ -1,6 +1,5 @@
 //! Bodies of requests (RFC 9112, 6).
 
-use super::request::{BadHead, Request};
 use std::fmt;
 
 /// The longest line of a chunk's size, extensions included, and of one trailer field.
@@ -14,37 +13,6 @@ pub(crate) enum Framing {
     None,
     Length(u64),
     Chunked,
-}
-
-impl Framing {
-    /// Refuses what two readers could understand differently: that is how requests are smuggled
-    /// past a proxy.
-    pub(crate) fn of(request: &Request) -> Result<Framing, BadHead> {
-        let mut length = None;
-        for value in request.values("content-length") {
-            let value = parse_length(value).ok_or(BadHead(400, "wrong Content-Length"))?;
-            if length.is_some_and(|length| length != value) {
-                return Err(BadHead(400, "conflicting Content-Length"));
-            }
-            length = Some(value);
-        }
-        let mut codings = request.values("transfer-encoding");
-        match (codings.next(), codings.next(), length) {
-            (None, _, None) => Ok(Framing::None),
-            (None, _, Some(length)) => Ok(Framing::Length(length)),
-            (Some(_), _, Some(_)) => Err(BadHead(400, "Content-Length and Transfer-Encoding")),
-            (Some(coding), None, None) if coding.trim_ascii().eq_ignore_ascii_case(b"chunked") => {
-                Ok(Framing::Chunked)
-            }
-            _ => Err(BadHead(501, "unknown Transfer-Encoding")),
-        }
-    }
-}
-
-fn parse_length(value: &[u8]) -> Option<u64> {
-    let value = std::str::from_utf8(value).ok()?.trim_ascii();
-    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| value.parse().ok()).flatten()
 }
 
 /// A body that is being read.
@@ -228,7 +196,7 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::net::http::Head;
+    use crate::net::http::head::{BadHead, Head};
     use proptest::prelude::*;
     use std::net::SocketAddr;
 

@@ -4,12 +4,14 @@ pub(crate) mod body;
 #[cfg(feature = "compression")]
 pub(crate) mod compression;
 pub(crate) mod cors;
+pub(crate) mod head;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod upload;
 
 pub(crate) use body::{Body, Framing};
+pub(crate) use head::Head;
+pub(crate) use request::Request;
 #[cfg(feature = "redis")]
 pub(crate) use request::decode_percent;
-pub(crate) use request::{Head, Request};
 pub(crate) use response::{Content, Header, Headers, Response};
