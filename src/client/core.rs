@@ -1,4 +1,7 @@
 //! A client as its handles, its workers and its I/O thread know it.
+//!
+//! In a circle with `session_handler`: the first attempt creates the handler, which works on what
+//! is here.
 
 use super::Client;
 use super::builder::Config;

@@ -1,4 +1,6 @@
 //! The I/O thread's end of a client: what becomes of its connections and packets.
+//!
+//! In a circle with `core`, for the same reason as is written there.
 
 use super::core::{Item, Shared};
 use super::namespace::NamespaceConnection;

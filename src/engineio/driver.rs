@@ -1,5 +1,8 @@
 //! The sessions of one I/O thread: requests and frames in, state machines and handlers between,
 //! answers and frames out.
+//!
+//! In a circle with `handshake`, `polling` and `serving`: the methods of one `Driver` stand where
+//! their subject is.
 
 use super::frames::Frames;
 use super::handle::{self, Orders, SessionHandle};

@@ -1,4 +1,7 @@
 //! A session as other threads know it.
+//!
+//! In a circle with `recipients_row`: a thread that is about to block lets go of its row of
+//! broadcasts, and a row is made of sessions.
 
 use super::{Frames, HeldBroadcasts, Transport, frames, recipients_row};
 use crate::error::{Error, LimitExceeded};

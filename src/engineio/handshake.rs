@@ -1,4 +1,7 @@
 //! Requests on their way to a session: which one they are for, and who gets a new one.
+//!
+//! In a circle with `driver`, `polling` and `serving`: the methods of one `Driver` stand where
+//! their subject is.
 
 use super::driver::Order;
 use super::driver::{Driver, Session, find};

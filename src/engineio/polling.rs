@@ -1,4 +1,7 @@
 //! What parked requests are answered with.
+//!
+//! In a circle with `driver`, `handshake` and `serving`: the methods of one `Driver` stand where
+//! their subject is.
 
 use super::driver::Order;
 use super::handle::SessionHandle;

@@ -4,6 +4,8 @@
 //! within a moment, are only appended to the outboxes of their recipients, which are flushed at the
 //! end of the handler, before it waits, and in any case by an I/O thread: after a millisecond, or,
 //! to very many, after a few times as long as the first broadcast took to be written.
+//!
+//! In a circle with `handle`, for the same reason as is written there.
 
 use super::handle::{Order, SessionHandle};
 use crate::util::sync::Mutex;

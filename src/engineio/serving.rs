@@ -1,4 +1,7 @@
 //! A port on which sessions are served.
+//!
+//! In a circle with `driver`, `handshake` and `polling`: the methods of one `Driver` stand where
+//! their subject is.
 
 use super::driver::{Driver, Order};
 use super::{Acceptor, Config, Fallback};

@@ -8,7 +8,7 @@ use super::backend::{
 };
 use super::listening::Heard;
 use super::options::BrokerOptions;
-use super::outgoing::Outgoing;
+use super::publishing::Outgoing;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
 use crate::util::sync::Mutex;

@@ -1,7 +1,11 @@
 //! What a manager needs of a broker.
+//!
+//! In a circle with `listening`, `publishing` and `worker`: a backend is given what the threads
+//! that call it have for it.
 
 use super::listening::Heard;
-use super::outgoing::Outgoing;
+use super::message::MAX_MESSAGE_BYTES;
+use super::publishing::Outgoing;
 use std::fmt;
 use std::time::Duration;
 
@@ -167,9 +171,6 @@ pub trait Subscriber: Send {
     /// Why the connection is lost: another one is made.
     fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError>;
 }
-
-/// Bytes of one message. A queue that carries more is not believed.
-pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Time that a listener waits for a message before it asks whether it is to stop.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);

@@ -4,7 +4,7 @@ use super::backend::{
     Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer,
 };
 use super::listening::Heard;
-use super::outgoing::Outgoing;
+use super::publishing::Outgoing;
 use super::pubsub::PubSubManager;
 use super::worker::new_host;
 use crate::error::Error;

@@ -1,9 +1,9 @@
 //! The state of a manager's two connections, and what is said of it.
 
-use super::backend::BackendError;
 use crate::util::backoff::Backoff;
 use crate::util::random;
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// The state of a manager's connections to its broker.
@@ -117,7 +117,7 @@ impl Link {
     }
 
     /// Notes a failure; returns whether it is another one than before.
-    pub(super) fn fail(&mut self, side: Side, error: &BackendError) -> bool {
+    pub(super) fn fail(&mut self, side: Side, error: &dyn fmt::Display) -> bool {
         let reason = error.to_string();
         let before = &mut self.failures[side as usize];
         let is_new = before.as_ref() != Some(&reason);
@@ -137,7 +137,7 @@ impl Link {
     }
 
     /// Notes that a side is lost; returns whether the reason is another one than before.
-    pub(super) fn lose(&mut self, side: Side, error: &BackendError) -> bool {
+    pub(super) fn lose(&mut self, side: Side, error: &dyn fmt::Display) -> bool {
         match side {
             Side::Publisher => self.publishes = false,
             Side::Listener => {
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_reason_is_said_once_until_another_one_follows() {
         let mut link = Link::new();
-        let mut fails = |side, why: &str| link.fail(side, &BackendError::from(why));
+        let mut fails = |side, why: &str| link.fail(side, &why);
         assert!(fails(Side::Publisher, "refused"));
         assert!(fails(Side::Listener, "refused"));
         assert!(!fails(Side::Publisher, "refused"));
@@ -272,7 +272,7 @@ mod tests {
         link.publishes = true;
         link.hears = true;
         assert_eq!(link.update(), Some(ManagerState::Connected));
-        assert!(link.fail(Side::Publisher, &"wrong password".into()));
+        assert!(link.fail(Side::Publisher, &"wrong password"));
     }
 
     #[test]

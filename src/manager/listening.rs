@@ -1,4 +1,7 @@
 //! The listener's thread: what other servers publish, and what becomes of it here.
+//!
+//! In a circle with `backend`, `publishing` and `worker`: a backend is given what the threads that
+//! call it have for it.
 
 use super::backend::POLL_INTERVAL;
 use super::dedup::Deduplicator;

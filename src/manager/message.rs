@@ -7,7 +7,6 @@
 //! methods are of this crate alone, and python-socketio ignores them: `unanswered`, for a client
 //! that has not answered, and `probe`, which a server sends to itself.
 
-use super::backend::MAX_MESSAGE_BYTES;
 use super::{Broadcast, BroadcastTarget};
 use crate::data::EncodedArgs;
 use crate::error::{Error, LimitExceeded};
@@ -22,6 +21,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use std::fmt;
 use std::time::Duration;
+
+/// Bytes of one message. A queue that carries more is not believed.
+pub(super) const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Depth of nested lists and objects: that of an event's data, and the message's own.
 const MAX_DEPTH: usize = OUTGOING_JSON_DEPTH + 4;

@@ -17,6 +17,7 @@ mod message;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 mod options;
 mod outgoing;
+mod publishing;
 mod pubsub;
 #[cfg(feature = "redis")]
 mod redis;
@@ -36,7 +37,7 @@ pub use listening::Heard;
 pub use memory::MemoryManager;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 pub use options::BrokerOptions;
-pub use outgoing::Outgoing;
+pub use publishing::Outgoing;
 pub use pubsub::PubSubManager;
 #[cfg(feature = "redis")]
 pub use redis::RedisManager;

@@ -1,6 +1,6 @@
 //! How a manager connects to its broker.
 
-use super::backend::MAX_MESSAGE_BYTES;
+use super::message::MAX_MESSAGE_BYTES;
 #[cfg(feature = "tls")]
 use crate::engineio::ClientTls;
 use crate::error::Error;

@@ -12,7 +12,6 @@
 //! the same connection: so attempts are counted only over connections that work, and a broker that
 //! is down costs no message anything.
 
-use super::worker::Shared;
 use crate::error::{Error, LimitExceeded};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -59,7 +58,7 @@ pub(super) struct Queue {
     next_probe: Instant,
     next_probe_number: u64,
     /// Moment when the broker last confirmed something, or was first given something to confirm.
-    progress: Instant,
+    pub(super) progress: Instant,
     /// Something was confirmed, or refused, over this connection.
     has_answered: bool,
     /// Messages that were given up since the manager began.
@@ -188,7 +187,11 @@ impl Queue {
 
     /// Takes the next message, which is in flight from now on; none if nothing waits, or the window
     /// is full. `probe` makes a message of the manager's own.
-    fn take(&mut self, now: Instant, probe: impl FnOnce(u64) -> Vec<u8>) -> Option<Bytes> {
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        probe: impl FnOnce(u64) -> Vec<u8>,
+    ) -> Option<Bytes> {
         if self.ends_by.is_some_and(|by| by <= now) {
             return None;
         }
@@ -232,7 +235,7 @@ impl Queue {
 
     /// Notes that the broker has the first so many of those in flight; returns the number of the
     /// last probe among them.
-    fn confirm(&mut self, now: Instant, count: usize) -> Option<u64> {
+    pub(super) fn confirm(&mut self, now: Instant, count: usize) -> Option<u64> {
         self.progress = now;
         self.has_answered = true;
         let mut probe = None;
@@ -346,7 +349,7 @@ impl Queue {
         (!self.flight.is_empty()).then_some((silence, self.first_len()))
     }
 
-    fn first_len(&self) -> usize {
+    pub(super) fn first_len(&self) -> usize {
         let first = self.messages.front().filter(|_| self.sent > 0);
         first.map_or(0, |(message, _)| message.len())
     }
@@ -354,6 +357,11 @@ impl Queue {
     /// Returns whether all messages with numbers below this one have been confirmed or refused.
     pub(super) fn is_done_before(&self, seq: u64) -> bool {
         self.next_seq - self.messages.len() as u64 >= seq
+    }
+
+    /// Returns the number of messages in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.flight.len()
     }
 
     /// Returns the number of the next message.
@@ -370,67 +378,6 @@ impl Queue {
     pub(super) fn connect(&mut self, now: Instant) {
         self.has_answered = false;
         self.next_probe = now;
-    }
-}
-
-/// The messages that a [`Publisher`](super::Publisher) is to publish, in order.
-#[derive(Debug)]
-pub struct Outgoing<'a> {
-    shared: &'a Shared,
-}
-
-impl<'a> Outgoing<'a> {
-    pub(super) fn new(shared: &'a Shared) -> Outgoing<'a> {
-        Outgoing { shared }
-    }
-
-    /// Takes the next message, which is *in flight* from now on; none if nothing waits, or as much
-    /// is in flight as may be: 8,192 messages, and 2 MiB, or one larger message. Does not block.
-    pub fn take(&mut self) -> Option<Bytes> {
-        let probe = |number| self.shared.writer.probe(number);
-        self.shared.queue.lock().take(Instant::now(), probe)
-    }
-
-    /// Returns the number of messages in flight.
-    pub fn in_flight(&self) -> usize {
-        self.shared.queue.lock().flight.len()
-    }
-
-    /// Returns the bytes of the first message in flight: the next confirmation cannot come before
-    /// they have left.
-    pub fn first_len(&self) -> usize {
-        self.shared.queue.lock().first_len()
-    }
-
-    /// Notes that the queue has the first `count` messages in flight.
-    pub fn confirm(&mut self, count: usize) {
-        if count == 0 {
-            return;
-        }
-        let mut queue = self.shared.queue.lock();
-        let probe = queue.confirm(Instant::now(), count);
-        let is_flushed = queue.flushes > 0 || queue.is_empty();
-        drop(queue);
-        if is_flushed {
-            self.shared.changed.notify_all();
-        }
-        if let Some(number) = probe {
-            self.shared.echo.lock().expect(number, Instant::now());
-        }
-    }
-
-    /// Notes that the broker takes nothing for a while, though it lives, and why; or, with none,
-    /// that it takes messages again. It is given up all the same after the time-out, unless
-    /// [`note_alive`](Outgoing::note_alive) is called.
-    pub fn block(&mut self, why: Option<&str>) {
-        self.note_alive();
-        self.shared.set_blocked(why);
-    }
-
-    /// Notes that the broker lives, though it has confirmed nothing: the time in which it has to
-    /// begins anew.
-    pub fn note_alive(&mut self) {
-        self.shared.queue.lock().progress = Instant::now();
     }
 }
 

@@ -1,10 +1,10 @@
 //! ZeroMQ: what is pushed to a forwarder, it publishes to everybody.
 
 use super::backend::{
-    Backend, BackendError, MAX_MESSAGE_BYTES, POLL_INTERVAL, PublishError, Publisher, Subscriber,
-    no_answer, patience,
+    Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer, patience,
 };
 use super::listening::Heard;
+use super::message::MAX_MESSAGE_BYTES;
 use super::pubsub::PubSubManager;
 use super::worker::new_host;
 use crate::error::Error;

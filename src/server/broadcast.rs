@@ -1,4 +1,7 @@
 //! Whom an event is for, and how it gets there.
+//!
+//! In a circle with the other handles of this folder: a socket leads to its server, its namespace
+//! and its rooms, and each of these to sockets.
 
 use super::namespace::Namespace;
 use super::socket::Socket;

@@ -1,5 +1,8 @@
 //! One client's connection: what its I/O thread does with its packets, and what a worker does with
 //! what is left of them.
+//!
+//! In a circle with the other handles of this folder: a socket leads to its server, its namespace
+//! and its rooms, and each of these to sockets.
 
 use super::handlers::Handlers;
 use super::socket::{Phase, Socket};

@@ -1,4 +1,7 @@
 //! The handlers that a server has besides those of events.
+//!
+//! In a circle with the other handles of this folder: a socket leads to its server, its namespace
+//! and its rooms, and each of these to sockets.
 
 use super::service::ErasedService;
 use super::socket::Socket;

@@ -1,4 +1,7 @@
 //! A namespace of a server.
+//!
+//! In a circle with the other handles of this folder: a socket leads to its server, its namespace
+//! and its rooms, and each of these to sockets.
 
 use super::broadcast::To;
 use super::handlers::ANY;

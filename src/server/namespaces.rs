@@ -1,4 +1,7 @@
 //! The namespaces that clients are on, and their clients.
+//!
+//! In a circle with the other handles of this folder: a socket leads to its server, its namespace
+//! and its rooms, and each of these to sockets.
 
 use super::rooms::Rooms;
 use super::socket::Socket;

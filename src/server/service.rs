@@ -1,4 +1,7 @@
 //! Namespaces that are types.
+//!
+//! In a circle with the other handles of this folder: a socket leads to its server, its namespace
+//! and its rooms, and each of these to sockets.
 
 use super::socket::Socket;
 use crate::data::Value;

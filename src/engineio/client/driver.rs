@@ -1,5 +1,7 @@
 //! The clients of one I/O thread: answers and frames in, state machines and callers between,
 //! requests and frames out.
+//!
+//! In a circle with `requests`: the methods of one `Driver` stand where their subject is.
 
 use super::blocking_pool::BlockingPool;
 use super::read_coalescing::ReadCoalescer;

@@ -1,4 +1,6 @@
 //! What a client's sessions ask of the network, as blocking tasks, and their results.
+//!
+//! In a circle with `driver`: the methods of one `Driver` stand where their subject is.
 
 use super::cookies::Jar;
 use super::driver::{Driver, Order, Session, attempt_of, id_of};

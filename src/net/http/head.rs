@@ -163,8 +163,8 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::borrow::Cow;
     use proptest::prelude::*;
+    use std::borrow::Cow;
 
     fn parse(text: &[u8]) -> Result<Option<Head>, BadHead> {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
