@@ -141,8 +141,8 @@ pub use tiny_http;
 /// The traits of handlers, of what they return, and of lists of rooms: bounds that the compiler
 /// names and programs seldom do.
 pub mod handler {
-    pub use crate::handlers::handler::Decision;
-    pub use crate::handlers::{ConnectHandler, Context, Handler, IntoAck, Method};
+    pub use crate::handlers::connect::Decision;
+    pub use crate::handlers::{ConnectHandler, Context, ErrorAck, Handler, IntoAck, Method};
     #[cfg(feature = "server")]
     pub use crate::server::Rooms;
 }

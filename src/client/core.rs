@@ -423,6 +423,7 @@ impl Shared {
                     &self.log_limit,
                     Unhandled::Acknowledge,
                     call,
+                    |_, _| Ok(false),
                 );
             }
             Item::Connect(namespace) => {

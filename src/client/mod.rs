@@ -202,6 +202,11 @@ impl Client {
         drop(self.change(|set| set.more.reconnect_failed.replace(Arc::new(handler))));
     }
 
+    /// Forgets the handler of an event. Events that wait already find none.
+    pub fn off(&self, event: &str) {
+        drop(self.change(|set| set.events.remove(event)));
+    }
+
     /// Registers a type as the handler of the namespace. Replaces one that was registered before.
     /// See [`ClientService`].
     pub fn register<S: ClientService>(&self, service: S) {

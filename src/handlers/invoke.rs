@@ -1,7 +1,7 @@
 //! An event's handler, run: its panics, its errors, and the acknowledgement.
 
+use super::answer::HandlerError;
 use super::event::Event;
-use super::handler::HandlerError;
 use crate::data::args::EncodedArgs;
 use crate::error::Error;
 use crate::util::log_limit::LogLimit;
@@ -25,36 +25,47 @@ pub(crate) enum Unhandled {
     Acknowledge,
 }
 
-/// Calls what handles an event, which says whether anybody does, and acknowledges.
+/// Calls what handles an event, which says whether anybody does, and acknowledges. If it fails,
+/// `on_error` says whether, and with what.
 pub(crate) fn run(
     event: &Event,
     who: impl Display,
     log_limit: &LogLimit,
     unhandled: Unhandled,
     call: impl FnOnce(&mut EncodedArgs) -> Result<bool, HandlerError>,
+    on_error: impl FnOnce(&HandlerError, &mut EncodedArgs) -> Result<bool, HandlerError>,
 ) {
     let (name, namespace) = (event.name(), event.namespace());
     let mut answer = ANSWER.take().unwrap_or_default();
     answer.clear();
     let acknowledges = match program::call(|| call(&mut answer)) {
-        Ok(Ok(true)) => true,
+        Ok(Ok(true)) => Ok(true),
         Ok(Ok(false)) => {
             log::debug!(target: "socketio", "{who}: nobody handles {name:?} on {namespace:?}");
-            unhandled == Unhandled::Acknowledge
+            Ok(unhandled == Unhandled::Acknowledge)
         }
         Ok(Err(error)) => {
             // What a peer sends decides about it, and about its name.
             if log_limit.admits(&who) {
                 log::warn!(target: "socketio", "{who}: {name:?} on {namespace:?}: {error}");
             }
-            false
+            Err(error)
         }
-        Err(_) if !log_limit.admits(&who) => false,
         Err(_) => {
-            log::error!(target: "socketio", "{who}: the handler of {name:?} on {namespace:?} panicked");
-            false
+            if log_limit.admits(&who) {
+                log::error!(target: "socketio", "{who}: the handler of {name:?} on {namespace:?} panicked");
+            }
+            Err(HandlerError::new("the handler panicked"))
         }
     };
+    let acknowledges = acknowledges.unwrap_or_else(|error| {
+        answer.clear();
+        let told = program::call(|| on_error(&error, &mut answer));
+        if !matches!(told, Ok(Ok(_))) && log_limit.admits(&who) {
+            log::error!(target: "socketio", "{who}: on_error has failed for {name:?} on {namespace:?}");
+        }
+        matches!(told, Ok(Ok(true)))
+    });
     if acknowledges {
         match event.acknowledge(&answer) {
             // The other side has gone meanwhile: nobody is left to be told.

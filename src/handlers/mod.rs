@@ -1,6 +1,8 @@
 //! What servers and clients share in front of users: handlers, events and acknowledgements.
 
 pub(crate) mod ack;
+pub(crate) mod answer;
+pub(crate) mod connect;
 pub(crate) mod encode;
 pub(crate) mod event;
 pub(crate) mod handler;
@@ -9,11 +11,13 @@ pub(crate) mod registry;
 pub(crate) mod service;
 
 pub(crate) use ack::AckResponse;
+pub use answer::{ErrorAck, HandlerError, IntoAck, Json, Reply};
+pub use connect::{ConnectHandler, Refused};
 pub use event::{Ack, Event};
-pub use handler::{ConnectHandler, Context, Handler, HandlerError, IntoAck, Json, Refused, Reply};
+pub use handler::{Context, Handler};
 pub(crate) use service::Events;
 pub use service::{Method, Next, Outcome};
 
 pub(crate) use ack::{PendingAcks, Waiting};
+pub(crate) use connect::StoredConnect;
 pub(crate) use event::{Incoming, Peer};
-pub(crate) use handler::StoredConnect;

@@ -1,7 +1,8 @@
 //! The program's handlers, and which of them an event is for.
 
+use super::answer::HandlerError;
 use super::event::Incoming;
-use super::handler::{HandlerError, StoredEvent};
+use super::handler::StoredEvent;
 use crate::data::args::EncodedArgs;
 use rustc_hash::FxBuildHasher;
 use std::collections::HashMap;
@@ -26,6 +27,12 @@ pub(crate) struct Set<P, M, V: ?Sized> {
     pub(crate) service: Option<Arc<V>>,
 }
 
+/// What a side has besides the handlers of events.
+pub(crate) trait Lifecycle<P>: Default {
+    /// Decides whether an event may go on to its handler.
+    fn before_event(&self, incoming: &Incoming<P>) -> Result<(), HandlerError>;
+}
+
 /// A namespace as a type, of whatever type.
 pub(crate) trait HandlesEvents<P> {
     fn event(&self, incoming: &Incoming<P>, answer: &mut EncodedArgs) -> Result<(), HandlerError>;
@@ -48,7 +55,10 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
     }
 
     /// Returns what serves a namespace: its own handlers, then those of `*`.
-    pub(crate) fn sets(&self, namespace: &str) -> impl Iterator<Item = &Set<P, M, V>> + Clone {
+    pub(crate) fn sets(
+        &self,
+        namespace: &str,
+    ) -> impl DoubleEndedIterator<Item = &Set<P, M, V>> + Clone {
         let sets = [self.namespaces.get(namespace), self.namespaces.get(ANY)];
         sets.into_iter().flatten()
     }
@@ -67,6 +77,15 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
             return Some(function(found));
         }
         sets.find_map(|set| set.service.as_deref()).map(service)
+    }
+
+    /// Decides whether an event may go on: what is registered for `*` decides first.
+    pub(crate) fn before_event(&self, incoming: &Incoming<P>) -> Result<(), HandlerError>
+    where
+        M: Lifecycle<P>,
+    {
+        let mut sets = self.sets(incoming.event.namespace()).rev();
+        sets.try_for_each(|set| set.more.before_event(incoming))
     }
 
     /// Functions before services, and in both the namespace itself before `*` (python-socketio's

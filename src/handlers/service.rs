@@ -1,7 +1,8 @@
 //! Methods as handlers: what namespaces that are types are made of.
 
+use super::answer::{HandlerError, IntoAck};
 use super::event::{Event, Incoming};
-use super::handler::{Context, HandlerError, IntoAck, With, WithEvent, Without, arguments};
+use super::handler::{Context, With, WithEvent, Without, arguments};
 use super::registry::HandlesEvents;
 use crate::data::args::EncodedArgs;
 use crate::error::Error;

@@ -199,13 +199,24 @@ impl Connection {
             return;
         }
         let handlers = self.handlers();
-        let call = |answer: &mut EncodedArgs| handlers.event(incoming, answer);
+        let socket = &incoming.peer;
+        let call = |answer: &mut EncodedArgs| {
+            handlers.before_event(incoming)?;
+            let own = socket
+                .has_own()
+                .then(|| socket.own_handler(incoming.event.name()));
+            match own.flatten() {
+                Some(own) => own(incoming, answer).map(|()| true),
+                None => handlers.event(incoming, answer),
+            }
+        };
         invoke::run(
             &incoming.event,
             self.handle().label(),
             self.handle().log_limit(),
             Unhandled::Ignore,
             call,
+            |error, answer| handlers.error(incoming, error, answer),
         );
     }
 

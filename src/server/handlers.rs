@@ -5,7 +5,8 @@
 
 use super::service::ErasedService;
 use super::socket::Socket;
-use crate::handlers::{Refused, StoredConnect, registry};
+use crate::data::EncodedArgs;
+use crate::handlers::{Event, HandlerError, Incoming, Refused, StoredConnect, registry};
 use crate::reason::Reason;
 use std::sync::Arc;
 
@@ -15,16 +16,37 @@ pub(crate) type Handlers = registry::Handlers<Socket, Lifecycle, dyn ErasedServi
 pub(crate) type Set = registry::Set<Socket, Lifecycle, dyn ErasedService>;
 
 type OnDisconnect = dyn Fn(&Socket, Reason) + Send + Sync;
+type BeforeEvent = dyn Fn(&Socket, &Event) -> Result<(), HandlerError> + Send + Sync;
+/// Appends what is acknowledged, and returns whether anything is.
+pub(crate) type OnError = dyn Fn(&Socket, &Event, &HandlerError, &mut EncodedArgs) -> Result<bool, HandlerError>
+    + Send
+    + Sync;
 
 /// Handlers that are called when clients come and go.
 #[derive(Clone, Default)]
 pub(crate) struct Lifecycle {
     pub(crate) connect: Option<StoredConnect<Socket>>,
     pub(crate) disconnect: Option<Arc<OnDisconnect>>,
+    /// In the order in which they were added, as those of events.
+    pub(crate) before_connect: Vec<StoredConnect<Socket>>,
+    pub(crate) before_event: Vec<Arc<BeforeEvent>>,
+    pub(crate) error: Option<Arc<OnError>>,
+}
+
+impl registry::Lifecycle<Socket> for Lifecycle {
+    fn before_event(&self, incoming: &Incoming<Socket>) -> Result<(), HandlerError> {
+        let mut all = self.before_event.iter();
+        all.try_for_each(|before| before(&incoming.peer, &incoming.event))
+    }
 }
 
 impl Handlers {
     pub(crate) fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused> {
+        // Those of `*` first: what it refuses nobody else lets in.
+        for set in self.sets(socket.namespace_name()).rev() {
+            let mut all = set.more.before_connect.iter();
+            all.try_for_each(|before| before(socket, auth))?;
+        }
         let decided = self.resolve(
             socket.namespace_name(),
             |own| own.connect.as_ref(),
@@ -32,6 +54,20 @@ impl Handlers {
             |service| service.connect(socket, auth),
         );
         decided.unwrap_or(Ok(()))
+    }
+
+    /// Asks what a client is told of an event whose handler has failed; returns whether anything.
+    pub(crate) fn error(
+        &self,
+        incoming: &Incoming<Socket>,
+        error: &HandlerError,
+        answer: &mut EncodedArgs,
+    ) -> Result<bool, HandlerError> {
+        let mut sets = self.sets(incoming.event.namespace());
+        match sets.find_map(|set| set.more.error.as_ref()) {
+            Some(on_error) => on_error(&incoming.peer, &incoming.event, error, answer),
+            None => Ok(false),
+        }
     }
 
     pub(crate) fn disconnect(&self, socket: &Socket, reason: Reason) {

@@ -22,7 +22,7 @@ use crate::data::EncodedArgs;
 use crate::engineio::{self, Transport};
 use crate::error::Error;
 use crate::handlers::encode;
-use crate::handlers::{ConnectHandler, Handler, IntoAck};
+use crate::handlers::{ConnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck};
 use crate::manager::{Broadcast, Local, Manager};
 use crate::net::Executor as _;
 use crate::pool::WorkerPool;
@@ -159,6 +159,39 @@ impl Server {
         self.root().on_any(handler);
     }
 
+    /// Adds a function that decides about clients before [`on_connect`](Server::on_connect). See
+    /// [`Namespace::before_connect`].
+    pub fn before_connect<S>(&self, decide: impl ConnectHandler<Socket, S>) {
+        self.root().before_connect(decide);
+    }
+
+    /// Adds a function that sees every event before its handler. See [`Namespace::before_event`].
+    pub fn before_event(
+        &self,
+        check: impl Fn(&Socket, &Event) -> Result<(), HandlerError> + Send + Sync + 'static,
+    ) {
+        self.root().before_event(check);
+    }
+
+    /// Adds a function that is told of every event that comes. See [`Namespace::on_event`].
+    pub fn on_event(&self, tap: impl Fn(&Socket, &Event) + Send + Sync + 'static) {
+        self.root().on_event(tap);
+    }
+
+    /// Decides what a client is told of an event whose handler has failed. See
+    /// [`Namespace::on_error`].
+    pub fn on_error<R: ErrorAck>(
+        &self,
+        decide: impl Fn(&Socket, &Event, &HandlerError) -> R + Send + Sync + 'static,
+    ) {
+        self.root().on_error(decide);
+    }
+
+    /// Forgets the handler of an event. See [`Namespace::off`].
+    pub fn off(&self, event: &str) {
+        self.root().off(event);
+    }
+
     /// Registers a type as the handler of the namespace. See [`Namespace::register`].
     pub fn register<S: Service>(&self, service: S) {
         self.root().register(service);
@@ -242,6 +275,21 @@ impl Server {
     /// Returns the rooms of a client. See [`Namespace::rooms`].
     pub fn rooms(&self, sid: &str) -> Vec<String> {
         self.root().rooms(sid)
+    }
+
+    /// Sends an event to everybody, and calls a function with the answer of each. See
+    /// [`To::emit_with_ack`].
+    ///
+    /// # Errors
+    /// Those of [`To::emit_with_ack`].
+    pub fn emit_with_ack<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+        callback: impl Fn(Result<T, Error>) + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        self.root().emit_with_ack(event, data, timeout, callback)
     }
 
     /// Returns the user session of a client. See [`Namespace::session`].

@@ -4,7 +4,7 @@
 //! and its rooms, and each of these to sockets.
 
 use super::broadcast::To;
-use super::handlers::ANY;
+use super::handlers::{ANY, OnError};
 use super::service::Service;
 use super::socket::Socket;
 use super::{Rooms, Server};
@@ -13,13 +13,17 @@ use crate::error::Error;
 use crate::handlers::handler::store;
 use crate::handlers::service::Registered;
 use crate::handlers::service::refuse_reserved;
-use crate::handlers::{ConnectHandler, Handler, IntoAck};
+use crate::handlers::{
+    ConnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck, StoredConnect,
+};
 use crate::manager::BroadcastTarget;
 use crate::reason::Reason;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A namespace: clients connect to each that they use, over one connection. A cheap handle, from
 /// [`Server::of`].
@@ -156,6 +160,89 @@ impl Namespace {
         drop(self.change(|set| set.more.disconnect.replace(Arc::new(handler))));
     }
 
+    /// Forgets the handler of an event. Events that wait already find none.
+    pub fn off(&self, event: &str) {
+        drop(self.change(|set| set.events.remove(event)));
+    }
+
+    /// Adds a function that decides about clients before [`on_connect`](Namespace::on_connect), in the
+    /// order in which they were added, as the reference server's `use` does; the first refusal is the
+    /// client's. Those of `io.of("*")` come first, for every namespace. The functions have the forms
+    /// of [`on_connect`](Namespace::on_connect).
+    ///
+    /// ```
+    /// use socketio::{Refused, Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// io.of("*").before_connect(|socket: &Socket| {
+    ///     match socket.request().header("Authorization") {
+    ///         Some(_) => Ok(()),
+    ///         None => Err(Refused::new("unauthorized")),
+    ///     }
+    /// });
+    /// ```
+    pub fn before_connect<S>(&self, decide: impl ConnectHandler<Socket, S>) {
+        let decide: StoredConnect<Socket> = Arc::new(move |socket, auth| decide.call(socket, auth));
+        self.change(|set| set.more.before_connect.push(decide));
+    }
+
+    /// Adds a function that sees every event before its handler does, whether it has one or not, in
+    /// the order in which they were added; those of `io.of("*")` come first, for every namespace. An
+    /// error keeps the event from its handler: it goes to [`on_error`](Namespace::on_error).
+    ///
+    /// ```
+    /// use socketio::{Event, HandlerError, Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// io.before_event(|socket: &Socket, event: &Event| {
+    ///     if event.name() == "admin" && !socket.rooms().contains(&"admins".into()) {
+    ///         return Err(HandlerError::new("not allowed"));
+    ///     }
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn before_event(
+        &self,
+        check: impl Fn(&Socket, &Event) -> Result<(), HandlerError> + Send + Sync + 'static,
+    ) {
+        self.change(|set| set.more.before_event.push(Arc::new(check)));
+    }
+
+    /// Adds a function that is told of every event that comes, before anything else is done with it:
+    /// the reference's `onAny`. [`on_any`](Namespace::on_any) is python's `*`, for events without a
+    /// handler.
+    pub fn on_event(&self, tap: impl Fn(&Socket, &Event) + Send + Sync + 'static) {
+        self.before_event(move |socket, event| {
+            tap(socket, event);
+            Ok(())
+        });
+    }
+
+    /// Decides what a client is told of an event whose handler has failed: returned an error,
+    /// panicked, was given arguments that do not decode, or was kept from it by
+    /// [`before_event`](Namespace::before_event). Without it nothing is acknowledged, and a client
+    /// that awaits an answer waits until its own time-out. That of `io.of("*")` is for the namespaces
+    /// that have none. The record in the log is written before.
+    ///
+    /// ```
+    /// use socketio::{Event, HandlerError, Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// io.on("divide", |a: i64, b: i64| a.checked_div(b).ok_or("not by zero"));
+    /// io.on_error(|_: &Socket, event: &Event, error: &HandlerError| {
+    ///     Some(serde_json::json!({ "error": error.to_string(), "event": event.name() }))
+    /// });
+    /// ```
+    pub fn on_error<R: ErrorAck>(
+        &self,
+        decide: impl Fn(&Socket, &Event, &HandlerError) -> R + Send + Sync + 'static,
+    ) {
+        let decide: Arc<OnError> = Arc::new(move |socket, event, error, answer| {
+            decide(socket, event, error).append_to(answer)
+        });
+        drop(self.change(|set| set.more.error.replace(decide)));
+    }
+
     /// Registers a type as the handler of the namespace. Replaces one that was registered before.
     /// See [`Service`].
     pub fn register<S: Service>(&self, service: S) {
@@ -246,6 +333,21 @@ impl Namespace {
     pub fn rooms(&self, sid: &str) -> Vec<String> {
         let space = self.server.inner.spaces.get(&self.name);
         space.map(|space| space.rooms.of(sid)).unwrap_or_default()
+    }
+
+    /// Sends an event to everybody on the namespace, and calls a function with the answer of each. See
+    /// [`To::emit_with_ack`].
+    ///
+    /// # Errors
+    /// Those of [`To::emit_with_ack`].
+    pub fn emit_with_ack<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        timeout: Duration,
+        callback: impl Fn(Result<T, Error>) + Send + Sync + 'static,
+    ) -> Result<(), Error> {
+        To::new(&self.server, &self.name).emit_with_ack(event, data, timeout, callback)
     }
 
     /// Returns the user session of a client, if one of this type was saved.

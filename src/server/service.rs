@@ -5,7 +5,7 @@
 
 use super::socket::Socket;
 use crate::data::Value;
-use crate::handlers::handler::read_auth;
+use crate::handlers::connect::read_auth;
 use crate::handlers::registry::HandlesEvents;
 use crate::handlers::service::{EventService, Registered};
 use crate::handlers::{self, Event, HandlerError, Next, Outcome, Refused};

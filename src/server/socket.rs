@@ -13,7 +13,11 @@ use crate::engineio::{Frames, HeldBroadcasts, Transport, block_in_place};
 use crate::error::{Error, LimitExceeded};
 use crate::handlers::ack::{self, Callback};
 use crate::handlers::encode;
-use crate::handlers::{AckResponse, Context, Incoming, Peer, PendingAcks, Waiting};
+use crate::handlers::handler::{StoredEvent, store};
+use crate::handlers::service::refuse_reserved;
+use crate::handlers::{
+    AckResponse, Context, Handler, Incoming, IntoAck, Peer, PendingAcks, Waiting,
+};
 use crate::limits::bounded;
 use crate::net::http::Request;
 use crate::protocol::socketio::Kind;
@@ -23,10 +27,11 @@ use crate::util::sync::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// A connected client on one namespace, as the server sees it. A cheap handle that may be kept, and
@@ -52,6 +57,8 @@ struct Inner {
     space: Arc<NamespaceState>,
     connection: Arc<Connection>,
     phase: AtomicU8,
+    /// It has handlers of its own, or had.
+    has_own: AtomicBool,
     state: Mutex<State>,
     acks: PendingAcks,
 }
@@ -65,9 +72,42 @@ struct State {
     accepted: bool,
     /// Disconnect as soon as it is connected.
     leaves: bool,
-    session: Option<Arc<dyn Any + Send + Sync>>,
+    /// The user session: one value of each type.
+    sessions: Vec<Arc<dyn Any + Send + Sync>>,
+    /// Handlers of this client alone. Boxed, since most clients have none.
+    #[allow(
+        clippy::box_collection,
+        reason = "a map is six times as large as a box"
+    )]
+    own: Option<Box<HashMap<String, OwnHandler>>>,
     /// It has gone, its disconnect handler has run, and what was kept with it is dropped.
     forgotten: bool,
+}
+
+impl State {
+    /// Keeps a value of the user session; returns what is to be dropped.
+    fn keep<T: Any>(
+        &mut self,
+        session: Arc<dyn Any + Send + Sync>,
+    ) -> Option<Arc<dyn Any + Send + Sync>> {
+        if self.forgotten {
+            // Nobody would drop it but an I/O thread.
+            return Some(session);
+        }
+        let mut sessions = self.sessions.iter_mut();
+        match sessions.find(|it| (***it).is::<T>()) {
+            Some(before) => Some(std::mem::replace(before, session)),
+            None => {
+                self.sessions.push(session);
+                None
+            }
+        }
+    }
+}
+
+struct OwnHandler {
+    handler: StoredEvent<Socket>,
+    is_once: bool,
 }
 
 /// Life of a client on a namespace.
@@ -109,6 +149,7 @@ impl Socket {
                 space,
                 connection,
                 phase: AtomicU8::new(Phase::Pending as u8),
+                has_own: AtomicBool::new(false),
                 state: Mutex::default(),
                 acks: PendingAcks::default(),
             }),
@@ -261,26 +302,136 @@ impl Socket {
         self.inner.space.rooms.of(self.sid())
     }
 
-    /// Returns the user session, if one of this type was saved.
-    pub fn session<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        let session = self.inner.state.lock().session.clone()?;
-        session.downcast().ok()
+    /// Addresses this client, with what is dropped if it cannot leave at once: for what is out of date
+    /// a moment later.
+    pub fn volatile(&self) -> To {
+        let to = To::new(&self.server(), &self.inner.space.name);
+        to.to(self.sid()).local().volatile()
     }
 
-    /// Keeps a value of any type until the client has gone, in the place of what was kept. Of a
-    /// client that has gone it is dropped at once.
+    /// Handles an event of this client alone, in the place of the handlers of its namespace. It, and
+    /// what it captures, is dropped when the client has gone. See [`Namespace::on`].
+    ///
+    /// ```
+    /// use socketio::{Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// io.on("begin", |socket: &Socket, name: String| {
+    ///     socket.on("say", move |text: String| println!("{name}: {text}"));
+    ///     socket.once("end", |socket: &Socket| socket.off("say"));
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// If the event is reserved: `connect`, `disconnect`, and such.
+    pub fn on<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
+        self.add(event, store(handler), false);
+    }
+
+    /// Handles the next event of this name, as [`on`](Socket::on) does, and is forgotten then.
+    ///
+    /// # Panics
+    /// If the event is reserved.
+    pub fn once<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
+        self.add(event, store(handler), true);
+    }
+
+    /// Forgets the handler of [`on`](Socket::on) or [`once`](Socket::once).
+    pub fn off(&self, event: &str) {
+        let mut state = self.inner.state.lock();
+        let before = state.own.as_mut().and_then(|own| own.remove(event));
+        drop(state);
+        drop(before);
+    }
+
+    fn add(&self, event: &str, handler: StoredEvent<Socket>, is_once: bool) {
+        refuse_reserved(event);
+        let own = OwnHandler { handler, is_once };
+        let mut state = self.inner.state.lock();
+        let before = if state.forgotten {
+            Some(own)
+        } else {
+            self.inner.has_own.store(true, Ordering::Release);
+            let all = state.own.get_or_insert_default();
+            all.insert(event.to_owned(), own)
+        };
+        drop(state);
+        drop(before);
+    }
+
+    /// Returns whether it may have handlers of its own. Takes no lock.
+    pub(super) fn has_own(&self) -> bool {
+        self.inner.has_own.load(Ordering::Acquire)
+    }
+
+    /// Returns its own handler of an event; one for a single event is taken out.
+    pub(super) fn own_handler(&self, event: &str) -> Option<StoredEvent<Socket>> {
+        let mut state = self.inner.state.lock();
+        let all = state.own.as_mut()?;
+        let own = all.get(event)?;
+        if own.is_once {
+            return all.remove(event).map(|own| own.handler);
+        }
+        Some(Arc::clone(&own.handler))
+    }
+
+    /// Returns the value of this type in the user session, if one was saved.
+    pub fn session<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let state = self.inner.state.lock();
+        let found = state.sessions.iter().find(|it| (***it).is::<T>()).cloned();
+        drop(state);
+        found.and_then(|session| session.downcast().ok())
+    }
+
+    /// Keeps a value in the user session until the client has gone: one of each type, in the place of
+    /// the one of the same type that was kept. Of a client that has gone it is dropped at once.
     pub fn save_session<T: Any + Send + Sync>(&self, session: T) {
         let session: Arc<dyn Any + Send + Sync> = Arc::new(session);
         let mut state = self.inner.state.lock();
-        let before = if state.forgotten {
-            // Nobody would drop it but an I/O thread.
-            Some(session)
-        } else {
-            state.session.replace(session)
-        };
+        let before = state.keep::<T>(session);
         drop(state);
         // A user's type may do anything when it is dropped.
         drop(before);
+    }
+
+    /// Changes the value of a type in the user session, or the default one if there is none. The
+    /// function may be called again if another thread has changed it meanwhile.
+    ///
+    /// ```
+    /// use socketio::{Server, Socket};
+    ///
+    /// #[derive(Clone, Default)]
+    /// struct Visits(u32);
+    ///
+    /// let io = Server::new();
+    /// io.on("visit", |socket: &Socket| {
+    ///     socket.update_session(|visits: &mut Visits| visits.0 += 1);
+    /// });
+    /// ```
+    pub fn update_session<T>(&self, mut change: impl FnMut(&mut T))
+    where
+        T: Any + Send + Sync + Clone + Default,
+    {
+        loop {
+            let before = self.session::<T>();
+            let mut changed = before.as_deref().cloned().unwrap_or_default();
+            change(&mut changed);
+            let changed: Arc<dyn Any + Send + Sync> = Arc::new(changed);
+            let mut state = self.inner.state.lock();
+            let now = state.sessions.iter().find(|it| (***it).is::<T>());
+            let is_same = match (now, &before) {
+                (Some(now), Some(before)) => {
+                    std::ptr::addr_eq(Arc::as_ptr(now), Arc::as_ptr(before))
+                }
+                (now, before) => now.is_none() && before.is_none(),
+            };
+            if is_same {
+                let replaced = state.keep::<T>(changed);
+                drop(state);
+                return drop(replaced);
+            }
+            drop(state);
+        }
     }
 
     /// Disconnects it from the namespace: what was sent before still arrives, and the disconnect
@@ -532,9 +683,9 @@ impl Socket {
             .remove(&self.inner.space, self.sid());
         let mut state = self.inner.state.lock();
         state.forgotten = true;
-        let session = state.session.take();
+        let kept = (std::mem::take(&mut state.sessions), state.own.take());
         drop(state);
-        drop(session);
+        drop(kept);
     }
 
     pub(super) fn acks(&self) -> &PendingAcks {

@@ -28,6 +28,7 @@ mod layers;
 mod limits;
 mod machine_faults;
 mod memory;
+mod middleware;
 mod peers;
 #[cfg(all(feature = "redis", feature = "tls"))]
 mod redis;

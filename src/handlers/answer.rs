@@ -1,0 +1,194 @@
+//! What handlers return: acknowledgements, and errors.
+
+use crate::data::args::EncodedArgs;
+use crate::data::binary::Binary;
+use crate::data::value::Value;
+use serde::Serialize;
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+/// Return type of a handler: the acknowledgement.
+///
+/// `()` acknowledges with nothing, a tuple with several values, a `Result` with what is in its
+/// `Ok`; an `Err` is logged and nothing is acknowledged. Types of your own become answers by
+/// `impl Reply for MyType {}`, or for once in [`Json`].
+///
+/// ```
+/// use serde::Serialize;
+/// use socketio::{Reply, Server};
+///
+/// #[derive(Serialize)]
+/// struct Position {
+///     x: i32,
+///     y: i32,
+/// }
+///
+/// impl Reply for Position {}
+///
+/// let io = Server::new();
+/// io.on("where?", || Position { x: 1, y: 2 });
+/// io.on("several", || ("one", 2)); // two values
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned from an event handler",
+    note = "what a handler returns is its acknowledgement: a number, text, `Vec`, `Option`, tuple, `Value`, `Binary`, `()`, or a `Result` of one",
+    note = "for a type that is `Serialize`, return `Json(value)`, or write `impl socketio::Reply for MyType {{}}` if it is your own",
+    note = "the error of a `Result` is anything that is `Display`: `HandlerError`, any `std::error::Error`, `anyhow::Error`, text"
+)]
+pub trait IntoAck {
+    #[doc(hidden)]
+    fn append_to(self, answer: &mut EncodedArgs) -> Result<(), HandlerError>;
+}
+
+/// A type that can be a handler's answer: `impl Reply for MyType {}`.
+pub trait Reply: Serialize {}
+
+impl<T: Reply> IntoAck for T {
+    fn append_to(self, answer: &mut EncodedArgs) -> Result<(), HandlerError> {
+        Ok(answer.push(&self)?)
+    }
+}
+
+impl<T: IntoAck, E: fmt::Display + 'static> IntoAck for Result<T, E> {
+    fn append_to(self, answer: &mut EncodedArgs) -> Result<(), HandlerError> {
+        match self {
+            Ok(value) => value.append_to(answer),
+            Err(error) => Err(HandlerError::of(error)),
+        }
+    }
+}
+
+macro_rules! replies {
+    ($($kind:ty)*) => {
+        $(impl Reply for $kind {})*
+    };
+}
+
+replies! {
+    () bool char i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64
+    String Value Binary crate::data::args::Args serde_json::Value
+}
+
+impl<T: Serialize> Reply for Vec<T> {}
+impl<T: Serialize> Reply for VecDeque<T> {}
+impl<T: Serialize> Reply for BTreeSet<T> {}
+impl<T: Serialize, S> Reply for HashSet<T, S> {}
+impl<T: Serialize> Reply for &'static [T] {}
+impl<T: Serialize> Reply for Arc<T> where Arc<T>: Serialize {}
+impl<T: Serialize + ToOwned<Owned: Serialize> + ?Sized> Reply for Cow<'static, T> {}
+impl Reply for serde_json::Map<String, serde_json::Value> {}
+impl<T: Serialize> Reply for Option<T> {}
+impl<T: Serialize> Reply for Json<T> {}
+impl<T: Serialize> Reply for Box<T> {}
+impl Reply for &'static str {}
+impl<K: Serialize, V: Serialize> Reply for BTreeMap<K, V> {}
+impl<K: Serialize, V: Serialize, S> Reply for HashMap<K, V, S> {}
+
+macro_rules! reply_tuples {
+    ($($name:ident)*) => {
+        impl<$($name: Serialize),*> Reply for ($($name,)*) {}
+    };
+}
+
+reply_tuples!(A);
+reply_tuples!(A B);
+reply_tuples!(A B C);
+reply_tuples!(A B C D);
+reply_tuples!(A B C D E);
+reply_tuples!(A B C D E F);
+reply_tuples!(A B C D E F G);
+reply_tuples!(A B C D E F G H);
+
+/// Wrapper that makes any `Serialize` type an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Json<T>(pub T);
+
+/// Reason why a handler failed: any error, or a sentence. It is logged, and the client gets no
+/// acknowledgement, unless [`on_error`](crate::Namespace::on_error) says otherwise.
+///
+/// Every error type converts to it, so `?` works on all of them in a handler that returns
+/// `Result<_, HandlerError>`. A handler may also return any other error that is `Display`, such as
+/// `anyhow::Error`, `Box<dyn std::error::Error>` or text.
+///
+/// ```
+/// use socketio::{HandlerError, Server};
+///
+/// let io = Server::new();
+/// io.on("parse", |text: String| -> Result<i64, HandlerError> {
+///     if text.is_empty() {
+///         return Err(HandlerError::new("nothing to parse"));
+///     }
+///     Ok(text.parse()?)
+/// });
+/// ```
+pub struct HandlerError(Box<dyn std::error::Error + Send + Sync>);
+
+impl HandlerError {
+    /// Creates an error of another one, or that says this.
+    pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> HandlerError {
+        HandlerError(error.into())
+    }
+
+    /// Returns the error that was returned as it is, or what any other says of itself.
+    fn of<E: fmt::Display + 'static>(error: E) -> HandlerError {
+        let mut error = Some(error);
+        match (&mut error as &mut dyn Any).downcast_mut::<Option<HandlerError>>() {
+            Some(own) => own.take().unwrap_or_else(|| HandlerError::new("")),
+            // With its causes, where the type knows that form.
+            None => HandlerError::new(error.map_or_else(String::new, |it| format!("{it:#}"))),
+        }
+    }
+
+    /// Returns the error that it was made of, if it is of this type.
+    pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        self.0.downcast_ref()
+    }
+}
+
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        HandlerError(Box::new(error))
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl fmt::Debug for HandlerError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// Return type of [`on_error`](crate::Namespace::on_error): `()` acknowledges nothing, as without it;
+/// `Some` of what a handler may return is the acknowledgement.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be returned from `on_error`",
+    note = "return `()`, or an `Option` of what a handler returns: `Some(Json(..))` acknowledges with it"
+)]
+pub trait ErrorAck {
+    #[doc(hidden)]
+    fn append_to(self, answer: &mut EncodedArgs) -> Result<bool, HandlerError>;
+}
+
+impl ErrorAck for () {
+    fn append_to(self, _: &mut EncodedArgs) -> Result<bool, HandlerError> {
+        Ok(false)
+    }
+}
+
+impl<T: IntoAck> ErrorAck for Option<T> {
+    fn append_to(self, answer: &mut EncodedArgs) -> Result<bool, HandlerError> {
+        match self {
+            Some(value) => value.append_to(answer).map(|()| true),
+            None => Ok(false),
+        }
+    }
+}

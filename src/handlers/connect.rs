@@ -1,0 +1,202 @@
+//! Decisions about clients that connect.
+
+use super::handler::With;
+use crate::data::args::decode_nth;
+use crate::error::Error;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// Reason why a client may not connect, as it is told: a message, and data if you like.
+///
+/// ```
+/// # use socketio::{Refused, Server, Socket};
+/// # let io = Server::new();
+/// io.on_connect(|_: &Socket, token: Option<String>| {
+///     if token.is_some() { Ok(()) } else { Err(Refused::new("no token").with_data(401)) }
+/// });
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    message: String,
+    /// JSON text.
+    data: Option<String>,
+    /// For the log alone.
+    note: Option<String>,
+}
+
+impl Refused {
+    /// Creates a refusal with a message: `err.message` in JavaScript.
+    pub fn new(message: impl Into<String>) -> Refused {
+        Refused {
+            message: message.into(),
+            data: None,
+            note: None,
+        }
+    }
+
+    /// Adds data: `err.data` in JavaScript. Data that cannot be JSON is left out, with a record in
+    /// the log.
+    #[must_use]
+    pub fn with_data(mut self, data: impl Serialize) -> Refused {
+        self.data = serde_json::to_string(&data)
+            .inspect_err(|error| log::warn!(target: "socketio", "the data of a refusal was left out: {error}"))
+            .ok();
+        self
+    }
+
+    /// Returns what the log says of it.
+    pub(crate) fn note(&self) -> &str {
+        self.note.as_deref().unwrap_or(&self.message)
+    }
+
+    /// Returns the payload of a CONNECT_ERROR packet.
+    pub(crate) fn to_json(&self) -> String {
+        let message = serde_json::Value::from(self.message.as_str());
+        match &self.data {
+            Some(data) => format!("{{\"message\":{message},\"data\":{data}}}"),
+            None => format!("{{\"message\":{message}}}"),
+        }
+    }
+}
+
+impl Default for Refused {
+    /// Creates a refusal that says `Connection rejected by server`
+    fn default() -> Self {
+        Refused::new("Connection rejected by server")
+    }
+}
+
+impl From<&str> for Refused {
+    fn from(message: &str) -> Self {
+        Refused::new(message)
+    }
+}
+
+impl From<String> for Refused {
+    fn from(message: String) -> Self {
+        Refused::new(message)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// A function that decides whether a client may connect: `Fn()`, `Fn(&Socket)` or `Fn(&Socket,
+/// auth)`, each `-> R`, where `R` is `()`, `bool` or `Result<(), E>` where an `E` that is
+/// [`Refused`], or text, is what the client is told; of any other error it is told only that there was
+/// one, and the log has the rest.
+///
+/// What the client sent as `auth` decodes into any type; nothing decodes as null. You never
+/// implement this trait: closures and functions do.
+#[diagnostic::on_unimplemented(
+    message = "this function cannot be a connect handler",
+    label = "not a connect handler",
+    note = "a connect handler is `Fn()`, `Fn(&Socket)` or `Fn(&Socket, auth)`, each `-> R`, with a type written for every parameter",
+    note = "`R` is `()`, `bool`, or `Result<(), E>` where `E` is `Refused`, text, or any other error"
+)]
+pub trait ConnectHandler<P, Shape>: Send + Sync + 'static {
+    #[doc(hidden)]
+    fn call(&self, peer: &P, auth: &str) -> Result<(), Refused>;
+}
+
+/// Return type of a connect handler.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no decision about a connection",
+    note = "return `()`, `bool`, or `Result<(), E>` where `E` is `Refused`, text, or any other error"
+)]
+pub trait Decision {
+    #[doc(hidden)]
+    fn decide(self) -> Result<(), Refused>;
+}
+
+impl Decision for () {
+    fn decide(self) -> Result<(), Refused> {
+        Ok(())
+    }
+}
+
+impl Decision for bool {
+    fn decide(self) -> Result<(), Refused> {
+        if self {
+            Ok(())
+        } else {
+            Err(Refused::default())
+        }
+    }
+}
+
+impl<E: fmt::Display + 'static> Decision for Result<(), E> {
+    fn decide(self) -> Result<(), Refused> {
+        self.map_err(refusal)
+    }
+}
+
+/// Returns what a client is told of an error: a refusal, text and this crate's errors as they are,
+/// of others that there was one. Those may speak of the inside, and are for the log.
+fn refusal<E: fmt::Display + 'static>(error: E) -> Refused {
+    let known = &error as &dyn Any;
+    if let Some(refused) = known.downcast_ref::<Refused>() {
+        return refused.clone();
+    }
+    let is_told = known.is::<String>() || known.is::<&str>() || known.is::<Error>();
+    if is_told {
+        return Refused::new(error.to_string());
+    }
+    Refused {
+        note: Some(format!("{error:#}")),
+        ..Refused::default()
+    }
+}
+
+impl<P, Fun, Out: Decision> ConnectHandler<P, ()> for Fun
+where
+    Fun: Fn() -> Out + Send + Sync + 'static,
+{
+    fn call(&self, _: &P, _: &str) -> Result<(), Refused> {
+        self().decide()
+    }
+}
+
+impl<P, Fun, Out: Decision> ConnectHandler<P, (With<P>,)> for Fun
+where
+    Fun: Fn(&P) -> Out + Send + Sync + 'static,
+{
+    fn call(&self, peer: &P, _: &str) -> Result<(), Refused> {
+        self(peer).decide()
+    }
+}
+
+impl<P, Fun, Out: Decision, Auth: DeserializeOwned> ConnectHandler<P, (With<P>, Auth)> for Fun
+where
+    Fun: Fn(&P, Auth) -> Out + Send + Sync + 'static,
+{
+    fn call(&self, peer: &P, auth: &str) -> Result<(), Refused> {
+        self(peer, read_auth(auth)?).decide()
+    }
+}
+
+/// Decodes what a client has sent as `auth`: JSON text, or nothing.
+pub(crate) fn read_auth<T: DeserializeOwned>(auth: &str) -> Result<T, Refused> {
+    let auth = if auth.is_empty() { "null" } else { auth };
+    decode_nth(&format!("[{auth}]"), 0, &[]).map_err(|mismatch| Refused {
+        note: Some(format!("auth: {}", mismatch.without_value(false))),
+        ..Refused::new("Invalid auth")
+    })
+}
+
+/// A connect handler in a table.
+pub(crate) type StoredConnect<P> = Arc<dyn Fn(&P, &str) -> Result<(), Refused> + Send + Sync>;
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Refused::new(error.to_string())
+    }
+}

@@ -1,0 +1,262 @@
+//! What stands before handlers, what becomes of their errors, and what belongs to one client alone.
+
+use crate::common::{PATIENCE, Ws, eventually, serve};
+use socketio::{Client, Error, Event, HandlerError, Refused, Server, Socket, Value};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Something that can be seen to be dropped.
+fn dropped() -> (Arc<()>, impl Fn() -> bool) {
+    let held = Arc::new(());
+    let weak = Arc::downgrade(&held);
+    (held, move || weak.strong_count() == 0)
+}
+
+#[test]
+fn connects_are_decided_in_order_and_those_of_every_namespace_first() {
+    let io = Server::new();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let note = |name: &'static str| {
+        let calls = Arc::clone(&calls);
+        move || calls.lock().unwrap().push(name)
+    };
+    let (any, first, second, handler) = (note("any"), note("first"), note("second"), note("on"));
+    let admin = io.of("/admin");
+    admin.before_connect(move |_: &Socket, auth: Value| {
+        first();
+        match auth["token"].as_str() {
+            Some("secret") => Ok(()),
+            _ => Err(Refused::new("no token").with_data(401)),
+        }
+    });
+    admin.before_connect(second);
+    admin.on_connect(handler);
+    io.of("*").before_connect(move |socket: &Socket| {
+        any();
+        socket.request().header("x-blocked").is_none()
+    });
+    let serving = serve(&io);
+    let (_, answer) = Ws::join(serving.local_addr(), "40/admin,");
+    assert_eq!(answer, "44/admin,{\"message\":\"no token\",\"data\":401}");
+    let (_ws, answer) = Ws::join(serving.local_addr(), "40/admin,{\"token\":\"secret\"}");
+    assert!(answer.starts_with("40/admin,{\"sid\""), "{answer}");
+    eventually("the handler", || calls.lock().unwrap().len() == 6);
+    let expected = ["any", "first", "any", "first", "second", "on"];
+    assert_eq!(*calls.lock().unwrap(), expected);
+}
+
+#[test]
+fn any_error_refuses_a_client_and_only_the_log_has_its_words() {
+    let io = Server::new();
+    io.on_connect(
+        |_: &Socket, auth: Value| -> Result<(), Box<dyn std::error::Error>> {
+            let _: i32 = auth["number"].as_str().unwrap_or_default().parse()?;
+            Ok(())
+        },
+    );
+    io.of("/text").on_connect(|| Err::<(), _>("go away"));
+    let serving = serve(&io);
+    let (_, answer) = Ws::join(serving.local_addr(), "40{\"number\":\"x\"}");
+    assert_eq!(answer, "44{\"message\":\"Connection rejected by server\"}");
+    let (_, answer) = Ws::join(serving.local_addr(), "40/text,");
+    assert_eq!(answer, "44/text,{\"message\":\"go away\"}");
+}
+
+#[test]
+fn events_are_seen_and_checked_before_their_handlers() {
+    let io = Server::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let tap = Arc::clone(&seen);
+    io.on_event(move |socket: &Socket, event: &Event| {
+        assert!(socket.is_connected());
+        tap.lock().unwrap().push(event.name().to_owned());
+    });
+    io.before_event(|_: &Socket, event: &Event| match event.name() {
+        "forbidden" => Err(HandlerError::new("not allowed")),
+        _ => Ok(()),
+    });
+    let ran = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&ran);
+    io.on("forbidden", move || count.fetch_add(1, Ordering::SeqCst));
+    io.on("allowed", || "yes");
+    let serving = serve(&io);
+    let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+    ws.send("421[\"forbidden\"]");
+    ws.send("422[\"unknown\"]");
+    ws.send("423[\"allowed\"]");
+    assert_eq!(ws.text(), "433[\"yes\"]");
+    assert_eq!(ran.load(Ordering::SeqCst), 0);
+    assert_eq!(*seen.lock().unwrap(), ["forbidden", "unknown", "allowed"]);
+}
+
+#[test]
+fn a_handler_that_fails_answers_what_was_decided() {
+    let io = Server::new();
+    for namespace in ["/", "/other"] {
+        let space = io.of(namespace);
+        space.on("error", || Err::<(), _>(HandlerError::new("broken")));
+        space.on(
+            "box",
+            |text: String| -> Result<i64, Box<dyn std::error::Error>> { Ok(text.parse()?) },
+        );
+        space.on("panic", || -> i64 { panic!("on purpose") });
+        space.on("number", |number: i64| number);
+    }
+    io.before_event(|_: &Socket, event: &Event| match event.name() {
+        "refused" => Err(HandlerError::new("before")),
+        _ => Ok(()),
+    });
+    io.of("*")
+        .on_error(|_: &Socket, _: &Event, _: &HandlerError| Some("failed"));
+    io.on_error(
+        |_: &Socket, event: &Event, error: &HandlerError| match event.name() {
+            "silent" => None,
+            name => Some((name.to_owned(), error.to_string())),
+        },
+    );
+    io.on("silent", || Err::<(), _>("nothing of it"));
+    let serving = serve(&io);
+    let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+    for (sent, answer) in [
+        ("420[\"error\"]", "430[\"error\",\"broken\"]"),
+        (
+            "421[\"box\",\"x\"]",
+            "431[\"box\",\"invalid digit found in string\"]",
+        ),
+        ("422[\"panic\"]", "432[\"panic\",\"the handler panicked\"]"),
+        (
+            "423[\"number\",\"x\"]",
+            "433[\"number\",\"argument 1 is not i64",
+        ),
+        ("424[\"refused\"]", "434[\"refused\",\"before\"]"),
+        ("425[\"number\",7]", "435[7]"),
+    ] {
+        ws.send(sent);
+        let text = ws.text();
+        assert!(text.starts_with(answer), "{text}");
+    }
+    ws.send("426[\"silent\"]");
+    ws.send("427[\"number\",8]");
+    assert_eq!(ws.text(), "437[8]");
+    ws.send("40/other,");
+    assert!(ws.text().starts_with("40/other,"));
+    ws.send("42/other,1[\"panic\"]");
+    assert_eq!(ws.text(), "43/other,1[\"failed\"]");
+}
+
+#[test]
+fn a_client_has_handlers_of_its_own_that_go_with_it() {
+    let io = Server::new();
+    let (held, is_dropped) = dropped();
+    let held = Mutex::new(Some(held));
+    io.on("who", || "everybody");
+    io.on("begin", move |socket: &Socket, name: String| {
+        let held = held.lock().unwrap().take();
+        socket.on("who", move || {
+            let _ = &held;
+            name.clone()
+        });
+        socket.once("once", || "once");
+    });
+    io.on("end", |socket: &Socket| socket.off("who"));
+    let serving = serve(&io);
+    let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+    let (mut other, _) = Ws::join(serving.local_addr(), "40");
+    ws.send("420[\"begin\",\"Ada\"]");
+    assert_eq!(ws.text(), "430[]");
+    for (ws, answer) in [(&mut ws, "Ada"), (&mut other, "everybody")] {
+        ws.send("421[\"who\"]");
+        assert_eq!(ws.text(), format!("431[\"{answer}\"]"));
+    }
+    ws.send("422[\"once\"]");
+    ws.send("423[\"once\"]");
+    ws.send("424[\"who\"]");
+    assert_eq!(ws.text(), "432[\"once\"]");
+    assert_eq!(ws.text(), "434[\"Ada\"]");
+    assert!(!is_dropped());
+    drop(ws);
+    eventually("the end of what it captured", is_dropped);
+    other.send("42[\"begin\",\"Bob\"]");
+    other.send("421[\"end\"]");
+    other.send("422[\"who\"]");
+    assert_eq!(other.text(), "431[]");
+    assert_eq!(other.text(), "432[\"everybody\"]");
+    io.off("who");
+    other.send("423[\"who\"]");
+    other.send("424[\"end\"]");
+    assert_eq!(other.text(), "434[]");
+}
+
+#[test]
+fn a_user_session_has_one_value_of_each_type() {
+    #[derive(Clone, Debug, Default, PartialEq)]
+    struct Count(usize);
+    let io = Server::new();
+    io.on_connect(|socket: &Socket| {
+        socket.save_session("Ada".to_owned());
+        socket.save_session(7_u8);
+        socket.save_session(8_u8);
+    });
+    let serving = serve(&io);
+    let client = Client::new();
+    client.connect(crate::common::url(&serving)).unwrap();
+    let socket = io.sockets().remove(0);
+    assert_eq!(socket.session::<String>().unwrap().as_str(), "Ada");
+    assert_eq!(socket.session::<u8>().as_deref(), Some(&8));
+    assert_eq!(socket.session::<u16>(), None);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..250 {
+                    socket.update_session(|count: &mut Count| count.0 += 1);
+                }
+            });
+        }
+    });
+    assert_eq!(socket.session::<Count>().as_deref(), Some(&Count(1_000)));
+    client.disconnect();
+    eventually("the end", || socket.session::<String>().is_none());
+    socket.save_session("nobody would drop it".to_owned());
+    assert_eq!(socket.session::<String>(), None);
+}
+
+#[test]
+fn everybody_answers_and_what_is_volatile_is_for_one() {
+    let io = Server::new();
+    let serving = serve(&io);
+    let clients: Vec<_> = (0..3)
+        .map(|number| {
+            let client = Client::new();
+            client.on("number", move || number);
+            client.connect(crate::common::url(&serving)).unwrap();
+            client
+        })
+        .collect();
+    let (sender, answers) = crossbeam_channel::unbounded();
+    let callback = move |answer: Result<u64, Error>| sender.send(answer.unwrap()).unwrap();
+    io.emit_with_ack("number", (), Duration::from_secs(10), callback)
+        .unwrap();
+    let mut heard: Vec<u64> = (0..3)
+        .map(|_| answers.recv_timeout(PATIENCE).unwrap())
+        .collect();
+    heard.sort_unstable();
+    assert_eq!(heard, [0, 1, 2]);
+    let (sender, got) = crossbeam_channel::unbounded();
+    for client in &clients {
+        let sender = sender.clone();
+        client.on("position", move |client: &Client, value: Value| {
+            sender.send((client.sid(), value)).unwrap();
+        });
+    }
+    let sid = clients[1].sid().unwrap();
+    let socket = io.socket(&sid).unwrap();
+    socket.volatile().emit("position", 1).unwrap();
+    let (from, value) = got.recv_timeout(PATIENCE).unwrap();
+    assert_eq!((from, value), (Some(sid), Value::from(1)));
+    assert!(got.is_empty());
+    clients[0].off("number");
+    let gone = io.socket(&clients[0].sid().unwrap()).unwrap();
+    let answer: Option<u64> = gone.call("number", (), PATIENCE).unwrap();
+    assert_eq!(answer, None, "a client acknowledges what nobody handles");
+}
