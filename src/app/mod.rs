@@ -43,6 +43,8 @@ pub struct App {
     endpoint: Endpoint,
     path: String,
     files: StaticFiles,
+    /// Directory of the official client's files.
+    client: Option<PathBuf>,
     application: Option<Arc<Application>>,
     /// The application reads bodies as they come.
     streams: bool,
@@ -77,6 +79,7 @@ impl App {
             endpoint,
             path: format!("/{path}/"),
             files: StaticFiles::default(),
+            client: None,
             application: None,
             streams: false,
             #[cfg(feature = "tls")]
@@ -116,6 +119,26 @@ impl App {
     ) -> App {
         self.files
             .add(path, target.into(), Some(content_type.to_owned()));
+        self
+    }
+
+    /// Serves the official client at `/socket.io/socket.io.js`, with its siblings, as pages of the
+    /// reference's tutorials expect. `directory` is the `dist` of the npm package `socket.io-client`.
+    /// Defaults to serving none.
+    ///
+    /// ```no_run
+    /// use socketio::{App, Server};
+    ///
+    /// let io = Server::new();
+    /// App::new(&io)
+    ///     .serve_client("node_modules/socket.io-client/dist")
+    ///     .static_files("/", "public")
+    ///     .run("127.0.0.1:5000")?;
+    /// # Ok::<(), socketio::Error>(())
+    /// ```
+    #[must_use]
+    pub fn serve_client(mut self, directory: impl Into<PathBuf>) -> App {
+        self.client = Some(directory.into());
         self
     }
 
@@ -214,7 +237,11 @@ impl App {
     /// # Errors
     /// [`Error::Io`] if the system gives no threads, or not what else they need, or if a file or
     /// directory of [`static_files`](App::static_files) is not there.
-    pub fn serve(self, listener: TcpListener) -> Result<Serving, Error> {
+    pub fn serve(mut self, listener: TcpListener) -> Result<Serving, Error> {
+        let serves_client = self.client.is_some();
+        if let Some(directory) = self.client.take() {
+            self.files.add(&self.path, directory, None);
+        }
         if let Some(missing) = self.files.missing() {
             let why = format!("static_files: {} is not there", missing.display());
             return Err(std::io::Error::new(std::io::ErrorKind::NotFound, why).into());
@@ -252,6 +279,7 @@ impl App {
             self.path,
             application,
             fallback,
+            serves_client,
             Arc::clone(&workers) as Arc<dyn Executor>,
             #[cfg(feature = "tls")]
             self.tls,
@@ -357,6 +385,15 @@ impl Serving {
                 self.end.changed.wait(&mut is_over);
             }
         });
+    }
+
+    /// Lets no new client in, and waits until those that are there have gone; false if that takes
+    /// longer than `timeout`. New sessions are refused with status 503, on which clients try again: at
+    /// another server, if a load balancer has one. Blocks; [`shutdown`](Serving::shutdown) is to
+    /// follow.
+    pub fn drain(&self, timeout: Duration) -> bool {
+        let drain = self.running.lock().as_ref().map(|it| it.engine.drainer());
+        drain.is_none_or(|drain| engineio::block_in_place(|| drain(timeout)))
     }
 
     /// Shuts down: accepts nothing more, ends the clients' connections, lets handlers finish, and

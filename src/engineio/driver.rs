@@ -7,13 +7,14 @@
 use super::frames::Frames;
 use super::handle::{self, Orders, SessionHandle};
 use super::handshake::{
-    Decided, Decision, decide, subprotocol, thread_of, wants_text, websocket_key,
+    Decided, Decision, RequestError, decide, subprotocol, thread_of, wants_text, websocket_key,
 };
+use super::on_handshake::Handshake;
 use super::serving::{PollingSlot, Shared};
 use super::write_batching::CorkQueue;
 use super::{Control, HeldBroadcasts, SessionHandler, Transport};
 use crate::net::http::cors::Verdict;
-use crate::net::http::{Request, Response};
+use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::outbox::{Appended, When};
 use crate::net::{self, BodyRules, ConnectionId, IoContext, Timer, TimerKey};
 use crate::pool::QueueState;
@@ -75,9 +76,15 @@ pub(super) struct Session {
     /// The origin that was found to be allowed when the session was opened.
     origin: Option<Box<str>>,
     /// Packets that the client takes in one payload.
-    max_packets: usize,
+    pub(super) max_packets: usize,
     /// A place among the polling sessions, until it has moved to a WebSocket.
     pub(super) polling_slot: Option<PollingSlot>,
+    /// Fields of all its answers. Boxed, since most sessions have none.
+    #[allow(
+        clippy::box_collection,
+        reason = "a list is three times as large as a box"
+    )]
+    headers: Option<Box<Headers>>,
     /// The program ended it before it was open: it is to end as soon as it is.
     pub(super) ends: Option<Reason>,
     /// Bytes of its unfinished packet, in the budget.
@@ -106,7 +113,7 @@ impl net::Driver for Driver {
     type Command = Order;
 
     fn on_request(&mut self, io: &mut IoContext<Order>, id: ConnectionId, request: Request) {
-        if !request.path().starts_with(&self.shared.path) {
+        if !self.shared.is_own(request.path()) {
             return self.serve_fallback(io, id, request);
         }
         if io.threads() > 1
@@ -137,7 +144,7 @@ impl net::Driver for Driver {
 
     fn body_rules(&self, request: &Request) -> BodyRules {
         let config = &self.shared.config;
-        if request.path().starts_with(&self.shared.path) {
+        if self.shared.is_own(request.path()) {
             return BodyRules {
                 max_bytes: config.max_payload,
                 timeout: config.limits.body_timeout,
@@ -158,7 +165,7 @@ impl net::Driver for Driver {
 
     fn refuse_body(&self, request: &Request, status: u16) -> Response {
         let response = Response::new(status);
-        if !request.path().starts_with(&self.shared.path) {
+        if !self.shared.is_own(request.path()) {
             return response;
         }
         let cors = &self.shared.config.cors;
@@ -424,18 +431,7 @@ impl Driver {
         };
         let channel = TransportId(id.to_u64());
         if is_upgrade {
-            let Ok(websocket) = websocket_key(&request) else {
-                return self.refuse_websocket(io, id, &request);
-            };
-            let mut headers = self.shared.config.cors.headers(&request);
-            headers.extend(subprotocol(&request));
-            // As the reference does, from the request of each transport.
-            if session.machine.can_upgrade() {
-                session.handle.set_text_only(wants_text(&request));
-            }
-            io.upgrade(id, key, &websocket, &headers, &[]);
-            session.machine.handle(now, Input::WebSocket(channel));
-            return self.drive(io, key);
+            return self.ask_to_upgrade(io, id, request, key);
         }
         match request.method() {
             "GET" => {
@@ -454,6 +450,37 @@ impl Driver {
                 io.respond(id, response);
             }
         }
+    }
+
+    /// Opens the WebSocket that a session is to move to.
+    pub(super) fn upgrade(
+        &mut self,
+        io: &mut IoContext<Order>,
+        id: ConnectionId,
+        request: &Request,
+        key: u64,
+        handshake: Handshake,
+    ) {
+        let now = io.now();
+        let Some(session) = find(&mut self.sessions, key) else {
+            // It has ended while the program was asked.
+            return self.refuse(io, id, request, RequestError::UnknownSid);
+        };
+        let Ok(websocket) = websocket_key(request) else {
+            return self.refuse_websocket(io, id, request);
+        };
+        let mut headers = self.shared.config.cors.headers(request);
+        headers.extend(session.headers());
+        headers.extend(handshake.headers);
+        headers.extend(subprotocol(request));
+        // As the reference does, from the request of each transport.
+        if session.machine.can_upgrade() {
+            session.handle.set_text_only(wants_text(request));
+        }
+        io.upgrade(id, key, &websocket, &headers, &[]);
+        let channel = TransportId(id.to_u64());
+        session.machine.handle(now, Input::WebSocket(channel));
+        self.drive(io, key);
     }
 
     fn on_post(
@@ -644,14 +671,7 @@ impl Driver {
                         if session.parked.is_empty() {
                             session.parked = Vec::new();
                         }
-                        let empty = self.shared.answer(
-                            io,
-                            id,
-                            &request,
-                            answer,
-                            &session.handle,
-                            session.max_packets,
-                        );
+                        let empty = self.shared.answer(io, id, &request, answer, session);
                         if empty {
                             session.machine.handle(now, Input::Drained);
                         }
@@ -697,6 +717,7 @@ impl Driver {
                 }
                 Output::Gone => {
                     let session = self.sessions.remove(key as u32 as usize);
+                    self.shared.population.leave();
                     session.handle.log_limit().close(session.handle.label());
                     self.by_sid.remove(session.handle.sid());
                     for (id, request) in &session.parked {
@@ -747,9 +768,22 @@ impl Session {
             origin,
             max_packets,
             polling_slot: None,
+            headers: None,
             ends: None,
             share,
         }
+    }
+
+    /// Keeps fields for all its answers.
+    pub(super) fn keep_headers(&mut self, headers: Headers) {
+        self.headers = (!headers.is_empty()).then(|| Box::new(headers));
+    }
+
+    /// Returns the fields of all its answers.
+    pub(super) fn headers(&self) -> impl Iterator<Item = Header> + use<'_> {
+        self.headers
+            .iter()
+            .flat_map(|headers| headers.iter().cloned())
     }
 
     /// Tells the timers when to look again.

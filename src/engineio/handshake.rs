@@ -7,6 +7,7 @@ use super::driver::Order;
 use super::driver::{Driver, Session, find};
 use super::frames::Frames;
 use super::handle::{PeerAddr, SessionHandle};
+use super::on_handshake::{Handshake, OnHandshake, refusal_json};
 use super::serving::Elsewhere;
 use super::{Admission, Refusal, SessionHandler, Transport, polling};
 use crate::net::http::{Header, Headers, Request, Response};
@@ -94,6 +95,18 @@ pub(crate) struct Decided {
 pub(super) enum Decision {
     /// True if its origin may connect.
     Origin(bool, Request),
+    /// What the program's function says of a request that opens a session.
+    Handshake {
+        request: Request,
+        transport: Transport,
+        handshake: Handshake,
+    },
+    /// The same of one that moves a session to a WebSocket.
+    Upgrade {
+        key: u64,
+        request: Request,
+        handshake: Handshake,
+    },
     /// True if it may open the session.
     Open {
         key: u64,
@@ -181,13 +194,87 @@ impl Driver {
         }
     }
 
-    /// Opens a session, or parks the request until the program has decided.
+    /// Asks the program's function about a request, or opens a session if there is none.
     fn open(
         &mut self,
         io: &mut IoContext<Order>,
         id: ConnectionId,
         request: Request,
         transport: Transport,
+    ) {
+        let Some(function) = self.shared.application.on_handshake() else {
+            return self.open_session(io, id, request, transport, Handshake::new(false));
+        };
+        let mailbox = io.mailbox().clone();
+        io.execute(move || {
+            let handshake = ask(&function, &request, false);
+            let what = Decision::Handshake {
+                request,
+                transport,
+                handshake,
+            };
+            decide(&mailbox, id, what);
+        });
+    }
+
+    /// Asks the program's function about a session that is to move to a WebSocket.
+    pub(super) fn ask_to_upgrade(
+        &mut self,
+        io: &mut IoContext<Order>,
+        id: ConnectionId,
+        request: Request,
+        key: u64,
+    ) {
+        let Some(function) = self.shared.application.on_handshake() else {
+            return self.upgrade(io, id, &request, key, Handshake::new(true));
+        };
+        let mailbox = io.mailbox().clone();
+        io.execute(move || {
+            let handshake = ask(&function, &request, true);
+            let what = Decision::Upgrade {
+                key,
+                request,
+                handshake,
+            };
+            decide(&mailbox, id, what);
+        });
+    }
+
+    /// Answers a request that the program has refused.
+    fn refuse_handshake(
+        &self,
+        io: &mut IoContext<Order>,
+        id: ConnectionId,
+        request: &Request,
+        handshake: Handshake,
+        (status, text): (u16, String),
+    ) {
+        if io.may_log(id, log::Level::Info) {
+            let peer = request.peer_addr();
+            log::info!(target: "engineio", "{peer}: refused by on_handshake, {status} {text:?}");
+        }
+        let response = Response::new(status)
+            .with_headers(self.shared.config.cors.headers(request))
+            .with_headers(handshake.headers);
+        let response = if wants_websocket(request) {
+            let response = response.with_header("Content-Type", "text/plain; charset=UTF-8");
+            response.with_body(text.into_bytes()).closing()
+        } else {
+            response
+                .with_header("Content-Type", "application/json")
+                .with_body(refusal_json(&text).into_bytes())
+        };
+        io.respond(id, response);
+    }
+
+    /// Opens a session, or parks the request until the program has decided about the session.
+    fn open_session(
+        &mut self,
+        io: &mut IoContext<Order>,
+        id: ConnectionId,
+        request: Request,
+        transport: Transport,
+        handshake: Handshake,
     ) {
         let websocket = match transport {
             Transport::Polling => None,
@@ -202,7 +289,12 @@ impl Driver {
         };
         let config = &self.shared.config;
         let mut headers = config.cors.headers(&request);
+        if self.shared.population.is_draining() {
+            let response = Response::text(503, "Service Unavailable").with_headers(headers);
+            return io.respond(id, response.closing());
+        }
         headers.extend(config.cookie.as_ref().map(|cookie| cookie.header(&sid)));
+        headers.extend(handshake.headers);
         if websocket.is_some() {
             headers.extend(subprotocol(&request));
         }
@@ -263,7 +355,9 @@ impl Driver {
             io.share(),
         );
         session.polling_slot = slot;
+        session.keep_headers(handshake.session_headers);
         place.insert(session);
+        self.shared.population.enter();
         io.set_owner(id, Some(key));
         let entry = Entry {
             websocket,
@@ -294,6 +388,22 @@ impl Driver {
         match decided.what {
             Decision::Origin(true, request) => self.route(io, id, request),
             Decision::Origin(false, request) => self.refuse_origin(io, id, &request),
+            Decision::Handshake {
+                request,
+                transport,
+                mut handshake,
+            } => match handshake.refusal.take() {
+                Some(refusal) => self.refuse_handshake(io, id, &request, handshake, refusal),
+                None => self.open_session(io, id, request, transport, handshake),
+            },
+            Decision::Upgrade {
+                key,
+                request,
+                mut handshake,
+            } => match handshake.refusal.take() {
+                Some(refusal) => self.refuse_handshake(io, id, &request, handshake, refusal),
+                None => self.upgrade(io, id, &request, key, handshake),
+            },
             Decision::Open { key, entry, result } => match result {
                 Ok(receiver) => self.admit(io, id, key, entry, receiver),
                 Err(refusal) => {
@@ -301,6 +411,7 @@ impl Driver {
                         log::info!(target: "engineio", "{}: refused by the program", session.handle.label());
                         session.handle.outbox().discard();
                         self.sessions.remove(key as u32 as usize);
+                        self.shared.population.leave();
                     }
                     io.set_owner(id, None);
                     let mut response = Response::new(401)
@@ -330,6 +441,7 @@ impl Driver {
             receiver.close(io.now(), Reason::TransportClose);
             if find(&mut self.sessions, key).is_some() {
                 self.sessions.remove(key as u32 as usize);
+                self.shared.population.leave();
             }
             return io.close(id);
         };
@@ -371,7 +483,7 @@ impl Driver {
         }
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &self,
         io: &mut IoContext<Order>,
         id: ConnectionId,
@@ -444,6 +556,18 @@ impl Driver {
             .with_header("Sec-WebSocket-Version", "13")
             .closing();
         io.respond(id, response);
+    }
+}
+
+/// Asks the program's function about a request.
+fn ask(function: &OnHandshake, request: &Request, is_upgrade: bool) -> Handshake {
+    let mut handshake = Handshake::new(is_upgrade);
+    match program::call(|| function.ask(request, &mut handshake)) {
+        Ok(()) => handshake,
+        Err(_) => {
+            log::error!(target: "engineio", "on_handshake panicked");
+            Handshake::refused(is_upgrade)
+        }
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) mod frames;
 mod handle;
 mod handshake;
 mod message;
+mod on_handshake;
 #[cfg(feature = "server")]
 mod options;
 mod polling;
@@ -41,11 +42,14 @@ pub use client::{Client, ClientBuilder, Proxy};
 pub use config::{Cookie, Transport};
 pub use message::Message;
 #[cfg(feature = "server")]
+pub use on_handshake::Handshake;
+#[cfg(feature = "server")]
 pub use server::{Accept, Server, ServerBuilder, Session};
 
 pub(crate) use config::{Config, copied};
 pub(crate) use frames::Frames;
 pub(crate) use handle::{SessionHandle, block_in_place, lock_when};
+pub(crate) use on_handshake::OnHandshake;
 #[cfg(feature = "server")]
 pub(crate) use options::engine_options;
 pub(crate) use recipients_row::HeldBroadcasts;
@@ -65,6 +69,9 @@ pub(crate) trait Acceptor: Send + Sync + Debug + 'static {
     /// Returns whether the program is asked about each client, on a worker, before the session
     /// opens.
     fn asks(&self) -> bool;
+
+    /// Returns the program's function that is asked about requests, if there is one.
+    fn on_handshake(&self) -> Option<OnHandshake>;
 
     /// A client wants to open a session.
     fn open(&self, session: &Arc<SessionHandle>, request: Request) -> Admission;

@@ -3,8 +3,7 @@
 //! In a circle with `driver`, `handshake` and `serving`: the methods of one `Driver` stand where
 //! their subject is.
 
-use super::driver::Order;
-use super::handle::SessionHandle;
+use super::driver::{Order, Session};
 use super::handshake::RequestError;
 use super::serving::Shared;
 #[cfg(feature = "compression")]
@@ -51,14 +50,15 @@ impl Shared {
         id: ConnectionId,
         request: &Request,
         answer: PollResponse,
-        handle: &SessionHandle,
-        max_packets: usize,
+        session: &Session,
     ) -> bool {
-        let headers = self.config.cors.headers(request);
+        let handle = &session.handle;
+        let mut headers = self.config.cors.headers(request);
+        headers.extend(session.headers());
         let mut empty = false;
         let body = match answer {
             PollResponse::Queued => {
-                let (body, left) = take_payload(handle.outbox(), MAX_PAYLOAD, max_packets);
+                let (body, left) = take_payload(handle.outbox(), MAX_PAYLOAD, session.max_packets);
                 empty = !left;
                 body
             }

@@ -2,6 +2,7 @@
 
 use super::config::{Config, Transport};
 use super::message::{Batch, Handlers, Item, Message};
+use super::on_handshake::{Handshake, OnHandshake};
 use super::options::engine_options;
 use super::session_queue::SessionQueue;
 use super::{Acceptor, Admission, Control, Refusal, SessionHandle, SessionHandler};
@@ -42,6 +43,7 @@ pub struct Server {
 struct Inner {
     config: Config,
     handlers: Handlers<Session>,
+    on_handshake: RwLock<Option<OnHandshake>>,
     sessions: RwLock<HashMap<String, Session>>,
 }
 
@@ -65,6 +67,17 @@ impl Server {
     pub fn on_connect<R: Accept>(&self, handler: impl Fn(&Session) -> R + Send + Sync + 'static) {
         let handler = move |session: &Session| handler(session).accept();
         self.inner.handlers.on_connect(handler);
+    }
+
+    /// Asks a function about every request that opens a session, or moves one to a WebSocket, before
+    /// anything else happens. See [`crate::Server::on_handshake`].
+    pub fn on_handshake(
+        &self,
+        function: impl Fn(&Request, &mut Handshake) + Send + Sync + 'static,
+    ) {
+        let function = OnHandshake::new(function);
+        let before = self.inner.on_handshake.write().replace(function);
+        drop(before);
     }
 
     /// Calls a function for each message.
@@ -237,6 +250,7 @@ impl ServerBuilder {
             inner: Arc::new(Inner {
                 config: self.config,
                 handlers: Handlers::default(),
+                on_handshake: RwLock::default(),
                 sessions: RwLock::default(),
             }),
         }
@@ -260,6 +274,10 @@ impl fmt::Debug for EngineAcceptor {
 impl Acceptor for EngineAcceptor {
     fn asks(&self) -> bool {
         true
+    }
+
+    fn on_handshake(&self) -> Option<OnHandshake> {
+        self.inner.on_handshake.read().clone()
     }
 
     fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {

@@ -5,18 +5,18 @@
 
 use super::driver::{Driver, Order};
 use super::{Acceptor, Config, Fallback};
-use crate::limits::Limits;
+use crate::limits::{Limits, bounded};
 #[cfg(feature = "tls")]
 use crate::net::tls::Tls;
 use crate::net::{Executor, IoThreads, Options};
-use crate::util::sync::Mutex;
+use crate::util::sync::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// State that the I/O threads of one port share.
 #[derive(Debug)]
@@ -27,6 +27,64 @@ pub(super) struct Shared {
     pub(super) application: Arc<dyn Acceptor>,
     pub(super) fallback: Option<Elsewhere>,
     pub(super) polling: Arc<PollingSessions>,
+    pub(super) population: Population,
+    /// The official client's files are at the path, too.
+    serves_client: bool,
+}
+
+impl Shared {
+    /// Returns whether a request is for the sessions, and not for somebody else.
+    pub(super) fn is_own(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(&self.path);
+        rest.is_some_and(|rest| !(self.serves_client && is_client_file(rest)))
+    }
+}
+
+/// Returns whether this is the name of a file of the official client's distribution.
+fn is_client_file(name: &str) -> bool {
+    let is_script = [".js", ".mjs", ".map"].iter().any(|it| name.ends_with(it));
+    name.starts_with("socket.io") && is_script && !name.contains('/')
+}
+
+/// The number of sessions, for who waits until there is none.
+#[derive(Debug, Default)]
+pub(super) struct Population {
+    count: AtomicUsize,
+    /// Nobody new comes in.
+    is_draining: AtomicBool,
+    waiting: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Population {
+    pub(super) fn enter(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave(&self) {
+        let before = self.count.fetch_sub(1, Ordering::AcqRel);
+        if before == 1 && self.is_draining() {
+            drop(self.waiting.lock());
+            self.changed.notify_all();
+        }
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Lets nobody new in, and waits until nobody is left; false if that takes longer.
+    fn drain(&self, timeout: Duration) -> bool {
+        self.is_draining.store(true, Ordering::Release);
+        let by = Instant::now() + bounded(timeout);
+        let mut waiting = self.waiting.lock();
+        while self.count.load(Ordering::Acquire) > 0 {
+            if self.changed.wait_until(&mut waiting, by).timed_out() {
+                return self.count.load(Ordering::Acquire) == 0;
+            }
+        }
+        true
+    }
 }
 
 /// The sessions that are on polling: they need no connection that stays, and so have limits of
@@ -99,6 +157,7 @@ impl std::fmt::Debug for Elsewhere {
 pub(crate) struct Serving {
     pub(crate) local_addr: SocketAddr,
     threads: IoThreads<Order>,
+    shared: Arc<Shared>,
 }
 
 impl Serving {
@@ -109,6 +168,7 @@ impl Serving {
         path: String,
         application: Arc<dyn Acceptor>,
         fallback: Option<Elsewhere>,
+        serves_client: bool,
         executor: Arc<dyn Executor>,
         #[cfg(feature = "tls")] tls: Option<Tls>,
     ) -> io::Result<Serving> {
@@ -130,6 +190,8 @@ impl Serving {
             application,
             fallback,
             polling: Arc::default(),
+            population: Population::default(),
+            serves_client,
         });
         let threads = IoThreads::start("io", Some(listener), count, options, || {
             Driver::new(&shared)
@@ -138,7 +200,15 @@ impl Serving {
         Ok(Serving {
             local_addr,
             threads,
+            shared,
         })
+    }
+
+    /// Returns what lets nobody new in and waits until all sessions have ended; false if that takes
+    /// longer than the time that it is given.
+    pub(crate) fn drainer(&self) -> impl FnOnce(Duration) -> bool + use<> {
+        let shared = Arc::clone(&self.shared);
+        move |timeout| shared.population.drain(timeout)
     }
 
     /// Ends all sessions and connections, by this time at the latest, and waits for it.

@@ -8,7 +8,9 @@ use super::handlers::Handlers;
 use super::socket::{Phase, Socket};
 use super::{Inner, Server};
 use crate::data::EncodedArgs;
-use crate::engineio::{Acceptor, Admission, Control, SessionHandle, SessionHandler, SessionQueue};
+use crate::engineio::{
+    Acceptor, Admission, Control, OnHandshake, SessionHandle, SessionHandler, SessionQueue,
+};
 use crate::error::{Error, LimitExceeded};
 use crate::handlers::ack::{self, Answered, CallbackOwner};
 use crate::handlers::invoke::{self, Unhandled};
@@ -51,6 +53,10 @@ pub(crate) struct SocketIoAcceptor {
 impl Acceptor for SocketIoAcceptor {
     fn asks(&self) -> bool {
         false
+    }
+
+    fn on_handshake(&self) -> Option<OnHandshake> {
+        self.server.inner.on_handshake.read().clone()
     }
 
     fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {

@@ -19,18 +19,19 @@ pub use socket::Socket;
 pub(crate) use connection::SocketIoAcceptor;
 
 use crate::data::EncodedArgs;
-use crate::engineio::{self, Transport};
+use crate::engineio::{self, Handshake, OnHandshake, Transport};
 use crate::error::Error;
 use crate::handlers::encode;
 use crate::handlers::{ConnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck};
 use crate::manager::{Broadcast, Local, Manager};
 use crate::net::Executor as _;
+use crate::net::http::Request;
 use crate::pool::WorkerPool;
 use crate::protocol::socketio::ROOT;
 use crate::reason::Reason;
 use crate::util::program;
 use crate::util::snapshot::Snapshot;
-use crate::util::sync::Mutex;
+use crate::util::sync::{Mutex, RwLock};
 use builder::Config;
 use handlers::Handlers;
 use namespaces::NamespaceRegistry;
@@ -69,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) handlers: Snapshot<Handlers>,
     pub(crate) spaces: NamespaceRegistry,
+    pub(crate) on_handshake: RwLock<Option<OnHandshake>>,
     /// The name `/`.
     pub(crate) root: Arc<str>,
     pub(crate) manager: Arc<dyn Manager>,
@@ -94,6 +96,7 @@ impl Server {
     pub(crate) fn with(config: Config, manager: Arc<dyn Manager>) -> Server {
         let inner = Arc::new(Inner {
             root: ROOT.into(),
+            on_handshake: RwLock::default(),
             config,
             handlers: Snapshot::new(Handlers::default()),
             spaces: NamespaceRegistry::default(),
@@ -109,6 +112,33 @@ impl Server {
     /// Returns a namespace: `/admin`, or `*` for the handlers of all that have none of their own.
     pub fn of(&self, namespace: &str) -> Namespace {
         Namespace::new(self, namespace)
+    }
+
+    /// Asks a function about every request that opens a session, or moves one to a WebSocket, before
+    /// anything else happens: the reference server's `allowRequest`. It may refuse the request, and
+    /// add fields to its answer and to all answers of the session. It runs on a worker and may block;
+    /// if it panics the request is refused.
+    ///
+    /// ```
+    /// use socketio::engineio::Handshake;
+    /// use socketio::{Request, Server};
+    ///
+    /// let io = Server::new();
+    /// io.on_handshake(|request: &Request, handshake: &mut Handshake| {
+    ///     if request.param("key").as_deref() != Some("secret") {
+    ///         return handshake.refuse(403, "no key");
+    ///     }
+    ///     handshake.header("Set-Cookie", "seen=1; Path=/; SameSite=Lax");
+    ///     handshake.session_header("X-Served-By", "one");
+    /// });
+    /// ```
+    pub fn on_handshake(
+        &self,
+        function: impl Fn(&Request, &mut Handshake) + Send + Sync + 'static,
+    ) {
+        let function = OnHandshake::new(function);
+        let before = self.inner.on_handshake.write().replace(function);
+        drop(before);
     }
 
     /// Starts a thread of its own for a long task.

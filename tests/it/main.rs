@@ -20,6 +20,7 @@ mod client_threads;
 mod cluster;
 #[cfg(feature = "redis")]
 mod deployment;
+mod embedding;
 mod examples;
 mod front_door;
 #[cfg(feature = "kafka")]
