@@ -129,6 +129,8 @@ pub use net::http::cors::{OriginCheck, Origins};
 pub use net::http::request::Request;
 #[cfg(feature = "server")]
 pub use net::http::upload::BodyReader;
+#[cfg(feature = "server")]
+pub use net::listener::{Listener, PeerAddr};
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use net::tls::Tls;
 pub use reason::Reason;

@@ -96,6 +96,14 @@ fn main() -> Result<(), Error> {
     if let Some(file) = options.client_js {
         app = app.static_files("/client.js", file);
     }
+    // Sockets that systemd has opened come before the port.
+    #[cfg(unix)]
+    {
+        let mut opened = socketio::Listener::from_systemd()?.into_iter();
+        if let Some(first) = opened.next() {
+            return opened.fold(app, App::listener).run_on(first);
+        }
+    }
     let port = options.port;
     println!("Open http://127.0.0.1:{port}/ in two browser windows. Ctrl-C ends the chat.");
     app.run(("127.0.0.1", port))

@@ -4,14 +4,16 @@ mod static_files;
 
 pub(crate) use static_files::StaticFiles;
 
-use crate::engineio::{self, Config, Fallback};
+use crate::engineio::{self, Config, Fallback, Site};
 use crate::error::Error;
-use crate::net::Executor;
 use crate::net::http::request::decode_percent;
 use crate::net::http::upload::BodyReader;
 use crate::net::http::{Content, Request, Response};
+#[cfg(unix)]
+use crate::net::listener::SocketFile;
 #[cfg(feature = "tls")]
 use crate::net::tls::Tls;
+use crate::net::{Executor, Listener};
 use crate::pool::WorkerPool;
 use crate::server::{Server, SocketIoAcceptor};
 use crate::util::shutdown;
@@ -19,6 +21,8 @@ use crate::util::sync::{Condvar, Mutex};
 use std::fmt;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+#[cfg(unix)]
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,6 +54,7 @@ pub struct App {
     streams: bool,
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
+    listeners: Vec<Listener>,
 }
 
 type Application = dyn Fn(&Request) -> tiny_http::ResponseBox + Send + Sync;
@@ -84,6 +89,7 @@ impl App {
             streams: false,
             #[cfg(feature = "tls")]
             tls: None,
+            listeners: Vec::new(),
         }
     }
 
@@ -201,6 +207,14 @@ impl App {
         self
     }
 
+    /// Adds a listener to those that are served: a second address, a Unix socket, or what systemd has
+    /// opened. Defaults to the one that the serving method is given.
+    #[must_use]
+    pub fn listener(mut self, listener: impl Into<Listener>) -> App {
+        self.listeners.push(listener.into());
+        self
+    }
+
     /// Serves until Ctrl-C or SIGTERM, then shuts down in order. Blocks. It takes the process's
     /// handler of these signals, the first time it is called.
     ///
@@ -208,8 +222,25 @@ impl App {
     /// [`Error::Io`] if the address cannot be listened on, or the program has a handler of its own
     /// for these signals.
     pub fn run(self, address: impl ToSocketAddrs) -> Result<(), Error> {
+        self.run_on(bind(address)?)
+    }
+
+    /// Serves a Unix socket, as [`run`](App::run) does an address. See [`Listener::unix`].
+    ///
+    /// # Errors
+    /// Those of [`run`](App::run).
+    #[cfg(unix)]
+    pub fn run_unix(self, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.run_on(Listener::unix(path)?)
+    }
+
+    /// Serves a listener, as [`run`](App::run) does an address.
+    ///
+    /// # Errors
+    /// Those of [`run`](App::run).
+    pub fn run_on(self, listener: impl Into<Listener>) -> Result<(), Error> {
         let signal = shutdown::wait()?;
-        let serving = self.bind(address)?;
+        let serving = self.serve(listener)?;
         log::info!(target: "socketio", "listening on {}", serving.local_addr());
         // The sender is kept until there is a signal.
         let _ = signal.recv();
@@ -223,13 +254,16 @@ impl App {
     /// # Errors
     /// [`Error::Io`] if the address cannot be listened on.
     pub fn bind(self, address: impl ToSocketAddrs) -> Result<Serving, Error> {
-        // The system's error does not say which address.
-        let addresses: Vec<_> = address.to_socket_addrs()?.collect();
-        let listener = TcpListener::bind(&*addresses).map_err(|error| {
-            let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
-            std::io::Error::new(error.kind(), format!("{}: {error}", names.join(", ")))
-        })?;
-        self.serve(listener)
+        self.serve(bind(address)?)
+    }
+
+    /// Serves a Unix socket in the background. See [`Listener::unix`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the path cannot be listened on, and those of [`serve`](App::serve).
+    #[cfg(unix)]
+    pub fn serve_unix(self, path: impl AsRef<Path>) -> Result<Serving, Error> {
+        self.serve(Listener::unix(path)?)
     }
 
     /// Serves in the background, on a listener that the program has made.
@@ -237,7 +271,9 @@ impl App {
     /// # Errors
     /// [`Error::Io`] if the system gives no threads, or not what else they need, or if a file or
     /// directory of [`static_files`](App::static_files) is not there.
-    pub fn serve(mut self, listener: TcpListener) -> Result<Serving, Error> {
+    pub fn serve(mut self, listener: impl Into<Listener>) -> Result<Serving, Error> {
+        let mut listeners = vec![listener.into()];
+        listeners.append(&mut self.listeners);
         let serves_client = self.client.is_some();
         if let Some(directory) = self.client.take() {
             self.files.add(&self.path, directory, None);
@@ -273,21 +309,36 @@ impl App {
                 streams: self.streams,
             }
         });
-        let engine = engineio::Serving::start(
-            listener,
+        #[cfg(feature = "tls")]
+        let mut listeners: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| listener.or_tls(self.tls.as_ref()))
+            .collect();
+        let local_addr = listeners.iter().find_map(Listener::local_addr);
+        #[cfg(unix)]
+        let files = listeners.iter_mut().filter_map(Listener::take_file);
+        let site = Site {
             config,
-            self.path,
+            path: self.path,
             application,
             fallback,
             serves_client,
-            Arc::clone(&workers) as Arc<dyn Executor>,
-            #[cfg(feature = "tls")]
-            self.tls,
-        )?;
+        };
+        #[cfg(unix)]
+        let files: Vec<_> = files.collect();
+        let executor = Arc::clone(&workers) as Arc<dyn Executor>;
+        let engine = engineio::Serving::start(site, listeners, executor)?;
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        let running = Running {
+            engine,
+            workers,
+            #[cfg(unix)]
+            _files: files,
+        };
         Ok(Serving {
             end: Arc::default(),
-            local_addr: engine.local_addr,
-            running: Mutex::new(Some(Running { engine, workers })),
+            local_addr: local_addr.unwrap_or(nowhere),
+            running: Mutex::new(Some(running)),
             timeout,
         })
     }
@@ -314,8 +365,17 @@ impl Server {
     ///
     /// # Errors
     /// Those of [`App::serve`].
-    pub fn serve(&self, listener: TcpListener) -> Result<Serving, Error> {
+    pub fn serve(&self, listener: impl Into<Listener>) -> Result<Serving, Error> {
         App::new(self).serve(listener)
+    }
+
+    /// Serves a Unix socket in the background. See [`Listener::unix`].
+    ///
+    /// # Errors
+    /// Those of [`App::serve_unix`].
+    #[cfg(unix)]
+    pub fn serve_unix(&self, path: impl AsRef<Path>) -> Result<Serving, Error> {
+        App::new(self).serve_unix(path)
     }
 }
 
@@ -368,10 +428,14 @@ impl End {
 struct Running {
     engine: engineio::Serving,
     workers: Arc<WorkerPool>,
+    /// The files of Unix sockets, which go with the server.
+    #[cfg(unix)]
+    _files: Vec<SocketFile>,
 }
 
 impl Serving {
-    /// Returns the address that is listened on, with the port that the system gave for port 0.
+    /// Returns the first address that is listened on, with the port that the system gave for port 0;
+    /// `0.0.0.0:0` if there are only Unix sockets.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
@@ -447,6 +511,16 @@ impl Drop for Serving {
     fn drop(&mut self) {
         self.shutdown();
     }
+}
+
+fn bind(address: impl ToSocketAddrs) -> Result<TcpListener, Error> {
+    // The system's error does not say which address.
+    let addresses: Vec<_> = address.to_socket_addrs()?.collect();
+    let listener = TcpListener::bind(&*addresses).map_err(|error| {
+        let names: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+        std::io::Error::new(error.kind(), format!("{}: {error}", names.join(", ")))
+    })?;
+    Ok(listener)
 }
 
 /// Answers what is not Socket.IO.

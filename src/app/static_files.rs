@@ -276,7 +276,7 @@ mod tests {
 
     fn request(path: &str, fields: &str) -> Request {
         let text = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
-        let peer = ([127, 0, 0, 1], 1).into();
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into();
         let head = Head::parse(text.as_bytes(), &Limits::default(), peer, false);
         head.unwrap().expect("a whole head").request
     }

@@ -6,7 +6,7 @@
 use super::{Frames, HeldBroadcasts, Transport, frames, recipients_row};
 use crate::error::{Error, LimitExceeded};
 use crate::net::outbox::{Appended, Outbox, Refusal, When};
-use crate::net::{Command, Mailbox};
+use crate::net::{Command, Mailbox, PeerAddr};
 use crate::pool;
 use crate::reason::Reason;
 use crate::util::budget::Budget;
@@ -15,7 +15,6 @@ use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -99,19 +98,19 @@ impl<C: From<Order> + Send> Orders for Mailbox<Command<C>> {
     }
 }
 
-/// Address of the other end.
+/// The other end, as the log names it.
 #[derive(Clone, Debug)]
-pub(crate) enum PeerAddr {
-    Address(SocketAddr),
+pub(crate) enum RemoteEnd {
+    Client(PeerAddr),
     /// A server, as the program calls it.
     Host(Arc<str>),
 }
 
-impl fmt::Display for PeerAddr {
+impl fmt::Display for RemoteEnd {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PeerAddr::Address(address) => address.fmt(formatter),
-            PeerAddr::Host(host) => formatter.write_str(host),
+            RemoteEnd::Client(address) => address.fmt(formatter),
+            RemoteEnd::Host(host) => formatter.write_str(host),
         }
     }
 }
@@ -128,7 +127,7 @@ pub(crate) struct SessionHandle {
     has_spoken: AtomicBool,
     outbox: Arc<Outbox>,
     orders: Arc<dyn Orders>,
-    peer: PeerAddr,
+    peer: RemoteEnd,
     /// Budget of its port.
     budget: Option<Arc<Budget>>,
     log_limit: LogLimit,
@@ -140,7 +139,7 @@ impl SessionHandle {
         transport: Transport,
         outbox: Arc<Outbox>,
         orders: Arc<dyn Orders>,
-        peer: PeerAddr,
+        peer: RemoteEnd,
         budget: Option<Arc<Budget>>,
     ) -> SessionHandle {
         SessionHandle {

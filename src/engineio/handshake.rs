@@ -6,7 +6,7 @@
 use super::driver::Order;
 use super::driver::{Driver, Session, find};
 use super::frames::Frames;
-use super::handle::{PeerAddr, SessionHandle};
+use super::handle::{RemoteEnd, SessionHandle};
 use super::on_handshake::{Handshake, OnHandshake, refusal_json};
 use super::serving::Elsewhere;
 use super::{Admission, Refusal, SessionHandler, Transport, polling};
@@ -307,7 +307,7 @@ impl Driver {
                     Ok(slot) => Some(slot),
                     Err(limit) => {
                         if io.may_log(id, log::Level::Warn) {
-                            log::warn!(target: "engineio", "{address}: refused, as many sessions are on polling as may be ({limit})");
+                            log::warn!(target: "engineio", "{}: refused, as many sessions are on polling as may be ({limit})", request.peer_addr());
                         }
                         let response = Response::text(503, "Service Unavailable");
                         return io.respond(id, response.with_headers(headers));
@@ -339,7 +339,7 @@ impl Driver {
             self.orders
                 .get_or_insert_with(|| Arc::new(io.mailbox().clone())),
         );
-        let peer = PeerAddr::Address(request.peer_addr());
+        let peer = RemoteEnd::Client(request.peer_addr());
         let handle = SessionHandle::new(key, transport, outbox, orders, peer, io.budget());
         handle.set_text_only(transport == Transport::WebSocket && wants_text(&request));
         handle.set_sid(&sid);

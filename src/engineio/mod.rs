@@ -53,7 +53,7 @@ pub(crate) use on_handshake::OnHandshake;
 #[cfg(feature = "server")]
 pub(crate) use options::engine_options;
 pub(crate) use recipients_row::HeldBroadcasts;
-pub(crate) use serving::{Elsewhere, Serving};
+pub(crate) use serving::{Elsewhere, Serving, Site};
 pub(crate) use session_queue::SessionQueue;
 
 use crate::net::http::{Request, Response};

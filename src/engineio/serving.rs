@@ -1,4 +1,4 @@
-//! A port on which sessions are served.
+//! Listeners on which sessions are served.
 //!
 //! In a circle with `driver`, `handshake` and `polling`: the methods of one `Driver` stand where
 //! their subject is.
@@ -6,30 +6,31 @@
 use super::driver::{Driver, Order};
 use super::{Acceptor, Config, Fallback};
 use crate::limits::{Limits, bounded};
-#[cfg(feature = "tls")]
-use crate::net::tls::Tls;
-use crate::net::{Executor, IoThreads, Options};
+use crate::net::{Executor, IoThreads, Listener, Options};
 use crate::util::sync::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// State that the I/O threads of one port share.
+/// State that the I/O threads of one server share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) config: Config,
-    /// `/socket.io/`
-    pub(super) path: String,
-    pub(super) application: Arc<dyn Acceptor>,
-    pub(super) fallback: Option<Elsewhere>,
+    site: Site,
     pub(super) polling: Arc<PollingSessions>,
     pub(super) population: Population,
-    /// The official client's files are at the path, too.
-    serves_client: bool,
+}
+
+impl Deref for Shared {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
 }
 
 impl Shared {
@@ -99,25 +100,28 @@ pub(super) struct PollingSessions {
 #[derive(Debug)]
 pub(super) struct PollingSlot {
     sessions: Arc<PollingSessions>,
-    address: IpAddr,
+    /// None over a Unix socket, which a proxy is behind.
+    address: Option<IpAddr>,
 }
 
 impl PollingSessions {
     /// Takes a place, or says which limit is reached.
     pub(super) fn take(
         self: &Arc<Self>,
-        address: IpAddr,
+        address: Option<IpAddr>,
         limits: &Limits,
     ) -> Result<PollingSlot, &'static str> {
         let mut by_address = self.by_address.lock();
         if self.count.load(Ordering::Relaxed) >= limits.polling_sessions {
             return Err("Limits::polling_sessions");
         }
-        let own = by_address.entry(address).or_default();
-        if *own >= limits.polling_sessions_per_address {
-            return Err("Limits::polling_sessions_per_address");
+        if let Some(address) = address {
+            let own = by_address.entry(address).or_default();
+            if *own >= limits.polling_sessions_per_address {
+                return Err("Limits::polling_sessions_per_address");
+            }
+            *own += 1;
         }
-        *own += 1;
         self.count.fetch_add(1, Ordering::Relaxed);
         Ok(PollingSlot {
             sessions: Arc::clone(self),
@@ -129,7 +133,9 @@ impl PollingSessions {
 impl Drop for PollingSlot {
     fn drop(&mut self) {
         let mut by_address = self.sessions.by_address.lock();
-        if let Entry::Occupied(mut own) = by_address.entry(self.address) {
+        if let Some(address) = self.address
+            && let Entry::Occupied(mut own) = by_address.entry(address)
+        {
             *own.get_mut() -= 1;
             if *own.get() == 0 {
                 own.remove();
@@ -152,10 +158,21 @@ impl std::fmt::Debug for Elsewhere {
     }
 }
 
-/// A port that is served.
+/// What is served, and where.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) config: Config,
+    /// `/socket.io/`
+    pub(crate) path: String,
+    pub(crate) application: Arc<dyn Acceptor>,
+    pub(crate) fallback: Option<Elsewhere>,
+    /// The official client's files are at the path, too.
+    pub(crate) serves_client: bool,
+}
+
+/// Listeners that are served.
 #[derive(Debug)]
 pub(crate) struct Serving {
-    pub(crate) local_addr: SocketAddr,
     threads: IoThreads<Order>,
     shared: Arc<Shared>,
 }
@@ -163,45 +180,32 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts the I/O threads.
     pub(crate) fn start(
-        listener: TcpListener,
-        config: Config,
-        path: String,
-        application: Arc<dyn Acceptor>,
-        fallback: Option<Elsewhere>,
-        serves_client: bool,
+        site: Site,
+        listeners: Vec<Listener>,
         executor: Arc<dyn Executor>,
-        #[cfg(feature = "tls")] tls: Option<Tls>,
     ) -> io::Result<Serving> {
-        let local_addr = listener.local_addr()?;
+        for listener in &listeners {
+            match listener.local_addr() {
+                Some(address) => log::info!(target: "engineio", "serving on {address}"),
+                None => log::info!(target: "engineio", "serving on a Unix socket"),
+            }
+        }
         // A session's id ends with the number of its thread, in one byte.
-        let count = config.io_threads().min(256);
+        let count = site.config.io_threads().min(256);
         let options = Options {
-            limits: config.limits.clone(),
-            max_message: config.max_payload,
-            #[cfg(feature = "tls")]
-            tls,
+            limits: site.config.limits.clone(),
+            max_message: site.config.max_payload,
             executor,
             connections: AtomicUsize::new(0),
             budget: OnceLock::new(),
         };
         let shared = Arc::new(Shared {
-            config,
-            path,
-            application,
-            fallback,
+            site,
             polling: Arc::default(),
             population: Population::default(),
-            serves_client,
         });
-        let threads = IoThreads::start("io", Some(listener), count, options, || {
-            Driver::new(&shared)
-        })?;
-        log::info!(target: "engineio", "serving on {local_addr}");
-        Ok(Serving {
-            local_addr,
-            threads,
-            shared,
-        })
+        let threads = IoThreads::start("io", listeners, count, options, || Driver::new(&shared))?;
+        Ok(Serving { threads, shared })
     }
 
     /// Returns what lets nobody new in and waits until all sessions have ended; false if that takes

@@ -1,46 +1,48 @@
 //! Connections, as an I/O thread takes them in.
 
 use super::Driver;
-use super::commands::{Command, Options, TransferredConnection};
+use super::commands::{Command, TransferredConnection};
 use super::context::TimerKey;
 use super::event_loop::{ACCEPT_PAUSE, EventLoop, MAX_EVENTS};
-use super::tcp::Socket;
+use super::listener::{Acceptor, PeerAddr};
+use super::socket::{Socket, Stream};
 use super::websocket::Role;
 use bytes::Bytes;
-use mio::net::TcpStream;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl<D: Driver> EventLoop<D> {
+    /// Accepts what has come on all listeners, or so much that others do not wait for long.
     pub(super) fn accept(&mut self) {
+        let mut has_more = false;
+        for index in 0..self.listeners.len() {
+            has_more |= self.accept_from(index);
+        }
+        self.accepting &= has_more;
+    }
+
+    /// Accepts from one listener; returns whether it may have more.
+    fn accept_from(&mut self, index: usize) -> bool {
         for _ in 0..MAX_EVENTS {
-            let Some(listener) = &self.listener else {
-                self.accepting = false;
-                return;
-            };
-            match listener.accept() {
-                Ok((stream, peer)) => self.welcome(stream, peer),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.accepting = false;
-                    return;
-                }
+            match self.listeners[index].accept() {
+                Ok((stream, peer)) => self.welcome(index, stream, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     log::error!(target: "engineio", "accepting pauses: {error}");
-                    self.accepting = false;
                     let at = self.io.now + ACCEPT_PAUSE;
                     self.io
                         .timers
                         .set(&mut self.accept_alarm, TimerKey::Accept, Some(at));
-                    return;
+                    return false;
                 }
             }
         }
+        true
     }
 
-    fn welcome(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, listener: usize, stream: Stream, peer: PeerAddr) {
         let options = &self.io.options;
         let count = options.connections.fetch_add(1, Ordering::Relaxed);
         if count >= options.limits.connections {
@@ -48,9 +50,7 @@ impl<D: Driver> EventLoop<D> {
             log::warn!(target: "engineio", "{peer}: closed, {count} connections are the limit");
             return;
         }
-        // Small messages must not wait for the acknowledgement of the one before.
-        let _ = stream.set_nodelay(true);
-        let socket = match wrap(stream, options) {
+        let socket = match wrap(stream, &self.listeners[listener]) {
             Ok(socket) => Arc::new(socket),
             Err(error) => {
                 options.connections.fetch_sub(1, Ordering::Relaxed);
@@ -99,12 +99,12 @@ impl<D: Driver> EventLoop<D> {
     }
 }
 
-fn wrap(stream: TcpStream, options: &Options) -> io::Result<Socket> {
+fn wrap(stream: Stream, listener: &Acceptor) -> io::Result<Socket> {
     #[cfg(feature = "tls")]
-    if let Some(tls) = &options.tls {
+    if let Some(tls) = &listener.tls {
         return Ok(Socket::secure(stream, tls.accept()?));
     }
-    let _ = options;
+    let _ = listener;
     Ok(Socket::plain(stream))
 }
 

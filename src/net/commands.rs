@@ -4,15 +4,13 @@ use super::Executor;
 use super::body_stream::Progress;
 use super::connection::{ConnectionId, RequestMeta};
 use super::http::{Request, Response};
-use super::tcp::Socket;
-#[cfg(feature = "tls")]
-use super::tls::Tls;
+use super::listener::PeerAddr;
+use super::socket::Socket;
 use crate::limits::Limits;
 use crate::util::budget::{Budget, Share};
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 use mio::Waker;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -23,8 +21,6 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     /// Bytes of a WebSocket message, and of a request's body.
     pub(crate) max_message: usize,
-    #[cfg(feature = "tls")]
-    pub(crate) tls: Option<Tls>,
     pub(crate) executor: Arc<dyn Executor>,
     /// Number of connections.
     pub(crate) connections: AtomicUsize,
@@ -62,7 +58,7 @@ pub(crate) enum Command<C> {
 #[derive(Debug)]
 pub(crate) struct TransferredConnection {
     pub(super) socket: Arc<Socket>,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: PeerAddr,
     pub(super) unread: Vec<u8>,
     /// Bytes that its outbox has not written.
     pub(super) unwritten: Bytes,

@@ -3,13 +3,13 @@
 use super::body_stream::BodyStream;
 use super::http::upload::Upload;
 use super::http::{Body, Head};
+use super::listener::PeerAddr;
 use super::outbox::Outbox;
-use super::tcp::Socket;
+use super::socket::Socket;
 use super::timers::Timer;
 use super::websocket::Decoder;
 use crate::util::budget::Share;
 use crate::util::log_limit::LogLimit;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A connection's place in its I/O thread, and which of those that were there it is.
@@ -37,7 +37,7 @@ pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) socket: Arc<Socket>,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: PeerAddr,
     pub(super) protocol: Protocol,
     /// Bytes that were read and not understood yet.
     pub(super) unread: Vec<u8>,

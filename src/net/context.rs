@@ -5,8 +5,9 @@ use super::commands::Mailbox;
 use super::commands::{Command, Options, TransferredConnection};
 use super::connection::{Connection, ConnectionId, Protocol, RequestMeta};
 use super::http::{Content, Header, Request, Response};
+use super::listener::PeerAddr;
 use super::outbox::{Appended, Outbox, Refusal, When};
-use super::tcp::Socket;
+use super::socket::Socket;
 use super::timers::Timers;
 use super::websocket::{self, Decoder, Role};
 use crate::util::budget::{Budget, Share};
@@ -14,7 +15,6 @@ use crate::util::log_limit::LogLimit;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub(crate) enum TimerKey {
 #[derive(Debug)]
 pub(crate) struct ConnectedSocket {
     pub(crate) socket: Socket,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: PeerAddr,
     /// Bytes that came behind the handshake.
     pub(crate) unread: Vec<u8>,
 }
@@ -317,7 +317,7 @@ impl<C: Send + 'static> IoContext<C> {
             return connection.socket.abort();
         };
         // The other thread registers it again; what has arrived meanwhile is reported then.
-        let _ = self.registry.deregister(socket.tcp_mut());
+        let _ = self.registry.deregister(socket.source());
         let handed = TransferredConnection {
             socket: connection.socket,
             peer: connection.peer,
@@ -356,7 +356,7 @@ impl<C: Send + 'static> IoContext<C> {
         &mut self,
         role: Role,
         mut socket: Arc<Socket>,
-        peer: SocketAddr,
+        peer: PeerAddr,
         unread: Vec<u8>,
     ) -> Option<ConnectionId> {
         let entry = self.connections.vacant_entry();
@@ -369,7 +369,7 @@ impl<C: Send + 'static> IoContext<C> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registered = Arc::get_mut(&mut socket).map(|socket| {
             self.registry
-                .register(socket.tcp_mut(), Token(entry.key()), interest)
+                .register(socket.source(), Token(entry.key()), interest)
         });
         if !matches!(registered, Some(Ok(()))) {
             log::warn!(target: "engineio", "a connection cannot be watched: {registered:?}");

@@ -3,13 +3,13 @@
 use super::commands::Command;
 use super::connection::{Connection, ConnectionId, Protocol};
 use super::context::{IoContext, TimerKey};
+use super::listener::Acceptor;
 use super::websocket::{self, Decoder, Incoming};
 use super::{Driver, Timer};
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
 use crate::util::budget;
 use crossbeam_channel::Receiver;
-use mio::net::TcpListener;
 use mio::{Events, Poll, Token};
 use std::borrow::Cow;
 use std::io::ErrorKind;
@@ -36,8 +36,8 @@ pub(super) const WAKER: Token = Token(usize::MAX - 1);
 pub(super) struct EventLoop<D: Driver> {
     poll: Poll,
     commands: Receiver<Command<D::Command>>,
-    pub(super) listener: Option<TcpListener>,
-    /// The listener may have more connections.
+    pub(super) listeners: Vec<Acceptor>,
+    /// A listener may have more connections.
     pub(super) accepting: bool,
     pub(super) accept_alarm: Timer,
     /// Thread that gets the next connection.
@@ -54,14 +54,14 @@ impl<D: Driver> EventLoop<D> {
     pub(super) fn new(
         poll: Poll,
         commands: Receiver<Command<D::Command>>,
-        listener: Option<TcpListener>,
+        listeners: Vec<Acceptor>,
         io: IoContext<D::Command>,
         driver: D,
     ) -> EventLoop<D> {
         EventLoop {
             poll,
             commands,
-            listener,
+            listeners,
             accepting: false,
             accept_alarm: Timer::default(),
             next_thread: 0,
@@ -187,7 +187,7 @@ impl<D: Driver> EventLoop<D> {
     }
 
     fn stop(&mut self, by: Instant) {
-        self.listener = None;
+        self.listeners = Vec::new();
         self.accepting = false;
         self.stop_by = Some(by);
         self.io.stopping = true;

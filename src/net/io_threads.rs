@@ -4,9 +4,9 @@ use super::Driver;
 use super::commands::{Command, Mailbox, Options};
 use super::context::IoContext;
 use super::event_loop::{EventLoop, LISTENER, WAKER};
+use super::listener::{Acceptor, Listener};
 use crate::util::budget::Budget;
-use mio::net::TcpListener;
-use mio::{Interest, Poll, Waker};
+use mio::{Poll, Waker};
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -20,22 +20,17 @@ pub(crate) struct IoThreads<C> {
 }
 
 impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
-    /// Starts `count` threads, each with a driver of its own, that serve a listener if there is
-    /// one.
+    /// Starts `count` threads, each with a driver of its own, that serve listeners if there
+    /// are any.
     pub(crate) fn start<D: Driver<Command = C>>(
         name: &str,
-        listener: Option<std::net::TcpListener>,
+        listeners: Vec<Listener>,
         count: usize,
         options: Options,
         mut driver: impl FnMut() -> D,
     ) -> io::Result<IoThreads<C>> {
-        let mut listener = match listener {
-            Some(listener) => {
-                listener.set_nonblocking(true)?;
-                Some(TcpListener::from_std(listener))
-            }
-            None => None,
-        };
+        let acceptors = listeners.into_iter().map(Listener::into_acceptor);
+        let mut acceptors: Vec<Acceptor> = acceptors.collect::<io::Result<_>>()?;
         let options = Arc::new(options);
         let mut polls = Vec::new();
         let mut mailboxes = Vec::new();
@@ -61,9 +56,10 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
         };
         for (index, (poll, commands)) in polls.into_iter().enumerate() {
             let registry = poll.registry().try_clone()?;
-            let mut listener = listener.take();
-            if let Some(listener) = &mut listener {
-                registry.register(listener, LISTENER, Interest::READABLE)?;
+            // The first thread accepts, and hands out.
+            let mut acceptors = std::mem::take(&mut acceptors);
+            for acceptor in &mut acceptors {
+                acceptor.register(&registry, LISTENER)?;
             }
             let io = IoContext::new(
                 registry,
@@ -71,7 +67,7 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
                 index,
                 Arc::clone(&options),
             );
-            let thread = EventLoop::new(poll, commands, listener, io, driver());
+            let thread = EventLoop::new(poll, commands, acceptors, io, driver());
             let name = format!("socketio-{name}-{index}");
             let spawned = std::thread::Builder::new()
                 .name(name)

@@ -13,11 +13,12 @@ mod event_loop;
 pub(crate) mod http;
 mod http_connection;
 mod io_threads;
+pub(crate) mod listener;
 mod mask;
 pub(crate) mod outbox;
 #[cfg(test)]
 mod outbox_tests;
-pub(crate) mod tcp;
+pub(crate) mod socket;
 mod timers;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
@@ -27,6 +28,7 @@ pub(crate) use commands::{Command, Mailbox, Options};
 pub(crate) use connection::ConnectionId;
 pub(crate) use context::{ConnectedSocket, IoContext, TimerKey};
 pub(crate) use io_threads::IoThreads;
+pub(crate) use listener::{Listener, PeerAddr};
 pub(crate) use timers::Timer;
 
 use crate::protocol::engineio::Data;

@@ -8,7 +8,7 @@
 //! second queue, and lets most writes happen in the thread that has something to say.
 
 use super::mask;
-use super::tcp::Socket;
+use super::socket::Socket;
 use super::websocket::{self, Role};
 use crate::util::budget::Share;
 use crate::util::sync::{Arc, AtomicBool, AtomicU32, Condvar, Mutex, Ordering};

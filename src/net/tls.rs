@@ -1,8 +1,8 @@
 //! TLS: rustls as a state machine behind a lock of its own, for both sides.
 
+use super::socket::Stream;
 use crate::error::{Error, describe, read_file};
 use crate::util::sync::Mutex;
-use mio::net::TcpStream;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConnection, ServerConfig, ServerConnection};
@@ -84,7 +84,7 @@ impl From<ClientConnection> for Connection {
 }
 
 impl Connection {
-    pub(super) fn read(&self, tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&self, stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
         let mut state = self.state.lock();
         loop {
             match state.reader().read(buffer) {
@@ -92,53 +92,53 @@ impl Connection {
                 other => return other,
             }
             // Answers of the handshake go out before more is waited for.
-            let received = state.read_tls(&mut &*tcp);
+            let received = state.read_tls(&mut &*stream);
             let processed = match received {
                 Ok(0) => return Ok(0),
                 Ok(_) => state.process_new_packets(),
                 Err(error) => {
-                    push(&mut state, tcp)?;
+                    push(&mut state, stream)?;
                     return Err(error);
                 }
             };
-            push(&mut state, tcp)?;
+            push(&mut state, stream)?;
             processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         }
     }
 
-    pub(super) fn write(&self, tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    pub(super) fn write(&self, stream: &Stream, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.state.lock();
-        push(&mut state, tcp)?;
+        push(&mut state, stream)?;
         if state.wants_write() {
             // What was encrypted before must leave first; rustls would buffer without end.
             return Err(ErrorKind::WouldBlock.into());
         }
         let written = state.writer().write(bytes)?;
-        push(&mut state, tcp)?;
+        push(&mut state, stream)?;
         Ok(written)
     }
 
-    pub(super) fn flush(&self, tcp: &TcpStream) -> io::Result<()> {
+    pub(super) fn flush(&self, stream: &Stream) -> io::Result<()> {
         let mut state = self.state.lock();
-        push(&mut state, tcp)?;
+        push(&mut state, stream)?;
         if state.wants_write() {
             return Err(ErrorKind::WouldBlock.into());
         }
         Ok(())
     }
 
-    pub(super) fn finish(&self, tcp: &TcpStream) {
+    pub(super) fn finish(&self, stream: &Stream) {
         let mut state = self.state.lock();
         state.send_close_notify();
         // The peer may be gone already.
-        let _ = push(&mut state, tcp);
+        let _ = push(&mut state, stream);
     }
 }
 
 /// Writes what is encrypted, as far as the connection takes it.
-fn push(state: &mut rustls::Connection, mut tcp: &TcpStream) -> io::Result<()> {
+fn push(state: &mut rustls::Connection, mut stream: &Stream) -> io::Result<()> {
     while state.wants_write() {
-        match state.write_tls(&mut tcp) {
+        match state.write_tls(&mut stream) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -146,5 +146,5 @@ fn push(state: &mut rustls::Connection, mut tcp: &TcpStream) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-    tcp.flush()
+    stream.flush()
 }

@@ -189,3 +189,33 @@ fn pages_behind_the_guides_nginx_are_of_its_origin() {
     assert!(Client::new().connect(elsewhere).is_err());
     let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("socketio-nginx-{port}")));
 }
+
+#[test]
+fn nginx_passes_on_to_a_unix_socket() {
+    let port = free_port();
+    let path = std::env::temp_dir().join(format!("socketio-nginx-{port}.sock"));
+    let io = Server::new();
+    io.on("echo", |text: String| text);
+    let serving = io.serve_unix(&path).unwrap();
+    let text = include_str!("../../examples/nginx.conf");
+    let (head, rest) = text.split_once("    upstream socketio {").unwrap();
+    let (_, rest) = rest.split_once("    }").unwrap();
+    let upstream = format!("upstream socketio {{ server unix:{}; }}", path.display());
+    let Some(nginx) = nginx(port, &format!("{head}{upstream}{rest}")) else {
+        return;
+    };
+    for transport in [Transport::Polling, Transport::WebSocket] {
+        let client = Client::new();
+        let options = ConnectOptions::new(format!("http://127.0.0.1:{port}"));
+        client.connect(options.transports([transport])).unwrap();
+        let answer: String = client.call("echo", "x", cluster::SOON).unwrap();
+        assert_eq!(answer, "x");
+        let socket = io.sockets().remove(0);
+        assert_eq!(
+            socket.request().header("x-forwarded-for").as_deref(),
+            Some("127.0.0.1")
+        );
+        client.disconnect();
+    }
+    drop((nginx, serving));
+}

@@ -178,3 +178,111 @@ fn who_drains_waits_for_those_that_are_there() {
     serving.shutdown();
     assert!(serving.drain(PATIENCE));
 }
+
+#[cfg(unix)]
+mod unix {
+    use super::*;
+    use socketio::{Listener, PeerAddr, Socket};
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::path::PathBuf;
+
+    /// A path that nothing is at.
+    fn path(name: &str) -> PathBuf {
+        let path =
+            std::env::temp_dir().join(format!("socketio-{name}-{}.sock", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    #[test]
+    fn a_unix_socket_is_served_taken_over_and_removed() {
+        let path = path("served");
+        let io = Server::new();
+        io.on("who", |socket: &Socket| {
+            let peer = socket.request().peer_addr();
+            assert_eq!((peer, peer.ip()), (PeerAddr::Unix, None));
+            peer.to_string()
+        });
+        // What a server has left that was killed.
+        drop(UnixListener::bind(&path).unwrap());
+        let serving = io.serve_unix(&path).unwrap();
+        let taken = io.serve_unix(&path);
+        let Err(Error::Io(error)) = taken else {
+            panic!("a server that runs keeps its socket");
+        };
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut http = Http::over(stream);
+        let session = format!("{HANDSHAKE}&sid={}", sid_of(&http.get(HANDSHAKE).text()));
+        assert_eq!(http.post(&session, "40").text(), "ok");
+        assert!(http.get(&session).text().starts_with("40{"));
+        let stream = UnixStream::connect(&path).unwrap();
+        let target = format!("ws://x{}", session.replace("=polling", "=websocket"));
+        let (mut ws, _) = tungstenite::client(target, stream).unwrap();
+        ws.send("2probe".into()).unwrap();
+        assert_eq!(ws.read().unwrap().to_text().unwrap(), "3probe");
+        ws.send("5".into()).unwrap();
+        ws.send("420[\"who\"]".into()).unwrap();
+        assert_eq!(ws.read().unwrap().to_text().unwrap(), "430[\"unix\"]");
+        drop(serving);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_unix_socket_has_a_mode_and_what_is_no_socket_stays() {
+        let path = path("mode");
+        let listener = Listener::unix(&path).unwrap().permissions(0o600).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // Another one has taken its place: it is not this one's to remove.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "a file").unwrap();
+        drop(listener);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a file");
+        assert!(Listener::unix(&path).is_err());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn one_server_has_several_listeners() {
+        let path = path("several");
+        let io = Server::new();
+        let second = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = second.local_addr().unwrap();
+        let app = App::new(&io)
+            .listener(second)
+            .listener(Listener::unix(&path).unwrap());
+        let serving = app.bind("127.0.0.1:0").unwrap();
+        assert_ne!(serving.local_addr(), address);
+        let (mut one, _) = Ws::join(serving.local_addr(), "40");
+        let (mut other, _) = Ws::join(address, "40");
+        let stream = UnixStream::connect(&path).unwrap();
+        let target = "ws://x/socket.io/?EIO=4&transport=websocket";
+        let (mut third, _) = tungstenite::client(target, stream).unwrap();
+        third.send("40".into()).unwrap();
+        eventually("three clients", || io.sockets().len() == 3);
+        io.emit("news", 1).unwrap();
+        for ws in [&mut one, &mut other] {
+            assert_eq!(ws.text(), "42[\"news\",1]");
+        }
+        let mut texts = (0..3).map(|_| third.read().unwrap().to_text().unwrap().to_owned());
+        assert!(texts.any(|text| text == "42[\"news\",1]"));
+        serving.shutdown();
+        assert!(std::net::TcpStream::connect(address).is_err());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_program_serves_what_systemd_has_opened() {
+        assert!(Listener::from_systemd().unwrap().is_empty());
+        if let Some(chat) = crate::common::Example::start_by_systemd("chat") {
+            let page = Http::connect(chat.address()).get("/");
+            assert!(page.text().contains("<html"), "{page:?}");
+            chat.terminate();
+        }
+    }
+}

@@ -309,7 +309,7 @@ fn the_request_of_the_handshake_stays_with_the_client() {
             it.path().to_owned(),
             it.param("token").map(|token| token.into_owned()),
             it.header("host").map(|host| host.into_owned()),
-            it.peer_addr().ip().is_loopback(),
+            it.peer_addr().ip().is_some_and(|it| it.is_loopback()),
             it.is_secure(),
         ));
     });

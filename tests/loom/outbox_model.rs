@@ -7,7 +7,7 @@ use bytes::Bytes;
 use loom::thread;
 
 /// A socket that takes a few bytes, and then none until it is read.
-mod tcp {
+mod socket {
     use crate::sync::Mutex;
     use std::io::{self, ErrorKind, IoSlice};
 
@@ -71,7 +71,7 @@ mod websocket {
 mod outbox;
 
 use outbox::{Appended, Outbox, When};
-use tcp::Socket;
+use socket::Socket;
 use websocket::Role;
 
 /// A handler's turn: two answers that may be held back, and the end of the turn.

@@ -11,7 +11,7 @@ use super::websocket::{self, Dial};
 use super::wire::SessionConfig;
 use super::{Attempt, Prepare};
 use crate::engineio::Transport;
-use crate::engineio::handle::{PeerAddr, SessionHandle};
+use crate::engineio::handle::{RemoteEnd, SessionHandle};
 use crate::engineio::polling::take_payload;
 use crate::error::ConnectError;
 use crate::net::outbox::Outbox;
@@ -140,7 +140,7 @@ impl Driver {
         let orders = self
             .orders
             .get_or_insert_with(|| Arc::new(io.mailbox().clone()));
-        let peer = PeerAddr::Host(route.target.authority().into());
+        let peer = RemoteEnd::Host(route.target.authority().into());
         let handle = SessionHandle::new(key, transport, outbox, Arc::clone(orders), peer, None);
         let max_message = route.network.max_message;
         let before = client.session.replace(Session {

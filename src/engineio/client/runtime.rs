@@ -50,15 +50,19 @@ impl Runtime {
             limits,
             // Each connection has a limit of its own.
             max_message: usize::MAX,
-            #[cfg(feature = "tls")]
-            tls: None,
             executor: Arc::clone(&workers) as Arc<dyn Executor>,
             connections: AtomicUsize::new(0),
             budget: OnceLock::new(),
         };
         let blocking = Arc::new(BlockingPool::new());
         let driver = || Driver::new(&blocking);
-        let threads = IoThreads::start("client", None, cores.div_ceil(4).min(8), options, driver)?;
+        let threads = IoThreads::start(
+            "client",
+            Vec::new(),
+            cores.div_ceil(4).min(8),
+            options,
+            driver,
+        )?;
         Ok(Runtime { threads, workers })
     }
 

@@ -7,7 +7,7 @@ use super::transport_config::TransportConfig;
 use super::wire::{Pace, SessionConfig, Wire};
 use crate::error::ConnectError;
 use crate::net::ConnectedSocket;
-use crate::net::tcp::Socket;
+use crate::net::socket::{Socket, Stream};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
@@ -153,17 +153,17 @@ fn finish(wire: Wire, unread: Vec<u8>) -> io::Result<ConnectedSocket> {
     let shared = || io::Error::other("the connection is in use elsewhere");
     let tcp = Arc::into_inner(wire.tcp).ok_or_else(shared)?;
     tcp.set_nonblocking(true)?;
-    let tcp = mio::net::TcpStream::from_std(tcp);
+    let stream = Stream::Tcp(mio::net::TcpStream::from_std(tcp));
     #[cfg(feature = "tls")]
     let socket = match wire.tls {
-        Some(tls) => Socket::secure(tcp, (*tls).into()),
-        None => Socket::plain(tcp),
+        Some(tls) => Socket::secure(stream, (*tls).into()),
+        None => Socket::plain(stream),
     };
     #[cfg(not(feature = "tls"))]
-    let socket = Socket::plain(tcp);
+    let socket = Socket::plain(stream);
     Ok(ConnectedSocket {
         socket,
-        peer: wire.peer,
+        peer: wire.peer.into(),
         unread,
     })
 }

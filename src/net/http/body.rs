@@ -202,7 +202,7 @@ mod tests {
 
     fn framing(fields: &str) -> Result<Framing, u16> {
         let text = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
         match Head::parse(text.as_bytes(), &Limits::default(), peer, false) {
             Ok(Some(head)) => Ok(head.framing),
             Ok(None) => panic!("incomplete"),

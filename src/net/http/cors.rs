@@ -344,7 +344,7 @@ mod tests {
 
     fn request(secure: bool, fields: &str) -> Request {
         let text = format!("GET / HTTP/1.1\r\n{fields}\r\n");
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
         let head = Head::parse(text.as_bytes(), &Limits::default(), peer, secure);
         head.unwrap().expect("a whole head").request
     }

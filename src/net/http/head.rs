@@ -3,8 +3,8 @@
 use super::body::Framing;
 use super::request::{Request, RequestBody, Span};
 use crate::limits::Limits;
+use crate::net::listener::PeerAddr;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 /// A head that has been read, and what it says about the connection.
@@ -31,7 +31,7 @@ impl Head {
     pub(crate) fn parse(
         bytes: &[u8],
         limits: &Limits,
-        peer: SocketAddr,
+        peer: PeerAddr,
         secure: bool,
     ) -> Result<Option<Head>, BadHead> {
         let limit = limits.head_bytes.min(usize::from(u16::MAX));
@@ -165,9 +165,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::borrow::Cow;
+    use std::net::SocketAddr;
 
     fn parse(text: &[u8]) -> Result<Option<Head>, BadHead> {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
         Head::parse(text, &Limits::default(), peer, false)
     }
 

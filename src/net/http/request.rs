@@ -1,10 +1,10 @@
 //! Requests, and what a program may ask of them.
 
 use super::upload::BodyReader;
+use crate::net::listener::PeerAddr;
 use crate::util::sync::Mutex;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 /// An HTTP request: what python-socketio calls `environ`.
@@ -33,7 +33,7 @@ pub struct Request {
     pub(super) query: Span,
     pub(super) fields: Box<[(Span, Span)]>,
     pub(super) body: RequestBody,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: PeerAddr,
     pub(super) secure: bool,
     pub(super) time: SystemTime,
 }
@@ -172,7 +172,7 @@ impl Request {
     }
 
     /// Returns the address that the connection came from: a proxy's, if there is one.
-    pub fn peer_addr(&self) -> SocketAddr {
+    pub fn peer_addr(&self) -> PeerAddr {
         self.peer
     }
 

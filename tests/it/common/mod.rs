@@ -328,6 +328,13 @@ impl Example {
         Example::start_by(command, name, 0, args)
     }
 
+    /// Starts it with a socket that is listened on already, as systemd does.
+    pub(crate) fn start_by_systemd(name: &str) -> Option<Example> {
+        let path = example_path(name);
+        let command = python("systemd.py", &[path.to_str().expect("a path of text")])?;
+        Some(Example::start_by(command, name, 0, &[]))
+    }
+
     fn start_by(mut command: Command, name: &str, port: u16, args: &[&str]) -> Example {
         let mut child = command
             .args(if name == "chat" { &["--port"][..] } else { &[] })

@@ -1,0 +1,153 @@
+//! A connection, with TLS or without, that is never waited for.
+
+use mio::event::Source;
+use mio::net::TcpStream;
+#[cfg(unix)]
+use mio::net::UnixStream;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+
+#[cfg(feature = "tls")]
+use super::tls::Connection as Tls;
+
+/// What bytes travel over.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Stream {
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Stream::Tcp(stream) => stream.shutdown(how),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.shutdown(how),
+        }
+    }
+}
+
+impl Read for &Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).read(buffer),
+            #[cfg(unix)]
+            Stream::Unix(stream) => (&*stream).read(buffer),
+        }
+    }
+}
+
+impl Write for &Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).write(bytes),
+            #[cfg(unix)]
+            Stream::Unix(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => (&*stream).write_vectored(slices),
+            #[cfg(unix)]
+            Stream::Unix(stream) => (&*stream).write_vectored(slices),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Stream with TLS or without: the I/O thread reads from it, any thread writes to it.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: Stream,
+    #[cfg(feature = "tls")]
+    tls: Option<Box<Tls>>,
+}
+
+impl Socket {
+    pub(crate) fn plain(stream: Stream) -> Socket {
+        Socket {
+            stream,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn secure(stream: Stream, tls: Tls) -> Socket {
+        Socket {
+            stream,
+            tls: Some(Box::new(tls)),
+        }
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        return false;
+    }
+
+    /// Returns what an event loop watches.
+    pub(crate) fn source(&mut self) -> &mut dyn Source {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream,
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream,
+        }
+    }
+
+    /// Reads what is there; `WouldBlock` when there is nothing.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.read(&self.stream, buffer);
+        }
+        (&self.stream).read(buffer)
+    }
+
+    /// Writes what the connection takes; `WouldBlock` when it takes nothing.
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.write(&self.stream, bytes);
+        }
+        (&self.stream).write(bytes)
+    }
+
+    pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let (Some(_), Some(first)) = (&self.tls, slices.iter().find(|slice| !slice.is_empty())) {
+            return self.write(first);
+        }
+        (&self.stream).write_vectored(slices)
+    }
+
+    /// Writes what TLS has encrypted and the connection has not taken.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            return tls.flush(&self.stream);
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will be written.
+    pub(crate) fn finish(&self) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            tls.finish(&self.stream);
+        }
+        // The peer may be gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Ends the connection, whoever else still holds it.
+    pub(crate) fn abort(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
