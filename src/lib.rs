@@ -134,6 +134,9 @@ pub use net::listener::{Listener, PeerAddr};
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use net::tls::Tls;
 pub use reason::Reason;
+/// The crate of [`Tls::from_config`]'s configuration.
+#[cfg(all(feature = "server", feature = "tls"))]
+pub use rustls;
 #[cfg(feature = "server")]
 pub use server::{Events, Namespace, Namespaces, Server, ServerBuilder, Service, Socket, To};
 /// The crate of [`App::http`]'s responses.

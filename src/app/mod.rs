@@ -241,7 +241,10 @@ impl App {
     pub fn run_on(self, listener: impl Into<Listener>) -> Result<(), Error> {
         let signal = shutdown::wait()?;
         let serving = self.serve(listener)?;
-        log::info!(target: "socketio", "listening on {}", serving.local_addr());
+        match serving.local_addr {
+            Some(address) => log::info!(target: "socketio", "listening on {address}"),
+            None => log::info!(target: "socketio", "listening on a Unix socket"),
+        }
         // The sender is kept until there is a signal.
         let _ = signal.recv();
         log::info!(target: "socketio", "shutting down");
@@ -328,7 +331,6 @@ impl App {
         let files: Vec<_> = files.collect();
         let executor = Arc::clone(&workers) as Arc<dyn Executor>;
         let engine = engineio::Serving::start(site, listeners, executor)?;
-        let nowhere = SocketAddr::from(([0; 4], 0));
         let running = Running {
             engine,
             workers,
@@ -337,7 +339,7 @@ impl App {
         };
         Ok(Serving {
             end: Arc::default(),
-            local_addr: local_addr.unwrap_or(nowhere),
+            local_addr,
             running: Mutex::new(Some(running)),
             timeout,
         })
@@ -404,7 +406,8 @@ impl fmt::Debug for App {
 #[derive(Debug)]
 #[must_use = "the server stops when this is dropped"]
 pub struct Serving {
-    local_addr: SocketAddr,
+    /// Of the first listener that has one.
+    local_addr: Option<SocketAddr>,
     running: Mutex<Option<Running>>,
     timeout: Duration,
     end: Arc<End>,
@@ -437,7 +440,8 @@ impl Serving {
     /// Returns the first address that is listened on, with the port that the system gave for port 0;
     /// `0.0.0.0:0` if there are only Unix sockets.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        let nowhere = SocketAddr::from(([0; 4], 0));
+        self.local_addr.unwrap_or(nowhere)
     }
 
     /// Blocks until the server has been shut down, by [`shutdown`](Serving::shutdown) in another

@@ -60,7 +60,8 @@ impl<D: Driver> EventLoop<D> {
             return false;
         }
         let (peer, secure) = (connection.peer, connection.socket.is_secure());
-        let head = match Head::parse(&connection.unread, limits, peer, secure) {
+        #[cfg_attr(not(feature = "tls"), allow(unused_mut))]
+        let mut head = match Head::parse(&connection.unread, limits, peer, secure) {
             Ok(Some(head)) => head,
             Ok(None) => {
                 connection.is_partial = true;
@@ -72,6 +73,9 @@ impl<D: Driver> EventLoop<D> {
                 return false;
             }
         };
+        #[cfg(feature = "tls")]
+        head.request
+            .set_certificate(connection.socket.peer_certificate());
         connection.fresh = false;
         connection.unread.drain(..head.length);
         if connection.unread.is_empty() {

@@ -6,6 +6,8 @@ use mio::net::TcpStream;
 use mio::net::UnixStream;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 
 #[cfg(feature = "tls")]
 use super::tls::Connection as Tls;
@@ -90,6 +92,12 @@ impl Socket {
         return self.tls.is_some();
         #[cfg(not(feature = "tls"))]
         return false;
+    }
+
+    /// Returns the certificate of the other end, if it has shown one.
+    #[cfg(feature = "tls")]
+    pub(crate) fn peer_certificate(&self) -> Option<Arc<[u8]>> {
+        self.tls.as_ref()?.peer_certificate()
     }
 
     /// Returns what an event loop watches.

@@ -2,53 +2,56 @@
 
 use super::socket::Stream;
 use crate::error::{Error, describe, read_file};
-use crate::util::sync::Mutex;
+use crate::util::sync::{Mutex, RwLock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConnection, ServerConfig, ServerConnection};
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
-/// A certificate and its key, for `https` and `wss`.
+/// Time between two looks at the files of a certificate.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A certificate and its key, for `https` and `wss`. A cheap handle: clones share what is replaced.
 ///
 /// ```no_run
 /// use socketio::{App, Server, Tls};
 ///
-/// let app = App::new(&Server::new()).tls(Tls::from_files("cert.pem", "key.pem")?);
-/// app.run("0.0.0.0:443")?;
+/// let tls = Tls::from_files("cert.pem", "key.pem")?.watch(); // also when they are renewed
+/// App::new(&Server::new()).tls(tls).run("0.0.0.0:443")?;
 /// # Ok::<(), socketio::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Tls {
-    config: Arc<ServerConfig>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: RwLock<Arc<ServerConfig>>,
+    /// The files of the certificate and of the key.
+    files: Option<(PathBuf, PathBuf)>,
 }
 
 impl Tls {
+    fn new(config: ServerConfig, files: Option<(PathBuf, PathBuf)>) -> Tls {
+        Tls {
+            shared: Arc::new(Shared {
+                config: RwLock::new(Arc::new(config)),
+                files,
+            }),
+        }
+    }
+
     /// Reads the certificate, with the chain behind it, and the private key from PEM text.
     ///
     /// # Errors
     /// [`Error::Tls`] if either is missing or they do not belong together.
     pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Tls, Error> {
-        let chain = CertificateDer::pem_slice_iter(certificate)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::Tls(describe("certificate", error)))?;
-        if chain.is_empty() {
-            return Err(Error::Tls(
-                "certificate: no certificate in the PEM text".into(),
-            ));
-        }
-        let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| Error::Tls(describe("key", error)))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-            .map_err(|error| Error::Tls(describe("certificate and key", error)))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Tls {
-            config: Arc::new(config),
-        })
+        Ok(Tls::new(read_config(certificate, key)?, None))
     }
 
     /// Reads both from PEM files.
@@ -56,17 +59,118 @@ impl Tls {
     /// # Errors
     /// [`Error::Io`] if a file cannot be read, and those of [`from_pem`](Tls::from_pem).
     pub fn from_files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Tls, Error> {
-        Tls::from_pem(&read_file(certificate)?, &read_file(key)?)
+        let (certificate, key) = (certificate.as_ref(), key.as_ref());
+        let config = read_config(&read_file(certificate)?, &read_file(key)?)?;
+        let files = (certificate.to_owned(), key.to_owned());
+        Ok(Tls::new(config, Some(files)))
+    }
+
+    /// Uses a configuration of rustls: for client certificates, several certificates by the name
+    /// that the client asks for, or other versions and ciphers. If it names protocols (ALPN),
+    /// `http/1.1` is to be among them.
+    pub fn from_config(config: ServerConfig) -> Tls {
+        Tls::new(config, None)
+    }
+
+    /// Uses another certificate, or configuration, from the next connection on. Those that are open
+    /// stay as they are.
+    pub fn replace(&self, other: &Tls) {
+        let config = Arc::clone(&other.shared.config.read());
+        let before = std::mem::replace(&mut *self.shared.config.write(), config);
+        drop(before);
+    }
+
+    /// Reads the files of [`from_files`](Tls::from_files) again, as [`replace`](Tls::replace) does.
+    ///
+    /// # Errors
+    /// Those of [`from_files`](Tls::from_files), after which what was read before goes on;
+    /// [`Error::Invalid`] if it was not made of files.
+    pub fn reload(&self) -> Result<(), Error> {
+        let Some((certificate, key)) = &self.shared.files else {
+            return Err(Error::Invalid("this certificate is not from files".into()));
+        };
+        self.replace(&Tls::from_files(certificate, key)?);
+        Ok(())
+    }
+
+    /// Reads the files again whenever they change, in a thread that looks every ten seconds and ends
+    /// with the last handle. What cannot be read is an ERROR in the log, and what was read before
+    /// goes on. Without files, and without a thread, nothing happens.
+    #[must_use]
+    pub fn watch(self) -> Tls {
+        let (shared, times) = (Arc::downgrade(&self.shared), self.shared.times());
+        let watch = move || watch(&shared, times);
+        if self.shared.files.is_some()
+            && let Err(error) = thread::Builder::new()
+                .name("socketio-tls".into())
+                .spawn(watch)
+        {
+            log::error!(target: "socketio", "the files of a certificate are not watched: {error}");
+        }
+        self
     }
 
     /// Returns the state of one more connection.
     pub(super) fn accept(&self) -> io::Result<Connection> {
-        let connection =
-            ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
+        let config = Arc::clone(&self.shared.config.read());
+        let connection = ServerConnection::new(config).map_err(io::Error::other)?;
         Ok(Connection {
             state: Mutex::new(connection.into()),
         })
     }
+}
+
+impl Shared {
+    /// Returns when the files were changed.
+    fn times(&self) -> Option<[Option<SystemTime>; 2]> {
+        let time = |path: &Path| std::fs::metadata(path).and_then(|it| it.modified()).ok();
+        let (certificate, key) = self.files.as_ref()?;
+        Some([time(certificate), time(key)])
+    }
+}
+
+/// Looks at the files until nobody uses them.
+fn watch(shared: &Weak<Shared>, mut times: Option<[Option<SystemTime>; 2]>) {
+    loop {
+        thread::sleep(WATCH_INTERVAL);
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
+        let now = shared.times();
+        if now == times {
+            continue;
+        }
+        match (Tls { shared }).reload() {
+            Ok(()) => {
+                times = now;
+                log::info!(target: "socketio", "the certificate was read again");
+            }
+            // Perhaps only one of the two has been written yet: it is tried again.
+            Err(error) => {
+                log::error!(target: "socketio", "the certificate cannot be read again: {error}");
+            }
+        }
+    }
+}
+
+fn read_config(certificate: &[u8], key: &[u8]) -> Result<ServerConfig, Error> {
+    let chain = CertificateDer::pem_slice_iter(certificate)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| Error::Tls(describe("certificate", error)))?;
+    if chain.is_empty() {
+        return Err(Error::Tls(
+            "certificate: no certificate in the PEM text".into(),
+        ));
+    }
+    let key =
+        PrivateKeyDer::from_pem_slice(key).map_err(|error| Error::Tls(describe("key", error)))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map_err(|error| Error::Tls(describe("certificate and key", error)))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 /// The TLS state of one connection.
@@ -84,6 +188,13 @@ impl From<ClientConnection> for Connection {
 }
 
 impl Connection {
+    /// Returns the certificate of the other end, if it has shown one.
+    pub(super) fn peer_certificate(&self) -> Option<Arc<[u8]>> {
+        let state = self.state.lock();
+        let certificate = state.peer_certificates()?.first()?;
+        Some(Arc::from(&**certificate))
+    }
+
     pub(super) fn read(&self, stream: &Stream, buffer: &mut [u8]) -> io::Result<usize> {
         let mut state = self.state.lock();
         loop {

@@ -433,6 +433,95 @@ mod tls {
         }
     }
 
+    /// Returns the status of a request over a new connection, or nothing if the certificate is not one
+    /// of these.
+    fn status(serving: &Serving, roots: &RootCertStore) -> Option<u16> {
+        let mut stream = connect(serving, roots);
+        stream.flush().ok()?;
+        Some(Http::over(stream).get("/").status)
+    }
+
+    #[test]
+    fn a_certificate_is_replaced_without_a_dropped_connection() {
+        let folder = std::env::temp_dir().join(format!("socketio-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (file, key_file) = (folder.join("cert.pem"), folder.join("key.pem"));
+        let write = |certificate: &str, key: &str| {
+            std::fs::write(&file, certificate).unwrap();
+            std::fs::write(&key_file, key).unwrap();
+        };
+        let (certificate, key, roots) = certificate();
+        write(&certificate, &key);
+        let tls = Tls::from_files(&file, &key_file).unwrap().watch();
+        let app = App::new(&Server::new()).tls(tls.clone());
+        let serving = app.bind("127.0.0.1:0").unwrap();
+        let mut open = Http::over(connect(&serving, &roots));
+        assert_eq!(open.get("/").status, 404);
+        // On a call, of which a mistake changes nothing.
+        let (second, second_key, second_roots) = self::certificate();
+        write(&second, "no key");
+        assert!(tls.reload().is_err());
+        assert_eq!(status(&serving, &roots), Some(404));
+        write(&second, &second_key);
+        tls.reload().unwrap();
+        assert_eq!(status(&serving, &second_roots), Some(404));
+        assert_eq!(status(&serving, &roots), None);
+        // By itself.
+        let (third, third_key, third_roots) = self::certificate();
+        write(&third, &third_key);
+        eventually("the third", || status(&serving, &third_roots) == Some(404));
+        assert_eq!(open.get("/").status, 404, "the first connection goes on");
+        let text = Tls::from_pem(third.as_bytes(), third_key.as_bytes()).unwrap();
+        assert!(matches!(text.reload(), Err(Error::Invalid(_))));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_handler_sees_the_certificate_of_its_client() {
+        use rcgen::{CertificateParams, Issuer, KeyPair};
+        use socketio::rustls::server::WebPkiClientVerifier;
+        let (key, own_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let root = authority.self_signed(&key).unwrap();
+        let issuer = Issuer::from_params(&authority, &key);
+        let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&own_key, &issuer).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(root.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let own_key = || rustls::pki_types::PrivateKeyDer::Pkcs8(own_key.serialize_der().into());
+        let chain = || vec![leaf.der().clone()];
+        let verifier = Arc::new(roots.clone());
+        let verifier = WebPkiClientVerifier::builder_with_provider(verifier, provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain(), own_key())
+            .unwrap();
+        let app = App::new(&Server::new()).tls(Tls::from_config(config));
+        let app = app
+            .http(|request| Response::from_data(request.client_certificate().unwrap_or_default()));
+        let serving = app.bind("127.0.0.1:0").unwrap();
+        let mut stranger = Http::over(connect(&serving, &roots));
+        assert_eq!(stranger.get("/").body, b"");
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain(), own_key())
+            .unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let tcp = TcpStream::connect(serving.local_addr()).unwrap();
+        let known = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut known = Http::over(StreamOwned::new(known, tcp));
+        assert_eq!(known.get("/").body, leaf.der().to_vec());
+    }
+
     #[test]
     fn plain_http_on_a_port_with_tls_is_closed() {
         let (certificate, key, _) = certificate();

@@ -92,6 +92,8 @@ impl Head {
             body: RequestBody::Whole(Vec::new()),
             peer,
             secure,
+            #[cfg(feature = "tls")]
+            certificate: None,
             time: SystemTime::now(),
         };
         let keep_alive = match version {

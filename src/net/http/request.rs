@@ -5,6 +5,8 @@ use crate::net::listener::PeerAddr;
 use crate::util::sync::Mutex;
 use std::borrow::Cow;
 use std::fmt;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// An HTTP request: what python-socketio calls `environ`.
@@ -35,6 +37,8 @@ pub struct Request {
     pub(super) body: RequestBody,
     pub(super) peer: PeerAddr,
     pub(super) secure: bool,
+    #[cfg(feature = "tls")]
+    pub(super) certificate: Option<Arc<[u8]>>,
     pub(super) time: SystemTime,
 }
 
@@ -179,6 +183,19 @@ impl Request {
     /// Returns whether it came over TLS that this program itself speaks.
     pub fn is_secure(&self) -> bool {
         self.secure
+    }
+
+    /// Returns the certificate that the client has shown, in DER: of the connection that the request
+    /// came over, if that is TLS, and its configuration asks for one. See
+    /// [`Tls::from_config`](crate::Tls::from_config).
+    #[cfg(feature = "tls")]
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        self.certificate.as_deref()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_certificate(&mut self, certificate: Option<Arc<[u8]>>) {
+        self.certificate = certificate;
     }
 
     /// Returns when it came.
