@@ -1,4 +1,4 @@
-//! Beside the outbox, which is also compiled for `tests/loom_outbox`.
+//! Beside the outbox, which is also compiled for `tests/loom`.
 
 use super::outbox::*;
 use super::websocket::{self, Role};

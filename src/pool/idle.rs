@@ -32,7 +32,7 @@ impl IdleWorkers {
     }
 
     /// Returns whether all threads are awake, a moment ago.
-    #[allow(dead_code, reason = "not called in `tests/loom_sleepers`")]
+    #[allow(dead_code, reason = "not called in `tests/loom`")]
     pub(super) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0
     }

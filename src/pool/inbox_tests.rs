@@ -1,4 +1,4 @@
-//! Beside the inbox, which is also compiled for `tests/loom_inbox`.
+//! Beside the inbox, which is also compiled for `tests/loom`.
 
 use super::inbox::*;
 

@@ -1,4 +1,4 @@
-//! Beside the budget, which is also compiled for `tests/loom_*`.
+//! Beside the budget, which is also compiled for `tests/loom`.
 
 use super::budget::*;
 use crate::util::sync::{Arc, AtomicUsize, Ordering};
