@@ -108,7 +108,7 @@ mod server;
 mod util;
 
 #[cfg(feature = "server")]
-pub use app::{App, Serving};
+pub use app::{App, HttpRequest, IncomingRequests, Serving};
 /// The bytes in [`Binary`].
 pub use bytes::Bytes;
 #[cfg(feature = "client")]
@@ -130,7 +130,7 @@ pub use net::http::request::Request;
 #[cfg(feature = "server")]
 pub use net::http::upload::BodyReader;
 #[cfg(feature = "server")]
-pub use net::listener::{Listener, PeerAddr};
+pub use net::listener::{Accepted, Listener, PeerAddr};
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use net::tls::Tls;
 pub use reason::Reason;

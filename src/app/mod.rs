@@ -1,14 +1,19 @@
 //! A port with all its applications.
 
+mod incoming;
 mod static_files;
 
+pub use incoming::{HttpRequest, IncomingRequests};
 pub(crate) use static_files::StaticFiles;
 
-use crate::engineio::{self, Config, Fallback, Site};
+use incoming::RequestSender;
+
+use crate::engineio::{self, Config, Fallback, Responder, Site};
 use crate::error::Error;
 use crate::net::http::request::decode_percent;
 use crate::net::http::upload::BodyReader;
 use crate::net::http::{Content, Request, Response};
+use crate::net::listener::Accepted;
 #[cfg(unix)]
 use crate::net::listener::SocketFile;
 #[cfg(feature = "tls")]
@@ -49,7 +54,7 @@ pub struct App {
     files: StaticFiles,
     /// Directory of the official client's files.
     client: Option<PathBuf>,
-    application: Option<Arc<Application>>,
+    application: Option<Application>,
     /// The application reads bodies as they come.
     streams: bool,
     #[cfg(feature = "tls")]
@@ -57,7 +62,12 @@ pub struct App {
     listeners: Vec<Listener>,
 }
 
-type Application = dyn Fn(&Request) -> tiny_http::ResponseBox + Send + Sync;
+/// The program's own HTTP.
+#[derive(Clone)]
+enum Application {
+    Function(Arc<dyn Fn(&Request) -> tiny_http::ResponseBox + Send + Sync>),
+    Loop(RequestSender),
+}
 
 /// The owner of the sessions: Socket.IO or Engine.IO.
 #[derive(Debug)]
@@ -164,7 +174,8 @@ impl App {
         mut self,
         application: impl Fn(&Request) -> tiny_http::Response<R> + Send + Sync + 'static,
     ) -> App {
-        self.application = Some(Arc::new(move |request| application(request).boxed()));
+        let function = move |request: &Request| application(request).boxed();
+        self.application = Some(Application::Function(Arc::new(function)));
         self.streams = false;
         self
     }
@@ -192,11 +203,24 @@ impl App {
         + Sync
         + 'static,
     ) -> App {
-        self.application = Some(Arc::new(move |request| {
-            application(request, &mut request.take_stream()).boxed()
-        }));
+        let function =
+            move |request: &Request| application(request, &mut request.take_stream()).boxed();
+        self.application = Some(Application::Function(Arc::new(function)));
         self.streams = true;
         self
+    }
+
+    /// Gives everything else to a loop of the program's own, in the place of [`http`](App::http): what
+    /// was `for request in server.incoming_requests()` of a `tiny_http::Server` goes on with what
+    /// this returns, in as many threads as it likes. Bodies may have any size. Without anybody who
+    /// loops requests are answered with status 503.
+    ///
+    /// See [`IncomingRequests`] for an example.
+    pub fn incoming_requests(mut self) -> (App, IncomingRequests) {
+        let (sender, requests) = IncomingRequests::new();
+        self.application = Some(Application::Loop(sender));
+        self.streams = true;
+        (self, requests)
     }
 
     /// Serves over TLS, `https` and `wss`. Defaults to no TLS.
@@ -275,8 +299,17 @@ impl App {
     /// [`Error::Io`] if the system gives no threads, or not what else they need, or if a file or
     /// directory of [`static_files`](App::static_files) is not there.
     pub fn serve(mut self, listener: impl Into<Listener>) -> Result<Serving, Error> {
-        let mut listeners = vec![listener.into()];
-        listeners.append(&mut self.listeners);
+        self.listeners.insert(0, listener.into());
+        self.start()
+    }
+
+    /// Serves in the background on the listeners that were [added](App::listener): none, if
+    /// connections come by [`Serving::adopt`] alone.
+    ///
+    /// # Errors
+    /// Those of [`serve`](App::serve).
+    pub fn start(mut self) -> Result<Serving, Error> {
+        let listeners = std::mem::take(&mut self.listeners);
         let serves_client = self.client.is_some();
         if let Some(directory) = self.client.take() {
             self.files.add(&self.path, directory, None);
@@ -306,7 +339,9 @@ impl App {
         };
         let fallback = (!self.files.is_empty() || self.application.is_some()).then(|| {
             let (files, application) = (self.files, self.application);
-            let fallback = move |request: Request| answer(&files, application.as_deref(), &request);
+            let fallback = move |request: Request, responder: Responder| {
+                answer(&files, application.as_ref(), request, responder);
+            };
             engineio::Elsewhere {
                 answer: Arc::new(fallback) as Arc<Fallback>,
                 streams: self.streams,
@@ -455,6 +490,35 @@ impl Serving {
         });
     }
 
+    /// Serves a connection that another server of the program has accepted, with what it has read of it:
+    /// the head of a request, as a rule. All that a listener's connections can do is done on it. Does
+    /// not block.
+    ///
+    /// ```no_run
+    /// use socketio::{App, Server};
+    /// use std::net::TcpListener;
+    ///
+    /// let serving = App::new(&Server::new()).start()?;
+    /// for stream in TcpListener::bind("127.0.0.1:5000")?.incoming() {
+    ///     serving.adopt(stream?, Vec::new())?;
+    /// }
+    /// # Ok::<(), socketio::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the connection has ended, [`Error::Disconnected`] if the server has.
+    pub fn adopt(
+        &self,
+        stream: impl Into<Accepted>,
+        bytes_read: impl Into<Vec<u8>>,
+    ) -> Result<(), Error> {
+        let (stream, peer) = stream.into().into_stream()?;
+        let running = self.running.lock();
+        let running = running.as_ref().ok_or(Error::Disconnected)?;
+        running.engine.adopt(stream, peer, bytes_read.into());
+        Ok(())
+    }
+
     /// Lets no new client in, and waits until those that are there have gone; false if that takes
     /// longer than `timeout`. New sessions are refused with status 503, on which clients try again: at
     /// another server, if a load balancer has one. Blocks; [`shutdown`](Serving::shutdown) is to
@@ -528,18 +592,34 @@ fn bind(address: impl ToSocketAddrs) -> Result<TcpListener, Error> {
 }
 
 /// Answers what is not Socket.IO.
-fn answer(files: &StaticFiles, application: Option<&Application>, request: &Request) -> Response {
+fn answer(
+    files: &StaticFiles,
+    application: Option<&Application>,
+    request: Request,
+    responder: Responder,
+) {
     let path = String::from_utf8(decode_percent(request.path()));
     let reads = matches!(request.method(), "GET" | "HEAD");
     if let (Ok(path), true) = (path, reads)
-        && let Some(response) = files.answer(request, &path)
+        && let Some(response) = files.answer(&request, &path)
     {
-        return response;
+        return responder.respond(response);
     }
-    let Some(application) = application else {
-        return Response::text(404, "Not Found");
-    };
-    let answer = application(request);
+    match application {
+        None => responder.respond(Response::text(404, "Not Found")),
+        Some(Application::Function(function)) => responder.respond(to_response(function(&request))),
+        Some(Application::Loop(sender)) => {
+            let unsent = sender.send(HttpRequest::new(request, responder));
+            if let Err(unsent) = unsent {
+                let nobody = tiny_http::Response::from_string("Service Unavailable");
+                unsent.into_inner().respond(nobody.with_status_code(503));
+            }
+        }
+    }
+}
+
+/// Returns tiny_http's answer as an I/O thread sends it.
+fn to_response(answer: tiny_http::ResponseBox) -> Response {
     let mut response = Response::new(answer.status_code().0);
     for header in answer.headers() {
         let (name, value) = (header.field.as_str().as_str(), header.value.as_str());

@@ -8,7 +8,7 @@ use super::driver::{Driver, Session, find};
 use super::frames::Frames;
 use super::handle::{RemoteEnd, SessionHandle};
 use super::on_handshake::{Handshake, OnHandshake, refusal_json};
-use super::serving::Elsewhere;
+use super::serving::{Elsewhere, Responder};
 use super::{Admission, Refusal, SessionHandler, Transport, polling};
 use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::outbox::Outbox;
@@ -141,14 +141,11 @@ impl Driver {
             return io.respond(id, Response::text(404, "Not Found"));
         };
         let fallback = Arc::clone(answer);
-        let mailbox = io.mailbox().clone();
+        let responder = Responder::new(io.mailbox().clone(), id);
         io.execute(move || {
-            let response = program::call(|| fallback(request));
-            let response = response.unwrap_or_else(|_| {
+            if program::call(|| fallback(request, responder)).is_err() {
                 log::error!(target: "engineio", "the program's HTTP application panicked");
-                Response::text(500, "Internal Server Error")
-            });
-            mailbox.send(Command::Respond(id, response));
+            }
         });
     }
 

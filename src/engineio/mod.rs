@@ -53,10 +53,10 @@ pub(crate) use on_handshake::OnHandshake;
 #[cfg(feature = "server")]
 pub(crate) use options::engine_options;
 pub(crate) use recipients_row::HeldBroadcasts;
-pub(crate) use serving::{Elsewhere, Serving, Site};
+pub(crate) use serving::{Elsewhere, Responder, Serving, Site};
 pub(crate) use session_queue::SessionQueue;
 
-use crate::net::http::{Request, Response};
+use crate::net::http::Request;
 use crate::pool::QueueState;
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
@@ -150,4 +150,4 @@ pub(crate) enum Control {
 }
 
 /// Answers what is not Engine.IO: static files, the program's own HTTP. Called on a worker.
-pub(crate) type Fallback = dyn Fn(Request) -> Response + Send + Sync;
+pub(crate) type Fallback = dyn Fn(Request, Responder) + Send + Sync;

@@ -6,7 +6,11 @@
 use super::driver::{Driver, Order};
 use super::{Acceptor, Config, Fallback};
 use crate::limits::{Limits, bounded};
-use crate::net::{Executor, IoThreads, Listener, Options};
+use crate::net::http::Response;
+use crate::net::socket::Stream;
+use crate::net::{
+    Command, ConnectionId, Executor, IoThreads, Listener, Mailbox, Options, PeerAddr,
+};
 use crate::util::sync::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -145,6 +149,38 @@ impl Drop for PollingSlot {
     }
 }
 
+/// The way of one answer to its request. If it is dropped without one, the answer is status 500.
+pub(crate) struct Responder {
+    /// None once there was an answer.
+    mailbox: Option<Mailbox<Command<Order>>>,
+    id: ConnectionId,
+}
+
+impl Responder {
+    pub(super) fn new(mailbox: Mailbox<Command<Order>>, id: ConnectionId) -> Responder {
+        Responder {
+            mailbox: Some(mailbox),
+            id,
+        }
+    }
+
+    pub(crate) fn respond(mut self, response: Response) {
+        self.send(response);
+    }
+
+    fn send(&mut self, response: Response) {
+        if let Some(mailbox) = self.mailbox.take() {
+            mailbox.send(Command::Respond(self.id, response));
+        }
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.send(Response::text(500, "Internal Server Error"));
+    }
+}
+
 /// Handler of the other requests.
 pub(crate) struct Elsewhere {
     pub(crate) answer: Arc<Fallback>,
@@ -213,6 +249,11 @@ impl Serving {
     pub(crate) fn drainer(&self) -> impl FnOnce(Duration) -> bool + use<> {
         let shared = Arc::clone(&self.shared);
         move |timeout| shared.population.drain(timeout)
+    }
+
+    /// Takes a connection in that somebody else has accepted, with what was read of it.
+    pub(crate) fn adopt(&self, stream: Stream, peer: PeerAddr, unread: Vec<u8>) {
+        self.threads.adopt(stream, peer, unread);
     }
 
     /// Ends all sessions and connections, by this time at the latest, and waits for it.

@@ -26,7 +26,7 @@ impl<D: Driver> EventLoop<D> {
     fn accept_from(&mut self, index: usize) -> bool {
         for _ in 0..MAX_EVENTS {
             match self.listeners[index].accept() {
-                Ok((stream, peer)) => self.welcome(index, stream, peer),
+                Ok((stream, peer)) => self.accepted(index, stream, peer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -42,7 +42,15 @@ impl<D: Driver> EventLoop<D> {
         true
     }
 
-    fn welcome(&mut self, listener: usize, stream: Stream, peer: PeerAddr) {
+    fn accepted(&mut self, listener: usize, stream: Stream, peer: PeerAddr) {
+        match wrap(stream, &self.listeners[listener]) {
+            Ok(socket) => self.welcome(socket, peer, Vec::new()),
+            Err(error) => log::warn!(target: "engineio", "{peer}: no TLS: {error}"),
+        }
+    }
+
+    /// Takes a new connection in, with what was read of it, or hands it to the next thread.
+    pub(super) fn welcome(&mut self, socket: Socket, peer: PeerAddr, unread: Vec<u8>) {
         let options = &self.io.options;
         let count = options.connections.fetch_add(1, Ordering::Relaxed);
         if count >= options.limits.connections {
@@ -50,18 +58,10 @@ impl<D: Driver> EventLoop<D> {
             log::warn!(target: "engineio", "{peer}: closed, {count} connections are the limit");
             return;
         }
-        let socket = match wrap(stream, &self.listeners[listener]) {
-            Ok(socket) => Arc::new(socket),
-            Err(error) => {
-                options.connections.fetch_sub(1, Ordering::Relaxed);
-                log::warn!(target: "engineio", "{peer}: no TLS: {error}");
-                return;
-            }
-        };
         let handed = TransferredConnection {
-            socket,
+            socket: Arc::new(socket),
             peer,
-            unread: Vec::new(),
+            unread,
             unwritten: Bytes::new(),
             request: None,
         };
@@ -90,7 +90,9 @@ impl<D: Driver> EventLoop<D> {
         }
         let Some((exchange, request)) = handed.request else {
             let deadline = self.io.now + self.io.options.limits.head_timeout;
-            return self.io.set_deadline(id, Some(deadline));
+            self.io.set_deadline(id, Some(deadline));
+            // Of one that the program has accepted something may be read already.
+            return self.process(id);
         };
         if let Some(connection) = self.io.get_mut(id) {
             connection.fresh = false;

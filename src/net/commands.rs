@@ -5,7 +5,7 @@ use super::body_stream::Progress;
 use super::connection::{ConnectionId, RequestMeta};
 use super::http::{Request, Response};
 use super::listener::PeerAddr;
-use super::socket::Socket;
+use super::socket::{Socket, Stream};
 use crate::limits::Limits;
 use crate::util::budget::{Budget, Share};
 use bytes::Bytes;
@@ -40,6 +40,8 @@ impl Options {
 pub(crate) enum Command<C> {
     /// Take this connection in.
     Adopt(Box<TransferredConnection>),
+    /// Take a connection in that the program has accepted, with what it has read of it.
+    Welcome(Stream, PeerAddr, Vec<u8>),
     /// Answer a request that was parked.
     Respond(ConnectionId, Response),
     /// A part of an answer's body has been read.

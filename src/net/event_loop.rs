@@ -4,6 +4,7 @@ use super::commands::Command;
 use super::connection::{Connection, ConnectionId, Protocol};
 use super::context::{IoContext, TimerKey};
 use super::listener::Acceptor;
+use super::socket::Socket;
 use super::websocket::{self, Decoder, Incoming};
 use super::{Driver, Timer};
 use crate::protocol::engineio::Data;
@@ -167,6 +168,9 @@ impl<D: Driver> EventLoop<D> {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Adopt(handed) => self.adopt(*handed),
+                Command::Welcome(stream, peer, unread) => {
+                    self.welcome(Socket::plain(stream), peer, unread);
+                }
                 Command::Respond(id, response) => self.io.respond(id, response),
                 Command::Pumped(id, progress) => self.io.on_pumped(id, progress),
                 Command::ReadOn(id) => {

@@ -4,7 +4,8 @@ use super::Driver;
 use super::commands::{Command, Mailbox, Options};
 use super::context::IoContext;
 use super::event_loop::{EventLoop, LISTENER, WAKER};
-use super::listener::{Acceptor, Listener};
+use super::listener::{Acceptor, Listener, PeerAddr};
+use super::socket::Stream;
 use crate::util::budget::Budget;
 use mio::{Poll, Waker};
 use std::io;
@@ -82,6 +83,13 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
             }
         }
         Ok(threads)
+    }
+
+    /// Gives a connection that somebody has accepted to the first thread.
+    pub(crate) fn adopt(&self, stream: Stream, peer: PeerAddr, unread: Vec<u8>) {
+        if let Some(mailbox) = self.mailboxes.first() {
+            mailbox.send(Command::Welcome(stream, peer, unread));
+        }
     }
 
     /// Asks the threads to end, by this time at the latest.

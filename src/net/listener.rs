@@ -7,9 +7,9 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 #[cfg(unix)]
 use std::path::{Path, PathBuf};
 
@@ -229,13 +229,58 @@ impl Listener {
     }
 }
 
+/// A connection that another server has accepted: TCP, or a Unix socket. See
+/// [`Serving::adopt`](crate::Serving::adopt).
+#[derive(Debug)]
+pub struct Accepted(AcceptedKind);
+
+#[derive(Debug)]
+enum AcceptedKind {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl From<TcpStream> for Accepted {
+    fn from(stream: TcpStream) -> Self {
+        Accepted(AcceptedKind::Tcp(stream))
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Accepted {
+    fn from(stream: UnixStream) -> Self {
+        Accepted(AcceptedKind::Unix(stream))
+    }
+}
+
+impl Accepted {
+    /// Returns it as an event loop takes it, and who is at the other end.
+    pub(crate) fn into_stream(self) -> io::Result<(Stream, PeerAddr)> {
+        match self.0 {
+            AcceptedKind::Tcp(stream) => {
+                stream.set_nonblocking(true)?;
+                let _ = stream.set_nodelay(true);
+                let peer = stream.peer_addr()?.into();
+                Ok((Stream::Tcp(mio::net::TcpStream::from_std(stream)), peer))
+            }
+            #[cfg(unix)]
+            AcceptedKind::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                let stream = Stream::Unix(mio::net::UnixStream::from_std(stream));
+                Ok((stream, PeerAddr::Unix))
+            }
+        }
+    }
+}
+
 /// Returns whether nobody listens on the socket at a path.
 #[cfg(unix)]
 fn is_stale(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
     let refuses = || {
-        let connected = std::os::unix::net::UnixStream::connect(path);
+        let connected = UnixStream::connect(path);
         connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     };
     is_socket && refuses()

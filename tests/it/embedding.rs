@@ -6,7 +6,10 @@ use crate::common::{
 };
 use socketio::engineio::{Handshake, Transport};
 use socketio::{App, ConnectOptions, Error, Request, Server, SimpleClient, engineio};
+use std::io::Read;
+use std::net::TcpListener;
 use std::time::Duration;
+use tiny_http::Response;
 
 const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -179,12 +182,103 @@ fn who_drains_waits_for_those_that_are_there() {
     assert!(serving.drain(PATIENCE));
 }
 
+#[test]
+fn a_loop_over_requests_answers_what_is_not_socket_io() {
+    let io = Server::new();
+    let (app, requests) = App::new(&io).incoming_requests();
+    let serving = app.bind("127.0.0.1:0").unwrap();
+    let address = serving.local_addr();
+    let loops: Vec<_> = (0..2)
+        .map(|_| {
+            let requests = requests.clone();
+            std::thread::spawn(move || {
+                let mut count = 0;
+                for mut request in requests {
+                    count += 1;
+                    if request.url() == "/lost" {
+                        continue;
+                    }
+                    let mut body = String::new();
+                    request.as_reader().read_to_string(&mut body).unwrap();
+                    let agent = request
+                        .headers()
+                        .iter()
+                        .find(|it| it.field.equiv("User-Agent"));
+                    let agent = agent.map_or("", |it| it.value.as_str()).to_owned();
+                    assert!(request.remote_addr().unwrap().ip().is_loopback());
+                    let length = request.body_length().unwrap_or_default();
+                    let text = format!(
+                        "{} {} {agent} {body} {length}",
+                        request.method(),
+                        request.url()
+                    );
+                    request.respond(Response::from_string(text).with_status_code(201));
+                }
+                count
+            })
+        })
+        .collect();
+    let mut http = Http::connect(address);
+    let answer = http.request("POST /a?b=c", "User-Agent: test\r\n", "body");
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (201, "POST /a?b=c test body 4")
+    );
+    assert_eq!(http.get("/lost").status, 500);
+    polling_session(&mut http);
+    let large = "x".repeat(3_000_000);
+    assert!(http.post("/large", &large).text().ends_with(" 3000000"));
+    serving.shutdown();
+    let counts = loops.into_iter().map(|it| it.join().unwrap());
+    assert_eq!(counts.sum::<i32>(), 3);
+    assert!(requests.try_recv().is_none());
+    // Without anybody who loops.
+    let (app, requests) = App::new(&io).incoming_requests();
+    drop(requests);
+    let serving = app.bind("127.0.0.1:0").unwrap();
+    assert_eq!(Http::connect(serving.local_addr()).get("/").status, 503);
+}
+
+#[test]
+fn a_connection_that_another_server_has_accepted_is_adopted() {
+    let io = Server::new();
+    io.on("echo", |text: String| text);
+    let serving = App::new(&io)
+        .http(|_| Response::from_string("page"))
+        .start()
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = std::thread::spawn(move || {
+        let mut http = Http::connect(address);
+        assert_eq!(http.get("/").text(), "page");
+        let session = polling_session(&mut http);
+        assert_eq!(http.post(&session, "40").text(), "ok");
+        let (mut ws, _) = Ws::join(address, "40");
+        ws.send("421[\"echo\",\"x\"]");
+        assert_eq!(ws.text(), "431[\"x\"]");
+    });
+    for has_read in [true, false] {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = vec![0; if has_read { 7 } else { 0 }];
+        stream.read_exact(&mut bytes).unwrap();
+        serving.adopt(stream, bytes).unwrap();
+    }
+    client.join().unwrap();
+    serving.shutdown();
+    let _client = std::net::TcpStream::connect(address).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    assert!(matches!(
+        serving.adopt(stream, []),
+        Err(Error::Disconnected)
+    ));
+}
+
 #[cfg(unix)]
 mod unix {
     use super::*;
     use socketio::{Listener, PeerAddr, Socket};
     use std::io::ErrorKind;
-    use std::net::TcpListener;
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::path::PathBuf;
