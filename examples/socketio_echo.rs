@@ -6,8 +6,7 @@
 
 mod common;
 
-use socketio::{Event, Server, Socket, Value};
-use std::collections::BTreeMap;
+use socketio::{Event, Object, Server, Socket, Value};
 use std::time::Duration;
 
 fn main() -> Result<(), socketio::Error> {
@@ -35,7 +34,7 @@ fn main() -> Result<(), socketio::Error> {
     for name in ["/", "/custom"] {
         let namespace = io.of(name);
         namespace.on_connect(|socket: &Socket, auth: Option<Value>| {
-            let auth = auth.unwrap_or(Value::Object(BTreeMap::new()));
+            let auth = auth.unwrap_or(Value::Object(Object::new()));
             socket.emit("auth", auth).map_err(|error| error.to_string())
         });
         namespace.on("message", |socket: &Socket, event: &Event| {

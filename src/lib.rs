@@ -115,7 +115,7 @@ pub use bytes::Bytes;
 pub use client::simple::{SimpleClient, SimpleClientBuilder};
 #[cfg(feature = "client")]
 pub use client::{Client, ClientBuilder, ClientService, ConnectOptions};
-pub use data::{Args, Binary, Value};
+pub use data::{Args, Binary, Object, Value};
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use engineio::ClientTls;
 #[cfg(feature = "client")]

@@ -152,10 +152,16 @@ impl SimpleClient {
     /// [`Error::Timeout`]; [`Error::Disconnected`] once everything was received and there will be no
     /// other connection; [`Error::TooMuch`] if that is so because too much waited to be received.
     pub fn receive(&self, timeout: impl Into<Option<Duration>>) -> Result<Event, Error> {
-        let by = timeout
-            .into()
-            .map(|timeout| Instant::now() + bounded(timeout));
-        let received = block_in_place(|| self.inner.receive(by));
+        self.receive_that(timeout.into(), |_| true)
+    }
+
+    fn receive_that(
+        &self,
+        timeout: Option<Duration>,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Event, Error> {
+        let by = timeout.map(|timeout| Instant::now() + bounded(timeout));
+        let received = block_in_place(|| self.inner.receive(by, wanted));
         match received {
             Err(Error::Timeout) | Ok(_) => {}
             Err(_) => self.client.let_process_end(),
@@ -175,6 +181,40 @@ impl SimpleClient {
     /// ```
     pub fn events(&self) -> impl Iterator<Item = Event> + '_ {
         std::iter::from_fn(|| self.receive(None).ok())
+    }
+
+    /// Returns an iterator over the events as they come, which ends when none comes for `timeout`, or
+    /// there will be no more.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # let client = socketio::SimpleClient::connect("http://localhost:5000")?;
+    /// let news: Vec<_> = client.events_within(Duration::from_secs(1)).collect();
+    /// # Ok::<(), socketio::Error>(())
+    /// ```
+    pub fn events_within(&self, timeout: Duration) -> impl Iterator<Item = Event> + '_ {
+        std::iter::from_fn(move || self.receive(timeout).ok())
+    }
+
+    /// Returns the next event of this name, and leaves the others for [`receive`](Self::receive).
+    /// Blocks until there is one, for at most `timeout`, or for ever without one.
+    ///
+    /// # Errors
+    /// Those of [`receive`](SimpleClient::receive).
+    pub fn receive_named(
+        &self,
+        event: &str,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Event, Error> {
+        self.receive_that(timeout.into(), |it| it.name() == event)
+    }
+
+    /// Waits until it is connected, after a loss for example. Blocks, for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], and [`Error::Disconnected`] if there will be no other connection.
+    pub fn wait_connected(&self, timeout: Duration) -> Result<(), Error> {
+        self.wait_for_connection(Instant::now() + bounded(timeout))
     }
 
     /// Disconnects. Blocks until the server has read what was sent before, for at most twice the
@@ -362,11 +402,16 @@ impl Inner {
         block_in_place(|| connected(self.state.lock()))
     }
 
-    /// Waits for an event, or the end.
-    fn receive(&self, by: Option<Instant>) -> Result<Event, Error> {
+    /// Waits for an event that is wanted, or the end.
+    fn receive(
+        &self,
+        by: Option<Instant>,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Event, Error> {
         let mut state = self.state.lock();
         loop {
-            if let Some((event, bytes)) = state.events.pop_front() {
+            let found = state.events.iter().position(|(event, _)| wanted(event));
+            if let Some((event, bytes)) = found.and_then(|at| state.events.remove(at)) {
                 state.bytes -= bytes;
                 return Ok(event);
             }

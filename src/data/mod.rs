@@ -7,4 +7,4 @@ pub(crate) mod value;
 pub use args::Args;
 pub(crate) use args::EncodedArgs;
 pub use binary::Binary;
-pub use value::Value;
+pub use value::{Object, Value};

@@ -1,12 +1,18 @@
 //! Data of any shape.
 
+use super::args::{EncodedArgs, decode_nth};
 use super::binary::{self, Binary};
+use crate::error::Error;
 use bytes::Bytes;
-use serde::de::{MapAccess, SeqAccess, Visitor};
+use indexmap::IndexMap;
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Index;
+
+/// The entries of an object, in the order in which they came, or were added. That order is no part of
+/// equality.
+pub type Object = IndexMap<String, Value>;
 
 /// Any data of an event: JSON, with bytes in it.
 ///
@@ -19,7 +25,7 @@ use std::ops::Index;
 /// ```
 ///
 /// Exhaustive on purpose: JSON has no other kinds.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub enum Value {
     /// `null`, and what is not there.
     #[default]
@@ -35,7 +41,7 @@ pub enum Value {
     /// A list.
     Array(Vec<Value>),
     /// An object.
-    Object(BTreeMap<String, Value>),
+    Object(Object),
 }
 
 static NULL: Value = Value::Null;
@@ -98,11 +104,33 @@ impl Value {
     }
 
     /// Returns the entries, if it is an object.
-    pub fn as_object(&self) -> Option<&BTreeMap<String, Value>> {
+    pub fn as_object(&self) -> Option<&Object> {
         match self {
             Value::Object(entries) => Some(entries),
             _ => None,
         }
+    }
+
+    /// Decodes it into any type of serde, bytes included.
+    ///
+    /// ```
+    /// # use socketio::Value;
+    /// let value = Value::from(serde_json::json!({"x": 1, "y": 2}));
+    /// let point: std::collections::HashMap<String, i32> = value.decode()?;
+    /// assert_eq!(point["y"], 2);
+    /// # Ok::<(), socketio::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if it is not of that type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        // In a list of its own, it is one argument whatever it is.
+        let encoded = EncodedArgs::new(&(self,))?;
+        let mut json = Vec::new();
+        encoded.write_array(None, &mut json);
+        let json = String::from_utf8_lossy(&json);
+        let decoded = decode_nth(&json, 0, &encoded.attachments);
+        decoded.map_err(|mismatch| mismatch.into_error(false))
     }
 
     /// Returns whether it is `null`.
@@ -174,9 +202,14 @@ from! {
     u32 => |value| Value::Number(value.into());
     u64 => |value| Value::Number(value.into());
     f64 => |value| serde_json::Number::from_f64(value).map_or(Value::Null, Value::Number);
+    u8 => |value| Value::Number(value.into());
+    u16 => |value| Value::Number(value.into());
+    usize => |value| Value::Number(value.into());
+    f32 => |value| f64::from(value).into();
     &str => |value| Value::String(value.to_owned());
     String => |value| Value::String(value);
     Vec<Value> => |value| Value::Array(value);
+    Object => |value| Value::Object(value);
     Binary => |value| Value::Binary(value);
     Bytes => |value| Value::Binary(Binary(value));
 }
@@ -247,7 +280,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut object = BTreeMap::new();
+        let mut object = Object::new();
         while let Some((key, value)) = entries.next_entry::<String, Value>()? {
             object.insert(key, value);
         }
@@ -260,6 +293,13 @@ impl<'de> Visitor<'de> for AnyValue {
             }
         }
         Ok(Value::Object(object))
+    }
+}
+
+/// The same as `Display`.
+impl fmt::Debug for Value {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 
@@ -316,6 +356,26 @@ mod tests {
             value.to_string(),
             r#"[<1 bytes>,{"a":1.5,"b":null,"c":-1}]"#
         );
+    }
+
+    #[test]
+    fn an_object_keeps_the_order_of_its_keys() {
+        let text = r#"{"z":1,"a":{"y":2,"b":3},"m":null}"#;
+        let (value,): (Value,) = decode(&format!("[{text}]"), 0, &[]).unwrap();
+        assert_eq!(format!("{value} {value:?}"), format!("{text} {text}"));
+        let back: std::collections::BTreeMap<String, Value> = value.decode().unwrap();
+        assert_eq!(back["a"]["b"], Value::from(3));
+        let other: Value = serde_json::json!({"m": null, "z": 1, "a": {"b": 3, "y": 2}}).into();
+        assert_eq!(value, other);
+    }
+
+    #[test]
+    fn a_value_decodes_into_types_with_bytes() {
+        let value = Value::Array(vec!["x".into(), Binary::from(&b"yz"[..]).into()]);
+        let (text, bytes): (String, Binary) = value.decode().unwrap();
+        assert_eq!((text.as_str(), &bytes.0[..]), ("x", &b"yz"[..]));
+        let wrong = value.decode::<u8>();
+        assert!(matches!(wrong, Err(Error::Decode(_))), "{wrong:?}");
     }
 
     #[test]

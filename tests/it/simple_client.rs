@@ -282,3 +282,31 @@ fn dropping_it_disconnects() {
         assert_eq!(reasons.recv_timeout(SOON).unwrap(), "client disconnect");
     }
 }
+
+#[test]
+fn an_event_is_received_by_its_name_and_the_others_wait() {
+    let io = Server::new();
+    io.on_connect(|socket: &Socket| {
+        for (name, number) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
+            socket.emit(name, number)?;
+        }
+        Ok::<_, Error>(())
+    });
+    let serving = serve(&io);
+    let client = SimpleClient::connect(url(&serving)).unwrap();
+    client.wait_connected(SOON).unwrap();
+    let number = |event: Event| event.arg::<i32>(0).unwrap();
+    assert_eq!(number(client.receive_named("c", SOON).unwrap()), 4);
+    assert_eq!(number(client.receive_named("a", None).unwrap()), 1);
+    let nothing = client.receive_named("c", Duration::from_millis(10));
+    assert!(matches!(nothing, Err(Error::Timeout)));
+    let rest: Vec<_> = client
+        .events_within(Duration::from_millis(50))
+        .map(number)
+        .collect();
+    assert_eq!(rest, [2, 3]);
+    client.disconnect();
+    let ended = client.receive_named("a", SOON);
+    assert!(matches!(ended, Err(Error::Disconnected)));
+    assert!(client.wait_connected(SOON).is_err());
+}
