@@ -416,7 +416,8 @@ impl Shared {
             Item::Event(event) => {
                 let peer = client(event.namespace_shared());
                 let incoming = Incoming { event, peer };
-                let call = |answer: &mut EncodedArgs| handlers.event(&incoming, answer);
+                let scope = incoming.event.namespace().into();
+                let call = |answer: &mut EncodedArgs| handlers.event(scope, &incoming, answer);
                 return invoke::run(
                     &incoming.event,
                     "client",

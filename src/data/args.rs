@@ -290,6 +290,30 @@ impl ArgError {
     }
 }
 
+impl Value {
+    /// Decodes it into any type of serde, bytes included.
+    ///
+    /// ```
+    /// # use socketio::Value;
+    /// let value = Value::from(serde_json::json!({"x": 1, "y": 2}));
+    /// let point: std::collections::HashMap<String, i32> = value.decode()?;
+    /// assert_eq!(point["y"], 2);
+    /// # Ok::<(), socketio::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if it is not of that type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        // In a list of its own, it is one argument whatever it is.
+        let encoded = EncodedArgs::new(&(self,))?;
+        let mut json = Vec::new();
+        encoded.write_array(None, &mut json);
+        let json = String::from_utf8_lossy(&json);
+        let decoded = decode_nth(&json, 0, &encoded.attachments);
+        decoded.map_err(|mismatch| mismatch.into_error(false))
+    }
+}
+
 /// Types that several arguments decode into.
 pub(crate) trait FromArgs: Sized {
     fn from_args<'de, A: SeqAccess<'de>>(items: &mut A, at: &mut usize) -> Result<Self, A::Error>;

@@ -1,11 +1,9 @@
 //! Data of any shape.
 
-use super::args::{EncodedArgs, decode_nth};
 use super::binary::{self, Binary};
-use crate::error::Error;
 use bytes::Bytes;
 use indexmap::IndexMap;
-use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::ops::Index;
@@ -109,28 +107,6 @@ impl Value {
             Value::Object(entries) => Some(entries),
             _ => None,
         }
-    }
-
-    /// Decodes it into any type of serde, bytes included.
-    ///
-    /// ```
-    /// # use socketio::Value;
-    /// let value = Value::from(serde_json::json!({"x": 1, "y": 2}));
-    /// let point: std::collections::HashMap<String, i32> = value.decode()?;
-    /// assert_eq!(point["y"], 2);
-    /// # Ok::<(), socketio::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Decode`] if it is not of that type.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        // In a list of its own, it is one argument whatever it is.
-        let encoded = EncodedArgs::new(&(self,))?;
-        let mut json = Vec::new();
-        encoded.write_array(None, &mut json);
-        let json = String::from_utf8_lossy(&json);
-        let decoded = decode_nth(&json, 0, &encoded.attachments);
-        decoded.map_err(|mismatch| mismatch.into_error(false))
     }
 
     /// Returns whether it is `null`.
@@ -339,6 +315,7 @@ impl fmt::Display for Value {
 mod tests {
     use super::*;
     use crate::data::args::{EncodedArgs, decode};
+    use crate::error::Error;
 
     #[test]
     fn a_value_with_bytes_survives_the_way() {

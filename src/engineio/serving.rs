@@ -7,7 +7,7 @@ use super::driver::{Driver, Order};
 use super::{Acceptor, Config, Fallback};
 use crate::limits::{Limits, bounded};
 use crate::net::http::Response;
-use crate::net::socket::Stream;
+use crate::net::stream::Stream;
 use crate::net::{
     Command, ConnectionId, Executor, IoThreads, Listener, Mailbox, Options, PeerAddr,
 };

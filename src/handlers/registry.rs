@@ -27,6 +27,24 @@ pub(crate) struct Set<P, M, V: ?Sized> {
     pub(crate) service: Option<Arc<V>>,
 }
 
+/// Whose handlers serve a client: those of its namespace, or else those of the pattern that has let
+/// it in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope<'a> {
+    pub(crate) namespace: &'a str,
+    /// The name under which the pattern's handlers are registered.
+    pub(crate) pattern: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Scope<'a> {
+    fn from(namespace: &'a str) -> Self {
+        Scope {
+            namespace,
+            pattern: None,
+        }
+    }
+}
+
 /// What a side has besides the handlers of events.
 pub(crate) trait Lifecycle<P>: Default {
     /// Decides whether an event may go on to its handler.
@@ -54,12 +72,15 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
         names.filter(|name| *name != ANY)
     }
 
-    /// Returns what serves a namespace: its own handlers, then those of `*`.
-    pub(crate) fn sets(
-        &self,
-        namespace: &str,
-    ) -> impl DoubleEndedIterator<Item = &Set<P, M, V>> + Clone {
-        let sets = [self.namespaces.get(namespace), self.namespaces.get(ANY)];
+    /// Returns what serves a namespace: its own handlers, those of its pattern, then those of `*`.
+    pub(crate) fn sets<'a>(
+        &'a self,
+        scope: impl Into<Scope<'a>>,
+    ) -> impl DoubleEndedIterator<Item = &'a Set<P, M, V>> + Clone {
+        let scope = scope.into();
+        let own = self.namespaces.get(scope.namespace);
+        let pattern = scope.pattern.and_then(|name| self.namespaces.get(name));
+        let sets = [own, pattern, self.namespaces.get(ANY)];
         sets.into_iter().flatten()
     }
 
@@ -67,12 +88,12 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
     /// else a service. Gives what that returns, if anybody was there.
     pub(crate) fn resolve<'a, F: ?Sized + 'a, R>(
         &'a self,
-        namespace: &str,
+        scope: impl Into<Scope<'a>>,
         own: impl Fn(&'a M) -> Option<&'a Arc<F>>,
         function: impl FnOnce(&F) -> R,
         service: impl FnOnce(&V) -> R,
     ) -> Option<R> {
-        let mut sets = self.sets(namespace);
+        let mut sets = self.sets(scope);
         if let Some(found) = sets.clone().find_map(|set| own(&set.more)) {
             return Some(function(found));
         }
@@ -80,11 +101,15 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
     }
 
     /// Decides whether an event may go on: what is registered for `*` decides first.
-    pub(crate) fn before_event(&self, incoming: &Incoming<P>) -> Result<(), HandlerError>
+    pub(crate) fn before_event(
+        &self,
+        scope: Scope<'_>,
+        incoming: &Incoming<P>,
+    ) -> Result<(), HandlerError>
     where
         M: Lifecycle<P>,
     {
-        let mut sets = self.sets(incoming.event.namespace()).rev();
+        let mut sets = self.sets(scope).rev();
         sets.try_for_each(|set| set.more.before_event(incoming))
     }
 
@@ -92,6 +117,7 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
     /// order). Gives whether anybody was there.
     pub(crate) fn event(
         &self,
+        scope: Scope<'_>,
         incoming: &Incoming<P>,
         answer: &mut EncodedArgs,
     ) -> Result<bool, HandlerError>
@@ -99,7 +125,7 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
         V: HandlesEvents<P>,
     {
         let name = incoming.event.name();
-        let sets = self.sets(incoming.event.namespace());
+        let sets = self.sets(scope);
         for set in sets.clone() {
             if let Some(handler) = set.events.get(name).or(set.any.as_ref()) {
                 handler(incoming, answer)?;

@@ -5,7 +5,7 @@ use super::commands::{Command, Mailbox, Options};
 use super::context::IoContext;
 use super::event_loop::{EventLoop, LISTENER, WAKER};
 use super::listener::{Acceptor, Listener, PeerAddr};
-use super::socket::Stream;
+use super::stream::Stream;
 use crate::util::budget::Budget;
 use mio::{Poll, Waker};
 use std::io;

@@ -1,6 +1,6 @@
 //! What connections come from: TCP and Unix sockets, and who is at the other end.
 
-use super::socket::Stream;
+use super::stream::Stream;
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use mio::event::Source;

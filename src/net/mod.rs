@@ -19,6 +19,7 @@ pub(crate) mod outbox;
 #[cfg(test)]
 mod outbox_tests;
 pub(crate) mod socket;
+pub(crate) mod stream;
 mod timers;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

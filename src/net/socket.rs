@@ -1,9 +1,7 @@
 //! A connection, with TLS or without, that is never waited for.
 
+use super::stream::Stream;
 use mio::event::Source;
-use mio::net::TcpStream;
-#[cfg(unix)]
-use mio::net::UnixStream;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 #[cfg(feature = "tls")]
@@ -11,56 +9,6 @@ use std::sync::Arc;
 
 #[cfg(feature = "tls")]
 use super::tls::Connection as Tls;
-
-/// What bytes travel over.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
-}
-
-impl Stream {
-    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self {
-            Stream::Tcp(stream) => stream.shutdown(how),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.shutdown(how),
-        }
-    }
-}
-
-impl Read for &Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => (&*stream).read(buffer),
-            #[cfg(unix)]
-            Stream::Unix(stream) => (&*stream).read(buffer),
-        }
-    }
-}
-
-impl Write for &Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => (&*stream).write(bytes),
-            #[cfg(unix)]
-            Stream::Unix(stream) => (&*stream).write(bytes),
-        }
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => (&*stream).write_vectored(slices),
-            #[cfg(unix)]
-            Stream::Unix(stream) => (&*stream).write_vectored(slices),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Stream with TLS or without: the I/O thread reads from it, any thread writes to it.
 #[derive(Debug)]
@@ -102,11 +50,7 @@ impl Socket {
 
     /// Returns what an event loop watches.
     pub(crate) fn source(&mut self) -> &mut dyn Source {
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream,
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream,
-        }
+        self.stream.source()
     }
 
     /// Reads what is there; `WouldBlock` when there is nothing.

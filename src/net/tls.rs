@@ -1,6 +1,6 @@
 //! TLS: rustls as a state machine behind a lock of its own, for both sides.
 
-use super::socket::Stream;
+use super::stream::Stream;
 use crate::error::{Error, describe, read_file};
 use crate::util::sync::{Mutex, RwLock};
 use rustls::pki_types::pem::PemObject;

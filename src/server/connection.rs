@@ -7,12 +7,13 @@
 use super::handlers::Handlers;
 use super::socket::{Phase, Socket};
 use super::{Inner, Server};
-use crate::data::EncodedArgs;
+use crate::data::{EncodedArgs, Value};
 use crate::engineio::{
     Acceptor, Admission, Control, OnHandshake, SessionHandle, SessionHandler, SessionQueue,
 };
 use crate::error::{Error, LimitExceeded};
 use crate::handlers::ack::{self, Answered, CallbackOwner};
+use crate::handlers::connect::read_auth;
 use crate::handlers::invoke::{self, Unhandled};
 use crate::handlers::{AckResponse, Event, Incoming, Refused, Waiting, encode};
 use crate::limits::Limits;
@@ -176,7 +177,10 @@ impl Connection {
             socket.open();
         }
         let handlers = self.handlers();
-        let decided = program::call(|| handlers.connect(socket, auth));
+        let decided = program::call(|| {
+            self.find_pattern(&handlers, socket, auth)?;
+            handlers.connect(socket, auth)
+        });
         let refused = match decided {
             Ok(Ok(())) => {
                 log::debug!(target: "socketio", "{}: {} is on {:?}", self.handle().label(), socket.sid(), socket.namespace_name());
@@ -200,6 +204,25 @@ impl Connection {
         socket.refuse();
     }
 
+    /// Finds the pattern whose handlers serve a namespace that has none of its own.
+    fn find_pattern(
+        &self,
+        handlers: &Handlers,
+        socket: &Socket,
+        auth: &str,
+    ) -> Result<(), Refused> {
+        let namespace = socket.namespace_name();
+        if handlers.know(namespace) || self.inner.config.namespaces.include(namespace) {
+            return Ok(());
+        }
+        let auth: Value = read_auth(auth)?;
+        let patterns = self.inner.patterns.read().clone();
+        let found = patterns.iter().find(|it| (it.admits)(namespace, &auth));
+        let pattern = found.ok_or_else(|| Refused::new("Invalid namespace"))?;
+        socket.set_pattern(&pattern.name);
+        Ok(())
+    }
+
     fn event(&self, incoming: &Incoming<Socket>) {
         if incoming.peer.phase() == Phase::Refused {
             return;
@@ -207,13 +230,13 @@ impl Connection {
         let handlers = self.handlers();
         let socket = &incoming.peer;
         let call = |answer: &mut EncodedArgs| {
-            handlers.before_event(incoming)?;
+            handlers.before_event(socket.scope(), incoming)?;
             let own = socket
                 .has_own()
                 .then(|| socket.own_handler(incoming.event.name()));
             match own.flatten() {
                 Some(own) => own(incoming, answer).map(|()| true),
-                None => handlers.event(incoming, answer),
+                None => handlers.event(socket.scope(), incoming, answer),
             }
         };
         invoke::run(
@@ -544,8 +567,9 @@ impl ServerSessionHandler {
     fn join(&mut self, received: &IncomingPacket<'_>) {
         let namespace = &*received.namespace;
         let inner = &self.connection.inner;
-        let known =
-            inner.handlers.get().know(namespace) || inner.config.namespaces.include(namespace);
+        let known = inner.handlers.get().know(namespace) || inner.config.namespaces.include(namespace)
+            // Whether one of them lets it in is the program's to say, on a worker.
+            || !inner.patterns.read().is_empty();
         let sid = if known { new_sid() } else { None };
         let Some(sid) = sid else {
             let handle = self.connection.handle();

@@ -43,12 +43,12 @@ impl registry::Lifecycle<Socket> for Lifecycle {
 impl Handlers {
     pub(crate) fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused> {
         // Those of `*` first: what it refuses nobody else lets in.
-        for set in self.sets(socket.namespace_name()).rev() {
+        for set in self.sets(socket.scope()).rev() {
             let mut all = set.more.before_connect.iter();
             all.try_for_each(|before| before(socket, auth))?;
         }
         let decided = self.resolve(
-            socket.namespace_name(),
+            socket.scope(),
             |own| own.connect.as_ref(),
             |function| function(socket, auth),
             |service| service.connect(socket, auth),
@@ -63,7 +63,7 @@ impl Handlers {
         error: &HandlerError,
         answer: &mut EncodedArgs,
     ) -> Result<bool, HandlerError> {
-        let mut sets = self.sets(incoming.event.namespace());
+        let mut sets = self.sets(incoming.peer.scope());
         match sets.find_map(|set| set.more.error.as_ref()) {
             Some(on_error) => on_error(&incoming.peer, &incoming.event, error, answer),
             None => Ok(false),
@@ -72,7 +72,7 @@ impl Handlers {
 
     pub(crate) fn disconnect(&self, socket: &Socket, reason: Reason) {
         self.resolve(
-            socket.namespace_name(),
+            socket.scope(),
             |own| own.disconnect.as_ref(),
             |function| function(socket, reason),
             |service| service.disconnect(socket, reason),

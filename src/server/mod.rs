@@ -18,7 +18,7 @@ pub use socket::Socket;
 
 pub(crate) use connection::SocketIoAcceptor;
 
-use crate::data::EncodedArgs;
+use crate::data::{EncodedArgs, Value};
 use crate::engineio::{self, Handshake, OnHandshake, Transport};
 use crate::error::Error;
 use crate::handlers::encode;
@@ -34,7 +34,7 @@ use crate::util::snapshot::Snapshot;
 use crate::util::sync::{Mutex, RwLock};
 use builder::Config;
 use handlers::Handlers;
-use namespaces::NamespaceRegistry;
+use namespaces::{NamespaceRegistry, Pattern};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -71,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) handlers: Snapshot<Handlers>,
     pub(crate) spaces: NamespaceRegistry,
     pub(crate) on_handshake: RwLock<Option<OnHandshake>>,
+    pub(crate) patterns: RwLock<Vec<Pattern>>,
     /// The name `/`.
     pub(crate) root: Arc<str>,
     pub(crate) manager: Arc<dyn Manager>,
@@ -97,6 +98,7 @@ impl Server {
         let inner = Arc::new(Inner {
             root: ROOT.into(),
             on_handshake: RwLock::default(),
+            patterns: RwLock::default(),
             config,
             handlers: Snapshot::new(Handlers::default()),
             spaces: NamespaceRegistry::default(),
@@ -112,6 +114,37 @@ impl Server {
     /// Returns a namespace: `/admin`, or `*` for the handlers of all that have none of their own.
     pub fn of(&self, namespace: &str) -> Namespace {
         Namespace::new(self, namespace)
+    }
+
+    /// Lets clients in on namespaces that have no handlers of their own, and for which a function of
+    /// the name and the client's `auth` says yes: a namespace for each workspace, for example. What
+    /// this returns takes the handlers of all of them; a namespace is forgotten with its last client.
+    /// Of several functions the first that says yes counts. It runs on a worker and may block.
+    ///
+    /// The returned namespace is for handlers: to send to clients, name the one they are on, as
+    /// `socket.namespace()` or `io.of("/workspace-7")`.
+    ///
+    /// ```
+    /// use socketio::{Server, Socket, Value};
+    ///
+    /// let io = Server::new();
+    /// let workspaces = io.of_matching(|name: &str, _: &Value| name.starts_with("/workspace-"));
+    /// workspaces.on("say", |socket: &Socket, text: String| {
+    ///     socket.broadcast().emit("said", text) // to the others of that workspace
+    /// });
+    /// ```
+    pub fn of_matching(
+        &self,
+        admits: impl Fn(&str, &Value) -> bool + Send + Sync + 'static,
+    ) -> Namespace {
+        let mut patterns = self.inner.patterns.write();
+        let name: Arc<str> = format!("pattern {}", patterns.len()).into();
+        patterns.push(Pattern {
+            name: Arc::clone(&name),
+            admits: Arc::new(admits),
+        });
+        drop(patterns);
+        Namespace::of_space(self, &name)
     }
 
     /// Asks a function about every request that opens a session, or moves one to a WebSocket, before

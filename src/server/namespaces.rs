@@ -5,15 +5,29 @@
 
 use super::rooms::Rooms;
 use super::socket::Socket;
+use crate::data::Value;
 use crate::util::sync::RwLock;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// One namespace's clients.
 #[derive(Debug)]
 pub(crate) struct NamespaceState<M = Socket> {
     pub(crate) name: Arc<str>,
     pub(crate) rooms: Rooms<M>,
+    /// The pattern that has let its first client in, whose handlers serve it.
+    pub(crate) pattern: OnceLock<Arc<str>>,
+}
+
+type Admits = dyn Fn(&str, &Value) -> bool + Send + Sync;
+
+/// A rule about namespaces that have no handlers of their own. See
+/// [`Server::of_matching`](crate::Server::of_matching).
+#[derive(Clone)]
+pub(crate) struct Pattern {
+    /// The name under which its handlers are registered: no client can ask for it.
+    pub(crate) name: Arc<str>,
+    pub(crate) admits: Arc<Admits>,
 }
 
 /// All namespaces that have clients.
@@ -58,6 +72,7 @@ impl<M: Clone> NamespaceRegistry<M> {
             Arc::new(NamespaceState {
                 name,
                 rooms: Rooms::new(),
+                pattern: OnceLock::new(),
             })
         });
         let socket = make(Arc::clone(space));

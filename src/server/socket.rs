@@ -14,6 +14,7 @@ use crate::error::{Error, LimitExceeded};
 use crate::handlers::ack::{self, Callback};
 use crate::handlers::encode;
 use crate::handlers::handler::{StoredEvent, store};
+use crate::handlers::registry::Scope;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{
     AckResponse, Context, Handler, Incoming, IntoAck, Peer, PendingAcks, Waiting,
@@ -180,6 +181,19 @@ impl Socket {
 
     pub(super) fn namespace_name(&self) -> &str {
         &self.inner.space.name
+    }
+
+    /// Returns whose handlers serve it.
+    pub(super) fn scope(&self) -> Scope<'_> {
+        Scope {
+            namespace: self.namespace_name(),
+            pattern: self.inner.space.pattern.get().map(|name| &**name),
+        }
+    }
+
+    pub(super) fn set_pattern(&self, name: &Arc<str>) {
+        // The first client's decides for the namespace, as long as it is there.
+        let _ = self.inner.space.pattern.set(Arc::clone(name));
     }
 
     /// Returns the server that it is connected to. Its own methods speak for the namespace `/`,

@@ -260,3 +260,48 @@ fn everybody_answers_and_what_is_volatile_is_for_one() {
     let answer: Option<u64> = gone.call("number", (), PATIENCE).unwrap();
     assert_eq!(answer, None, "a client acknowledges what nobody handles");
 }
+
+#[test]
+fn namespaces_are_let_in_by_what_a_function_says() {
+    let io = Server::new();
+    let workspaces = io.of_matching(|name: &str, auth: &Value| match name {
+        "/workspace-panic" => panic!("on purpose"),
+        _ => name.starts_with("/workspace-") && auth["key"].as_i64() == Some(7),
+    });
+    workspaces.before_connect(|socket: &Socket| !socket.namespace().name().ends_with("closed"));
+    workspaces.on("say", |socket: &Socket, text: String| {
+        socket.namespace().emit("said", text)
+    });
+    let second = io.of_matching(|name: &str, _: &Value| name.starts_with("/w"));
+    second.on("which", || "second");
+    io.of("/workspace-own").on("which", || "own");
+    io.of("*").on("which", || "any");
+    let serving = serve(&io);
+    let join = |name: &str| Ws::join(serving.local_addr(), &format!("40{name},{{\"key\":7}}"));
+    let (_, answer) = join("/other");
+    assert_eq!(answer, "44/other,{\"message\":\"Invalid namespace\"}");
+    for name in ["/workspace-panic", "/workspace-closed"] {
+        let refused = "{\"message\":\"Connection rejected by server\"}";
+        assert_eq!(join(name).1, format!("44{name},{refused}"));
+    }
+    let ask = |name: &str, ws: &mut Ws| {
+        ws.send(&format!("42{name},1[\"which\"]"));
+        ws.text()
+    };
+    for (name, answer) in [
+        ("/workspace-own", "own"),
+        ("/workspace-1", "any"),
+        ("/w-x", "second"),
+    ] {
+        let (mut ws, _) = join(name);
+        assert_eq!(ask(name, &mut ws), format!("43{name},1[\"{answer}\"]"));
+    }
+    let (mut one, _) = join("/workspace-1");
+    let (mut other, _) = join("/workspace-2");
+    one.send("42/workspace-1,[\"say\",\"a\"]");
+    other.send("42/workspace-2,[\"say\",\"b\"]");
+    assert_eq!(one.text(), "42/workspace-1,[\"said\",\"a\"]");
+    assert_eq!(other.text(), "42/workspace-2,[\"said\",\"b\"]");
+    drop((one, other));
+    eventually("no namespaces", || io.namespaces().is_empty());
+}
