@@ -60,6 +60,21 @@ pub struct Limits {
     /// Connections in all, clients and plain HTTP together. More are closed as they come; the
     /// descriptors of the process (`ulimit -n`) usually end earlier. Defaults to 100,000.
     pub connections: usize,
+    /// The same for one address, unless it is one of
+    /// [`trusted_proxies`](crate::ServerBuilder::trusted_proxies). Behind an unnamed proxy all clients
+    /// have its address, so there is room for a good many. Defaults to 10,000.
+    pub connections_per_address: usize,
+    /// Sessions that one address may open in a second, and as many more at once as in one second. More
+    /// are refused with status 429. Clients that have lost a server come back within a few seconds, up
+    /// to all those behind one address. Defaults to no limit, `usize::MAX`.
+    pub handshakes_per_second: usize,
+    /// Events and acknowledgements of one client in a second, and as many more at once as in one
+    /// second. Beyond that reading from it waits, and nothing is lost; if it has waited for a minute
+    /// without a pause, the client is disconnected. Defaults to no limit, `usize::MAX`.
+    pub events_per_second: usize,
+    /// Bytes of one client's messages in a second, in the same way. Defaults to no limit,
+    /// `usize::MAX`.
+    pub bytes_per_second: usize,
     /// Sessions in all that were opened over polling and have not moved to a WebSocket. They need
     /// no connection that stays. More are refused with status 503. Defaults to 50,000.
     pub polling_sessions: usize,
@@ -120,6 +135,10 @@ setters!(Limits {
     idle_timeout: Duration,
     write_timeout: Duration,
     connections: usize,
+    connections_per_address: usize,
+    handshakes_per_second: usize,
+    events_per_second: usize,
+    bytes_per_second: usize,
     polling_sessions: usize,
     polling_sessions_per_address: usize,
     session_head_bytes: usize,
@@ -189,6 +208,10 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             connections: 100_000,
+            connections_per_address: 10_000,
+            handshakes_per_second: usize::MAX,
+            events_per_second: usize::MAX,
+            bytes_per_second: usize::MAX,
             polling_sessions: 50_000,
             polling_sessions_per_address: 10_000,
             session_head_bytes: 4 << 10,

@@ -309,7 +309,8 @@ impl App {
     /// # Errors
     /// Those of [`serve`](App::serve).
     pub fn start(mut self) -> Result<Serving, Error> {
-        let listeners = std::mem::take(&mut self.listeners);
+        #[allow(unused_mut, reason = "neither TLS nor Unix sockets change one")]
+        let mut listeners = std::mem::take(&mut self.listeners);
         let serves_client = self.client.is_some();
         if let Some(directory) = self.client.take() {
             self.files.add(&self.path, directory, None);
@@ -348,10 +349,9 @@ impl App {
             }
         });
         #[cfg(feature = "tls")]
-        let mut listeners: Vec<_> = listeners
-            .into_iter()
-            .map(|listener| listener.or_tls(self.tls.as_ref()))
-            .collect();
+        for listener in &mut listeners {
+            listener.set_default_tls(self.tls.as_ref());
+        }
         let local_addr = listeners.iter().find_map(Listener::local_addr);
         #[cfg(unix)]
         let files = listeners.iter_mut().filter_map(Listener::take_file);

@@ -8,6 +8,7 @@ use crate::protocol::engineio::handshake::milliseconds;
 use crate::protocol::engineio::{Open, server};
 use std::borrow::Borrow;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -156,6 +157,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     /// None for one to two cores.
     pub(crate) io_threads: Option<usize>,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
 }
 
 impl Default for Config {
@@ -175,6 +177,7 @@ impl Default for Config {
                 origins: Origins::default(),
                 credentials: true,
             },
+            trusted_proxies: Vec::new(),
             limits: Limits::default(),
             io_threads: None,
         }

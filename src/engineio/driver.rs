@@ -10,7 +10,7 @@ use super::handshake::{
     Decided, Decision, RequestError, decide, subprotocol, thread_of, wants_text, websocket_key,
 };
 use super::on_handshake::Handshake;
-use super::serving::{PollingSlot, Shared};
+use super::serving::Shared;
 use super::write_batching::CorkQueue;
 use super::{Control, HeldBroadcasts, SessionHandler, Transport};
 use crate::net::http::cors::Verdict;
@@ -23,6 +23,7 @@ use crate::protocol::engineio::{Data, Packet, payload};
 use crate::reason::Reason;
 use crate::util::budget::Share;
 use crate::util::program;
+use crate::util::slots::Slot;
 use slab::Slab;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -78,7 +79,7 @@ pub(super) struct Session {
     /// Packets that the client takes in one payload.
     pub(super) max_packets: usize,
     /// A place among the polling sessions, until it has moved to a WebSocket.
-    pub(super) polling_slot: Option<PollingSlot>,
+    pub(super) polling_slot: Option<Slot>,
     /// Fields of all its answers. Boxed, since most sessions have none.
     #[allow(
         clippy::box_collection,
@@ -112,7 +113,8 @@ impl std::fmt::Debug for Session {
 impl net::Driver for Driver {
     type Command = Order;
 
-    fn on_request(&mut self, io: &mut IoContext<Order>, id: ConnectionId, request: Request) {
+    fn on_request(&mut self, io: &mut IoContext<Order>, id: ConnectionId, mut request: Request) {
+        request.find_client(&self.shared.config.trusted_proxies);
         if !self.shared.is_own(request.path()) {
             return self.serve_fallback(io, id, request);
         }
@@ -635,7 +637,8 @@ impl Driver {
         let Some(session) = find(&mut self.sessions, key) else {
             return;
         };
-        if !std::mem::take(&mut session.is_stopped) {
+        let may_resume = session.receiver.as_ref().is_none_or(|it| it.may_resume());
+        if !may_resume || !std::mem::take(&mut session.is_stopped) {
             return;
         }
         session.machine.suspend(now, false);

@@ -19,6 +19,7 @@ use crate::protocol::engineio::server::{Input, Server, TransportId};
 use crate::reason::Reason;
 use crate::util::program;
 use crate::util::random;
+use crate::util::slots::NoSlot;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::borrow::Cow;
@@ -296,15 +297,29 @@ impl Driver {
             headers.extend(subprotocol(&request));
         }
         let now = io.now();
+        let (peer, client) = (request.peer_addr(), request.client_ip());
+        if self.shared.is_too_fast(client, now) {
+            if io.may_log(id, log::Level::Warn) {
+                log::warn!(target: "engineio", "{peer}: refused, it opens sessions too fast (Limits::handshakes_per_second)");
+            }
+            let response = Response::text(429, "Too Many Requests").with_headers(headers);
+            return io.respond(id, response.closing());
+        }
         let slot = match transport {
             Transport::WebSocket => None,
             Transport::Polling => {
-                let address = request.peer_addr().ip();
-                match self.shared.polling.take(address, &config.limits) {
+                let limits = &config.limits;
+                let (limit, of_address) =
+                    (limits.polling_sessions, limits.polling_sessions_per_address);
+                match self.shared.polling.take(client, limit, of_address) {
                     Ok(slot) => Some(slot),
-                    Err(limit) => {
+                    Err(full) => {
                         if io.may_log(id, log::Level::Warn) {
-                            log::warn!(target: "engineio", "{}: refused, as many sessions are on polling as may be ({limit})", request.peer_addr());
+                            let limit = match full {
+                                NoSlot::Full => "polling_sessions",
+                                NoSlot::FullForAddress => "polling_sessions_per_address",
+                            };
+                            log::warn!(target: "engineio", "{peer}: refused, as many sessions are on polling as may be (Limits::{limit})");
                         }
                         let response = Response::text(503, "Service Unavailable");
                         return io.respond(id, response.with_headers(headers));

@@ -116,6 +116,11 @@ pub(crate) trait SessionHandler: Send {
         Control::Continue
     }
 
+    /// Returns whether reading may go on after a [`Control::Stop`].
+    fn may_resume(&self) -> bool {
+        true
+    }
+
     /// Returns the state of the queue of what has come.
     fn busy(&self) -> QueueState;
 

@@ -112,6 +112,20 @@ macro_rules! engine_options {
                 self
             }
 
+            /// Sets the addresses of proxies before this server: what they say of a client's address
+            /// (`X-Forwarded-For`, `Forwarded`) is believed, in
+            /// [`Request::client_ip`](crate::Request::client_ip) and for the limits of addresses. If
+            /// there are any, whoever connects over a Unix socket is believed too. Defaults to none.
+            #[must_use]
+            pub fn trusted_proxies(
+                mut self,
+                addresses: impl IntoIterator<Item: Into<std::net::IpAddr>>,
+            ) -> Self {
+                let addresses = addresses.into_iter().map(Into::into);
+                self.$config$(.$path)*.trusted_proxies = addresses.collect();
+                self
+            }
+
             /// Sets how many I/O threads serve a port. Defaults to one for each four cores, at
             /// least one and at most eight.
             #[must_use]

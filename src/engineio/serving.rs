@@ -5,15 +5,16 @@
 
 use super::driver::{Driver, Order};
 use super::{Acceptor, Config, Fallback};
-use crate::limits::{Limits, bounded};
+use crate::limits::bounded;
 use crate::net::http::Response;
 use crate::net::stream::Stream;
 use crate::net::{
     Command, ConnectionId, Executor, IoThreads, Listener, Mailbox, Options, PeerAddr,
 };
+use crate::util::rate::TokenBucket;
+use crate::util::slots::Slots;
 use crate::util::sync::{Condvar, Mutex};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::io;
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -25,7 +26,11 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Shared {
     site: Site,
-    pub(super) polling: Arc<PollingSessions>,
+    /// The sessions that are on polling: they need no connection that stays, and so have limits of
+    /// their own.
+    pub(super) polling: Arc<Slots>,
+    /// The rates of handshakes, by address.
+    handshakes: Mutex<HashMap<IpAddr, TokenBucket>>,
     pub(super) population: Population,
 }
 
@@ -43,7 +48,27 @@ impl Shared {
         let rest = path.strip_prefix(&self.path);
         rest.is_some_and(|rest| !(self.serves_client && is_client_file(rest)))
     }
+
+    /// Returns whether an address opens sessions faster than it may.
+    pub(super) fn is_too_fast(&self, address: Option<IpAddr>, now: Instant) -> bool {
+        let rate = self.config.limits.handshakes_per_second;
+        let (Some(address), Some(new)) = (address, TokenBucket::new(rate, now)) else {
+            return false;
+        };
+        let mut buckets = self.handshakes.lock();
+        if buckets.len() >= MAX_BUCKETS {
+            buckets.retain(|_, bucket| !bucket.is_full(now));
+        }
+        if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(&address) {
+            // As many addresses as that come at once: this one has to come again.
+            return true;
+        }
+        !buckets.entry(address).or_insert(new).try_take(now)
+    }
 }
+
+/// Addresses whose rates of handshakes are known at once.
+const MAX_BUCKETS: usize = 100_000;
 
 /// Returns whether this is the name of a file of the official client's distribution.
 fn is_client_file(name: &str) -> bool {
@@ -89,63 +114,6 @@ impl Population {
             }
         }
         true
-    }
-}
-
-/// The sessions that are on polling: they need no connection that stays, and so have limits of
-/// their own.
-#[derive(Debug, Default)]
-pub(super) struct PollingSessions {
-    by_address: Mutex<HashMap<IpAddr, usize>>,
-    count: AtomicUsize,
-}
-
-/// A place among them, which is free again when this is dropped.
-#[derive(Debug)]
-pub(super) struct PollingSlot {
-    sessions: Arc<PollingSessions>,
-    /// None over a Unix socket, which a proxy is behind.
-    address: Option<IpAddr>,
-}
-
-impl PollingSessions {
-    /// Takes a place, or says which limit is reached.
-    pub(super) fn take(
-        self: &Arc<Self>,
-        address: Option<IpAddr>,
-        limits: &Limits,
-    ) -> Result<PollingSlot, &'static str> {
-        let mut by_address = self.by_address.lock();
-        if self.count.load(Ordering::Relaxed) >= limits.polling_sessions {
-            return Err("Limits::polling_sessions");
-        }
-        if let Some(address) = address {
-            let own = by_address.entry(address).or_default();
-            if *own >= limits.polling_sessions_per_address {
-                return Err("Limits::polling_sessions_per_address");
-            }
-            *own += 1;
-        }
-        self.count.fetch_add(1, Ordering::Relaxed);
-        Ok(PollingSlot {
-            sessions: Arc::clone(self),
-            address,
-        })
-    }
-}
-
-impl Drop for PollingSlot {
-    fn drop(&mut self) {
-        let mut by_address = self.sessions.by_address.lock();
-        if let Some(address) = self.address
-            && let Entry::Occupied(mut own) = by_address.entry(address)
-        {
-            *own.get_mut() -= 1;
-            if *own.get() == 0 {
-                own.remove();
-            }
-        }
-        self.sessions.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -232,12 +200,14 @@ impl Serving {
             limits: site.config.limits.clone(),
             max_message: site.config.max_payload,
             executor,
-            connections: AtomicUsize::new(0),
+            connections: Arc::default(),
+            trusted_proxies: site.config.trusted_proxies.clone(),
             budget: OnceLock::new(),
         };
         let shared = Arc::new(Shared {
             site,
             polling: Arc::default(),
+            handshakes: Mutex::default(),
             population: Population::default(),
         });
         let threads = IoThreads::start("io", listeners, count, options, || Driver::new(&shared))?;

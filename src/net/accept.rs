@@ -8,10 +8,10 @@ use super::listener::{Acceptor, PeerAddr};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::websocket::Role;
+use crate::util::slots::NoSlot;
 use bytes::Bytes;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 impl<D: Driver> EventLoop<D> {
     /// Accepts what has come on all listeners, or so much that others do not wait for long.
@@ -53,17 +53,32 @@ impl<D: Driver> EventLoop<D> {
     /// Takes a new connection in, with what was read of it, or hands it to the next thread.
     pub(super) fn welcome(&mut self, socket: Socket, peer: PeerAddr, unread: Vec<u8>) {
         let options = &self.io.options;
-        let count = options.connections.fetch_add(1, Ordering::Relaxed);
-        if count >= options.limits.connections {
-            options.connections.fetch_sub(1, Ordering::Relaxed);
-            log::warn!(target: "engineio", "{peer}: closed, {count} connections are the limit");
-            return;
-        }
+        let limits = &options.limits;
+        let address = peer.ip().filter(|it| !options.trusted_proxies.contains(it));
+        let of_address = limits.connections_per_address;
+        let slot = match options
+            .connections
+            .take(address, limits.connections, of_address)
+        {
+            Ok(slot) => slot,
+            Err(full) => {
+                let (limit, count) = match full {
+                    NoSlot::Full => ("connections", limits.connections),
+                    NoSlot::FullForAddress => ("connections_per_address", of_address),
+                };
+                // The first of many that are closed says enough.
+                if self.accept_log.admits(peer) {
+                    log::warn!(target: "engineio", "{peer}: closed, {count} connections are the limit (Limits::{limit})");
+                }
+                return;
+            }
+        };
         let handed = TransferredConnection {
             socket: Arc::new(socket),
             peer,
             unread,
             unwritten: Bytes::new(),
+            slot: Some(slot),
             request: None,
         };
         let thread = self.next_thread;
@@ -77,13 +92,15 @@ impl<D: Driver> EventLoop<D> {
 
     pub(super) fn adopt(&mut self, handed: TransferredConnection) {
         if self.stop_by.is_some() {
-            self.io.options.connections.fetch_sub(1, Ordering::Relaxed);
             return;
         }
-        let Some(id) = self
-            .io
-            .insert(Role::Server, handed.socket, handed.peer, handed.unread)
-        else {
+        let Some(id) = self.io.insert(
+            Role::Server,
+            handed.socket,
+            handed.peer,
+            handed.unread,
+            handed.slot,
+        ) else {
             return;
         };
         if !handed.unwritten.is_empty() {

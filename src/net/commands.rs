@@ -9,10 +9,12 @@ use super::socket::Socket;
 use super::stream::Stream;
 use crate::limits::Limits;
 use crate::util::budget::{Budget, Share};
+use crate::util::slots::{Slot, Slots};
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 use mio::Waker;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -23,8 +25,10 @@ pub(crate) struct Options {
     /// Bytes of a WebSocket message, and of a request's body.
     pub(crate) max_message: usize,
     pub(crate) executor: Arc<dyn Executor>,
-    /// Number of connections.
-    pub(crate) connections: AtomicUsize,
+    /// The places that connections take.
+    pub(crate) connections: Arc<Slots>,
+    /// Proxies, whose connections are those of many clients.
+    pub(crate) trusted_proxies: Vec<IpAddr>,
     /// Budget of all of them together.
     pub(crate) budget: OnceLock<Arc<Budget>>,
 }
@@ -65,6 +69,7 @@ pub(crate) struct TransferredConnection {
     pub(super) unread: Vec<u8>,
     /// Bytes that its outbox has not written.
     pub(super) unwritten: Bytes,
+    pub(super) slot: Option<Slot>,
     pub(super) request: Option<(RequestMeta, Request)>,
 }
 

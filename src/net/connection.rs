@@ -10,6 +10,7 @@ use super::timers::Timer;
 use super::websocket::Decoder;
 use crate::util::budget::Share;
 use crate::util::log_limit::LogLimit;
+use crate::util::slots::Slot;
 use std::sync::Arc;
 
 /// A connection's place in its I/O thread, and which of those that were there it is.
@@ -64,6 +65,8 @@ pub(super) struct Connection {
     /// Bytes of requests and messages that are not complete, in the budget.
     pub(super) share: Share,
     pub(super) log_limit: LogLimit,
+    /// Its place among the connections; none of a client's own.
+    pub(super) slot: Option<Slot>,
 }
 
 impl Connection {

@@ -12,11 +12,11 @@ use super::timers::Timers;
 use super::websocket::{self, Decoder, Role};
 use crate::util::budget::{Budget, Share};
 use crate::util::log_limit::LogLimit;
+use crate::util::slots::Slot;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Time that a peer may take to close its side after everything was written to it.
@@ -323,6 +323,7 @@ impl<C: Send + 'static> IoContext<C> {
             peer: connection.peer,
             unread: connection.unread,
             unwritten,
+            slot: connection.slot,
             request: match connection.protocol {
                 Protocol::Answering(exchange) => Some((exchange, request)),
                 _ => None,
@@ -338,9 +339,8 @@ impl<C: Send + 'static> IoContext<C> {
         owner: u64,
         max_message: usize,
     ) -> Option<ConnectionId> {
-        self.options.connections.fetch_add(1, Ordering::Relaxed);
         let socket = Arc::new(dialled.socket);
-        let id = self.insert(Role::Client, socket, dialled.peer, dialled.unread)?;
+        let id = self.insert(Role::Client, socket, dialled.peer, dialled.unread, None)?;
         if let Some(connection) = self.get_mut(id) {
             connection.protocol = Protocol::WebSocket(Decoder::new(Role::Client, max_message));
             connection.owner = Some(owner);
@@ -358,6 +358,7 @@ impl<C: Send + 'static> IoContext<C> {
         mut socket: Arc<Socket>,
         peer: PeerAddr,
         unread: Vec<u8>,
+        slot: Option<Slot>,
     ) -> Option<ConnectionId> {
         let entry = self.connections.vacant_entry();
         let id = ConnectionId {
@@ -373,7 +374,6 @@ impl<C: Send + 'static> IoContext<C> {
         });
         if !matches!(registered, Some(Ok(()))) {
             log::warn!(target: "engineio", "a connection cannot be watched: {registered:?}");
-            self.options.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         let limit = self.options.limits.outbox_bytes;
@@ -397,6 +397,7 @@ impl<C: Send + 'static> IoContext<C> {
             progress: 0,
             share: self.options.share(),
             log_limit: LogLimit::default(),
+            slot,
         });
         Some(id)
     }
@@ -416,7 +417,6 @@ impl<C: Send + 'static> IoContext<C> {
         let connection = self.take(id)?;
         connection.outbox.discard();
         connection.socket.abort();
-        self.options.connections.fetch_sub(1, Ordering::Relaxed);
         Some(connection)
     }
 

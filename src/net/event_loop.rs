@@ -10,6 +10,7 @@ use super::{Driver, Timer};
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
 use crate::util::budget;
+use crate::util::log_limit::LogLimit;
 use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token};
 use std::borrow::Cow;
@@ -38,6 +39,8 @@ pub(super) struct EventLoop<D: Driver> {
     poll: Poll,
     commands: Receiver<Command<D::Command>>,
     pub(super) listeners: Vec<Acceptor>,
+    /// Records of connections that are closed as they come.
+    pub(super) accept_log: LogLimit,
     /// A listener may have more connections.
     pub(super) accepting: bool,
     pub(super) accept_alarm: Timer,
@@ -63,6 +66,7 @@ impl<D: Driver> EventLoop<D> {
             poll,
             commands,
             listeners,
+            accept_log: LogLimit::default(),
             accepting: false,
             accept_alarm: Timer::default(),
             next_thread: 0,

@@ -203,9 +203,8 @@ impl Listener {
 
     /// Uses an application's TLS, unless it has its own.
     #[cfg(feature = "tls")]
-    pub(crate) fn or_tls(mut self, tls: Option<&Tls>) -> Listener {
+    pub(crate) fn set_default_tls(&mut self, tls: Option<&Tls>) {
         self.tls.get_or_insert_with(|| tls.cloned());
-        self
     }
 
     /// Returns it as an event loop accepts from it.

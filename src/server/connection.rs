@@ -6,6 +6,7 @@
 
 use super::handlers::Handlers;
 use super::socket::{Phase, Socket};
+use super::throttle::{Pace, Throttle};
 use super::{Inner, Server};
 use crate::data::{EncodedArgs, Value};
 use crate::engineio::{
@@ -79,6 +80,7 @@ impl Acceptor for SocketIoAcceptor {
             request,
         });
         Admission::Accepted(Box::new(ServerSessionHandler {
+            throttle: Throttle::new(&limits, Instant::now()),
             connect_by: Some(Instant::now() + limits.connect_timeout),
             max_namespaces: limits.namespaces,
             link: Decoder::new(limits, Side::Server),
@@ -319,10 +321,18 @@ struct ServerSessionHandler {
     acks_at: Option<Instant>,
     /// Work that one read has brought for the workers.
     batch: Vec<(Item, usize)>,
+    /// The rates of the client, if they are limited.
+    throttle: Option<Box<Throttle>>,
 }
 
 impl SessionHandler for ServerSessionHandler {
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Control {
+        if let Some(throttle) = &mut self.throttle {
+            throttle.note(match &message {
+                Data::Text(text) => text.len(),
+                Data::Binary(bytes) => bytes.len(),
+            });
+        }
         let (sockets, max_namespaces) = (&self.sockets, self.max_namespaces);
         // Found once for a packet, unless attachments come between its head and its end.
         let place = Cell::new(None);
@@ -354,6 +364,117 @@ impl SessionHandler for ServerSessionHandler {
     }
 
     fn on_read_complete(&mut self, now: Instant) -> Control {
+        let flow = self.place(now);
+        let Some(throttle) = &mut self.throttle else {
+            return flow;
+        };
+        match throttle.check(now) {
+            Pace::Fine => flow,
+            Pace::TooFast => Control::Stop,
+            Pace::Hopeless => {
+                log::warn!(target: "socketio", "{}: closed, it has been faster than it may for a minute (Limits::events_per_second, bytes_per_second)", self.connection.handle().label());
+                Control::Close(Reason::ServerDisconnect)
+            }
+        }
+    }
+
+    fn discard(&mut self) -> usize {
+        self.connection.queue.discard()
+    }
+
+    fn waiting(&self) -> usize {
+        self.connection.queue.bytes() + self.connection.callbacks.bytes()
+    }
+
+    fn dismiss(&mut self) {
+        for socket in &self.sockets {
+            socket.leave();
+        }
+    }
+
+    fn close(&mut self, now: Instant, reason: Reason) {
+        // The end of the session is the end of reading, too.
+        let _ = self.place(now);
+        for socket in self.sockets.drain(..) {
+            socket.lose(reason);
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let resume_at = self.throttle.as_ref().and_then(|it| it.resume_at);
+        let times = [
+            self.link.next_timeout(),
+            self.connect_by,
+            self.acks_at,
+            resume_at,
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    fn timeout(&mut self, now: Instant) -> Control {
+        if let Some(throttle) = &mut self.throttle
+            && throttle.resume_at.take_if(|at| *at <= now).is_some()
+        {
+            self.connection.handle().resume();
+        }
+        if let Err(invalid) = self.link.on_timeout(now) {
+            return self.close_for(invalid);
+        }
+        if self.connect_by.is_some_and(|at| at <= now) {
+            self.connect_by = None;
+            let joined =
+                self.has_joined || self.sockets.iter().any(|it| it.phase() != Phase::Refused);
+            if !joined {
+                return self.close_for(Invalid::NeverConnected);
+            }
+        }
+        self.acks_at = None;
+        for socket in &self.sockets {
+            let (expired, next) = socket.acks().expire(now);
+            self.acks_at = [self.acks_at, next].into_iter().flatten().min();
+            for run in expired {
+                let waiting = Waiting::Callback { run, deadline: now };
+                ack::settle(&self.connection, waiting, Err(Error::Timeout));
+            }
+        }
+        Control::Continue
+    }
+
+    fn may_resume(&self) -> bool {
+        self.throttle
+            .as_ref()
+            .is_none_or(|it| it.resume_at.is_none())
+    }
+
+    fn busy(&self) -> QueueState {
+        self.connection.queue.busy()
+    }
+}
+
+/// Returns whether a packet may come now.
+fn admits(phase: Option<Phase>, is_full: bool, kind: Kind) -> Result<(), Invalid> {
+    match (kind, phase) {
+        (Kind::ConnectError, _) => Err(Invalid::Direction),
+        // One while the first is undecided changes nothing (see `ServerSessionHandler::take`).
+        (Kind::Connect, Some(Phase::Admitted | Phase::Connected)) => Err(Invalid::ConnectedTwice),
+        (Kind::Connect, None) if is_full => Err(Invalid::TooManyNamespaces),
+        (Kind::Connect, _) => Ok(()),
+        (_, Some(Phase::Admitted | Phase::Connected)) => Ok(()),
+        // The server has disconnected it, and the client cannot know yet.
+        (_, Some(Phase::Gone)) => Ok(()),
+        (Kind::Disconnect, Some(Phase::Pending)) => Ok(()),
+        (_, Some(Phase::Pending | Phase::Refused) | None) => Err(Invalid::NotConnected),
+    }
+}
+
+fn position(sockets: &[Socket], namespace: &str) -> Option<usize> {
+    let mut sockets = sockets.iter();
+    sockets.position(|socket| socket.namespace_name() == namespace)
+}
+
+impl ServerSessionHandler {
+    /// Hands what one read has brought to the workers.
+    fn place(&mut self, now: Instant) -> Control {
         self.link.on_traffic(now);
         let limit = self.connection.limits().inbox_bytes;
         // Answers that callbacks are slow to take are held back as events are.
@@ -397,84 +518,6 @@ impl SessionHandler for ServerSessionHandler {
         if is_full { Control::Stop } else { placed.flow }
     }
 
-    fn discard(&mut self) -> usize {
-        self.connection.queue.discard()
-    }
-
-    fn waiting(&self) -> usize {
-        self.connection.queue.bytes() + self.connection.callbacks.bytes()
-    }
-
-    fn dismiss(&mut self) {
-        for socket in &self.sockets {
-            socket.leave();
-        }
-    }
-
-    fn close(&mut self, now: Instant, reason: Reason) {
-        // The end of the session is the end of reading, too.
-        let _ = self.on_read_complete(now);
-        for socket in self.sockets.drain(..) {
-            socket.lose(reason);
-        }
-    }
-
-    fn next_timeout(&self) -> Option<Instant> {
-        let times = [self.link.next_timeout(), self.connect_by, self.acks_at];
-        times.into_iter().flatten().min()
-    }
-
-    fn timeout(&mut self, now: Instant) -> Control {
-        if let Err(invalid) = self.link.on_timeout(now) {
-            return self.close_for(invalid);
-        }
-        if self.connect_by.is_some_and(|at| at <= now) {
-            self.connect_by = None;
-            let joined =
-                self.has_joined || self.sockets.iter().any(|it| it.phase() != Phase::Refused);
-            if !joined {
-                return self.close_for(Invalid::NeverConnected);
-            }
-        }
-        self.acks_at = None;
-        for socket in &self.sockets {
-            let (expired, next) = socket.acks().expire(now);
-            self.acks_at = [self.acks_at, next].into_iter().flatten().min();
-            for run in expired {
-                let waiting = Waiting::Callback { run, deadline: now };
-                ack::settle(&self.connection, waiting, Err(Error::Timeout));
-            }
-        }
-        Control::Continue
-    }
-
-    fn busy(&self) -> QueueState {
-        self.connection.queue.busy()
-    }
-}
-
-/// Returns whether a packet may come now.
-fn admits(phase: Option<Phase>, is_full: bool, kind: Kind) -> Result<(), Invalid> {
-    match (kind, phase) {
-        (Kind::ConnectError, _) => Err(Invalid::Direction),
-        // One while the first is undecided changes nothing (see `ServerSessionHandler::take`).
-        (Kind::Connect, Some(Phase::Admitted | Phase::Connected)) => Err(Invalid::ConnectedTwice),
-        (Kind::Connect, None) if is_full => Err(Invalid::TooManyNamespaces),
-        (Kind::Connect, _) => Ok(()),
-        (_, Some(Phase::Admitted | Phase::Connected)) => Ok(()),
-        // The server has disconnected it, and the client cannot know yet.
-        (_, Some(Phase::Gone)) => Ok(()),
-        (Kind::Disconnect, Some(Phase::Pending)) => Ok(()),
-        (_, Some(Phase::Pending | Phase::Refused) | None) => Err(Invalid::NotConnected),
-    }
-}
-
-fn position(sockets: &[Socket], namespace: &str) -> Option<usize> {
-    let mut sockets = sockets.iter();
-    sockets.position(|socket| socket.namespace_name() == namespace)
-}
-
-impl ServerSessionHandler {
     fn close_for(&self, invalid: Invalid) -> Control {
         log::info!(target: "socketio", "{}: closed, {invalid}", self.connection.handle().label());
         Control::Close(Reason::ServerDisconnect)

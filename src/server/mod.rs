@@ -9,6 +9,7 @@ mod namespaces;
 pub(crate) mod rooms;
 mod service;
 mod socket;
+mod throttle;
 
 pub use broadcast::To;
 pub use builder::{Namespaces, ServerBuilder};

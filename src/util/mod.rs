@@ -12,6 +12,8 @@ pub(crate) mod log_limit;
 pub(crate) mod oneshot;
 pub(crate) mod program;
 pub(crate) mod random;
+pub(crate) mod rate;
 pub(crate) mod shutdown;
+pub(crate) mod slots;
 pub(crate) mod snapshot;
 pub(crate) mod sync;

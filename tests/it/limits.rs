@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use socketio::{Binary, Error, Event, Limits, Server, Serving, Socket};
 use std::net::TcpStream;
 use std::sync::Once;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What this process has logged.
 static RECORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -309,4 +309,77 @@ fn of_time() {
     let record = "it was no upgrade, or not in time";
     logged(http.stream(), record);
     upgrade.until_closed();
+}
+
+#[test]
+fn of_rates() {
+    let (io, serving) = limited(
+        Limits::default()
+            .events_per_second(20)
+            .handshakes_per_second(3)
+            .connections_per_address(8),
+    );
+    let address = serving.local_addr();
+    // Nothing is lost of what comes too fast, and others are served meanwhile.
+    let (mut fast, _) = Ws::join(address, "40");
+    let since = Instant::now();
+    for number in 0..40 {
+        fast.send(&format!("42{number}[\"echo\",{number}]"));
+    }
+    let (mut calm, _) = Ws::join(address, "40");
+    calm.send("421[\"echo\",7]");
+    assert_eq!(calm.text(), "431[7]");
+    for number in 0..40 {
+        assert_eq!(fast.text(), format!("43{number}[{number}]"));
+    }
+    assert_eq!(io.sockets().len(), 2);
+    // What one read has brought is handled at once; what comes then waits until it may have come.
+    fast.send("4240[\"echo\",40]");
+    assert_eq!(fast.text(), "4340[40]");
+    assert!(since.elapsed() >= Duration::from_millis(900));
+    let open = |http: &mut Http| http.get("/socket.io/?EIO=4&transport=polling").status;
+    eventually("a refusal", || open(&mut Http::connect(address)) == 429);
+    eventually("a session", || open(&mut Http::connect(address)) == 200);
+    // Connections: the two clients, and six more.
+    let more: Vec<_> = (0..6).map(|_| Http::connect(address)).collect();
+    assert!(Http::connect(address).is_closed());
+    drop(more);
+    eventually("room", || {
+        let ninth = TcpStream::connect(address).unwrap();
+        ninth
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        Http::over(ninth).is_open()
+    });
+}
+
+#[test]
+fn of_rates_behind_a_proxy() {
+    let limits = Limits::default()
+        .handshakes_per_second(1)
+        .connections_per_address(1);
+    let io = Server::builder()
+        .trusted_proxies([std::net::Ipv4Addr::LOCALHOST])
+        .limits(limits)
+        .build();
+    io.on_connect(|socket: &Socket| {
+        let address = socket.request().client_ip().map(|it| it.to_string());
+        socket.emit("you are", address)
+    });
+    let serving = serve(&io);
+    let target = "GET /socket.io/?EIO=4&transport=polling";
+    let mut connections = Vec::new();
+    for (field, status) in [
+        ("X-Forwarded-For: 10.0.0.1", 200),
+        ("X-Forwarded-For: 10.0.0.2", 200),
+        ("X-Forwarded-For: 10.0.0.9, 10.0.0.1", 429),
+        ("Forwarded: for=\"[2001:db8::1]:80\";proto=http", 200),
+        ("X-Forwarded-For: 10.0.0.3, 127.0.0.1", 200),
+        ("X-Forwarded-For: 10.0.0.3", 429),
+    ] {
+        let mut http = Http::connect(serving.local_addr());
+        let answer = http.request(target, &format!("{field}\r\n"), "");
+        assert_eq!(answer.status, status, "{field}");
+        connections.push(http);
+    }
 }

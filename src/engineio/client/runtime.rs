@@ -9,7 +9,7 @@ use crate::pool::WorkerPool;
 use crate::util::sync::Mutex;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
@@ -51,7 +51,8 @@ impl Runtime {
             // Each connection has a limit of its own.
             max_message: usize::MAX,
             executor: Arc::clone(&workers) as Arc<dyn Executor>,
-            connections: AtomicUsize::new(0),
+            connections: Arc::default(),
+            trusted_proxies: Vec::new(),
             budget: OnceLock::new(),
         };
         let blocking = Arc::new(BlockingPool::new());

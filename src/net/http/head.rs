@@ -92,6 +92,7 @@ impl Head {
             body: RequestBody::Whole(Vec::new()),
             peer,
             secure,
+            forwarded_for: None,
             #[cfg(feature = "tls")]
             certificate: None,
             time: SystemTime::now(),

@@ -5,6 +5,7 @@ use crate::net::listener::PeerAddr;
 use crate::util::sync::Mutex;
 use std::borrow::Cow;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -37,6 +38,8 @@ pub struct Request {
     pub(super) body: RequestBody,
     pub(super) peer: PeerAddr,
     pub(super) secure: bool,
+    /// The client's, if a trusted proxy has named it.
+    pub(super) forwarded_for: Option<IpAddr>,
     #[cfg(feature = "tls")]
     pub(super) certificate: Option<Arc<[u8]>>,
     pub(super) time: SystemTime,
@@ -178,6 +181,36 @@ impl Request {
     /// Returns the address that the connection came from: a proxy's, if there is one.
     pub fn peer_addr(&self) -> PeerAddr {
         self.peer
+    }
+
+    /// Returns the IP address of the client: of the other end, or, if that is a trusted proxy, the one
+    /// that it names in `X-Forwarded-For`, or in `Forwarded` (RFC 7239). See
+    /// [`trusted_proxies`](crate::ServerBuilder::trusted_proxies).
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        self.forwarded_for.or_else(|| self.peer.ip())
+    }
+
+    /// Finds the client behind trusted proxies; who connects over a Unix socket is one.
+    pub(crate) fn find_client(&mut self, trusted: &[IpAddr]) {
+        let is_trusted = |address: Option<IpAddr>| address.is_none_or(|it| trusted.contains(&it));
+        if trusted.is_empty() || !is_trusted(self.peer.ip()) {
+            return;
+        }
+        let named = self.header("x-forwarded-for").map(|it| it.into_owned());
+        let named = match named {
+            Some(list) => list.split(',').map(|it| address(it.trim())).collect(),
+            None => self
+                .header("forwarded")
+                .map_or_else(Vec::new, |it| forwarded_for(&it)),
+        };
+        // The last one was added by the nearest proxy; those before it by whoever was asked before.
+        let mut named: Vec<Option<IpAddr>> = named;
+        while let Some(last) = named.pop() {
+            self.forwarded_for = last;
+            if last.is_none() || !is_trusted(last) {
+                return;
+            }
+        }
     }
 
     /// Returns whether it came over TLS that this program itself speaks.
@@ -359,4 +392,21 @@ pub(crate) fn decode_percent(text: &str) -> Vec<u8> {
 
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+/// Returns the addresses of `for` in a `Forwarded` field.
+fn forwarded_for(field: &str) -> Vec<Option<IpAddr>> {
+    let elements = field.split(',').map(|element| {
+        let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))
+    });
+    let named = elements.map(|pair| address(pair?.1.trim().trim_matches('"')));
+    named.collect()
+}
+
+/// Reads an address, with a port or without.
+fn address(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse::<SocketAddr>().ok().map(|it| it.ip());
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    text.parse().ok().or_else(with_port).or_else(in_brackets)
 }

@@ -285,6 +285,11 @@ impl<S: Read + Write> Http<S> {
         }
     }
 
+    /// Whether the server has not closed by the read time-out.
+    pub(crate) fn is_open(&mut self) -> bool {
+        !self.is_closed()
+    }
+
     pub(crate) fn stream(&self) -> &S {
         self.stream.get_ref()
     }
