@@ -118,6 +118,8 @@ pub use client::{Client, ClientBuilder, ClientService, ConnectOptions};
 pub use data::{Args, Binary, Object, Value};
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use engineio::ClientTls;
+#[cfg(feature = "server")]
+pub use engineio::Handshake;
 #[cfg(feature = "client")]
 pub use engineio::Proxy;
 pub use error::{ConnectError, Error, LimitExceeded};
@@ -147,7 +149,7 @@ pub use tiny_http;
 /// names and programs seldom do.
 pub mod handler {
     pub use crate::handlers::connect::Decision;
-    pub use crate::handlers::{ConnectHandler, Context, ErrorAck, Handler, IntoAck, Method};
+    pub use crate::handlers::{Check, ConnectHandler, Context, ErrorAck, Handler, IntoAck, Method};
     #[cfg(feature = "server")]
     pub use crate::server::Rooms;
 }

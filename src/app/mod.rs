@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 ///
 /// ```no_run
 /// use socketio::{App, Server};
-/// use tiny_http::Response;
+/// use socketio::tiny_http::Response;
 ///
 /// let io = Server::new();
 /// let app = App::new(&io)
@@ -60,6 +60,7 @@ pub struct App {
     #[cfg(feature = "tls")]
     tls: Option<Tls>,
     listeners: Vec<Listener>,
+    drain_timeout: Duration,
 }
 
 /// The program's own HTTP.
@@ -100,6 +101,7 @@ impl App {
             #[cfg(feature = "tls")]
             tls: None,
             listeners: Vec::new(),
+            drain_timeout: Duration::ZERO,
         }
     }
 
@@ -186,7 +188,7 @@ impl App {
     ///
     /// ```
     /// # use socketio::{App, BodyReader, Request, Server};
-    /// use tiny_http::Response;
+    /// use socketio::tiny_http::Response;
     ///
     /// let app = App::new(&Server::new()).http_upload(|_: &Request, body: &mut BodyReader| {
     ///     match std::io::copy(body, &mut std::io::sink()) {
@@ -239,6 +241,14 @@ impl App {
         self
     }
 
+    /// Sets how long [`run`](App::run) waits at a signal for its clients to go by themselves, while it
+    /// lets no new ones in, before it shuts down. See [`Serving::drain`]. Defaults to not at all.
+    #[must_use]
+    pub fn drain_timeout(mut self, timeout: Duration) -> App {
+        self.drain_timeout = timeout;
+        self
+    }
+
     /// Serves until Ctrl-C or SIGTERM, then shuts down in order. Blocks. It takes the process's
     /// handler of these signals, the first time it is called.
     ///
@@ -264,6 +274,7 @@ impl App {
     /// Those of [`run`](App::run).
     pub fn run_on(self, listener: impl Into<Listener>) -> Result<(), Error> {
         let signal = shutdown::wait()?;
+        let drain_timeout = self.drain_timeout;
         let serving = self.serve(listener)?;
         match serving.local_addr {
             Some(address) => log::info!(target: "socketio", "listening on {address}"),
@@ -271,6 +282,10 @@ impl App {
         }
         // The sender is kept until there is a signal.
         let _ = signal.recv();
+        if !drain_timeout.is_zero() {
+            log::info!(target: "socketio", "letting nobody new in");
+            serving.drain(drain_timeout);
+        }
         log::info!(target: "socketio", "shutting down");
         serving.shutdown();
         Ok(())
@@ -519,8 +534,8 @@ impl Serving {
         Ok(())
     }
 
-    /// Lets no new client in, and waits until those that are there have gone; false if that takes
-    /// longer than `timeout`. New sessions are refused with status 503, on which clients try again: at
+    /// Lets no new client in on the listeners of this value, and waits until those that are there have
+    /// gone; false if that takes longer than `timeout`. HTTP beside Socket.IO goes on. New sessions are refused with status 503, on which clients try again: at
     /// another server, if a load balancer has one. Blocks; [`shutdown`](Serving::shutdown) is to
     /// follow.
     pub fn drain(&self, timeout: Duration) -> bool {

@@ -190,6 +190,32 @@ from! {
     Bytes => |value| Value::Binary(Binary(value));
 }
 
+/// Equal is what would be equal as a [`Value`].
+macro_rules! equals {
+    ($($kind:ty)*) => {
+        $(impl PartialEq<$kind> for Value {
+            fn eq(&self, other: &$kind) -> bool {
+                let other = Value::from(*other);
+                *self == other
+            }
+        })*
+    };
+}
+
+equals!(bool i32 i64 u32 u64 f64);
+
+impl PartialEq<str> for Value {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == Some(other)
+    }
+}
+
+impl PartialEq<&str> for Value {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == Some(other)
+    }
+}
+
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

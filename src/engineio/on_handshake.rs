@@ -70,19 +70,33 @@ pub(super) fn refusal_json(text: &str) -> String {
 
 type Function = dyn Fn(&Request, &mut Handshake) + Send + Sync;
 
-/// The program's function.
-#[derive(Clone)]
-pub(crate) struct OnHandshake(Arc<Function>);
+/// The program's functions, in their order.
+#[derive(Clone, Default)]
+pub(crate) struct OnHandshake(Arc<[Arc<Function>]>);
 
 impl OnHandshake {
-    pub(crate) fn new(
+    pub(crate) fn add(
+        &mut self,
         function: impl Fn(&Request, &mut Handshake) + Send + Sync + 'static,
-    ) -> OnHandshake {
-        OnHandshake(Arc::new(function))
+    ) {
+        let before = self.0.iter().cloned();
+        let function: Arc<Function> = Arc::new(function);
+        self.0 = before.chain([function]).collect();
     }
 
+    /// Returns them, if there are any.
+    pub(crate) fn some(&self) -> Option<OnHandshake> {
+        (!self.0.is_empty()).then(|| self.clone())
+    }
+
+    /// Asks them, until one refuses.
     pub(super) fn ask(&self, request: &Request, handshake: &mut Handshake) {
-        (self.0)(request, handshake);
+        for function in self.0.iter() {
+            function(request, handshake);
+            if handshake.refusal.is_some() {
+                return;
+            }
+        }
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Server {
 struct Inner {
     config: Config,
     handlers: Handlers<Session>,
-    on_handshake: RwLock<Option<OnHandshake>>,
+    on_handshake: RwLock<OnHandshake>,
     sessions: RwLock<HashMap<String, Session>>,
 }
 
@@ -75,9 +75,7 @@ impl Server {
         &self,
         function: impl Fn(&Request, &mut Handshake) + Send + Sync + 'static,
     ) {
-        let function = OnHandshake::new(function);
-        let before = self.inner.on_handshake.write().replace(function);
-        drop(before);
+        self.inner.on_handshake.write().add(function);
     }
 
     /// Calls a function for each message.
@@ -277,7 +275,7 @@ impl Acceptor for EngineAcceptor {
     }
 
     fn on_handshake(&self) -> Option<OnHandshake> {
-        self.inner.on_handshake.read().clone()
+        self.inner.on_handshake.read().some()
     }
 
     fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {

@@ -192,3 +192,33 @@ impl<T: IntoAck> ErrorAck for Option<T> {
         }
     }
 }
+
+/// Return type of [`before_event`](crate::Namespace::before_event): `()`, `bool`, or a `Result` with
+/// any error that is `Display`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no decision about an event",
+    note = "return `()`, `bool`, or `Result<(), E>` with text or any other error"
+)]
+pub trait Check {
+    #[doc(hidden)]
+    fn check(self) -> Result<(), HandlerError>;
+}
+
+impl Check for () {
+    fn check(self) -> Result<(), HandlerError> {
+        Ok(())
+    }
+}
+
+impl Check for bool {
+    fn check(self) -> Result<(), HandlerError> {
+        self.then_some(())
+            .ok_or_else(|| HandlerError::new("the event is refused"))
+    }
+}
+
+impl<E: fmt::Display + 'static> Check for Result<(), E> {
+    fn check(self) -> Result<(), HandlerError> {
+        self.map_err(HandlerError::of)
+    }
+}

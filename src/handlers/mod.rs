@@ -11,7 +11,7 @@ pub(crate) mod registry;
 pub(crate) mod service;
 
 pub(crate) use ack::AckResponse;
-pub use answer::{ErrorAck, HandlerError, IntoAck, Json, Reply};
+pub use answer::{Check, ErrorAck, HandlerError, IntoAck, Json, Reply};
 pub use connect::{ConnectHandler, Refused};
 pub use event::{Ack, Event};
 pub use handler::{Context, Handler};

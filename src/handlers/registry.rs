@@ -47,6 +47,9 @@ impl<'a> From<&'a str> for Scope<'a> {
 
 /// What a side has besides the handlers of events.
 pub(crate) trait Lifecycle<P>: Default {
+    /// Tells who sees all events.
+    fn on_event(&self, incoming: &Incoming<P>);
+
     /// Decides whether an event may go on to its handler.
     fn before_event(&self, incoming: &Incoming<P>) -> Result<(), HandlerError>;
 }
@@ -100,7 +103,8 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
         sets.find_map(|set| set.service.as_deref()).map(service)
     }
 
-    /// Decides whether an event may go on: what is registered for `*` decides first.
+    /// Tells who sees all events, and decides whether this one may go on: what is registered for `*`
+    /// comes first.
     pub(crate) fn before_event(
         &self,
         scope: Scope<'_>,
@@ -110,6 +114,7 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
         M: Lifecycle<P>,
     {
         let mut sets = self.sets(scope).rev();
+        sets.clone().for_each(|set| set.more.on_event(incoming));
         sets.try_for_each(|set| set.more.before_event(incoming))
     }
 

@@ -4,6 +4,7 @@
 //! and its rooms, and each of these to sockets.
 
 use super::namespace::Namespace;
+use super::namespaces::is_pattern;
 use super::socket::Socket;
 use super::{Inner, Rooms, Server, encode_data};
 use crate::data::EncodedArgs;
@@ -273,6 +274,10 @@ impl To {
     }
 
     fn send_out(&self, emission: &Broadcast) -> Result<(), Error> {
+        if is_pattern(&self.namespace) {
+            let why = "what `of_matching` returns is for handlers: name the namespace to send to";
+            return Err(Error::Invalid(why.into()));
+        }
         if self.local {
             self.server.inner.emit(emission).map(|_| ())
         } else {

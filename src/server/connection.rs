@@ -58,7 +58,7 @@ impl Acceptor for SocketIoAcceptor {
     }
 
     fn on_handshake(&self) -> Option<OnHandshake> {
-        self.server.inner.on_handshake.read().clone()
+        self.server.inner.on_handshake.read().some()
     }
 
     fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {
@@ -206,23 +206,27 @@ impl Connection {
         socket.refuse();
     }
 
-    /// Finds the pattern whose handlers serve a namespace that has none of its own.
+    /// Finds the pattern whose handlers serve a namespace, beside its own if it has some.
     fn find_pattern(
         &self,
         handlers: &Handlers,
         socket: &Socket,
         auth: &str,
     ) -> Result<(), Refused> {
-        let namespace = socket.namespace_name();
-        if handlers.know(namespace) || self.inner.config.namespaces.include(namespace) {
+        let patterns = self.inner.patterns.read().clone();
+        if patterns.is_empty() {
             return Ok(());
         }
+        let namespace = socket.namespace_name();
         let auth: Value = read_auth(auth)?;
-        let patterns = self.inner.patterns.read().clone();
-        let found = patterns.iter().find(|it| (it.admits)(namespace, &auth));
-        let pattern = found.ok_or_else(|| Refused::new("Invalid namespace"))?;
-        socket.set_pattern(&pattern.name);
-        Ok(())
+        if let Some(pattern) = patterns.iter().find(|it| (it.admits)(namespace, &auth)) {
+            socket.set_pattern(&pattern.name);
+            return Ok(());
+        }
+        let is_open = handlers.know(namespace) || self.inner.config.namespaces.include(namespace);
+        is_open
+            .then_some(())
+            .ok_or_else(|| Refused::new("Invalid namespace"))
     }
 
     fn event(&self, incoming: &Incoming<Socket>) {

@@ -16,6 +16,7 @@ pub(crate) type Handlers = registry::Handlers<Socket, Lifecycle, dyn ErasedServi
 pub(crate) type Set = registry::Set<Socket, Lifecycle, dyn ErasedService>;
 
 type OnDisconnect = dyn Fn(&Socket, Reason) + Send + Sync;
+type Tap = dyn Fn(&Socket, &Event) + Send + Sync;
 type BeforeEvent = dyn Fn(&Socket, &Event) -> Result<(), HandlerError> + Send + Sync;
 /// Appends what is acknowledged, and returns whether anything is.
 pub(crate) type OnError = dyn Fn(&Socket, &Event, &HandlerError, &mut EncodedArgs) -> Result<bool, HandlerError>
@@ -30,10 +31,17 @@ pub(crate) struct Lifecycle {
     /// In the order in which they were added, as those of events.
     pub(crate) before_connect: Vec<StoredConnect<Socket>>,
     pub(crate) before_event: Vec<Arc<BeforeEvent>>,
+    pub(crate) taps: Vec<Arc<Tap>>,
     pub(crate) error: Option<Arc<OnError>>,
 }
 
 impl registry::Lifecycle<Socket> for Lifecycle {
+    fn on_event(&self, incoming: &Incoming<Socket>) {
+        self.taps
+            .iter()
+            .for_each(|tap| tap(&incoming.peer, &incoming.event));
+    }
+
     fn before_event(&self, incoming: &Incoming<Socket>) -> Result<(), HandlerError> {
         let mut all = self.before_event.iter();
         all.try_for_each(|before| before(&incoming.peer, &incoming.event))

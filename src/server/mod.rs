@@ -23,7 +23,7 @@ use crate::data::{EncodedArgs, Value};
 use crate::engineio::{self, Handshake, OnHandshake, Transport};
 use crate::error::Error;
 use crate::handlers::encode;
-use crate::handlers::{ConnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck};
+use crate::handlers::{Check, ConnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck};
 use crate::manager::{Broadcast, Local, Manager};
 use crate::net::Executor as _;
 use crate::net::http::Request;
@@ -35,7 +35,7 @@ use crate::util::snapshot::Snapshot;
 use crate::util::sync::{Mutex, RwLock};
 use builder::Config;
 use handlers::Handlers;
-use namespaces::{NamespaceRegistry, Pattern};
+use namespaces::{NamespaceRegistry, PATTERN, Pattern};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -71,7 +71,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) handlers: Snapshot<Handlers>,
     pub(crate) spaces: NamespaceRegistry,
-    pub(crate) on_handshake: RwLock<Option<OnHandshake>>,
+    pub(crate) on_handshake: RwLock<OnHandshake>,
     pub(crate) patterns: RwLock<Vec<Pattern>>,
     /// The name `/`.
     pub(crate) root: Arc<str>,
@@ -117,13 +117,17 @@ impl Server {
         Namespace::new(self, namespace)
     }
 
-    /// Lets clients in on namespaces that have no handlers of their own, and for which a function of
-    /// the name and the client's `auth` says yes: a namespace for each workspace, for example. What
-    /// this returns takes the handlers of all of them; a namespace is forgotten with its last client.
-    /// Of several functions the first that says yes counts. It runs on a worker and may block.
+    /// Lets clients in on all namespaces for which a function of the name and the client's `auth` says
+    /// yes: one for each workspace, for example. What this returns takes the handlers of all of them;
+    /// a namespace is forgotten with its last client. Of several functions the first that says yes
+    /// counts. It is asked before any [`before_connect`](Namespace::before_connect), runs on a worker
+    /// and may block; a panic refuses the client.
     ///
-    /// The returned namespace is for handlers: to send to clients, name the one they are on, as
-    /// `socket.namespace()` or `io.of("/workspace-7")`.
+    /// A namespace that has handlers of its own is open to everybody, as ever, also where the function
+    /// says no; where it says yes, what is registered here serves it too, behind its own.
+    ///
+    /// The returned namespace is for handlers, and sending to it is an error: to reach clients, name
+    /// the one they are on, as `socket.namespace()` or `io.of("/workspace-7")`.
     ///
     /// ```
     /// use socketio::{Server, Socket, Value};
@@ -139,7 +143,7 @@ impl Server {
         admits: impl Fn(&str, &Value) -> bool + Send + Sync + 'static,
     ) -> Namespace {
         let mut patterns = self.inner.patterns.write();
-        let name: Arc<str> = format!("pattern {}", patterns.len()).into();
+        let name: Arc<str> = format!("{PATTERN}{}", patterns.len()).into();
         patterns.push(Pattern {
             name: Arc::clone(&name),
             admits: Arc::new(admits),
@@ -151,11 +155,11 @@ impl Server {
     /// Asks a function about every request that opens a session, or moves one to a WebSocket, before
     /// anything else happens: the reference server's `allowRequest`. It may refuse the request, and
     /// add fields to its answer and to all answers of the session. It runs on a worker and may block;
-    /// if it panics the request is refused.
+    /// if it panics the request is refused. Several are asked in the order in which they were added,
+    /// until one refuses.
     ///
     /// ```
-    /// use socketio::engineio::Handshake;
-    /// use socketio::{Request, Server};
+    /// use socketio::{Handshake, Request, Server};
     ///
     /// let io = Server::new();
     /// io.on_handshake(|request: &Request, handshake: &mut Handshake| {
@@ -170,9 +174,7 @@ impl Server {
         &self,
         function: impl Fn(&Request, &mut Handshake) + Send + Sync + 'static,
     ) {
-        let function = OnHandshake::new(function);
-        let before = self.inner.on_handshake.write().replace(function);
-        drop(before);
+        self.inner.on_handshake.write().add(function);
     }
 
     /// Starts a thread of its own for a long task.
@@ -230,9 +232,9 @@ impl Server {
     }
 
     /// Adds a function that sees every event before its handler. See [`Namespace::before_event`].
-    pub fn before_event(
+    pub fn before_event<R: Check>(
         &self,
-        check: impl Fn(&Socket, &Event) -> Result<(), HandlerError> + Send + Sync + 'static,
+        check: impl Fn(&Socket, &Event) -> R + Send + Sync + 'static,
     ) {
         self.root().before_event(check);
     }

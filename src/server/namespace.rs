@@ -14,7 +14,7 @@ use crate::handlers::handler::store;
 use crate::handlers::service::Registered;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{
-    ConnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck, StoredConnect,
+    Check, ConnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck, StoredConnect,
 };
 use crate::manager::BroadcastTarget;
 use crate::reason::Reason;
@@ -188,34 +188,33 @@ impl Namespace {
 
     /// Adds a function that sees every event before its handler does, whether it has one or not, in
     /// the order in which they were added; those of `io.of("*")` come first, for every namespace. An
-    /// error keeps the event from its handler: it goes to [`on_error`](Namespace::on_error).
+    /// error, or `false`, keeps the event from its handler: it goes to
+    /// [`on_error`](Namespace::on_error).
     ///
     /// ```
-    /// use socketio::{Event, HandlerError, Server, Socket};
+    /// use socketio::{Event, Server, Socket};
     ///
     /// let io = Server::new();
     /// io.before_event(|socket: &Socket, event: &Event| {
     ///     if event.name() == "admin" && !socket.rooms().contains(&"admins".into()) {
-    ///         return Err(HandlerError::new("not allowed"));
+    ///         return Err("not allowed");
     ///     }
     ///     Ok(())
     /// });
     /// ```
-    pub fn before_event(
+    pub fn before_event<R: Check>(
         &self,
-        check: impl Fn(&Socket, &Event) -> Result<(), HandlerError> + Send + Sync + 'static,
+        check: impl Fn(&Socket, &Event) -> R + Send + Sync + 'static,
     ) {
+        let check = move |socket: &Socket, event: &Event| check(socket, event).check();
         self.change(|set| set.more.before_event.push(Arc::new(check)));
     }
 
-    /// Adds a function that is told of every event that comes, before anything else is done with it:
-    /// the reference's `onAny`. [`on_any`](Namespace::on_any) is python's `*`, for events without a
+    /// Adds a function that is told of every event that comes, also of those that
+    /// [`before_event`](Namespace::before_event) keeps from their handlers: the reference's `onAny`. [`on_any`](Namespace::on_any) is python's `*`, for events without a
     /// handler.
     pub fn on_event(&self, tap: impl Fn(&Socket, &Event) + Send + Sync + 'static) {
-        self.before_event(move |socket, event| {
-            tap(socket, event);
-            Ok(())
-        });
+        self.change(|set| set.more.taps.push(Arc::new(tap)));
     }
 
     /// Decides what a client is told of an event whose handler has failed: returned an error,

@@ -21,6 +21,15 @@ pub(crate) struct NamespaceState<M = Socket> {
 
 type Admits = dyn Fn(&str, &Value) -> bool + Send + Sync;
 
+/// How the name of a pattern begins, under which its handlers are registered: those of namespaces
+/// begin with a slash.
+pub(crate) const PATTERN: &str = "pattern ";
+
+/// Returns whether this is the name of a pattern.
+pub(crate) fn is_pattern(name: &str) -> bool {
+    name.starts_with(PATTERN)
+}
+
 /// A rule about namespaces that have no handlers of their own. See
 /// [`Server::of_matching`](crate::Server::of_matching).
 #[derive(Clone)]

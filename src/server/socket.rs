@@ -342,7 +342,8 @@ impl Socket {
         self.add(event, store(handler), false);
     }
 
-    /// Handles the next event of this name, as [`on`](Socket::on) does, and is forgotten then.
+    /// Handles the next event of this name, as [`on`](Socket::on) does, and is forgotten then, also if
+    /// the event's arguments do not decode.
     ///
     /// # Panics
     /// If the event is reserved.
@@ -398,7 +399,8 @@ impl Socket {
     }
 
     /// Keeps a value in the user session until the client has gone: one of each type, in the place of
-    /// the one of the same type that was kept. Of a client that has gone it is dropped at once.
+    /// the one of the same type that was kept. Each namespace of a client has a session of its own. Of
+    /// a client that has gone the value is dropped at once.
     pub fn save_session<T: Any + Send + Sync>(&self, session: T) {
         let session: Arc<dyn Any + Send + Sync> = Arc::new(session);
         let mut state = self.inner.state.lock();
@@ -408,8 +410,8 @@ impl Socket {
         drop(before);
     }
 
-    /// Changes the value of a type in the user session, or the default one if there is none. The
-    /// function may be called again if another thread has changed it meanwhile.
+    /// Changes the value of a type in the user session, or the default one if there is none; returns
+    /// what it is then. The function may be called again if another thread has changed it meanwhile.
     ///
     /// ```
     /// use socketio::{Server, Socket};
@@ -419,10 +421,10 @@ impl Socket {
     ///
     /// let io = Server::new();
     /// io.on("visit", |socket: &Socket| {
-    ///     socket.update_session(|visits: &mut Visits| visits.0 += 1);
+    ///     socket.update_session(|visits: &mut Visits| visits.0 += 1).0
     /// });
     /// ```
-    pub fn update_session<T>(&self, mut change: impl FnMut(&mut T))
+    pub fn update_session<T>(&self, mut change: impl FnMut(&mut T)) -> Arc<T>
     where
         T: Any + Send + Sync + Clone + Default,
     {
@@ -430,7 +432,7 @@ impl Socket {
             let before = self.session::<T>();
             let mut changed = before.as_deref().cloned().unwrap_or_default();
             change(&mut changed);
-            let changed: Arc<dyn Any + Send + Sync> = Arc::new(changed);
+            let changed = Arc::new(changed);
             let mut state = self.inner.state.lock();
             let now = state.sessions.iter().find(|it| (***it).is::<T>());
             let is_same = match (now, &before) {
@@ -440,9 +442,10 @@ impl Socket {
                 (now, before) => now.is_none() && before.is_none(),
             };
             if is_same {
-                let replaced = state.keep::<T>(changed);
+                let replaced = state.keep::<T>(Arc::clone(&changed) as Arc<dyn Any + Send + Sync>);
                 drop(state);
-                return drop(replaced);
+                drop(replaced);
+                return changed;
             }
             drop(state);
         }

@@ -16,6 +16,7 @@ const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 /// A server that lets in who has a key, and adds fields.
 fn guarded() -> Server {
     let io = Server::new();
+    io.on_handshake(|_: &Request, handshake: &mut Handshake| handshake.header("X-First", "1"));
     io.on_handshake(|request: &Request, handshake: &mut Handshake| {
         match request.param("key").as_deref() {
             Some("panic") => panic!("on purpose"),
@@ -54,6 +55,7 @@ fn a_program_has_its_say_about_handshakes() {
     assert_eq!(opened.status, 200);
     assert_eq!(opened.header("set-cookie"), Some("seen=1; Path=/"));
     assert_eq!(opened.header("x-served-by"), Some("one"));
+    assert_eq!(opened.header("x-first"), Some("1"));
     assert_eq!(
         (opened.header("x-bad"), opened.header("x-worse")),
         (None, None)

@@ -68,6 +68,9 @@ fn events_are_seen_and_checked_before_their_handlers() {
     let io = Server::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let tap = Arc::clone(&seen);
+    // Before what was added earlier.
+    io.of("*")
+        .before_event(|_: &Socket, event: &Event| event.name() != "never");
     io.on_event(move |socket: &Socket, event: &Event| {
         assert!(socket.is_connected());
         tap.lock().unwrap().push(event.name().to_owned());
@@ -83,11 +86,15 @@ fn events_are_seen_and_checked_before_their_handlers() {
     let serving = serve(&io);
     let (mut ws, _) = Ws::join(serving.local_addr(), "40");
     ws.send("421[\"forbidden\"]");
+    ws.send("422[\"never\"]");
     ws.send("422[\"unknown\"]");
     ws.send("423[\"allowed\"]");
     assert_eq!(ws.text(), "433[\"yes\"]");
     assert_eq!(ran.load(Ordering::SeqCst), 0);
-    assert_eq!(*seen.lock().unwrap(), ["forbidden", "unknown", "allowed"]);
+    assert_eq!(
+        *seen.lock().unwrap(),
+        ["forbidden", "never", "unknown", "allowed"]
+    );
 }
 
 #[test]
@@ -302,6 +309,15 @@ fn namespaces_are_let_in_by_what_a_function_says() {
     other.send("42/workspace-2,[\"say\",\"b\"]");
     assert_eq!(one.text(), "42/workspace-1,[\"said\",\"a\"]");
     assert_eq!(other.text(), "42/workspace-2,[\"said\",\"b\"]");
-    drop((one, other));
+    let unheard = workspaces.emit("said", "to whom?");
+    assert!(matches!(unheard, Err(Error::Invalid(_))), "{unheard:?}");
+    // Handlers of its own open a namespace to everybody, and do not keep the pattern's from it.
+    io.of("/workspace-1").on("own", || 1);
+    let (mut third, _) = join("/workspace-1");
+    third.send("42/workspace-1,[\"say\",\"c\"]");
+    assert_eq!(third.text(), "42/workspace-1,[\"said\",\"c\"]");
+    let (_, answer) = Ws::join(serving.local_addr(), "40/workspace-1,");
+    assert!(answer.starts_with("40/workspace-1,{"), "{answer}");
+    drop((one, other, third));
     eventually("no namespaces", || io.namespaces().is_empty());
 }
