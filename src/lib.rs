@@ -149,7 +149,9 @@ pub use tiny_http;
 /// names and programs seldom do.
 pub mod handler {
     pub use crate::handlers::connect::Decision;
-    pub use crate::handlers::{Check, ConnectHandler, Context, ErrorAck, Handler, IntoAck, Method};
+    pub use crate::handlers::{
+        Check, ConnectHandler, Context, DisconnectHandler, ErrorAck, Handler, IntoAck, Method,
+    };
     #[cfg(feature = "server")]
     pub use crate::server::Rooms;
 }

@@ -3,7 +3,7 @@
 use super::Client;
 use super::service::ErasedService;
 use crate::error::ConnectError;
-use crate::handlers::registry;
+use crate::handlers::{StoredDisconnect, registry};
 use crate::reason::Reason;
 use std::sync::Arc;
 
@@ -12,14 +12,13 @@ pub(super) type Set = registry::Set<Client, Lifecycle, dyn ErasedService>;
 
 type OnConnect = dyn Fn(&Client) + Send + Sync;
 type OnConnectError = dyn Fn(&Client, &ConnectError) + Send + Sync;
-type OnDisconnect = dyn Fn(&Client, Reason) + Send + Sync;
 
 /// Handlers that are called when the connection comes and goes.
 #[derive(Clone, Default)]
 pub(super) struct Lifecycle {
     pub(super) connect: Option<Arc<OnConnect>>,
     pub(super) connect_error: Option<Arc<OnConnectError>>,
-    pub(super) disconnect: Option<Arc<OnDisconnect>>,
+    pub(super) disconnect: Option<StoredDisconnect<Client>>,
     pub(super) reconnect_failed: Option<Arc<OnConnect>>,
 }
 

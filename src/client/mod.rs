@@ -23,10 +23,11 @@ use crate::handlers::handler::store;
 use crate::handlers::registry::ANY;
 use crate::handlers::service::Registered;
 use crate::handlers::service::refuse_reserved;
-use crate::handlers::{Context, Handler, Incoming, IntoAck, Waiting, encode};
+use crate::handlers::{
+    Context, DisconnectHandler, Handler, Incoming, IntoAck, Waiting, encode, store_disconnect,
+};
 use crate::limits::bounded;
 use crate::protocol::socketio::ROOT;
-use crate::reason::Reason;
 use crate::util::oneshot::awaited;
 use crate::util::shutdown::{self, Ending};
 use builder::Config;
@@ -182,14 +183,9 @@ impl Client {
 
     /// Calls a function once for each time the namespace was connected and is no more, after its
     /// last event. Unless one side has ended the connection on purpose, reconnecting has begun.
-    pub fn on_disconnect<R: IntoAck>(
-        &self,
-        handler: impl Fn(&Client, Reason) -> R + Send + Sync + 'static,
-    ) {
-        let handler = move |client: &Client, reason| {
-            log_failure("disconnect", handler(client, reason));
-        };
-        drop(self.change(|set| set.more.disconnect.replace(Arc::new(handler))));
+    pub fn on_disconnect<S>(&self, handler: impl DisconnectHandler<Client, S>) {
+        let handler = store_disconnect(handler);
+        drop(self.change(|set| set.more.disconnect.replace(handler)));
     }
 
     /// Calls a function when [`reconnection_attempts`](ClientBuilder::reconnection_attempts) are

@@ -1,8 +1,10 @@
-//! Decisions about clients that connect.
+//! Decisions about clients that connect, and what is told of those that go.
 
+use super::answer::{HandlerError, IntoAck};
 use super::handler::With;
-use crate::data::args::decode_nth;
+use crate::data::args::{EncodedArgs, decode_nth};
 use crate::error::Error;
+use crate::reason::Reason;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -199,4 +201,58 @@ impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         Refused::new(error.to_string())
     }
+}
+
+/// A function that is told of the end of a client's connection: `Fn()`, `Fn(&Socket)` or `Fn(&Socket,
+/// Reason)`, with `&Client` for `&Socket` on a client. What it returns is not sent to anybody; an
+/// error is logged. You never implement this trait: closures and functions do.
+#[diagnostic::on_unimplemented(
+    message = "this function cannot be a disconnect handler",
+    label = "not a disconnect handler",
+    note = "a disconnect handler is `Fn()`, `Fn(&Socket)` or `Fn(&Socket, Reason)`, with `&Client` for `&Socket` on a client, and with a type written for every parameter"
+)]
+pub trait DisconnectHandler<P, Shape>: Send + Sync + 'static {
+    #[doc(hidden)]
+    fn call(&self, peer: &P, reason: Reason) -> Result<(), HandlerError>;
+}
+
+impl<P, Fun, Out: IntoAck> DisconnectHandler<P, ()> for Fun
+where
+    Fun: Fn() -> Out + Send + Sync + 'static,
+{
+    fn call(&self, _: &P, _: Reason) -> Result<(), HandlerError> {
+        self().append_to(&mut EncodedArgs::default())
+    }
+}
+
+impl<P, Fun, Out: IntoAck> DisconnectHandler<P, (With<P>,)> for Fun
+where
+    Fun: Fn(&P) -> Out + Send + Sync + 'static,
+{
+    fn call(&self, peer: &P, _: Reason) -> Result<(), HandlerError> {
+        self(peer).append_to(&mut EncodedArgs::default())
+    }
+}
+
+impl<P, Fun, Out: IntoAck> DisconnectHandler<P, (With<P>, Reason)> for Fun
+where
+    Fun: Fn(&P, Reason) -> Out + Send + Sync + 'static,
+{
+    fn call(&self, peer: &P, reason: Reason) -> Result<(), HandlerError> {
+        self(peer, reason).append_to(&mut EncodedArgs::default())
+    }
+}
+
+/// A disconnect handler in a table.
+pub(crate) type StoredDisconnect<P> = Arc<dyn Fn(&P, Reason) + Send + Sync>;
+
+/// Returns a handler as a table has it.
+pub(crate) fn store_disconnect<P: 'static, S>(
+    handler: impl DisconnectHandler<P, S>,
+) -> StoredDisconnect<P> {
+    Arc::new(move |peer, reason| {
+        if let Err(error) = handler.call(peer, reason) {
+            log::warn!(target: "socketio", "a disconnect handler failed: {error}");
+        }
+    })
 }

@@ -12,12 +12,12 @@ pub(crate) mod service;
 
 pub(crate) use ack::AckResponse;
 pub use answer::{Check, ErrorAck, HandlerError, IntoAck, Json, Reply};
-pub use connect::{ConnectHandler, Refused};
+pub use connect::{ConnectHandler, DisconnectHandler, Refused};
 pub use event::{Ack, Event};
 pub use handler::{Context, Handler};
 pub(crate) use service::Events;
 pub use service::{Method, Next, Outcome};
 
 pub(crate) use ack::{PendingAcks, Waiting};
-pub(crate) use connect::StoredConnect;
+pub(crate) use connect::{StoredConnect, StoredDisconnect, store_disconnect};
 pub(crate) use event::{Incoming, Peer};

@@ -6,7 +6,9 @@
 use super::service::ErasedService;
 use super::socket::Socket;
 use crate::data::EncodedArgs;
-use crate::handlers::{Event, HandlerError, Incoming, Refused, StoredConnect, registry};
+use crate::handlers::{
+    Event, HandlerError, Incoming, Refused, StoredConnect, StoredDisconnect, registry,
+};
 use crate::reason::Reason;
 use std::sync::Arc;
 
@@ -15,7 +17,6 @@ pub(crate) use crate::handlers::registry::ANY;
 pub(crate) type Handlers = registry::Handlers<Socket, Lifecycle, dyn ErasedService>;
 pub(crate) type Set = registry::Set<Socket, Lifecycle, dyn ErasedService>;
 
-type OnDisconnect = dyn Fn(&Socket, Reason) + Send + Sync;
 type Tap = dyn Fn(&Socket, &Event) + Send + Sync;
 type BeforeEvent = dyn Fn(&Socket, &Event) -> Result<(), HandlerError> + Send + Sync;
 /// Appends what is acknowledged, and returns whether anything is.
@@ -27,7 +28,7 @@ pub(crate) type OnError = dyn Fn(&Socket, &Event, &HandlerError, &mut EncodedArg
 #[derive(Clone, Default)]
 pub(crate) struct Lifecycle {
     pub(crate) connect: Option<StoredConnect<Socket>>,
-    pub(crate) disconnect: Option<Arc<OnDisconnect>>,
+    pub(crate) disconnect: Option<StoredDisconnect<Socket>>,
     /// In the order in which they were added, as those of events.
     pub(crate) before_connect: Vec<StoredConnect<Socket>>,
     pub(crate) before_event: Vec<Arc<BeforeEvent>>,

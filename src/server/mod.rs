@@ -23,13 +23,14 @@ use crate::data::{EncodedArgs, Value};
 use crate::engineio::{self, Handshake, OnHandshake, Transport};
 use crate::error::Error;
 use crate::handlers::encode;
-use crate::handlers::{Check, ConnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck};
+use crate::handlers::{
+    Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck,
+};
 use crate::manager::{Broadcast, Local, Manager};
 use crate::net::Executor as _;
 use crate::net::http::Request;
 use crate::pool::WorkerPool;
 use crate::protocol::socketio::ROOT;
-use crate::reason::Reason;
 use crate::util::program;
 use crate::util::snapshot::Snapshot;
 use crate::util::sync::{Mutex, RwLock};
@@ -216,7 +217,7 @@ impl Server {
     }
 
     /// Handles clients that have gone. See [`Namespace::on_disconnect`].
-    pub fn on_disconnect(&self, handler: impl Fn(&Socket, Reason) + Send + Sync + 'static) {
+    pub fn on_disconnect<S>(&self, handler: impl DisconnectHandler<Socket, S>) {
         self.root().on_disconnect(handler);
     }
 

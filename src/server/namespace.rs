@@ -14,10 +14,10 @@ use crate::handlers::handler::store;
 use crate::handlers::service::Registered;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{
-    Check, ConnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck, StoredConnect,
+    Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck,
+    StoredConnect, store_disconnect,
 };
 use crate::manager::BroadcastTarget;
-use crate::reason::Reason;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -156,8 +156,9 @@ impl Namespace {
 
     /// Calls a function once for each client that was accepted and has gone, after its last event.
     /// Its rooms and its user session are still there.
-    pub fn on_disconnect(&self, handler: impl Fn(&Socket, Reason) + Send + Sync + 'static) {
-        drop(self.change(|set| set.more.disconnect.replace(Arc::new(handler))));
+    pub fn on_disconnect<S>(&self, handler: impl DisconnectHandler<Socket, S>) {
+        let handler = store_disconnect(handler);
+        drop(self.change(|set| set.more.disconnect.replace(handler)));
     }
 
     /// Forgets the handler of an event. Events that wait already find none.

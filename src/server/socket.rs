@@ -202,6 +202,12 @@ impl Socket {
         self.connection().server()
     }
 
+    /// Returns the id of its Engine.IO session, which all its namespaces share. Whoever knows it can
+    /// use the session: it is a secret between client and server.
+    pub fn session_id(&self) -> &str {
+        self.connection().handle().sid()
+    }
+
     /// Returns the request that opened its connection.
     pub fn request(&self) -> &Request {
         self.connection().request()

@@ -176,9 +176,11 @@ fn all_namespaces_are_connected_or_none() {
             .unwrap();
     });
     let sent = sender.clone();
-    client.of("/good").on_disconnect(move |_: &Client, reason| {
-        sent.send(format!("disconnected: {reason}")).unwrap();
-    });
+    client
+        .of("/good")
+        .on_disconnect(move |_: &Client, reason: Reason| {
+            sent.send(format!("disconnected: {reason}")).unwrap();
+        });
     client
         .of("*")
         .on_connect_error(move |client: &Client, error: &ConnectError| {
@@ -265,7 +267,9 @@ fn a_disconnect_by_the_server_is_final_and_never_lost() {
     for transports in TRANSPORTS {
         let client = quick();
         let (sender, next) = record();
-        client.on_disconnect(move |_: &Client, reason| sender.send(reason.to_string()).unwrap());
+        client.on_disconnect(move |_: &Client, reason: Reason| {
+            sender.send(reason.to_string()).unwrap()
+        });
         let options = ConnectOptions::new(url(&serving)).transports(transports);
         client.connect(options.clone().namespaces(&["/"])).unwrap();
         assert_eq!(next(), "server disconnect");
@@ -292,14 +296,17 @@ fn a_disconnect_by_the_client_flushes_and_both_sides_know_it() {
         sent.send(number.to_string()).unwrap();
     });
     let sent = sender.clone();
-    io.on_disconnect(move |_: &Socket, reason| sent.send(format!("server: {reason}")).unwrap());
+    io.on_disconnect(move |_: &Socket, reason: Reason| {
+        sent.send(format!("server: {reason}")).unwrap()
+    });
     let serving = serve(&io);
     for transports in TRANSPORTS {
         let client = quick();
         let sent = sender.clone();
         let (own, at_client) = record();
         drop(sent);
-        client.on_disconnect(move |_: &Client, reason| own.send(reason.to_string()).unwrap());
+        client
+            .on_disconnect(move |_: &Client, reason: Reason| own.send(reason.to_string()).unwrap());
         client
             .connect(ConnectOptions::new(url(&serving)).transports(transports))
             .unwrap();
@@ -321,7 +328,7 @@ fn a_disconnect_by_the_client_flushes_and_both_sides_know_it() {
 fn dropping_the_last_handle_disconnects() {
     let io = Server::new();
     let (sender, next) = record();
-    io.on_disconnect(move |_: &Socket, reason| sender.send(reason.to_string()).unwrap());
+    io.on_disconnect(move |_: &Socket, reason: Reason| sender.send(reason.to_string()).unwrap());
     let serving = serve(&io);
     let client = Client::new();
     client.connect(url(&serving)).unwrap();
@@ -344,7 +351,9 @@ fn a_client_comes_back_after_its_server_has() {
         let sent = sender.clone();
         client.on_connect(move |_: &Client| sent.send("connect".into()).unwrap());
         let sent = sender.clone();
-        client.on_disconnect(move |_: &Client, reason| sent.send(reason.to_string()).unwrap());
+        client.on_disconnect(move |_: &Client, reason: Reason| {
+            sent.send(reason.to_string()).unwrap()
+        });
         client.on_connect_error(move |_: &Client, _: &ConnectError| {
             sender.send("error".into()).unwrap();
         });
@@ -850,7 +859,8 @@ fn events_that_nobody_handles_in_time_end_the_connection_and_not_the_memory() {
     let (sender, next) = record();
     let sent = sender.clone();
     client.on_connect(move |_: &Client| sent.send("connected".into()).unwrap());
-    client.on_disconnect(move |_: &Client, reason| sender.send(reason.to_string()).unwrap());
+    client
+        .on_disconnect(move |_: &Client, reason: Reason| sender.send(reason.to_string()).unwrap());
     let (gate, wait) = unbounded::<()>();
     client.on("event", move |_: String| {
         let _ = wait.recv();

@@ -50,7 +50,9 @@ fn both_sides_learn_why_a_session_ended() {
     for transport in [Transport::Polling, Transport::WebSocket] {
         let client = Client::builder().transports([transport]).build();
         let on_client = sender.clone();
-        client.on_disconnect(move |_: &Client, reason| on_client.send(("client", reason)).unwrap());
+        client.on_disconnect(move |_: &Client, reason: Reason| {
+            on_client.send(("client", reason)).unwrap()
+        });
         let both = || {
             let mut both = [reasons.recv().unwrap(), reasons.recv().unwrap()];
             both.sort_unstable_by_key(|(side, _)| *side);

@@ -243,7 +243,7 @@ fn a_server_that_closes_the_session_is_lost_and_one_that_disconnects_is_not() {
         .reconnection_delay(Duration::from_millis(10))
         .build();
     let (sender, reasons) = unbounded();
-    client.on_disconnect(move |_: &Client, reason| sender.send(reason).unwrap());
+    client.on_disconnect(move |_: &Client, reason: Reason| sender.send(reason).unwrap());
     client.connect(over(address, Transport::Polling)).unwrap();
     assert_eq!(reasons.recv_timeout(PATIENCE), Ok(Reason::TransportClose));
     eventually("another connection", || joins.load(Ordering::SeqCst) > 2);
@@ -481,7 +481,7 @@ fn a_shutdown_in_a_handler_still_tells_of_the_end() {
     let client = Client::new();
     let (sender, gone) = unbounded();
     client.on("go", |client: &Client| client.shutdown());
-    client.on_disconnect(move |_: &Client, reason| sender.send(reason).unwrap());
+    client.on_disconnect(move |_: &Client, reason: Reason| sender.send(reason).unwrap());
     client.connect(url(&serving)).unwrap();
     assert_eq!(gone.recv_timeout(PATIENCE), Ok(Reason::ClientDisconnect));
     assert!(

@@ -136,7 +136,7 @@ fn a_connection_that_is_cut_in_the_middle_of_a_message_is_made_again() {
             let _ = sender.send(text.len());
         });
         let (sender, reasons) = crossbeam_channel::unbounded();
-        client.on_disconnect(move |_: &Client, reason| {
+        client.on_disconnect(move |_: &Client, reason: Reason| {
             let _ = sender.send(reason);
         });
         let options = ConnectOptions::new(format!("http://{}", relay.address));

@@ -219,7 +219,7 @@ fn both_sides_may_end_a_connection() {
     each(|_, server, transports| {
         let client = quick();
         let (sender, reasons) = crossbeam_channel::unbounded();
-        client.on_disconnect(move |_: &Client, reason| {
+        client.on_disconnect(move |_: &Client, reason: Reason| {
             let _ = sender.send(reason);
         });
         let options = ConnectOptions::new(server.url()).transports(transports);
@@ -281,7 +281,7 @@ fn a_client_survives_what_happens_to_its_server() {
             let port = server.port;
             let client = quick();
             let (sender, reasons) = crossbeam_channel::unbounded();
-            client.on_disconnect(move |_: &Client, reason| {
+            client.on_disconnect(move |_: &Client, reason: Reason| {
                 let _ = sender.send(reason);
             });
             let options = ConnectOptions::new(server.url()).transports(transports);
@@ -308,7 +308,7 @@ fn a_server_that_says_nothing_more_is_noticed_by_its_missing_ping() {
             println!("{kind:?} {transports:?}");
             let client = quick();
             let (sender, reasons) = crossbeam_channel::unbounded();
-            client.on_disconnect(move |_: &Client, reason| {
+            client.on_disconnect(move |_: &Client, reason: Reason| {
                 let _ = sender.send(reason);
             });
             let options = ConnectOptions::new(server.url()).transports(transports);
@@ -330,7 +330,7 @@ fn our_own_server_may_pause_or_die_as_well() {
         let port = server.port;
         let client = quick();
         let (sender, reasons) = crossbeam_channel::unbounded();
-        client.on_disconnect(move |_: &Client, reason| {
+        client.on_disconnect(move |_: &Client, reason: Reason| {
             let _ = sender.send(reason);
         });
         let options = ConnectOptions::new(server.url()).transports(transports);

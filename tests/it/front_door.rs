@@ -572,7 +572,9 @@ fn shutdown_tells_the_clients_and_lets_handlers_finish() {
         events.lock().unwrap().push("finished".to_owned());
     });
     let events = Arc::clone(&seen);
-    io.on_disconnect(move |_: &Socket, reason| events.lock().unwrap().push(reason.to_string()));
+    io.on_disconnect(move |_: &Socket, reason: Reason| {
+        events.lock().unwrap().push(reason.to_string())
+    });
     let serving = serve(&io);
     let address = serving.local_addr();
     let (mut ws, _) = Ws::join(address, "40");

@@ -321,3 +321,29 @@ fn namespaces_are_let_in_by_what_a_function_says() {
     drop((one, other, third));
     eventually("no namespaces", || io.namespaces().is_empty());
 }
+
+#[test]
+fn disconnect_handlers_take_what_they_like_and_return_what_they_like() {
+    let io = Server::new();
+    let (sender, gone) = crossbeam_channel::unbounded();
+    let sent = sender.clone();
+    io.on_disconnect(move |socket: &Socket| {
+        sent.send(socket.session_id().len().to_string()).unwrap();
+        socket.broadcast().emit("left", socket.sid())
+    });
+    let sent = sender.clone();
+    io.of("/a").on_disconnect(move || sent.send("a".into()));
+    io.of("/b")
+        .on_disconnect(move |_: &Socket, reason: socketio::Reason| sender.send(reason.to_string()));
+    let serving = serve(&io);
+    let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+    for name in ["/a", "/b"] {
+        ws.send(&format!("40{name},"));
+        assert!(ws.text().starts_with(&format!("40{name},")));
+        ws.send(&format!("41{name},"));
+    }
+    ws.send("41");
+    for expected in ["a", "client disconnect", "20"] {
+        assert_eq!(gone.recv_timeout(PATIENCE).unwrap(), expected);
+    }
+}

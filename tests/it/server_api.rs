@@ -274,7 +274,7 @@ fn namespaces_exist_by_their_handlers_or_by_the_option() {
 fn sessions_rooms_and_requests_are_kept_until_the_client_has_gone() {
     let io = Server::new();
     let (last, when_gone) = crossbeam_channel::bounded(1);
-    io.on_disconnect(move |socket: &Socket, reason| {
+    io.on_disconnect(move |socket: &Socket, reason: Reason| {
         let name = socket.session::<String>().map(|name| name.to_string());
         last.send((name, socket.rooms().len(), reason)).unwrap();
     });

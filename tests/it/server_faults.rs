@@ -251,7 +251,7 @@ fn who_holds_the_most_goes_first_when_all_hold_too_much() {
         .limits(Limits::default().buffered_bytes(3_000_000))
         .build();
     let (sender, gone) = unbounded();
-    io.on_disconnect(move |socket: &Socket, reason| {
+    io.on_disconnect(move |socket: &Socket, reason: Reason| {
         sender.send((socket.sid().to_owned(), reason)).unwrap();
     });
     let serving = serve(&io);
@@ -470,7 +470,7 @@ fn shut_down(asynchronous: bool, in_a_handler: bool) -> (usize, usize) {
         std::thread::sleep(Duration::from_millis(2));
         count.fetch_add(1, Ordering::Relaxed);
     });
-    io.on_disconnect(move |_: &Socket, reason| gone.send(reason).unwrap());
+    io.on_disconnect(move |_: &Socket, reason: Reason| gone.send(reason).unwrap());
     let slot: Arc<parking_lot::Mutex<Option<socketio::Serving>>> = Arc::default();
     let own = Arc::clone(&slot);
     io.on("stop", move || {
@@ -528,7 +528,7 @@ fn a_panic_in_a_destructor_costs_nobody_else_anything() {
         let namespace = io.of(namespace);
         namespace.on_connect(|socket: &Socket| socket.save_session(Panics));
         let count = Arc::clone(&gone);
-        namespace.on_disconnect(move |_: &Socket, _| {
+        namespace.on_disconnect(move |_: &Socket, _: Reason| {
             count.fetch_add(1, Ordering::Relaxed);
         });
     }
@@ -914,7 +914,7 @@ fn a_session_that_was_saved_late_is_not_kept() {
     let dropped = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&dropped);
     let (sender, gone) = unbounded();
-    io.on_disconnect(move |socket: &Socket, _| {
+    io.on_disconnect(move |socket: &Socket, _: Reason| {
         let _ = sender.send(socket.clone());
     });
     let serving = serve(&io);

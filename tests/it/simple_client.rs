@@ -2,7 +2,9 @@
 
 use crate::common::{eventually, serve, url};
 use socketio::engineio::Transport;
-use socketio::{Client, ConnectOptions, Error, Event, Refused, Server, SimpleClient, Socket};
+use socketio::{
+    Client, ConnectOptions, Error, Event, Reason, Refused, Server, SimpleClient, Socket,
+};
 use std::cell::RefCell;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -265,7 +267,7 @@ fn one_deadline_holds_for_the_whole_of_receive() {
 fn dropping_it_disconnects() {
     let io = Server::new();
     let (sender, reasons) = crossbeam_channel::unbounded();
-    io.on_disconnect(move |_: &Socket, reason| sender.send(reason.to_string()).unwrap());
+    io.on_disconnect(move |_: &Socket, reason: Reason| sender.send(reason.to_string()).unwrap());
     let (got, numbers) = crossbeam_channel::unbounded();
     io.on("number", move |number: i64| got.send(number).unwrap());
     let serving = serve(&io);

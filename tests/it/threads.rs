@@ -413,7 +413,7 @@ fn a_reader_that_is_too_slow_is_disconnected_alone() {
     let io = Server::builder().limits(limits).build();
     let reasons = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&reasons);
-    io.on_disconnect(move |_: &Socket, reason| seen.lock().unwrap().push(reason));
+    io.on_disconnect(move |_: &Socket, reason: Reason| seen.lock().unwrap().push(reason));
     let serving = serve(&io);
     let (_slow, _) = Ws::join(serving.local_addr(), "40");
     let (mut quick, _) = Ws::join(serving.local_addr(), "40");

@@ -287,7 +287,7 @@ fn leaving_and_joining_again_gives_a_new_sid() {
     let io = echo();
     let left = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&left);
-    io.on_disconnect(move |socket: &Socket, reason| {
+    io.on_disconnect(move |socket: &Socket, reason: Reason| {
         seen.lock().unwrap().push((socket.sid().to_owned(), reason));
     });
     let serving = serve(&io);
