@@ -268,7 +268,7 @@ fn a_disconnect_by_the_server_is_final_and_never_lost() {
         let client = quick();
         let (sender, next) = record();
         client.on_disconnect(move |_: &Client, reason: Reason| {
-            sender.send(reason.to_string()).unwrap()
+            sender.send(reason.to_string()).unwrap();
         });
         let options = ConnectOptions::new(url(&serving)).transports(transports);
         client.connect(options.clone().namespaces(&["/"])).unwrap();
@@ -297,7 +297,7 @@ fn a_disconnect_by_the_client_flushes_and_both_sides_know_it() {
     });
     let sent = sender.clone();
     io.on_disconnect(move |_: &Socket, reason: Reason| {
-        sent.send(format!("server: {reason}")).unwrap()
+        sent.send(format!("server: {reason}")).unwrap();
     });
     let serving = serve(&io);
     for transports in TRANSPORTS {
@@ -352,7 +352,7 @@ fn a_client_comes_back_after_its_server_has() {
         client.on_connect(move |_: &Client| sent.send("connect".into()).unwrap());
         let sent = sender.clone();
         client.on_disconnect(move |_: &Client, reason: Reason| {
-            sent.send(reason.to_string()).unwrap()
+            sent.send(reason.to_string()).unwrap();
         });
         client.on_connect_error(move |_: &Client, _: &ConnectError| {
             sender.send("error".into()).unwrap();

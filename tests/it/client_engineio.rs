@@ -51,7 +51,7 @@ fn both_sides_learn_why_a_session_ended() {
         let client = Client::builder().transports([transport]).build();
         let on_client = sender.clone();
         client.on_disconnect(move |_: &Client, reason: Reason| {
-            on_client.send(("client", reason)).unwrap()
+            on_client.send(("client", reason)).unwrap();
         });
         let both = || {
             let mut both = [reasons.recv().unwrap(), reasons.recv().unwrap()];

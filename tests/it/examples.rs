@@ -82,7 +82,7 @@ fn an_interrupt_disconnects_a_client_that_wants_it_before_the_process_ends() {
     io.on("echo", || ());
     let (sender, reasons) = mpsc::channel();
     io.on_disconnect(move |_: &Socket, reason: Reason| {
-        sender.send(reason).expect("the test waits")
+        sender.send(reason).expect("the test waits");
     });
     let serving = serve(&io);
     for transport in ["polling", "websocket"] {

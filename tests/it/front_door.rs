@@ -573,7 +573,7 @@ fn shutdown_tells_the_clients_and_lets_handlers_finish() {
     });
     let events = Arc::clone(&seen);
     io.on_disconnect(move |_: &Socket, reason: Reason| {
-        events.lock().unwrap().push(reason.to_string())
+        events.lock().unwrap().push(reason.to_string());
     });
     let serving = serve(&io);
     let address = serving.local_addr();
