@@ -450,7 +450,7 @@ impl fmt::Debug for App {
 /// let io = Server::new();
 /// let serving = io.bind("127.0.0.1:0")?;
 /// println!("listening on {}", serving.local_addr());
-/// serving.wait(); // until another thread, or a handler, calls `shutdown`
+/// serving.wait(); // until another thread calls `shutdown`, on an `Arc` of it for example
 /// # Ok::<(), socketio::Error>(())
 /// ```
 #[derive(Debug)]

@@ -352,7 +352,8 @@ impl Client {
     }
 
     /// Sends an event and waits for the server's answer: no value is null, several are a tuple.
-    /// Blocks, for at most `timeout`; in a handler it occupies a worker.
+    /// Blocks, for at most `timeout`; in a handler it occupies a worker. One that is given up while it
+    /// waits in the offline buffer is not sent later.
     ///
     /// # Errors
     /// [`Error::Timeout`], [`Error::Disconnected`] at once when the connection ends,

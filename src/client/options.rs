@@ -193,7 +193,7 @@ impl ConnectOptions {
     }
 
     /// Sets whether a first attempt that fails is followed by others, with the delays of a
-    /// reconnection. Defaults to `false`.
+    /// reconnection; also one that the server has refused. Defaults to `false`.
     #[must_use]
     pub fn retry(mut self, retry: bool) -> Self {
         self.retry = retry;

@@ -35,7 +35,7 @@ const MAX_RECEIVED_BYTES: usize = 16_000_000;
 /// # Ok::<(), socketio::Error>(())
 /// ```
 ///
-/// It reconnects by itself. What was received before a loss can still be received after it; what
+/// It reconnects by itself after a loss, and not after the server has disconnected it. What was received before a loss can still be received after it; what
 /// the server sent in between is lost. Events that ask for an acknowledgement are acknowledged with
 /// nothing as they come. Several threads may share it by reference. Dropping it disconnects.
 pub struct SimpleClient {
