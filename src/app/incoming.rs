@@ -2,6 +2,7 @@
 
 use super::to_response;
 use crate::engineio::Responder;
+use crate::limits::bounded;
 use crate::net::PeerAddr;
 use crate::net::http::Request;
 use crate::net::http::upload::BodyReader;
@@ -9,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use std::fmt;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tiny_http::{Header, Method};
 
 /// Way of requests to the program's loop.
@@ -37,19 +38,24 @@ pub struct IncomingRequests {
 
 impl IncomingRequests {
     pub(super) fn new() -> (RequestSender, IncomingRequests) {
-        // Each connection has one request at a time: `Limits::connections` bounds what waits.
+        // Each request counts as a connection until it is answered: `Limits::connections` bounds what
+        // waits, also of clients that have gone.
         let (sender, requests) = crossbeam_channel::unbounded();
         (sender, IncomingRequests { requests })
     }
 
     /// Returns the next request; none if there is none in this time, or the server has ended. Blocks.
     pub fn recv_timeout(&self, timeout: Duration) -> Option<HttpRequest> {
-        self.requests.recv_timeout(timeout).ok()
+        let by = Instant::now() + bounded(timeout);
+        let mut left = std::iter::from_fn(|| self.requests.recv_deadline(by).ok());
+        left.find(|request| !request.body.is_broken())
     }
 
     /// Returns a request that waits, if there is one. Does not block.
     pub fn try_recv(&self) -> Option<HttpRequest> {
-        self.requests.try_recv().ok()
+        self.requests
+            .try_iter()
+            .find(|request| !request.body.is_broken())
     }
 }
 
@@ -58,7 +64,9 @@ impl Iterator for IncomingRequests {
 
     /// Blocks until there is a request.
     fn next(&mut self) -> Option<HttpRequest> {
-        self.requests.recv().ok()
+        self.requests
+            .iter()
+            .find(|request| !request.body.is_broken())
     }
 }
 

@@ -385,7 +385,7 @@ impl App {
             engine,
             workers,
             #[cfg(unix)]
-            _files: files,
+            files,
         };
         Ok(Serving {
             end: Arc::default(),
@@ -483,7 +483,7 @@ struct Running {
     workers: Arc<WorkerPool>,
     /// The files of Unix sockets, which go with the server.
     #[cfg(unix)]
-    _files: Vec<SocketFile>,
+    files: Vec<SocketFile>,
 }
 
 impl Serving {
@@ -506,8 +506,8 @@ impl Serving {
     }
 
     /// Serves a connection that another server of the program has accepted, with what it has read of it:
-    /// the head of a request, as a rule. All that a listener's connections can do is done on it. Does
-    /// not block.
+    /// the head of a request, as a rule. All that the connections of a listener without TLS can do is
+    /// done on it. Does not block.
     ///
     /// ```no_run
     /// use socketio::{App, Server};
@@ -560,6 +560,7 @@ impl Serving {
         }
         // A handler cannot wait for its own end. Nothing is accepted from here on; the rest is
         // waited for elsewhere.
+        running.remove_files();
         running.engine.begin_to_stop(by);
         let end = Arc::clone(&self.end);
         let (hand, running_elsewhere) = crossbeam_channel::bounded::<Running>(1);
@@ -583,8 +584,16 @@ impl Serving {
 }
 
 impl Running {
+    /// Removes the files of Unix sockets while they are listened on: a successor may take the paths
+    /// over as soon as they are not, and its files are not this server's.
+    fn remove_files(&mut self) {
+        #[cfg(unix)]
+        self.files.clear();
+    }
+
     /// Ends the connections, whose ends are work for the workers, and then the workers.
     fn stop(&mut self, by: Instant) {
+        self.remove_files();
         self.engine.stop(by);
         self.workers.stop(by);
     }

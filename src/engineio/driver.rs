@@ -10,7 +10,7 @@ use super::handshake::{
     Decided, Decision, RequestError, decide, subprotocol, thread_of, wants_text, websocket_key,
 };
 use super::on_handshake::Handshake;
-use super::serving::Shared;
+use super::serving::{Resident, Shared};
 use super::write_batching::CorkQueue;
 use super::{Control, HeldBroadcasts, SessionHandler, Transport};
 use crate::net::http::cors::Verdict;
@@ -80,6 +80,8 @@ pub(super) struct Session {
     pub(super) max_packets: usize,
     /// A place among the polling sessions, until it has moved to a WebSocket.
     pub(super) polling_slot: Option<Slot>,
+    /// What counts it, until it has ended.
+    pub(super) resident: Option<Resident>,
     /// Fields of all its answers. Boxed, since most sessions have none.
     #[allow(
         clippy::box_collection,
@@ -448,6 +450,7 @@ impl Driver {
             _ => {
                 let response = Response::text(405, "Method Not Allowed")
                     .with_headers(self.shared.config.cors.headers(&request))
+                    .with_headers(session.headers().collect())
                     .with_header("Allow", "GET, POST, OPTIONS");
                 io.respond(id, response);
             }
@@ -504,8 +507,9 @@ impl Driver {
         if is_binary {
             log::info!(target: "engineio", "{}: closed, it posted an octet-stream", session.handle.label());
             session.machine.handle(now, Input::Invalid);
+            let mut headers = self.shared.config.cors.headers(&request);
+            headers.extend(session.headers());
             self.drive(io, key);
-            let headers = self.shared.config.cors.headers(&request);
             return io.respond(id, Response::new(400).with_headers(headers));
         }
         io.set_owner(id, Some(key));
@@ -707,6 +711,7 @@ impl Driver {
                 Output::Closed(reason) => {
                     log::debug!(target: "engineio", "{}: closed, {reason}", session.handle.label());
                     session.handle.outbox().close();
+                    session.resident = None;
                     // A POST that is held, or that packets are left of, is answered now.
                     session.posted = None;
                     let posts = session.parked.iter().filter(|it| it.1.method() == "POST");
@@ -720,11 +725,11 @@ impl Driver {
                 }
                 Output::Gone => {
                     let session = self.sessions.remove(key as u32 as usize);
-                    self.shared.population.leave();
                     session.handle.log_limit().close(session.handle.label());
                     self.by_sid.remove(session.handle.sid());
                     for (id, request) in &session.parked {
-                        let headers = self.shared.config.cors.headers(request);
+                        let mut headers = self.shared.config.cors.headers(request);
+                        headers.extend(session.headers());
                         io.respond(*id, Response::new(400).with_headers(headers));
                     }
                     return;
@@ -771,6 +776,7 @@ impl Session {
             origin,
             max_packets,
             polling_slot: None,
+            resident: None,
             headers: None,
             ends: None,
             share,

@@ -142,8 +142,12 @@ impl Driver {
             return io.respond(id, Response::text(404, "Not Found"));
         };
         let fallback = Arc::clone(answer);
-        let responder = Responder::new(io.mailbox().clone(), id);
+        let responder = Responder::new(io, id);
         io.execute(move || {
+            if request.is_abandoned() {
+                // Its client has gone in the middle of the body: nobody reads the answer.
+                return;
+            }
             if program::call(|| fallback(request, responder)).is_err() {
                 log::error!(target: "engineio", "the program's HTTP application panicked");
             }
@@ -200,6 +204,10 @@ impl Driver {
         request: Request,
         transport: Transport,
     ) {
+        let is_websocket = transport == Transport::WebSocket;
+        if is_websocket && websocket_key(&request).is_err() {
+            return self.refuse_websocket(io, id, &request);
+        }
         let Some(function) = self.shared.application.on_handshake() else {
             return self.open_session(io, id, request, transport, Handshake::new(false));
         };
@@ -223,6 +231,9 @@ impl Driver {
         request: Request,
         key: u64,
     ) {
+        if websocket_key(&request).is_err() {
+            return self.refuse_websocket(io, id, &request);
+        }
         let Some(function) = self.shared.application.on_handshake() else {
             return self.upgrade(io, id, &request, key, Handshake::new(true));
         };
@@ -287,10 +298,10 @@ impl Driver {
         };
         let config = &self.shared.config;
         let mut headers = config.cors.headers(&request);
-        if self.shared.population.is_draining() {
+        let Some(resident) = self.shared.population.enter() else {
             let response = Response::text(503, "Service Unavailable").with_headers(headers);
             return io.respond(id, response.closing());
-        }
+        };
         headers.extend(config.cookie.as_ref().map(|cookie| cookie.header(&sid)));
         headers.extend(handshake.headers);
         if websocket.is_some() {
@@ -367,9 +378,9 @@ impl Driver {
             io.share(),
         );
         session.polling_slot = slot;
+        session.resident = Some(resident);
         session.keep_headers(handshake.session_headers);
         place.insert(session);
-        self.shared.population.enter();
         io.set_owner(id, Some(key));
         let entry = Entry {
             websocket,
@@ -423,7 +434,6 @@ impl Driver {
                         log::info!(target: "engineio", "{}: refused by the program", session.handle.label());
                         session.handle.outbox().discard();
                         self.sessions.remove(key as u32 as usize);
-                        self.shared.population.leave();
                     }
                     io.set_owner(id, None);
                     let mut response = Response::new(401)
@@ -453,7 +463,6 @@ impl Driver {
             receiver.close(io.now(), Reason::TransportClose);
             if find(&mut self.sessions, key).is_some() {
                 self.sessions.remove(key as u32 as usize);
-                self.shared.population.leave();
             }
             return io.close(id);
         };

@@ -392,7 +392,8 @@ impl SessionHandler for EngineSessionHandler {
     }
 
     fn discard(&mut self) -> usize {
-        self.connection.queue.discard()
+        let is_end = |item: &Item| matches!(item, Item::Disconnect(_));
+        self.connection.queue.discard(is_end)
     }
 
     fn waiting(&self) -> usize {

@@ -9,10 +9,10 @@ use crate::limits::bounded;
 use crate::net::http::Response;
 use crate::net::stream::Stream;
 use crate::net::{
-    Command, ConnectionId, Executor, IoThreads, Listener, Mailbox, Options, PeerAddr,
+    Command, ConnectionId, Executor, IoContext, IoThreads, Listener, Mailbox, Options, PeerAddr,
 };
 use crate::util::rate::TokenBucket;
-use crate::util::slots::Slots;
+use crate::util::slots::{Slot, Slots};
 use crate::util::sync::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::io;
@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub(super) polling: Arc<Slots>,
     /// The rates of handshakes, by address.
     handshakes: Mutex<HashMap<IpAddr, TokenBucket>>,
-    pub(super) population: Population,
+    pub(super) population: Arc<Population>,
 }
 
 impl Deref for Shared {
@@ -86,31 +86,37 @@ pub(super) struct Population {
     changed: Condvar,
 }
 
-impl Population {
-    pub(super) fn enter(&self) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-    }
+/// One of the sessions, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Resident(Arc<Population>);
 
-    pub(super) fn leave(&self) {
-        let before = self.count.fetch_sub(1, Ordering::AcqRel);
-        if before == 1 && self.is_draining() {
-            drop(self.waiting.lock());
-            self.changed.notify_all();
+impl Drop for Resident {
+    fn drop(&mut self) {
+        let before = self.0.count.fetch_sub(1, Ordering::SeqCst);
+        if before == 1 && self.0.is_draining.load(Ordering::SeqCst) {
+            drop(self.0.waiting.lock());
+            self.0.changed.notify_all();
         }
     }
+}
 
-    pub(super) fn is_draining(&self) -> bool {
-        self.is_draining.load(Ordering::Acquire)
+impl Population {
+    /// Lets one more in, unless nobody new is let in.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<Resident> {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        // Counted before it is asked: who drains meanwhile waits for this one.
+        let resident = Resident(Arc::clone(self));
+        (!self.is_draining.load(Ordering::SeqCst)).then_some(resident)
     }
 
     /// Lets nobody new in, and waits until nobody is left; false if that takes longer.
     fn drain(&self, timeout: Duration) -> bool {
-        self.is_draining.store(true, Ordering::Release);
+        self.is_draining.store(true, Ordering::SeqCst);
         let by = Instant::now() + bounded(timeout);
         let mut waiting = self.waiting.lock();
-        while self.count.load(Ordering::Acquire) > 0 {
+        while self.count.load(Ordering::SeqCst) > 0 {
             if self.changed.wait_until(&mut waiting, by).timed_out() {
-                return self.count.load(Ordering::Acquire) == 0;
+                return self.count.load(Ordering::SeqCst) == 0;
             }
         }
         true
@@ -122,13 +128,16 @@ pub(crate) struct Responder {
     /// None once there was an answer.
     mailbox: Option<Mailbox<Command<Order>>>,
     id: ConnectionId,
+    /// The connection's place, which counts as taken until there is an answer, also if it has gone.
+    _slot: Option<Arc<Slot>>,
 }
 
 impl Responder {
-    pub(super) fn new(mailbox: Mailbox<Command<Order>>, id: ConnectionId) -> Responder {
+    pub(super) fn new(io: &IoContext<Order>, id: ConnectionId) -> Responder {
         Responder {
-            mailbox: Some(mailbox),
+            mailbox: Some(io.mailbox().clone()),
             id,
+            _slot: io.slot(id),
         }
     }
 
@@ -208,7 +217,7 @@ impl Serving {
             site,
             polling: Arc::default(),
             handshakes: Mutex::default(),
-            population: Population::default(),
+            population: Arc::default(),
         });
         let threads = IoThreads::start("io", listeners, count, options, || Driver::new(&shared))?;
         Ok(Serving { threads, shared })

@@ -109,9 +109,9 @@ impl<T> SessionQueue<T> {
         }
     }
 
-    /// Forgets what waits, for want of memory; returns how many items that were.
-    pub(crate) fn discard(&self) -> usize {
-        self.inbox.discard()
+    /// Forgets what waits and need not be kept, for want of memory; returns how many items that were.
+    pub(crate) fn discard(&self, is_kept: impl Fn(&T) -> bool) -> usize {
+        self.inbox.discard(is_kept)
     }
 
     /// Returns the bytes that wait.

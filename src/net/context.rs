@@ -4,6 +4,7 @@ use super::body_stream::{self, BodyStream, Framing, Progress};
 use super::commands::Mailbox;
 use super::commands::{Command, Options, TransferredConnection};
 use super::connection::{Connection, ConnectionId, Protocol, RequestMeta};
+use super::http::response::write_headers;
 use super::http::{Content, Header, Request, Response};
 use super::listener::PeerAddr;
 use super::outbox::{Appended, Outbox, Refusal, When};
@@ -218,12 +219,8 @@ impl<C: Send + 'static> IoContext<C> {
             (Cow::Borrowed("Connection"), Cow::Borrowed("Upgrade")),
             (Cow::Borrowed("Sec-WebSocket-Accept"), Cow::Owned(accept)),
         ];
-        for (name, value) in own.iter().chain(headers) {
-            bytes.extend_from_slice(name.as_bytes());
-            bytes.extend_from_slice(b": ");
-            bytes.extend_from_slice(value.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
+        write_headers(&own, &mut bytes);
+        write_headers(headers, &mut bytes);
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(frames);
         let max_message = self.options.max_message;
@@ -234,6 +231,15 @@ impl<C: Send + 'static> IoContext<C> {
         connection.protocol = Protocol::WebSocket(Decoder::new(Role::Server, max_message));
         self.append(id, &bytes);
         self.set_deadline(id, None);
+        if self.handing != Some(id) {
+            // While the program was asked, nothing was read.
+            self.again.push(id);
+        }
+    }
+
+    /// Returns the place of a connection, for who answers it when it may have gone.
+    pub(crate) fn slot(&self, id: ConnectionId) -> Option<Arc<Slot>> {
+        self.get(id)?.slot.clone()
     }
 
     /// Attaches an outbox that was collecting to this connection.
@@ -358,7 +364,7 @@ impl<C: Send + 'static> IoContext<C> {
         mut socket: Arc<Socket>,
         peer: PeerAddr,
         unread: Vec<u8>,
-        slot: Option<Slot>,
+        slot: Option<Arc<Slot>>,
     ) -> Option<ConnectionId> {
         let entry = self.connections.vacant_entry();
         let id = ConnectionId {

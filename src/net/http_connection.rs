@@ -105,7 +105,7 @@ impl<D: Driver> EventLoop<D> {
                 let expects = head.expects_continue && connection.unread.is_empty();
                 let mailbox = self.io.mailbox().clone();
                 let resume = move || mailbox.send(Command::ReadOn(id));
-                let (upload, reader) = Upload::new(body, rules.timeout, resume);
+                let (upload, reader) = Upload::new(body, rules.timeout, self.io.share(), resume);
                 let mut request = head.request;
                 request.set_stream(reader);
                 if expects {

@@ -114,7 +114,9 @@ impl Listener {
     }
 
     /// Listens on a Unix socket at a path. A socket that a server has left there, which nobody
-    /// listens on any more, is taken over; at the end it is removed.
+    /// listens on any more, is taken over; at the end it is removed. Two programs that start at the
+    /// same moment may both take it over, and the one before the last serves nobody: what starts
+    /// servers is to start one.
     ///
     /// # Errors
     /// [`io::ErrorKind::AddrInUse`] if a server listens there, or the file is no socket, and the
@@ -143,7 +145,8 @@ impl Listener {
     }
 
     /// Sets who may connect to a Unix socket, as the mode of its file: `0o660` for its owner and
-    /// group. Without it the process's umask decides. Of another listener nothing changes.
+    /// group. Until then, and without it, the process's umask decides. Of another listener nothing
+    /// changes.
     ///
     /// # Errors
     /// The system's, if the mode cannot be set.
@@ -278,8 +281,9 @@ impl Accepted {
 fn is_stale(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
+    // Without waiting: a server that accepts nobody at the moment still listens.
     let refuses = || {
-        let connected = UnixStream::connect(path);
+        let connected = mio::net::UnixStream::connect(path);
         connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     };
     is_socket && refuses()

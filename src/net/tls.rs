@@ -32,12 +32,35 @@ pub struct Tls {
 #[derive(Debug)]
 struct Shared {
     config: RwLock<Arc<ServerConfig>>,
-    /// The files of the certificate and of the key.
-    files: Option<(PathBuf, PathBuf)>,
+    files: Option<Files>,
+}
+
+/// The files of the certificate and of the key.
+#[derive(Debug)]
+struct Files {
+    paths: [PathBuf; 2],
+    /// When they had been changed before they were read.
+    times: Mutex<[Option<SystemTime>; 2]>,
+}
+
+impl Files {
+    /// Returns when the files were changed.
+    fn times(&self) -> [Option<SystemTime>; 2] {
+        let time = |path: &PathBuf| std::fs::metadata(path).and_then(|it| it.modified()).ok();
+        self.paths.each_ref().map(time)
+    }
+
+    fn read(&self) -> Result<ServerConfig, Error> {
+        let times = self.times();
+        let [certificate, key] = &self.paths;
+        let config = read_config(&read_file(certificate)?, &read_file(key)?)?;
+        *self.times.lock() = times;
+        Ok(config)
+    }
 }
 
 impl Tls {
-    fn new(config: ServerConfig, files: Option<(PathBuf, PathBuf)>) -> Tls {
+    fn new(config: ServerConfig, files: Option<Files>) -> Tls {
         Tls {
             shared: Arc::new(Shared {
                 config: RwLock::new(Arc::new(config)),
@@ -59,10 +82,11 @@ impl Tls {
     /// # Errors
     /// [`Error::Io`] if a file cannot be read, and those of [`from_pem`](Tls::from_pem).
     pub fn from_files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Tls, Error> {
-        let (certificate, key) = (certificate.as_ref(), key.as_ref());
-        let config = read_config(&read_file(certificate)?, &read_file(key)?)?;
-        let files = (certificate.to_owned(), key.to_owned());
-        Ok(Tls::new(config, Some(files)))
+        let files = Files {
+            paths: [certificate.as_ref().to_owned(), key.as_ref().to_owned()],
+            times: Mutex::default(),
+        };
+        Ok(Tls::new(files.read()?, Some(files)))
     }
 
     /// Uses a configuration of rustls: for client certificates, several certificates by the name
@@ -75,9 +99,7 @@ impl Tls {
     /// Uses another certificate, or configuration, from the next connection on. Those that are open
     /// stay as they are.
     pub fn replace(&self, other: &Tls) {
-        let config = Arc::clone(&other.shared.config.read());
-        let before = std::mem::replace(&mut *self.shared.config.write(), config);
-        drop(before);
+        self.shared.replace(Arc::clone(&other.shared.config.read()));
     }
 
     /// Reads the files of [`from_files`](Tls::from_files) again, as [`replace`](Tls::replace) does.
@@ -86,10 +108,10 @@ impl Tls {
     /// Those of [`from_files`](Tls::from_files), after which what was read before goes on;
     /// [`Error::Invalid`] if it was not made of files.
     pub fn reload(&self) -> Result<(), Error> {
-        let Some((certificate, key)) = &self.shared.files else {
+        let Some(files) = &self.shared.files else {
             return Err(Error::Invalid("this certificate is not from files".into()));
         };
-        self.replace(&Tls::from_files(certificate, key)?);
+        self.shared.replace(Arc::new(files.read()?));
         Ok(())
     }
 
@@ -98,8 +120,8 @@ impl Tls {
     /// goes on. Without files, and without a thread, nothing happens.
     #[must_use]
     pub fn watch(self) -> Tls {
-        let (shared, times) = (Arc::downgrade(&self.shared), self.shared.times());
-        let watch = move || watch(&shared, times);
+        let shared = Arc::downgrade(&self.shared);
+        let watch = move || watch(&shared);
         if self.shared.files.is_some()
             && let Err(error) = thread::Builder::new()
                 .name("socketio-tls".into())
@@ -121,34 +143,35 @@ impl Tls {
 }
 
 impl Shared {
-    /// Returns when the files were changed.
-    fn times(&self) -> Option<[Option<SystemTime>; 2]> {
-        let time = |path: &Path| std::fs::metadata(path).and_then(|it| it.modified()).ok();
-        let (certificate, key) = self.files.as_ref()?;
-        Some([time(certificate), time(key)])
+    fn replace(&self, config: Arc<ServerConfig>) {
+        let before = std::mem::replace(&mut *self.config.write(), config);
+        drop(before);
     }
 }
 
 /// Looks at the files until nobody uses them.
-fn watch(shared: &Weak<Shared>, mut times: Option<[Option<SystemTime>; 2]>) {
+fn watch(shared: &Weak<Shared>) {
+    let mut failure = String::new();
     loop {
         thread::sleep(WATCH_INTERVAL);
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        let now = shared.times();
-        if now == times {
+        let has_changed = |files: &Files| files.times() != *files.times.lock();
+        if !shared.files.as_ref().is_some_and(has_changed) {
             continue;
         }
         match (Tls { shared }).reload() {
             Ok(()) => {
-                times = now;
+                failure.clear();
                 log::info!(target: "socketio", "the certificate was read again");
             }
             // Perhaps only one of the two has been written yet: it is tried again.
-            Err(error) => {
+            Err(error) if error.to_string() != failure => {
                 log::error!(target: "socketio", "the certificate cannot be read again: {error}");
+                failure = error.to_string();
             }
+            Err(_) => {}
         }
     }
 }

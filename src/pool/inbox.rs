@@ -180,14 +180,16 @@ impl<T> Inbox<T> {
         std::mem::take(&mut self.state.lock().watched)
     }
 
-    /// Forgets what waits; returns how many items that were.
-    pub(crate) fn discard(&self) -> usize {
+    /// Forgets what waits and need not be kept; returns how many items that were.
+    pub(crate) fn discard(&self, is_kept: impl Fn(&T) -> bool) -> usize {
         let mut state = self.state.lock();
-        let items = std::mem::take(&mut state.queue);
-        state.bytes = 0;
+        let items = std::mem::take(&mut state.queue).into_iter();
+        let (kept, forgotten): (Vec<_>, Vec<_>) = items.partition(|(item, _)| is_kept(item));
+        state.queue = kept.into();
+        state.bytes = state.queue.iter().map(|(_, bytes)| bytes).sum();
         state.count();
         drop(state);
-        items.len()
+        forgotten.len()
     }
 
     /// Returns whether somebody is to be told that fewer than `bytes` wait.

@@ -5,6 +5,7 @@
 //! and its rooms, and each of these to sockets.
 
 use super::handlers::Handlers;
+use super::overlap::Overlap;
 use super::socket::{Phase, Socket};
 use super::throttle::{Pace, Throttle};
 use super::{Inner, Server};
@@ -19,6 +20,7 @@ use crate::handlers::invoke::{self, Unhandled};
 use crate::handlers::{AckResponse, Event, Incoming, Refused, Waiting, encode};
 use crate::limits::Limits;
 use crate::manager::new_sid;
+use crate::net::Executor as _;
 use crate::net::http::Request;
 use crate::pool::{Inbox, Lane, LastTurn, QueueState, Runnable, WorkerPool};
 use crate::protocol::engineio::Data;
@@ -73,6 +75,10 @@ impl Acceptor for SocketIoAcceptor {
                 Lane::Slow,
             ),
             handle: Arc::clone(handle),
+            overlap: inner.config.async_handlers.then(|| {
+                let share = Share::of(handle.budget().cloned());
+                Box::new(Overlap::new(share))
+            }),
             callbacks: Inbox::with(Share::of(handle.budget().cloned())),
             last_callbacks: LastTurn::default(),
             workers: Arc::clone(&self.workers),
@@ -105,6 +111,8 @@ pub(crate) struct Connection {
     workers: Arc<WorkerPool>,
     handle: Arc<SessionHandle>,
     queue: SessionQueue<Item>,
+    /// The events that run at once, with `async_handlers`.
+    overlap: Option<Box<Overlap>>,
     /// Callbacks with their answers, beside the handlers.
     callbacks: Inbox<Answered>,
     last_callbacks: LastTurn,
@@ -158,15 +166,40 @@ impl Connection {
     fn process(self: &Arc<Self>, item: Item) {
         match item {
             Item::Connect(socket, auth) => self.connect(&socket, &auth),
-            Item::Event(incoming) if self.inner.config.async_handlers => {
-                use crate::net::Executor;
-                let connection = Arc::clone(self);
-                self.workers
-                    .execute(Box::new(move || connection.event(&incoming)));
+            Item::Event(incoming) => match &self.overlap {
+                Some(overlap) => self.overlap(overlap, incoming),
+                None => self.event(&incoming),
+            },
+            Item::Disconnect(socket, reason) => {
+                let ends = match &self.overlap {
+                    Some(overlap) => overlap.end_behind(socket, reason),
+                    None => Some((socket, reason)),
+                };
+                if let Some((socket, reason)) = ends {
+                    self.disconnect(&socket, reason);
+                }
             }
-            Item::Event(incoming) => self.event(&incoming),
-            Item::Disconnect(socket, reason) => self.disconnect(&socket, reason),
         }
+    }
+
+    /// Runs an event beside those that run already, or here if their bytes are as many as may wait:
+    /// what comes behind it waits then, too.
+    fn overlap(self: &Arc<Self>, overlap: &Overlap, incoming: Incoming<Socket>) {
+        let event = &incoming.event;
+        let attached: usize = event.attachments().iter().map(|it| it.len()).sum();
+        let bytes = event.json().len() + attached + EVENT_OVERHEAD_BYTES;
+        if !overlap.begin(bytes, self.limits().inbox_bytes) {
+            return self.event(&incoming);
+        }
+        let connection = Arc::clone(self);
+        self.workers.execute(Box::new(move || {
+            connection.event(&incoming);
+            drop(incoming);
+            let ends = connection.overlap.as_ref().map(|it| it.finish(bytes));
+            for (socket, reason) in ends.into_iter().flatten() {
+                connection.disconnect(&socket, reason);
+            }
+        }));
     }
 
     fn connect(&self, socket: &Socket, auth: &str) {
@@ -343,7 +376,10 @@ impl SessionHandler for ServerSessionHandler {
         let admits = |kind, namespace: &str| {
             place.set(position(sockets, namespace));
             let phase = place.get().map(|at| sockets[at].phase());
-            let is_full = sockets.len() >= max_namespaces;
+            // Those that were refused make room for others.
+            let counts = |socket: &&Socket| socket.phase() != Phase::Refused;
+            let is_full = sockets.len() >= max_namespaces
+                && sockets.iter().filter(counts).count() >= max_namespaces;
             admits(phase, is_full, kind)
         };
         match self.link.receive(now, message, admits) {
@@ -383,7 +419,9 @@ impl SessionHandler for ServerSessionHandler {
     }
 
     fn discard(&mut self) -> usize {
-        self.connection.queue.discard()
+        // Whoever has gone is still to be forgotten, and its disconnect handler to be run.
+        let is_end = |item: &Item| matches!(item, Item::Disconnect(..));
+        self.connection.queue.discard(is_end)
     }
 
     fn waiting(&self) -> usize {
@@ -629,8 +667,11 @@ impl ServerSessionHandler {
             return;
         };
         // One that has left, or was refused, makes room for its successor.
-        self.sockets
-            .retain(|socket| socket.namespace_name() != namespace);
+        let is_full = self.sockets.len() >= self.max_namespaces;
+        self.sockets.retain(|socket| {
+            let is_refused = is_full && socket.phase() == Phase::Refused;
+            socket.namespace_name() != namespace && !is_refused
+        });
         let connection = Arc::clone(&self.connection);
         let socket = inner.spaces.insert(namespace, &sid, |space| {
             Socket::new(Arc::clone(&sid), space, connection)

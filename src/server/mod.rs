@@ -6,6 +6,7 @@ mod connection;
 mod handlers;
 mod namespace;
 mod namespaces;
+mod overlap;
 pub(crate) mod rooms;
 mod service;
 mod socket;

@@ -8,15 +8,13 @@ use super::socket::Socket;
 use crate::data::Value;
 use crate::util::sync::RwLock;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// One namespace's clients.
 #[derive(Debug)]
 pub(crate) struct NamespaceState<M = Socket> {
     pub(crate) name: Arc<str>,
     pub(crate) rooms: Rooms<M>,
-    /// The pattern that has let its first client in, whose handlers serve it.
-    pub(crate) pattern: OnceLock<Arc<str>>,
 }
 
 type Admits = dyn Fn(&str, &Value) -> bool + Send + Sync;
@@ -81,7 +79,6 @@ impl<M: Clone> NamespaceRegistry<M> {
             Arc::new(NamespaceState {
                 name,
                 rooms: Rooms::new(),
-                pattern: OnceLock::new(),
             })
         });
         let socket = make(Arc::clone(space));

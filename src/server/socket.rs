@@ -31,8 +31,8 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A connected client on one namespace, as the server sees it. A cheap handle that may be kept, and
@@ -58,6 +58,8 @@ struct Inner {
     space: Arc<NamespaceState>,
     connection: Arc<Connection>,
     phase: AtomicU8,
+    /// The pattern that has let it in, whose handlers serve it.
+    pattern: OnceLock<Arc<str>>,
     /// It has handlers of its own, or had.
     has_own: AtomicBool,
     state: Mutex<State>,
@@ -150,6 +152,7 @@ impl Socket {
                 space,
                 connection,
                 phase: AtomicU8::new(Phase::Pending as u8),
+                pattern: OnceLock::new(),
                 has_own: AtomicBool::new(false),
                 state: Mutex::default(),
                 acks: PendingAcks::default(),
@@ -187,13 +190,13 @@ impl Socket {
     pub(super) fn scope(&self) -> Scope<'_> {
         Scope {
             namespace: self.namespace_name(),
-            pattern: self.inner.space.pattern.get().map(|name| &**name),
+            pattern: self.inner.pattern.get().map(|name| &**name),
         }
     }
 
     pub(super) fn set_pattern(&self, name: &Arc<str>) {
-        // The first client's decides for the namespace, as long as it is there.
-        let _ = self.inner.space.pattern.set(Arc::clone(name));
+        // It is set once, before the client is let in.
+        let _ = self.inner.pattern.set(Arc::clone(name));
     }
 
     /// Returns the server that it is connected to. Its own methods speak for the namespace `/`,

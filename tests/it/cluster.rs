@@ -273,7 +273,7 @@ fn messages_of_the_broker_are_not_trusted() {
     hub.say(r#"{"method":"emit","event":"legacy","data":"bare","namespace":null,"room":[7]}"#);
     hub.say(r#"{"method":"emit","event":"bytes","binary":true,"data":[[{"_placeholder":true,"num":0}],"AP8="]}"#);
     hub.say(r#"{"method":"emit","event":"legacy bytes","binary":true,"data":[{"_placeholder":true,"num":0},"AP8="],"skip_sid":["nobody"]}"#);
-    assert_eq!(received(&one.client), "now a,Number(Number(1))");
+    assert_eq!(received(&one.client), "now a,1");
     assert_eq!(received(&one.client), "nothing ");
     assert_eq!(received(&one.client), "bytes b\"\\0\\xff\"");
     assert_eq!(received(&one.client), "legacy bytes b\"\\0\\xff\"");
@@ -501,10 +501,7 @@ fn an_emit_that_fails_has_done_nothing() {
     while io.close_room("x").is_ok() {}
     io.local().emit("end", ()).unwrap();
     for number in 0..emitted {
-        assert_eq!(
-            received(&client),
-            format!("number Number(Number({number}))")
-        );
+        assert_eq!(received(&client), format!("number {number}"));
     }
     assert_eq!(received(&client), "end ");
 }

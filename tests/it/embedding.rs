@@ -5,8 +5,8 @@ use crate::common::{
     Http, PATIENCE, Ws, eventually, node, polling_session, serve, sid_of, succeed, url,
 };
 use socketio::engineio::{Handshake, Transport};
-use socketio::{App, ConnectOptions, Error, Request, Server, SimpleClient, engineio};
-use std::io::Read;
+use socketio::{App, ConnectOptions, Error, Limits, Request, Server, SimpleClient, engineio};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 use tiny_http::Response;
@@ -69,6 +69,92 @@ fn a_program_has_its_say_about_handshakes() {
     let mut ws = Ws::open(address, &session.replace("=polling", "=websocket"));
     ws.send("2probe");
     assert_eq!(ws.text(), "3probe");
+}
+
+#[test]
+fn fields_that_would_begin_others_are_left_out_of_every_answer() {
+    let io = Server::new();
+    io.on_handshake(|request: &Request, handshake: &mut Handshake| {
+        let name = request.param("name").unwrap_or_default();
+        handshake.session_header("X-Name", name.clone());
+        handshake.session_header(name, "as a name");
+        handshake.session_header("X-Sound", "yes");
+    });
+    let serving = serve(&io);
+    let query = "&name=a%0d%0aSet-Cookie:%20evil=1";
+    let mut http = Http::connect(serving.local_addr());
+    let opened = http.get(&format!("{HANDSHAKE}{query}"));
+    let websocket = format!("{HANDSHAKE}{query}").replace("=polling", "=websocket");
+    let upgrade = format!(
+        "GET {websocket} HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    );
+    let mut raw = Http::connect(serving.local_addr());
+    raw.write(&upgrade);
+    for answer in [opened, raw.read(true)] {
+        assert_eq!(answer.header("x-sound"), Some("yes"), "{answer:?}");
+        assert_eq!(answer.header("x-name"), None, "{answer:?}");
+        assert!(!answer.head.contains("evil"), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_came_while_the_program_was_asked_is_read() {
+    let io = Server::new();
+    io.on_handshake(|_: &Request, _: &mut Handshake| {
+        std::thread::sleep(Duration::from_millis(100));
+    });
+    io.on_connect(|socket: &socketio::Socket| socket.emit("welcome", ()));
+    let serving = serve(&io);
+    let mut stream = std::net::TcpStream::connect(serving.local_addr()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n\
+         Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    let connect = [&[0x81, 0x82, 0, 0, 0, 0][..], b"40"].concat();
+    stream
+        .write_all(&[head.as_bytes(), &connect].concat())
+        .unwrap();
+    let mut read = Vec::new();
+    while !String::from_utf8_lossy(&read).contains("welcome") {
+        let mut buffer = [0; 1024];
+        let count = stream.read(&mut buffer).expect("an answer");
+        assert!(count > 0, "{:?}", String::from_utf8_lossy(&read));
+        read.extend_from_slice(&buffer[..count]);
+    }
+}
+
+#[test]
+fn requests_of_clients_that_have_gone_count_until_somebody_looks() {
+    let io = Server::builder()
+        .limits(Limits::default().connections(8))
+        .build();
+    let (app, requests) = App::new(&io).incoming_requests();
+    let serving = app.bind("127.0.0.1:0").unwrap();
+    let address = serving.local_addr();
+    let mut closed = 0;
+    while closed < 20 {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n";
+        // The part of a body, and the end.
+        let written = stream.write_all(head.as_bytes());
+        let written = written.and_then(|()| stream.write_all(&[0; 1000]));
+        stream
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+        let is_closed = written.is_err() || matches!(stream.read(&mut [0]), Ok(0) | Err(_));
+        let is_refused = is_closed && Http::connect(address).is_closed();
+        closed = if is_refused { closed + 1 } else { 0 };
+    }
+    // None of them is the program's to answer.
+    assert!(requests.try_recv().is_none());
+    eventually("room", || {
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
+        Http::over(stream).is_open()
+    });
 }
 
 #[test]

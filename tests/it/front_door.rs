@@ -735,6 +735,8 @@ fn a_handler_reads_an_upload_of_any_size_as_it_comes() {
     // A client that goes away is an error of the reading.
     let mut http = Http::connect(serving.local_addr());
     http.write("POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nu");
+    // Before its handler runs it would be nobody's.
+    while progress.recv().unwrap() != 1 {}
     drop(http);
     while progress.recv().unwrap() != usize::MAX {}
     // Clients of Socket.IO have their own limit, as the program's routes have.

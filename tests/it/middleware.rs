@@ -347,3 +347,80 @@ fn disconnect_handlers_take_what_they_like_and_return_what_they_like() {
         assert_eq!(gone.recv_timeout(PATIENCE).unwrap(), expected);
     }
 }
+
+#[test]
+fn each_client_is_served_by_the_pattern_that_has_let_it_in() {
+    let io = Server::new();
+    let admins = io.of_matching(|_: &str, auth: &Value| auth["key"] == "secret");
+    admins.on("wipe", || "wiped");
+    io.of_matching(|_: &str, _: &Value| true)
+        .on("wipe", || "not you");
+    let serving = serve(&io);
+    let ask = |auth: &str| {
+        let (mut ws, _) = Ws::join(serving.local_addr(), &format!("40/room,{auth}"));
+        ws.send("42/room,1[\"wipe\"]");
+        (ws.text(), ws)
+    };
+    let (admin, _stays) = ask("{\"key\":\"secret\"}");
+    assert_eq!(admin, "43/room,1[\"wiped\"]");
+    assert_eq!(ask("{}").0, "43/room,1[\"not you\"]");
+}
+
+#[test]
+fn refused_namespaces_make_room_for_others() {
+    let io = Server::builder()
+        .limits(socketio::Limits::default().namespaces(3))
+        .build();
+    io.of_matching(|name: &str, _: &Value| name.starts_with("/good"));
+    let serving = serve(&io);
+    let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+    for number in 0..10 {
+        ws.send(&format!("40/bad{number},"));
+        assert!(ws.text().starts_with("44/bad"));
+    }
+    for number in 0..2 {
+        ws.send(&format!("40/good{number},"));
+        assert!(ws.text().starts_with("40/good"));
+    }
+    ws.send("40/good2,");
+    assert_eq!(ws.text(), "1");
+}
+
+#[test]
+fn events_that_overlap_have_a_bound_and_come_before_the_end() {
+    let limits = socketio::Limits::default().inbox_bytes(20_000).workers(64);
+    let io = Server::builder()
+        .async_handlers(true)
+        .limits(limits)
+        .build();
+    let (open, gate) = crossbeam_channel::bounded::<()>(0);
+    let (started, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (starts, own) = (Arc::clone(&started), Arc::clone(&ended));
+    io.on_connect(move |socket: &Socket| {
+        let (starts, own, gate) = (Arc::clone(&starts), Arc::clone(&own), gate.clone());
+        socket.on("own", move |_: String| {
+            starts.fetch_add(1, Ordering::SeqCst);
+            let _ = gate.recv();
+            own.fetch_add(1, Ordering::SeqCst);
+        });
+    });
+    io.on("own", |_: String| -> () {
+        panic!("the client has one of its own")
+    });
+    let (sender, gone) = crossbeam_channel::unbounded();
+    let before_the_end = Arc::clone(&ended);
+    io.on_disconnect(move || sender.send(before_the_end.load(Ordering::SeqCst)));
+    let serving = serve(&io);
+    let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+    let text = "x".repeat(4_000);
+    for _ in 0..40 {
+        ws.send(&format!("42[\"own\",\"{text}\"]"));
+    }
+    ws.send("41");
+    // Four beside each other, and one more that keeps the rest waiting.
+    eventually("five", || started.load(Ordering::SeqCst) == 5);
+    assert!(gone.is_empty());
+    drop(open);
+    assert_eq!(gone.recv_timeout(PATIENCE).unwrap(), 40);
+    assert_eq!(started.load(Ordering::SeqCst), 40);
+}

@@ -309,6 +309,14 @@ impl Request {
         self.body = RequestBody::Stream(Mutex::new(Some(Box::new(stream))));
     }
 
+    /// Returns whether the client has gone before the end of a body that is read as it comes.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match &self.body {
+            RequestBody::Stream(stream) => stream.lock().as_ref().is_some_and(|it| it.is_broken()),
+            RequestBody::Whole(_) => false,
+        }
+    }
+
     /// Returns the body as it comes, once.
     pub(crate) fn take_stream(&self) -> BodyReader {
         let RequestBody::Stream(stream) = &self.body else {

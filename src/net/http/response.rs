@@ -84,17 +84,7 @@ impl Response {
             200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
             status => drop(write!(out, "HTTP/1.1 {status} {}\r\n", phrase(status))),
         }
-        for (name, value) in &self.headers {
-            // A program's own value must not begin another field.
-            let safe = value.bytes().all(|byte| byte >= b' ' || byte == b'\t');
-            if safe {
-                for part in [name, ": ", value, "\r\n"] {
-                    out.extend_from_slice(part.as_bytes());
-                }
-            } else {
-                log::warn!(target: "engineio", "header {name} of an answer was left out: control characters");
-            }
-        }
+        write_headers(&self.headers, out);
         let has_body = !matches!(self.status, 100..=199 | 204 | 304);
         match &self.content {
             _ if self.status < 200 || self.status == 304 => {}
@@ -127,6 +117,27 @@ impl fmt::Debug for Response {
             .field("status", &self.status)
             .finish_non_exhaustive()
     }
+}
+
+/// Writes the fields of a head. A program's own name or value must not begin another field: one that
+/// would is left out.
+pub(crate) fn write_headers(headers: &[Header], out: &mut Vec<u8>) {
+    for (name, value) in headers {
+        let is_name = !name.is_empty() && name.bytes().all(is_token);
+        let is_value = value.bytes().all(|byte| byte >= b' ' || byte == b'\t');
+        if is_name && is_value {
+            for part in [name, ": ", value, "\r\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        } else {
+            log::warn!(target: "engineio", "header {name:?} of an answer was left out: its name is none, or control characters");
+        }
+    }
+}
+
+/// Returns whether a byte may be in a field's name (RFC 9110, 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn write_length(length: u64, out: &mut Vec<u8>) {

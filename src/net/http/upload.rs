@@ -2,6 +2,7 @@
 //! pipe of a bounded size for the worker that runs the handler.
 
 use super::body::{BadBody, Body};
+use crate::util::budget::Share;
 use crate::util::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,6 +31,8 @@ struct Pipe {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<u8>,
+    /// What waits, in the budget.
+    share: Share,
     /// The client is not read from, for want of room.
     is_full: bool,
     end: Option<End>,
@@ -53,10 +56,15 @@ impl Upload {
     pub(crate) fn new(
         body: Body,
         timeout: Duration,
+        share: Share,
         resume: impl Fn() + Send + Sync + 'static,
     ) -> (Upload, BodyReader) {
+        let state = State {
+            share,
+            ..State::default()
+        };
         let pipe = Arc::new(Pipe {
-            state: Mutex::default(),
+            state: Mutex::new(state),
             changed: Condvar::new(),
             resume: Box::new(resume),
         });
@@ -78,6 +86,8 @@ impl Upload {
         let bytes = self.body.take_bytes();
         let mut state = self.pipe.state.lock();
         state.waiting.extend(bytes);
+        let waiting = state.waiting.len();
+        state.share.hold(waiting);
         if self.body.is_done() {
             state.end = Some(End::Whole);
         }
@@ -109,6 +119,14 @@ impl BodyReader {
     }
 }
 
+impl BodyReader {
+    /// Returns whether the client has gone before its end. Does not block.
+    pub(crate) fn is_broken(&self) -> bool {
+        let state = self.pipe.as_ref().map(|pipe| pipe.state.lock());
+        state.is_some_and(|state| matches!(state.end, Some(End::Broken)))
+    }
+}
+
 impl Read for BodyReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(pipe) = &self.pipe else {
@@ -119,6 +137,8 @@ impl Read for BodyReader {
             pipe.changed.wait(&mut state);
         }
         let count = state.waiting.read(buffer)?;
+        let waiting = state.waiting.len();
+        state.share.hold(waiting);
         if count == 0 && !buffer.is_empty() && matches!(state.end, Some(End::Broken)) {
             let why = "the client has gone, or stopped sending";
             return Err(io::Error::new(ErrorKind::UnexpectedEof, why));
