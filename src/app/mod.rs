@@ -212,10 +212,10 @@ impl App {
         self
     }
 
-    /// Gives everything else to a loop of the program's own, in the place of [`http`](App::http): what
-    /// was `for request in server.incoming_requests()` of a `tiny_http::Server` goes on with what
-    /// this returns, in as many threads as it likes. Bodies may have any size. Without anybody who
-    /// loops requests are answered with status 503.
+    /// Returns everything else to a loop of the program's own, in the place of [`http`](App::http):
+    /// what was `for request in server.incoming_requests()` of a `tiny_http::Server` goes on with
+    /// what this returns, in as many threads as it likes. Bodies may have any size. Without anybody
+    /// who loops requests are answered with status 503.
     ///
     /// See [`IncomingRequests`] for an example.
     pub fn incoming_requests(mut self) -> (App, IncomingRequests) {

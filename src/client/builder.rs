@@ -178,7 +178,7 @@ impl Default for ClientBuilder {
 
 network_options!(ClientBuilder, network);
 
-/// When a client that has lost its server tries again.
+/// Moment when a client that has lost its server tries again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reconnection {
     pub(super) enabled: bool,

@@ -85,7 +85,7 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
         Ok(threads)
     }
 
-    /// Gives a connection that somebody has accepted to the first thread.
+    /// Returns a connection that somebody has accepted to the first thread.
     pub(crate) fn adopt(&self, stream: Stream, peer: PeerAddr, unread: Vec<u8>) {
         if let Some(mailbox) = self.mailboxes.first() {
             mailbox.send(Command::Welcome(stream, peer, unread));

@@ -39,7 +39,7 @@ struct Shared {
 #[derive(Debug)]
 struct Files {
     paths: [PathBuf; 2],
-    /// When they had been changed before they were read.
+    /// Moment when they had been changed before they were read.
     times: Mutex<[Option<SystemTime>; 2]>,
 }
 

@@ -25,7 +25,7 @@ pub(crate) struct Slot {
     address: Option<IpAddr>,
 }
 
-/// Why there is no place.
+/// Reason why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoSlot {
     /// As many are taken as may be.
