@@ -57,7 +57,8 @@ pub struct Limits {
     /// Time that a response may make no progress because its reader does not read. Defaults to 30
     /// s.
     pub write_timeout: Duration,
-    /// Connections in all, clients and plain HTTP together. More are closed as they come; the
+    /// Connections in all, clients and plain HTTP together; a request that the program's own
+    /// application has still to answer counts as one more. More are closed as they come; the
     /// descriptors of the process (`ulimit -n`) usually end earlier. Defaults to 100,000.
     pub connections: usize,
     /// The same for one address, unless it is one of

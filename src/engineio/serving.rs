@@ -128,8 +128,9 @@ pub(crate) struct Responder {
     /// None once there was an answer.
     mailbox: Option<Mailbox<Command<Order>>>,
     id: ConnectionId,
-    /// The connection's place, which counts as taken until there is an answer, also if it has gone.
-    _slot: Option<Arc<Slot>>,
+    /// A place among the connections, which counts until there is an answer, also if the connection has
+    /// gone.
+    _slot: Option<Slot>,
 }
 
 impl Responder {
@@ -137,7 +138,7 @@ impl Responder {
         Responder {
             mailbox: Some(io.mailbox().clone()),
             id,
-            _slot: io.slot(id),
+            _slot: io.take_slot(),
         }
     }
 

@@ -78,7 +78,7 @@ impl<D: Driver> EventLoop<D> {
             peer,
             unread,
             unwritten: Bytes::new(),
-            slot: Some(Arc::new(slot)),
+            slot: Some(slot),
             request: None,
         };
         let thread = self.next_thread;

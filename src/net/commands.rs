@@ -69,7 +69,7 @@ pub(crate) struct TransferredConnection {
     pub(super) unread: Vec<u8>,
     /// Bytes that its outbox has not written.
     pub(super) unwritten: Bytes,
-    pub(super) slot: Option<Arc<Slot>>,
+    pub(super) slot: Option<Slot>,
     pub(super) request: Option<(RequestMeta, Request)>,
 }
 

@@ -66,7 +66,7 @@ pub(super) struct Connection {
     pub(super) share: Share,
     pub(super) log_limit: LogLimit,
     /// Its place among the connections; none of a client's own.
-    pub(super) slot: Option<Arc<Slot>>,
+    pub(super) slot: Option<Slot>,
 }
 
 impl Connection {

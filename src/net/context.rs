@@ -237,9 +237,10 @@ impl<C: Send + 'static> IoContext<C> {
         }
     }
 
-    /// Returns the place of a connection, for who answers it when it may have gone.
-    pub(crate) fn slot(&self, id: ConnectionId) -> Option<Arc<Slot>> {
-        self.get(id)?.slot.clone()
+    /// Takes one more place among the connections, for a request that may outlive its own.
+    pub(crate) fn take_slot(&self) -> Option<Slot> {
+        let connections = &self.options.connections;
+        connections.take(None, usize::MAX, usize::MAX).ok()
     }
 
     /// Attaches an outbox that was collecting to this connection.
@@ -364,7 +365,7 @@ impl<C: Send + 'static> IoContext<C> {
         mut socket: Arc<Socket>,
         peer: PeerAddr,
         unread: Vec<u8>,
-        slot: Option<Arc<Slot>>,
+        slot: Option<Slot>,
     ) -> Option<ConnectionId> {
         let entry = self.connections.vacant_entry();
         let id = ConnectionId {

@@ -76,7 +76,11 @@ struct State {
     /// Disconnect as soon as it is connected.
     leaves: bool,
     /// The user session: one value of each type.
-    sessions: Vec<Arc<dyn Any + Send + Sync>>,
+    #[allow(
+        clippy::box_collection,
+        reason = "a list is three times as large as a box"
+    )]
+    sessions: Option<Box<Vec<Arc<dyn Any + Send + Sync>>>>,
     /// Handlers of this client alone. Boxed, since most clients have none.
     #[allow(
         clippy::box_collection,
@@ -97,11 +101,11 @@ impl State {
             // Nobody would drop it but an I/O thread.
             return Some(session);
         }
-        let mut sessions = self.sessions.iter_mut();
-        match sessions.find(|it| (***it).is::<T>()) {
+        let sessions = self.sessions.get_or_insert_default();
+        match sessions.iter_mut().find(|it| (***it).is::<T>()) {
             Some(before) => Some(std::mem::replace(before, session)),
             None => {
-                self.sessions.push(session);
+                sessions.push(session);
                 None
             }
         }
@@ -402,7 +406,8 @@ impl Socket {
     /// Returns the value of this type in the user session, if one was saved.
     pub fn session<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         let state = self.inner.state.lock();
-        let found = state.sessions.iter().find(|it| (***it).is::<T>()).cloned();
+        let mut all = state.sessions.iter().flat_map(|it| it.iter());
+        let found = all.find(|it| (***it).is::<T>()).cloned();
         drop(state);
         found.and_then(|session| session.downcast().ok())
     }
@@ -443,7 +448,8 @@ impl Socket {
             change(&mut changed);
             let changed = Arc::new(changed);
             let mut state = self.inner.state.lock();
-            let now = state.sessions.iter().find(|it| (***it).is::<T>());
+            let mut all = state.sessions.iter().flat_map(|it| it.iter());
+            let now = all.find(|it| (***it).is::<T>());
             let is_same = match (now, &before) {
                 (Some(now), Some(before)) => {
                     std::ptr::addr_eq(Arc::as_ptr(now), Arc::as_ptr(before))
@@ -709,7 +715,7 @@ impl Socket {
             .remove(&self.inner.space, self.sid());
         let mut state = self.inner.state.lock();
         state.forgotten = true;
-        let kept = (std::mem::take(&mut state.sessions), state.own.take());
+        let kept = (state.sessions.take(), state.own.take());
         drop(state);
         drop(kept);
     }

@@ -39,9 +39,9 @@ pub struct Request {
     pub(super) peer: PeerAddr,
     pub(super) secure: bool,
     /// The client's, if a trusted proxy has named it.
-    pub(super) forwarded_for: Option<IpAddr>,
+    pub(super) forwarded_for: Option<Box<IpAddr>>,
     #[cfg(feature = "tls")]
-    pub(super) certificate: Option<Arc<[u8]>>,
+    pub(super) certificate: Option<Box<Arc<[u8]>>>,
     pub(super) time: SystemTime,
 }
 
@@ -187,7 +187,10 @@ impl Request {
     /// that it names in `X-Forwarded-For`, or in `Forwarded` (RFC 7239). See
     /// [`trusted_proxies`](crate::ServerBuilder::trusted_proxies).
     pub fn client_ip(&self) -> Option<IpAddr> {
-        self.forwarded_for.or_else(|| self.peer.ip())
+        self.forwarded_for
+            .as_deref()
+            .copied()
+            .or_else(|| self.peer.ip())
     }
 
     /// Finds the client behind trusted proxies; who connects over a Unix socket is one.
@@ -206,7 +209,7 @@ impl Request {
         // The last one was added by the nearest proxy; those before it by whoever was asked before.
         let mut named: Vec<Option<IpAddr>> = named;
         while let Some(last) = named.pop() {
-            self.forwarded_for = last;
+            self.forwarded_for = last.map(Box::new);
             if last.is_none() || !is_trusted(last) {
                 return;
             }
@@ -223,12 +226,12 @@ impl Request {
     /// [`Tls::from_config`](crate::Tls::from_config).
     #[cfg(feature = "tls")]
     pub fn client_certificate(&self) -> Option<&[u8]> {
-        self.certificate.as_deref()
+        self.certificate.as_ref().map(|it| &***it)
     }
 
     #[cfg(feature = "tls")]
     pub(crate) fn set_certificate(&mut self, certificate: Option<Arc<[u8]>>) {
-        self.certificate = certificate;
+        self.certificate = certificate.map(Box::new);
     }
 
     /// Returns when it came.
