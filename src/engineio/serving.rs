@@ -56,12 +56,12 @@ impl Shared {
             return false;
         };
         let mut buckets = self.handshakes.lock();
-        if buckets.len() >= MAX_BUCKETS {
-            buckets.retain(|_, bucket| !bucket.is_full(now));
-        }
         if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(&address) {
-            // As many addresses as that come at once: this one has to come again.
-            return true;
+            buckets.retain(|_, bucket| !bucket.is_full(now));
+            if buckets.len() >= MAX_BUCKETS {
+                // As many addresses as that come at once: this one has to come again.
+                return true;
+            }
         }
         !buckets.entry(address).or_insert(new).try_take(now)
     }

@@ -47,11 +47,11 @@ impl Slots {
             return Err(NoSlot::Full);
         }
         if let Some(address) = address {
-            let own = taken.by_address.entry(address).or_default();
-            if *own >= limit_for_address {
+            let own = taken.by_address.get(&address).copied().unwrap_or(0);
+            if own >= limit_for_address {
                 return Err(NoSlot::FullForAddress);
             }
-            *own += 1;
+            taken.by_address.insert(address, own + 1);
         }
         taken.count += 1;
         drop(taken);
@@ -95,5 +95,16 @@ mod tests {
         drop(first);
         drop(take(address(1)).unwrap());
         assert_eq!(slots.taken.lock().by_address.len(), 2);
+    }
+
+    #[test]
+    fn an_address_that_is_refused_is_not_kept() {
+        let slots = Arc::new(Slots::default());
+        let address = Some(IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(
+            slots.take(address, 4, 0).unwrap_err(),
+            NoSlot::FullForAddress
+        );
+        assert!(slots.taken.lock().by_address.is_empty());
     }
 }
