@@ -10,7 +10,6 @@ use incoming::RequestSender;
 
 use crate::engineio::{self, Config, Fallback, Responder, Site};
 use crate::error::Error;
-use crate::net::http::request::decode_percent;
 use crate::net::http::upload::BodyReader;
 use crate::net::http::{Content, Request, Response};
 use crate::net::listener::Accepted;
@@ -21,6 +20,7 @@ use crate::net::tls::Tls;
 use crate::net::{Executor, Listener};
 use crate::pool::WorkerPool;
 use crate::server::{Server, SocketIoAcceptor};
+use crate::util::percent::decode_percent;
 use crate::util::shutdown;
 use crate::util::sync::{Condvar, Mutex};
 use std::fmt;

@@ -11,7 +11,7 @@ use crate::error::{ConnectError, Error};
 use crate::handlers::ack;
 use crate::handlers::{AckResponse, Event, Peer, Waiting, encode};
 use crate::pool::QueueState;
-use crate::protocol::engineio::{Data, Open};
+use crate::protocol::engineio::{Data, Open, Revision};
 use crate::protocol::socketio::{Arrival, Decoder, Dropped, IncomingPacket, Kind, Side, json};
 use crate::reason::Reason;
 use crate::util::random;
@@ -694,7 +694,11 @@ impl SessionHandler for ClientSessionHandler {
 }
 
 fn new_link(shared: &Shared) -> Decoder {
-    Decoder::new(Arc::clone(&shared.config.receive_limits), Side::Client)
+    Decoder::new(
+        Arc::clone(&shared.config.receive_limits),
+        Side::Client,
+        Revision::V4,
+    )
 }
 
 /// Returns whether a connection that ended so is worth another one.

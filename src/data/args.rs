@@ -18,7 +18,8 @@ use std::ops::Deref;
 
 /// The arguments of an event, as values.
 ///
-/// When it is sent, each value is an argument of its own, as the items of a tuple are.
+/// When it is sent, each value is an argument of its own, as the items of a tuple are. As the type
+/// of an answer it takes all of its values, however many there are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Args(pub Vec<Value>);
 
@@ -119,6 +120,11 @@ fn is_unit<T: ?Sized>() -> bool {
     std::any::type_name::<T>().trim_start_matches('&') == "()"
 }
 
+/// Returns whether a type is [`Args`], which takes one value as a list of one.
+fn is_args<T>() -> bool {
+    std::any::type_name::<T>() == std::any::type_name::<Args>()
+}
+
 /// Decodes the items of a JSON array one by one, skipping an event's name.
 pub(crate) fn decode<T: FromArgs>(
     json: &str,
@@ -201,7 +207,7 @@ pub(crate) fn decode_data<T: DeserializeOwned>(
 ) -> Result<T, Error> {
     let fail = |mismatch: ArgError| mismatch.into_error(false);
     let Count(count) = decode(json, skip, &[]).map_err(fail)?;
-    if count <= 1 {
+    if count <= 1 && !is_args::<T>() {
         let Nth(value) = decode(json, skip, attachments).map_err(fail)?;
         return Ok(value);
     }

@@ -5,7 +5,7 @@ use crate::limits::Limits;
 use crate::net::http::Header;
 use crate::net::http::cors::{Cors, Origins};
 use crate::protocol::engineio::handshake::milliseconds;
-use crate::protocol::engineio::{Open, server};
+use crate::protocol::engineio::{Open, Revision, server};
 use std::borrow::Borrow;
 use std::fmt;
 use std::net::IpAddr;
@@ -158,6 +158,10 @@ pub(crate) struct Config {
     /// None for one to two cores.
     pub(crate) io_threads: Option<usize>,
     pub(crate) trusted_proxies: Vec<IpAddr>,
+    /// Clients of revision 3 are let in.
+    pub(crate) allow_eio3: bool,
+    /// What they post is repaired where it is surely encoded as UTF-8 twice.
+    pub(crate) repair_eio3_text: bool,
 }
 
 impl Default for Config {
@@ -178,6 +182,8 @@ impl Default for Config {
                 credentials: true,
             },
             trusted_proxies: Vec::new(),
+            allow_eio3: false,
+            repair_eio3_text: false,
             limits: Limits::default(),
             io_threads: None,
         }
@@ -185,11 +191,12 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(crate) fn machine(&self) -> server::Config {
+    pub(crate) fn machine(&self, revision: Revision) -> server::Config {
         server::Config {
             ping_interval: self.ping_interval,
             ping_timeout: self.ping_timeout,
             upgrade_timeout: self.limits.upgrade_timeout,
+            revision,
         }
     }
 

@@ -4,10 +4,12 @@
 //! In a circle with `handshake`, `polling` and `serving`: the methods of one `Driver` stand where
 //! their subject is.
 
+use super::eio3::{Eio3, Packets};
 use super::frames::Frames;
 use super::handle::{self, Orders, SessionHandle};
 use super::handshake::{
-    Decided, Decision, RequestError, decide, subprotocol, thread_of, wants_text, websocket_key,
+    Decided, Decision, RequestError, binary_form, decide, subprotocol, thread_of, wants_text,
+    websocket_key,
 };
 use super::on_handshake::Handshake;
 use super::serving::{Resident, Shared};
@@ -18,8 +20,9 @@ use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::outbox::{Appended, When};
 use crate::net::{self, BodyRules, ConnectionId, IoContext, Timer, TimerKey};
 use crate::pool::QueueState;
+use crate::protocol::engineio::packet::Invalid as InvalidPacket;
 use crate::protocol::engineio::server::{Input, Output, Server, TransportId};
-use crate::protocol::engineio::{Data, Packet, payload};
+use crate::protocol::engineio::{Data, Packet, Revision, payload_v3};
 use crate::reason::Reason;
 use crate::util::budget::Share;
 use crate::util::program;
@@ -76,6 +79,8 @@ pub(super) struct Session {
     posted: Option<Box<Posted>>,
     /// The origin that was found to be allowed when the session was opened.
     origin: Option<Box<str>>,
+    /// Of revision 3.
+    pub(super) eio3: Option<Box<Eio3>>,
     /// Packets that the client takes in one payload.
     pub(super) max_packets: usize,
     /// A place among the polling sessions, until it has moved to a WebSocket.
@@ -98,6 +103,8 @@ pub(super) struct Session {
 struct Posted {
     channel: TransportId,
     body: Vec<u8>,
+    /// It is one of bytes, of revision 3.
+    is_binary: bool,
     /// Part of it that has been read.
     at: usize,
 }
@@ -117,6 +124,9 @@ impl net::Driver for Driver {
 
     fn on_request(&mut self, io: &mut IoContext<Order>, id: ConnectionId, mut request: Request) {
         request.find_client(&self.shared.config.trusted_proxies);
+        if self.shared.config.allow_eio3 {
+            request.find_origin_of_script();
+        }
         if !self.shared.is_own(request.path()) {
             return self.serve_fallback(io, id, request);
         }
@@ -228,7 +238,7 @@ impl net::Driver for Driver {
         let packet = match data {
             Data::Text(text) => match text.strip_prefix('4') {
                 Some(text) => Packet::Message(Data::Text(text)),
-                None => match Packet::decode(text) {
+                None => match session.decode(text) {
                     // What was posted before the upgrade is handled before it.
                     Ok(Packet::Upgrade) if session.posted.is_some() => {
                         while find(&mut self.sessions, owner).is_some_and(|it| it.posted.is_some())
@@ -246,6 +256,12 @@ impl net::Driver for Driver {
                     }
                 },
             },
+            Data::Binary(bytes) if session.eio3.is_some() => {
+                match Packet::decode_binary_v3(bytes) {
+                    Some(packet) => packet,
+                    None => return ControlFlow::Continue(()),
+                }
+            }
             binary => Packet::Message(binary),
         };
         match session.machine.receive(now, channel, packet) {
@@ -480,7 +496,10 @@ impl Driver {
         headers.extend(subprotocol(request));
         // As the reference does, from the request of each transport.
         if session.machine.can_upgrade() {
-            session.handle.set_text_only(wants_text(request));
+            let wants_text = wants_text(request);
+            session
+                .handle
+                .set_binary_form(binary_form(session.revision(), wants_text));
         }
         io.upgrade(id, key, &websocket, &headers, &[]);
         let channel = TransportId(id.to_u64());
@@ -500,11 +519,14 @@ impl Driver {
             return;
         };
         let channel = TransportId(id.to_u64());
-        let body = request.take_body();
+        let mut body = request.take_body();
+        if let Some(eio3) = &session.eio3 {
+            body = eio3.read_body(body, self.shared.config.repair_eio3_text);
+        }
         let is_binary = request
             .first("content-type")
             .is_some_and(|kind| kind.starts_with("application/octet-stream"));
-        if is_binary {
+        if is_binary && session.eio3.is_none() {
             log::info!(target: "engineio", "{}: closed, it posted an octet-stream", session.handle.label());
             session.machine.handle(now, Input::Invalid);
             let mut headers = self.shared.config.cors.headers(&request);
@@ -516,8 +538,14 @@ impl Driver {
         session.parked.push((id, request));
         session.machine.handle(now, Input::Post(channel));
         if session.machine.post() == Some(channel) {
-            let (at, body) = (0, body);
-            return self.take_post(io, key, Posted { channel, body, at });
+            // python-engineio's clients of that time do not always say so.
+            let posted = Posted {
+                channel,
+                is_binary: is_binary || payload_v3::is_binary(&body),
+                body,
+                at: 0,
+            };
+            return self.take_post(io, key, posted);
         }
         self.drive(io, key);
     }
@@ -536,7 +564,11 @@ impl Driver {
             return;
         };
         let channel = posted.channel;
-        let mut packets = payload::decode(&posted.body[posted.at..]);
+        let mut packets = Packets::new(
+            session.revision(),
+            &posted.body[posted.at..],
+            posted.is_binary,
+        );
         for packet in packets.by_ref().take(MAX_PACKETS) {
             let message = match packet {
                 Ok(packet) => session.machine.receive(now, channel, packet),
@@ -774,12 +806,28 @@ impl Session {
             is_awaited: false,
             posted: None,
             origin,
+            eio3: None,
             max_packets,
             polling_slot: None,
             resident: None,
             headers: None,
             ends: None,
             share,
+        }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        match self.eio3 {
+            Some(_) => Revision::V3,
+            None => Revision::V4,
+        }
+    }
+
+    /// Reads a packet from the text of a WebSocket message.
+    fn decode<'a>(&self, text: &'a str) -> Result<Packet<'a>, InvalidPacket> {
+        match self.revision() {
+            Revision::V3 => Packet::decode_v3(text),
+            Revision::V4 => Packet::decode(text),
         }
     }
 

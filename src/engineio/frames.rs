@@ -2,7 +2,7 @@
 
 use crate::net::websocket;
 use crate::protocol::engineio::Packet;
-use crate::protocol::engineio::packet::encode_base64;
+use crate::protocol::engineio::packet::{encode_base64, encode_base64_v3};
 use bytes::Bytes;
 
 /// Room for the largest header in front of a payload whose length is not known yet.
@@ -60,19 +60,55 @@ pub(crate) fn each_frame(mut frames: &[u8], mut look: impl FnMut(bool, &[u8])) {
     }
 }
 
-/// Returns the same messages for a client that takes no bytes: those are base64 in frames of text.
-pub(crate) fn without_bytes(frames: &[u8]) -> Vec<u8> {
+/// Form of a session's binary messages. Text has one form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum BinaryForm {
+    #[default]
+    Plain,
+    /// In frames of text, for a client that takes no bytes.
+    Base64,
+    /// Of revision 3: behind the type of the packet.
+    Typed,
+    /// Of revision 3, for a client that takes no bytes.
+    TypedBase64,
+}
+
+impl BinaryForm {
+    pub(super) fn from(number: u8) -> BinaryForm {
+        match number {
+            1 => BinaryForm::Base64,
+            2 => BinaryForm::Typed,
+            3 => BinaryForm::TypedBase64,
+            _ => BinaryForm::Plain,
+        }
+    }
+}
+
+/// Returns the same messages with their bytes in another form; none if there are no bytes in them.
+pub(crate) fn with_bytes_as(form: BinaryForm, frames: &[u8]) -> Option<Vec<u8>> {
+    let mut has_bytes = false;
+    each_frame(frames, |is_text, _| has_bytes |= !is_text);
+    if !has_bytes || form == BinaryForm::Plain {
+        return None;
+    }
     let mut converted = Vec::with_capacity(frames.len() + frames.len() / 2);
     each_frame(frames, |is_text, payload| {
-        if is_text {
-            websocket::write_frame(true, payload, &mut converted);
-        } else {
-            let mut text = Vec::new();
-            encode_base64(payload, &mut text);
-            websocket::write_frame(true, &text, &mut converted);
+        let mut other = Vec::new();
+        match form {
+            _ if is_text => return websocket::write_frame(true, payload, &mut converted),
+            BinaryForm::Plain => other.extend_from_slice(payload),
+            BinaryForm::Base64 => encode_base64(payload, &mut other),
+            BinaryForm::Typed => {
+                other.push(4);
+                other.extend_from_slice(payload);
+            }
+            BinaryForm::TypedBase64 => encode_base64_v3(payload, &mut other),
         }
+        let is_text = matches!(form, BinaryForm::Base64 | BinaryForm::TypedBase64);
+        websocket::write_frame(is_text, &other, &mut converted);
     });
-    converted
+    Some(converted)
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 //! In a circle with `recipients_row`: a thread that is about to block lets go of its row of
 //! broadcasts, and a row is made of sessions.
 
-use super::{Frames, HeldBroadcasts, Transport, frames, recipients_row};
+use super::frames::{self, BinaryForm};
+use super::{Frames, HeldBroadcasts, Transport, recipients_row};
 use crate::error::{Error, LimitExceeded};
 use crate::net::outbox::{Appended, Outbox, Refusal, When};
 use crate::net::{Command, Mailbox, PeerAddr};
 use crate::pool;
+use crate::protocol::engineio::Revision;
 use crate::reason::Reason;
 use crate::util::budget::Budget;
 use crate::util::log_limit::LogLimit;
@@ -121,8 +123,8 @@ pub(crate) struct SessionHandle {
     sid: OnceLock<Box<str>>,
     key: u64,
     transport: AtomicU8,
-    /// Text only: bytes travel as base64 also over a WebSocket.
-    text_only: AtomicBool,
+    /// A [`BinaryForm`].
+    binary_form: AtomicU8,
     /// Something was sent since that was last asked.
     has_spoken: AtomicBool,
     outbox: Arc<Outbox>,
@@ -146,7 +148,7 @@ impl SessionHandle {
             sid: OnceLock::new(),
             key,
             transport: AtomicU8::new(transport as u8),
-            text_only: AtomicBool::new(false),
+            binary_form: AtomicU8::new(BinaryForm::Plain as u8),
             has_spoken: AtomicBool::new(false),
             outbox,
             orders,
@@ -156,9 +158,21 @@ impl SessionHandle {
         }
     }
 
-    /// Says whether the client takes no bytes over its WebSocket. Over polling nobody does.
-    pub(super) fn set_text_only(&self, text_only: bool) {
-        self.text_only.store(text_only, Ordering::Relaxed);
+    /// Sets the form in which its bytes are sent. Payloads of polling have forms of their own.
+    pub(super) fn set_binary_form(&self, form: BinaryForm) {
+        self.binary_form.store(form as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn binary_form(&self) -> BinaryForm {
+        BinaryForm::from(self.binary_form.load(Ordering::Relaxed))
+    }
+
+    /// Returns the revision of the protocol that it speaks.
+    pub(crate) fn revision(&self) -> Revision {
+        match self.binary_form() {
+            BinaryForm::Plain | BinaryForm::Base64 => Revision::V4,
+            BinaryForm::Typed | BinaryForm::TypedBase64 => Revision::V3,
+        }
     }
 
     /// Returns its id, empty until it is known.
@@ -209,8 +223,8 @@ impl SessionHandle {
     /// what may wait and others such are waiting.
     pub(crate) fn send(&self, frames: &Frames) -> Result<(), Error> {
         let when = self.when();
-        let sent = match self.text_form(frames) {
-            Some(text) => self.outbox.append(&text, when),
+        let sent = match self.converted(&frames.0) {
+            Some(converted) => self.outbox.append(&converted, when),
             None => self.outbox.append_shared(&frames.0, when),
         };
         self.settle(sent)
@@ -225,8 +239,8 @@ impl SessionHandle {
         frames: &Frames,
         held: &HeldBroadcasts,
     ) -> Result<(), Error> {
-        let sent = match self.text_form(frames) {
-            Some(text) => self.outbox.append(&text, When::Held),
+        let sent = match self.converted(&frames.0) {
+            Some(converted) => self.outbox.append(&converted, When::Held),
             None => self.outbox.append_shared(&frames.0, When::Held),
         };
         if let Ok(Appended::Held) = sent {
@@ -245,10 +259,9 @@ impl SessionHandle {
     /// # Errors
     /// Those of [`send`](SessionHandle::send).
     pub(crate) fn send_bytes(&self, frames: &[u8]) -> Result<(), Error> {
-        if self.text_only.load(Ordering::Relaxed) {
-            return self.send(&Frames(Bytes::copy_from_slice(frames)));
-        }
         let when = self.when();
+        let converted = self.converted(frames);
+        let frames = converted.as_deref().unwrap_or(frames);
         self.settle(self.outbox.append(frames, when))
     }
 
@@ -273,10 +286,10 @@ impl SessionHandle {
 
     /// Sends messages if they can leave at once, else drops them.
     pub(crate) fn send_volatile(&self, frames: &Frames) {
-        let text = self.text_form(frames).map(Bytes::from);
+        let converted = self.converted(&frames.0).map(Bytes::from);
         let sent = self
             .outbox
-            .append_volatile(text.as_ref().unwrap_or(&frames.0));
+            .append_volatile(converted.as_ref().unwrap_or(&frames.0));
         // What cannot be sent now is not sent.
         let _ = self.settle(sent);
     }
@@ -409,12 +422,12 @@ impl SessionHandle {
         Label(self)
     }
 
-    /// Frames in which bytes are base64, if this client cannot take them otherwise.
-    fn text_form(&self, frames: &Frames) -> Option<Vec<u8>> {
-        if !self.text_only.load(Ordering::Relaxed) {
-            return None;
+    /// Returns the frames as this session takes them, if that is not as they are.
+    fn converted(&self, frames: &[u8]) -> Option<Vec<u8>> {
+        match self.binary_form() {
+            BinaryForm::Plain => None,
+            form => frames::with_bytes_as(form, frames),
         }
-        Some(frames::without_bytes(&frames.0))
     }
 
     pub(super) fn order(&self, order: Order) {

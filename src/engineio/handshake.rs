@@ -5,17 +5,19 @@
 
 use super::driver::Order;
 use super::driver::{Driver, Session, find};
-use super::frames::Frames;
+use super::eio3::Eio3;
+use super::frames::{BinaryForm, Frames};
 use super::handle::{RemoteEnd, SessionHandle};
 use super::on_handshake::{Handshake, OnHandshake, refusal_json};
+use super::polling::PollBody;
 use super::serving::{Elsewhere, Responder};
 use super::{Admission, Refusal, SessionHandler, Transport, polling};
 use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::outbox::Outbox;
 use crate::net::websocket::Role;
 use crate::net::{Command, ConnectionId, IoContext, Mailbox};
-use crate::protocol::engineio::Packet;
 use crate::protocol::engineio::server::{Input, Server, TransportId};
+use crate::protocol::engineio::{Packet, Revision};
 use crate::reason::Reason;
 use crate::util::program;
 use crate::util::random;
@@ -176,20 +178,27 @@ impl Driver {
             };
             return self.refuse(io, id, &request, problem);
         }
-        let is_supported = query.version.as_deref() == Some("4");
+        // Anything else is 3 where that is spoken, as for the reference server.
+        let revision = match query.version.as_deref() {
+            Some("4") => Revision::V4,
+            _ => Revision::V3,
+        };
         match query.sid {
             Some(sid) => match self.by_sid.get(&*sid).copied() {
                 None => self.refuse(io, id, &request, RequestError::UnknownSid),
-                Some(_) if !is_supported => self.refuse(io, id, &request, RequestError::BadRequest),
                 Some(index) => {
-                    let key = self.sessions[index as usize].key;
+                    let session = &self.sessions[index as usize];
+                    if session.revision() != revision {
+                        return self.refuse(io, id, &request, RequestError::BadRequest);
+                    }
+                    let key = session.key;
                     self.join(io, id, request, key, is_upgrade);
                 }
             },
             None if request.method() != "GET" => {
                 self.refuse(io, id, &request, RequestError::BadMethod);
             }
-            None if !is_supported => {
+            None if revision == Revision::V3 && !self.shared.config.allow_eio3 => {
                 self.refuse(io, id, &request, RequestError::UnsupportedProtocol);
             }
             None => self.open(io, id, request, transport),
@@ -283,7 +292,7 @@ impl Driver {
         id: ConnectionId,
         request: Request,
         transport: Transport,
-        handshake: Handshake,
+        mut handshake: Handshake,
     ) {
         let websocket = match transport {
             Transport::Polling => None,
@@ -338,14 +347,19 @@ impl Driver {
                 }
             }
         };
+        let eio3 = Eio3::of(&request);
+        let revision = eio3.as_ref().map_or(Revision::V4, |_| Revision::V3);
         let machine = match transport {
-            Transport::Polling => Server::polling(now, config.machine()),
+            Transport::Polling => Server::polling(now, config.machine(revision)),
             Transport::WebSocket => {
-                Server::websocket(now, config.machine(), TransportId(id.to_u64()))
+                Server::websocket(now, config.machine(revision), TransportId(id.to_u64()))
             }
         };
         // What is sent before the client has its answer is collected: nothing goes before that.
-        let collects = transport == Transport::Polling || self.shared.application.asks();
+        // In Socket.IO 4 the server speaks first.
+        let collects = transport == Transport::Polling
+            || self.shared.application.asks()
+            || revision == Revision::V3;
         let outbox = if collects {
             let limit = config.limits.outbox_bytes;
             Arc::new(Outbox::detached(Role::Server, limit, io.share()))
@@ -364,7 +378,9 @@ impl Driver {
         );
         let peer = RemoteEnd::Client(request.peer_addr());
         let handle = SessionHandle::new(key, transport, outbox, orders, peer, io.budget());
-        handle.set_text_only(transport == Transport::WebSocket && wants_text(&request));
+        let eio3_headers = eio3.as_ref().and_then(|_| Eio3::header(&request));
+        let wants_text = transport == Transport::WebSocket && wants_text(&request);
+        handle.set_binary_form(binary_form(revision, wants_text));
         handle.set_sid(&sid);
         let handle = Arc::new(handle);
         let origin = request.first("origin").map(Box::from);
@@ -377,8 +393,11 @@ impl Driver {
             max_packets,
             io.share(),
         );
+        session.eio3 = eio3;
         session.polling_slot = slot;
         session.resident = Some(resident);
+        headers.extend(eio3_headers.clone());
+        handshake.session_headers.extend(eio3_headers);
         session.keep_headers(handshake.session_headers);
         place.insert(session);
         io.set_owner(id, Some(key));
@@ -489,10 +508,14 @@ impl Driver {
                 let mut body = Vec::new();
                 packet.encode(&mut body);
                 let idle = self.shared.config.limits.idle_timeout.as_secs();
+                let answer = match &session.eio3 {
+                    Some(eio3) => eio3.control(&body),
+                    None => PollBody::text(body),
+                };
                 // Clients that are told do not use a connection that is about to be closed.
-                let response = polling::polling_answer(entry.headers)
+                let response = polling::polling_answer(entry.headers, answer.kind)
                     .with_header("Keep-Alive", format!("timeout={idle}"))
-                    .with_body(body);
+                    .with_body(answer.bytes);
                 io.respond(id, response);
             }
         }
@@ -604,6 +627,16 @@ fn new_sid(thread: usize) -> Option<String> {
     random::fill(&mut bytes[..14])?;
     bytes[14] = thread as u8;
     Some(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Returns the form in which a session takes bytes over a WebSocket.
+pub(super) fn binary_form(revision: Revision, wants_text: bool) -> BinaryForm {
+    match (revision, wants_text) {
+        (Revision::V4, false) => BinaryForm::Plain,
+        (Revision::V4, true) => BinaryForm::Base64,
+        (Revision::V3, false) => BinaryForm::Typed,
+        (Revision::V3, true) => BinaryForm::TypedBase64,
+    }
 }
 
 /// Returns whether a client takes no bytes over a WebSocket.

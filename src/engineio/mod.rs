@@ -20,6 +20,7 @@
 pub(crate) mod client;
 mod config;
 mod driver;
+mod eio3;
 pub(crate) mod frames;
 mod handle;
 mod handshake;
@@ -72,6 +73,12 @@ pub(crate) trait Acceptor: Send + Sync + Debug + 'static {
 
     /// Returns the program's function that is asked about requests, if there is one.
     fn on_handshake(&self) -> Option<OnHandshake>;
+
+    /// Returns where the JSON begins in a packet of text, if that can be told: clients of revision 3
+    /// need it in ASCII.
+    fn json_at(&self, packet: &str) -> usize {
+        packet.len()
+    }
 
     /// A client wants to open a session.
     fn open(&self, session: &Arc<SessionHandle>, request: Request) -> Admission;

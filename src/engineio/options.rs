@@ -126,6 +126,25 @@ macro_rules! engine_options {
                 self
             }
 
+            /// Sets whether clients of Engine.IO 3 are let in, on the same port as all others: those
+            /// of the generations 1.x and 2.x, and python-socketio before 5. The session ids of such
+            /// clients are no secret, since their `socket.id` is one: whoever learns it can use the
+            /// session. So do not give their sids to others. Defaults to `false`.
+            #[must_use]
+            pub fn allow_eio3(mut self, allow: bool) -> Self {
+                self.$config$(.$path)*.allow_eio3 = allow;
+                self
+            }
+
+            /// Sets whether text that clients of Engine.IO 3 post over polling is repaired where it is
+            /// surely encoded as UTF-8 twice, as JavaScript clients of the generation 1.x do. Text
+            /// that only looks so, such as `Ã©`, is changed too. Defaults to `false`.
+            #[must_use]
+            pub fn repair_eio3_text(mut self, repair: bool) -> Self {
+                self.$config$(.$path)*.repair_eio3_text = repair;
+                self
+            }
+
             /// Sets how many I/O threads serve a port. Defaults to one for each four cores, at
             /// least one and at most eight.
             #[must_use]

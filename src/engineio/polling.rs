@@ -56,14 +56,26 @@ impl Shared {
         let mut headers = self.config.cors.headers(request);
         headers.extend(session.headers());
         let mut empty = false;
+        let control = |packet: &[u8]| match &session.eio3 {
+            Some(eio3) => eio3.control(packet),
+            None => PollBody::text(packet.to_vec()),
+        };
         let body = match answer {
             PollResponse::Queued => {
-                let (body, left) = take_payload(handle.outbox(), MAX_PAYLOAD, session.max_packets);
+                let (outbox, max) = (handle.outbox(), session.max_packets);
+                let json_at = |packet: &str| self.application.json_at(packet);
+                let (body, left) = match &session.eio3 {
+                    Some(eio3) => eio3.take_payload(outbox, MAX_PAYLOAD, max, json_at),
+                    None => {
+                        let (body, left) = take_payload(outbox, MAX_PAYLOAD, max);
+                        (PollBody::text(body), left)
+                    }
+                };
                 empty = !left;
                 body
             }
-            PollResponse::Noop => b"6".to_vec(),
-            PollResponse::Close => b"1".to_vec(),
+            PollResponse::Noop => control(b"6"),
+            PollResponse::Close => control(b"1"),
             PollResponse::Ok => {
                 let response = Response::new(200)
                     .with_headers(headers)
@@ -91,7 +103,8 @@ impl Shared {
                 return false;
             }
         };
-        self.respond_compressed(io, id, request, polling_answer(headers), body);
+        let response = polling_answer(headers, body.kind);
+        self.respond_compressed(io, id, request, response, body.bytes);
         empty
     }
 
@@ -139,10 +152,26 @@ impl Shared {
     }
 }
 
-pub(super) fn polling_answer(headers: Headers) -> Response {
+/// Body of an answer to a poll.
+pub(super) struct PollBody {
+    pub(super) bytes: Vec<u8>,
+    /// The content type.
+    pub(super) kind: &'static str,
+}
+
+impl PollBody {
+    pub(super) fn text(bytes: Vec<u8>) -> PollBody {
+        PollBody {
+            bytes,
+            kind: "text/plain; charset=UTF-8",
+        }
+    }
+}
+
+pub(super) fn polling_answer(headers: Headers, kind: &'static str) -> Response {
     Response::new(200)
         .with_headers(headers)
-        .with_header("Content-Type", "text/plain; charset=UTF-8")
+        .with_header("Content-Type", kind)
         .with_header("Cache-Control", "no-store")
 }
 

@@ -247,6 +247,7 @@ impl fmt::Debug for PendingAcks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Args;
     use std::time::Duration;
 
     fn callback(deadline: Instant) -> Waiting {
@@ -262,6 +263,8 @@ mod tests {
         assert_eq!(decode("").decode::<Option<i32>>().unwrap(), None);
         assert_eq!(decode("[]").decode::<Option<i32>>().unwrap(), None);
         assert_eq!(decode("[7]").decode::<i32>().unwrap(), 7);
+        assert_eq!(decode("[7]").decode::<Args>().unwrap().len(), 1);
+        assert_eq!(decode("").decode::<Args>().unwrap().len(), 0);
         assert_eq!(decode("[[1,2]]").decode::<Vec<i32>>().unwrap(), [1, 2]);
         assert_eq!(
             decode("[1,\"a\"]").decode::<(i32, String)>().unwrap(),

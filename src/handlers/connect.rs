@@ -4,6 +4,7 @@ use super::answer::{HandlerError, IntoAck};
 use super::handler::With;
 use crate::data::args::{EncodedArgs, decode_nth};
 use crate::error::Error;
+use crate::protocol::engineio::Revision;
 use crate::reason::Reason;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,9 +55,16 @@ impl Refused {
         self.note.as_deref().unwrap_or(&self.message)
     }
 
-    /// Returns the payload of a CONNECT_ERROR packet.
-    pub(crate) fn to_json(&self) -> String {
+    /// Returns the payload of a CONNECT_ERROR packet. In Socket.IO 4, which goes over Engine.IO 3,
+    /// it is the data, or else the message alone.
+    pub(crate) fn to_json(&self, revision: Revision) -> String {
         let message = serde_json::Value::from(self.message.as_str());
+        if revision == Revision::V3 {
+            return match &self.data {
+                Some(data) => data.to_string(),
+                None => message.to_string(),
+            };
+        }
         match &self.data {
             Some(data) => format!("{{\"message\":{message},\"data\":{data}}}"),
             None => format!("{{\"message\":{message}}}"),

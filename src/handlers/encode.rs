@@ -73,7 +73,7 @@ pub(crate) fn packet_frames(kind: Kind, namespace: &str, data: &str) -> Frames {
         attachments: 0,
         data,
     };
-    Frames::build(|out| Text.encode(&packet, out), &[])
+    Frames::build(|out| Text::default().encode(&packet, out), &[])
 }
 
 /// Writes a packet with arguments; of the two kinds the second is that with attachments.
@@ -94,7 +94,7 @@ fn write(
         data: "",
     };
     let text = frames::append_text(buffer, |out| {
-        Text.encode(&packet, out);
+        Text::default().encode(&packet, out);
         data.write_array(event, out);
     });
     frames::append_binaries(buffer, &data.attachments);

@@ -8,7 +8,7 @@ use super::options::BrokerOptions;
 use super::publishing::Outgoing;
 use super::pubsub::PubSubManager;
 use crate::error::Error;
-use crate::net::http::decode_percent;
+use crate::util::percent::decode_percent;
 
 use redis::{
     Client, Connection, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, PubSub,

@@ -23,8 +23,10 @@ use crate::manager::new_sid;
 use crate::net::Executor as _;
 use crate::net::http::Request;
 use crate::pool::{Inbox, Lane, LastTurn, QueueState, Runnable, WorkerPool};
-use crate::protocol::engineio::Data;
-use crate::protocol::socketio::{Arrival, Decoder, Dropped, IncomingPacket, Invalid, Kind, Side};
+use crate::protocol::engineio::{Data, Revision};
+use crate::protocol::socketio::{
+    Arrival, Decoder, Dropped, IncomingPacket, Invalid, Kind, Parser as _, ROOT, Side, Text,
+};
 use crate::reason::Reason;
 use crate::util::budget::Share;
 use crate::util::program;
@@ -63,6 +65,13 @@ impl Acceptor for SocketIoAcceptor {
         self.server.inner.on_handshake.read().some()
     }
 
+    fn json_at(&self, packet: &str) -> usize {
+        match packet.strip_prefix('4') {
+            Some(text) => 1 + Text::default().data_at(text),
+            None => packet.len(),
+        }
+    }
+
     fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {
         let inner = Arc::clone(&self.server.inner);
         let limits = Arc::clone(&inner.config.link_limits);
@@ -89,7 +98,7 @@ impl Acceptor for SocketIoAcceptor {
             throttle: Throttle::new(&limits, Instant::now()),
             connect_by: Some(Instant::now() + limits.connect_timeout),
             max_namespaces: limits.namespaces,
-            link: Decoder::new(limits, Side::Server),
+            link: Decoder::new(limits, Side::Server, handle.revision()),
             connection,
             sockets: Vec::new(),
             has_joined: false,
@@ -160,6 +169,17 @@ impl Connection {
         let item = Item::Disconnect(socket.clone(), reason);
         if self.queue.add(item, EVENT_OVERHEAD_BYTES) {
             self.workers.schedule(Arc::clone(self) as Arc<dyn Runnable>);
+        }
+    }
+
+    /// Returns the id of a client that joins a namespace.
+    fn new_sid(&self, namespace: &str) -> Option<Arc<str>> {
+        let handle = self.handle();
+        match (handle.revision(), namespace) {
+            (Revision::V4, _) => new_sid(),
+            // Clients of Socket.IO 4 know their ids without being told.
+            (Revision::V3, ROOT) => Some(handle.sid().into()),
+            (Revision::V3, _) => Some(format!("{namespace}#{}", handle.sid()).into()),
         }
     }
 
@@ -234,7 +254,8 @@ impl Connection {
         if first {
             socket.send_packet(Kind::Disconnect, "");
         } else {
-            socket.send_packet(Kind::ConnectError, &refused.to_json());
+            let revision = self.handle().revision();
+            socket.send_packet(Kind::ConnectError, &refused.to_json(revision));
         }
         socket.refuse();
     }
@@ -363,6 +384,14 @@ struct ServerSessionHandler {
 }
 
 impl SessionHandler for ServerSessionHandler {
+    fn opened(&mut self) {
+        if self.connection.handle().revision() == Revision::V3 {
+            // In Socket.IO 4 the server joins a client to `/`, unasked.
+            self.join(ROOT, "");
+            let _ = self.place(Instant::now());
+        }
+    }
+
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Control {
         if let Some(throttle) = &mut self.throttle {
             throttle.note(match &message {
@@ -569,7 +598,7 @@ impl ServerSessionHandler {
         match (received.kind, at) {
             // The official client sends two when a namespace is connected twice in a row.
             (Kind::Connect, Some(at)) if self.sockets[at].phase() == Phase::Pending => {}
-            (Kind::Connect, _) => self.join(&received),
+            (Kind::Connect, _) => self.join(&received.namespace, &received.data),
             (Kind::Event, Some(at)) => self.take_event(at, received),
             (Kind::Ack, Some(at)) => {
                 let answer = AckResponse::new(&received.data, received.attachments);
@@ -649,13 +678,12 @@ impl ServerSessionHandler {
             .push((Item::Event(Incoming { event, peer }), bytes));
     }
 
-    fn join(&mut self, received: &IncomingPacket<'_>) {
-        let namespace = &*received.namespace;
+    fn join(&mut self, namespace: &str, auth: &str) {
         let inner = &self.connection.inner;
         let known = inner.handlers.get().know(namespace) || inner.config.namespaces.include(namespace)
             // Whether one of them lets it in is the program's to say, on a worker.
             || !inner.patterns.read().is_empty();
-        let sid = if known { new_sid() } else { None };
+        let sid = known.then(|| self.connection.new_sid(namespace)).flatten();
         let Some(sid) = sid else {
             let handle = self.connection.handle();
             if handle.may_log(log::Level::Info) {
@@ -677,8 +705,7 @@ impl ServerSessionHandler {
             Socket::new(Arc::clone(&sid), space, connection)
         });
         self.sockets.push(socket.clone());
-        let auth: Box<str> = (&*received.data).into();
         let bytes = auth.len() + CONNECT_OVERHEAD_BYTES;
-        self.batch.push((Item::Connect(socket, auth), bytes));
+        self.batch.push((Item::Connect(socket, auth.into()), bytes));
     }
 }

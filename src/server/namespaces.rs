@@ -43,7 +43,7 @@ pub(crate) struct NamespaceRegistry<M = Socket> {
     spaces: RwLock<HashMap<Arc<str>, Arc<NamespaceState<M>>>>,
 }
 
-impl<M: Clone> NamespaceRegistry<M> {
+impl<M: Clone + PartialEq> NamespaceRegistry<M> {
     pub(crate) fn get(&self, namespace: &str) -> Option<Arc<NamespaceState<M>>> {
         self.spaces.read().get(namespace).cloned()
     }
@@ -88,8 +88,8 @@ impl<M: Clone> NamespaceRegistry<M> {
 
     /// Forgets a client, and with the last one its namespace: clients may name any, and what they
     /// name must not stay.
-    pub(crate) fn remove(&self, space: &NamespaceState<M>, sid: &str) {
-        space.rooms.remove(sid);
+    pub(crate) fn remove(&self, space: &NamespaceState<M>, sid: &str, client: &M) {
+        space.rooms.remove(sid, client);
         if space.rooms.is_empty() {
             let mut spaces = self.spaces.write();
             // Another of that name may have taken its place since.
@@ -127,11 +127,11 @@ mod tests {
             joined.expect("a namespace")
         };
         let first = join("1");
-        spaces.remove(&first, "1");
+        spaces.remove(&first, "1", &0);
         assert!(spaces.names().is_empty());
         // A client that was refused and has gone is removed twice; meanwhile another has come.
         join("2");
-        spaces.remove(&first, "1");
+        spaces.remove(&first, "1", &0);
         assert!(spaces.socket("/n", "2").is_some());
     }
 }

@@ -45,6 +45,9 @@ impl<M: Clone> Rooms<M> {
     /// Takes a client in, alone in its own room.
     pub(crate) fn insert(&self, sid: Arc<str>, client: M) {
         let mut state = self.state.write();
+        // A client of Socket.IO 4 that joins again has the id that it had, and the one before may still
+        // have to be forgotten.
+        state.forget(&sid);
         let index = state.members.insert(Member {
             client,
             admitted: false,
@@ -61,15 +64,15 @@ impl<M: Clone> Rooms<M> {
         }
     }
 
-    /// Forgets a client and its rooms.
-    pub(crate) fn remove(&self, sid: &str) {
+    /// Forgets a client and its rooms, unless another one has its id now.
+    pub(crate) fn remove(&self, sid: &str, client: &M)
+    where
+        M: PartialEq,
+    {
         let mut state = self.state.write();
-        let Some(index) = state.by_sid.remove(sid) else {
-            return;
-        };
-        let member = state.members.remove(index as usize);
-        for room in member.rooms {
-            state.remove_from(&room, index);
+        let index = state.by_sid.get(sid).map(|index| *index as usize);
+        if index.is_some_and(|index| state.members[index].client == *client) {
+            state.forget(sid);
         }
     }
 
@@ -246,6 +249,17 @@ impl<M> State<M> {
     }
 
     /// A room vanishes with its last member.
+    /// Forgets who has an id. The client is the program's to drop: its handles are counted.
+    fn forget(&mut self, sid: &str) {
+        let Some(index) = self.by_sid.remove(sid) else {
+            return;
+        };
+        let member = self.members.remove(index as usize);
+        for room in member.rooms {
+            self.remove_from(&room, index);
+        }
+    }
+
     fn remove_from(&mut self, room: &str, index: u32) {
         if let Some(members) = self.rooms.get_mut(room) {
             members.remove(&index);
@@ -341,7 +355,7 @@ mod tests {
         rooms.close("b").unwrap();
         assert_eq!(rooms.of("1"), ["1", "c"]);
         assert_eq!(rooms.of("2"), ["2"]);
-        rooms.remove("1");
+        rooms.remove("1", &"1");
         assert!(rooms.state.read().rooms.is_empty());
         assert_eq!(rooms.of("1"), [""; 0]);
         assert!(!rooms.is_empty());

@@ -21,6 +21,7 @@ use crate::handlers::{
 };
 use crate::limits::bounded;
 use crate::net::http::Request;
+use crate::protocol::engineio::Revision;
 use crate::protocol::socketio::Kind;
 use crate::reason::Reason;
 use crate::util::oneshot::awaited;
@@ -613,7 +614,12 @@ impl Socket {
         }
         // Its events are welcome as soon as it can know; sending from others waits for the lock.
         self.set_phase(Phase::Admitted);
-        self.send_packet(Kind::Connect, &format!("{{\"sid\":\"{}\"}}", self.sid()));
+        match self.connection().handle().revision() {
+            Revision::V4 => {
+                self.send_packet(Kind::Connect, &format!("{{\"sid\":\"{}\"}}", self.sid()));
+            }
+            Revision::V3 => self.send_packet(Kind::Connect, ""),
+        }
         for frames in std::mem::take(&mut state.held) {
             if let Err(error @ Error::TooMuch(_)) = self.connection().handle().send(&frames) {
                 log::error!(target: "socketio", "{}: what was sent in the connect handler is lost: {error}", self.sid());
@@ -712,7 +718,7 @@ impl Socket {
         self.connection()
             .inner()
             .spaces
-            .remove(&self.inner.space, self.sid());
+            .remove(&self.inner.space, self.sid(), self);
         let mut state = self.inner.state.lock();
         state.forgotten = true;
         let kept = (state.sessions.take(), state.own.take());

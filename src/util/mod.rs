@@ -10,6 +10,7 @@ pub(crate) mod fuzz;
 mod lock_order;
 pub(crate) mod log_limit;
 pub(crate) mod oneshot;
+pub(crate) mod percent;
 pub(crate) mod program;
 pub(crate) mod random;
 pub(crate) mod rate;

@@ -1,7 +1,7 @@
 //! Where a client connects to.
 
 use crate::error::ConnectError;
-use crate::net::http::request::decode_percent;
+use crate::util::percent::decode_percent;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -11,7 +11,5 @@ pub(crate) mod upload;
 
 pub(crate) use body::{Body, Framing};
 pub(crate) use head::Head;
-pub(crate) use request::Request;
-#[cfg(feature = "redis")]
-pub(crate) use request::decode_percent;
+pub(crate) use request::{Request, form_field};
 pub(crate) use response::{Content, Header, Headers, Response};

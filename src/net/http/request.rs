@@ -2,6 +2,7 @@
 
 use super::upload::BodyReader;
 use crate::net::listener::PeerAddr;
+use crate::util::percent::decode_form;
 use crate::util::sync::Mutex;
 use std::borrow::Cow;
 use std::fmt;
@@ -304,6 +305,37 @@ impl Request {
         self.head = head.into();
     }
 
+    /// Names the origin of the page that asks by a script, for which browsers send no `Origin`: it is
+    /// the one in `Referer`, and, of a page of another site that hides that, none that is known.
+    pub(crate) fn find_origin_of_script(&mut self) {
+        if self.param("j").is_none() || self.values("origin").next().is_some() {
+            return;
+        }
+        let page = self.first("referer").unwrap_or_default();
+        let origin = page.find("://").map(|at| {
+            let end = page[at + 3..].find(['/', '?', '#']);
+            &page[..end.map_or(page.len(), |end| at + 3 + end)]
+        });
+        let is_hidden = || self.first("sec-fetch-site") == Some("cross-site");
+        let Some(origin) = origin.or_else(|| is_hidden().then_some("null")) else {
+            return;
+        };
+        let mut head = self.head.to_vec();
+        let (name, value) = (head.len(), head.len() + "origin".len());
+        head.extend_from_slice(b"origin");
+        head.extend_from_slice(origin.as_bytes());
+        let spans = [name, value, head.len()].map(u16::try_from);
+        let [Ok(name), Ok(value), Ok(end)] = spans else {
+            // Longer than a head may be.
+            self.query = (0, 0);
+            return;
+        };
+        let mut fields = self.fields.to_vec();
+        fields.push(((name, value), (value, end)));
+        self.head = head.into();
+        self.fields = fields.into();
+    }
+
     pub(crate) fn set_body(&mut self, body: Vec<u8>) {
         self.body = RequestBody::Whole(body);
     }
@@ -362,47 +394,19 @@ impl fmt::Debug for Request {
     }
 }
 
+/// Returns the value of a field of a form that was posted.
+pub(crate) fn form_field(body: &[u8], name: &str) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let mut pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    Some(decode_form(value).into_owned())
+}
+
 /// Returns what stands before and behind an ASCII character. For the few bytes of a parameter this
 /// is quicker than the search of `split_once`.
 fn split_at(text: &str, character: u8) -> Option<(&str, &str)> {
     let at = text.bytes().position(|byte| byte == character)?;
     Some((&text[..at], &text[at + 1..]))
-}
-
-/// Decodes one part of a query: `+` is a blank, `%xx` a byte.
-fn decode_form(text: &str) -> Cow<'_, str> {
-    if !text.bytes().any(|byte| matches!(byte, b'+' | b'%')) {
-        return Cow::Borrowed(text);
-    }
-    let spaced = text.replace('+', " ");
-    Cow::Owned(String::from_utf8_lossy(&decode_percent(&spaced)).into_owned())
-}
-
-/// Replaces `%xx` by the byte it stands for; anything else stays.
-pub(crate) fn decode_percent(text: &str) -> Vec<u8> {
-    let mut rest = text.as_bytes();
-    let mut decoded = Vec::with_capacity(rest.len());
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = match (byte, tail) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
-            _ => None,
-        };
-        match digits {
-            Some((high, low)) => {
-                decoded.push(high << 4 | low);
-                rest = &tail[2..];
-            }
-            None => {
-                decoded.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    decoded
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 /// Returns the addresses of `for` in a `Forwarded` field.

@@ -34,6 +34,8 @@ pub(crate) enum Invalid {
     Type,
     Base64,
     Utf8,
+    /// Of a payload of revision 3: a length that is none, or that is not there.
+    Length,
 }
 
 impl<'a> Packet<'a> {
@@ -60,6 +62,39 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Does the same in revision 3, where base64 has the packet's type in front, and an empty packet
+    /// of a payload is ignored.
+    pub(crate) fn decode_v3(text: &'a str) -> Result<Packet<'a>, Invalid> {
+        match text.strip_prefix('b') {
+            // engine.io-parser 2, `decodeBase64Packet`
+            Some(rest) => match rest.strip_prefix('4') {
+                Some(rest) => {
+                    let bytes = decode_base64(rest)?;
+                    Ok(Packet::Message(Data::Binary(Cow::Owned(bytes))))
+                }
+                None => Err(Invalid::Type),
+            },
+            None => Packet::decode(text),
+        }
+    }
+
+    /// Reads a binary frame, or a binary packet of a payload, of revision 3: its first byte is the
+    /// packet's type. None if it is to be ignored.
+    pub(crate) fn decode_binary_v3(bytes: Cow<'a, [u8]>) -> Option<Packet<'a>> {
+        let kind = *bytes.first()?;
+        match (kind, bytes) {
+            (2, _) => Some(Packet::Ping("")),
+            (4, Cow::Borrowed(bytes)) => {
+                Some(Packet::Message(Data::Binary(Cow::Borrowed(&bytes[1..]))))
+            }
+            (4, Cow::Owned(mut bytes)) => {
+                bytes.remove(0);
+                Some(Packet::Message(Data::Binary(Cow::Owned(bytes))))
+            }
+            _ => None,
+        }
+    }
+
     /// Writes the packet as text; bytes become base64, as in a payload.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let (kind, text) = match self {
@@ -80,6 +115,16 @@ impl<'a> Packet<'a> {
 /// Writes a binary message for a transport that carries text only.
 pub(crate) fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'b');
+    append_base64(bytes, out);
+}
+
+/// Does the same in revision 3.
+pub(crate) fn encode_base64_v3(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"b4");
+    append_base64(bytes, out);
+}
+
+fn append_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     let length = base64::encoded_len(bytes.len(), true).unwrap_or(0);
     out.resize(start + length, 0);
@@ -94,6 +139,7 @@ impl fmt::Display for Invalid {
             Invalid::Type => "an unknown packet type",
             Invalid::Base64 => "wrong base64",
             Invalid::Utf8 => "text that is not UTF-8",
+            Invalid::Length => "a packet of a wrong length",
         })
     }
 }

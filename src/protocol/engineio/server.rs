@@ -6,6 +6,7 @@
 //! driver has a queue of them, which [`Output::Send`] appends to and [`PollResponse::Queued`] takes
 //! from.
 
+use super::Revision;
 use super::packet::{Data, Packet};
 use crate::reason::Reason;
 use std::collections::VecDeque;
@@ -28,6 +29,7 @@ pub(crate) struct Config {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) upgrade_timeout: Duration,
+    pub(crate) revision: Revision,
 }
 
 /// Event of a session.
@@ -141,7 +143,18 @@ enum Heartbeat {
         ping_at: Instant,
         left: Option<Duration>,
     },
+    /// Of revision 3, where the client pings: something must come of it by then.
+    Listening(Instant),
+    /// The same while reading has stopped by our own choice, with the time that it still has.
+    Muted(Duration),
     Off,
+}
+
+impl Config {
+    /// Returns how long a client of revision 3 may be silent.
+    fn silence(&self) -> Duration {
+        self.ping_interval + self.ping_timeout
+    }
 }
 
 #[derive(Debug)]
@@ -164,7 +177,10 @@ impl Server {
     }
 
     fn new(now: Instant, config: Config, state: State) -> Server {
-        let heartbeat = Heartbeat::Quiet(now + config.ping_interval);
+        let heartbeat = match config.revision {
+            Revision::V4 => Heartbeat::Quiet(now + config.ping_interval),
+            Revision::V3 => Heartbeat::Listening(now + config.silence()),
+        };
         Server {
             config,
             state,
@@ -216,14 +232,19 @@ impl Server {
                 self.on_traffic(now);
                 return Some(data);
             }
-            Packet::Pong(_) => self.on_pong(now),
+            // The direction of heartbeats is the other one in revision 3.
+            Packet::Ping(_) if self.config.revision == Revision::V3 => {
+                self.on_traffic(now);
+                self.outputs.push_back(Output::Send(Packet::Pong("")));
+            }
+            Packet::Pong(_) if self.config.revision == Revision::V4 => self.on_pong(now),
             Packet::Close => {
                 self.answer_poll(PollResponse::Noop);
                 self.close_now(Reason::ClientDisconnect);
             }
             // "invalid heartbeat direction" in the reference implementation.
-            Packet::Ping(_) => self.close_now(Reason::ServerDisconnect),
-            Packet::Open(_) | Packet::Upgrade | Packet::Noop => {}
+            Packet::Ping(_) | Packet::Pong(_) => self.close_now(Reason::ServerDisconnect),
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop => self.on_traffic(now),
         }
         None
     }
@@ -240,9 +261,10 @@ impl Server {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let heartbeat = match self.heartbeat {
             Heartbeat::Quiet(at)
+            | Heartbeat::Listening(at)
             | Heartbeat::Pinged { until: at, .. }
             | Heartbeat::Suspended { ping_at: at, .. } => Some(at),
-            Heartbeat::Off => None,
+            Heartbeat::Muted(_) | Heartbeat::Off => None,
         };
         let state = match &self.state {
             State::Polling(Polling {
@@ -292,14 +314,17 @@ impl Server {
         matches!(self.state, State::Polling(_) | State::WebSocket(_))
     }
 
-    /// A message came: while a pong is awaited, the first other packet restarts the wait, once a
-    /// ping, since a client that is sending a lot answers late (engine.io 6.6.11).
+    /// A packet came. While a pong is awaited, the first other packet restarts the wait, once a
+    /// ping, since a client that is sending a lot answers late (engine.io 6.6.11). In revision 3 any
+    /// packet restarts the client's time.
     pub(crate) fn on_traffic(&mut self, now: Instant) {
-        if let Heartbeat::Pinged { until, extended } = &mut self.heartbeat
-            && !*extended
-        {
-            *extended = true;
-            *until = now + self.config.ping_timeout;
+        match &mut self.heartbeat {
+            Heartbeat::Pinged { until, extended } if !*extended => {
+                *extended = true;
+                *until = now + self.config.ping_timeout;
+            }
+            Heartbeat::Listening(until) => *until = now + self.config.silence(),
+            _ => {}
         }
     }
 
@@ -324,6 +349,10 @@ impl Server {
                 extended: false,
             },
             (false, Heartbeat::Suspended { ping_at, .. }) => Heartbeat::Quiet(*ping_at),
+            (true, Heartbeat::Listening(until)) => {
+                Heartbeat::Muted(until.saturating_duration_since(now))
+            }
+            (false, Heartbeat::Muted(left)) => Heartbeat::Listening(now + *left),
             _ => return,
         };
     }
@@ -473,7 +502,7 @@ impl Server {
                 };
                 self.outputs.push_back(Output::Send(Packet::Ping("")));
             }
-            Heartbeat::Pinged { until, .. } if *until <= now => {
+            Heartbeat::Pinged { until, .. } | Heartbeat::Listening(until) if *until <= now => {
                 self.answer_poll(PollResponse::Close);
                 self.close_now(Reason::PingTimeout);
             }

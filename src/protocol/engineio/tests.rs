@@ -16,6 +16,7 @@ const CONFIG: server::Config = server::Config {
     ping_interval: INTERVAL,
     ping_timeout: TIMEOUT,
     upgrade_timeout: Duration::from_secs(10),
+    revision: Revision::V4,
 };
 
 /// A server's session and a client's, with what travels between them held until it is delivered.

@@ -2,9 +2,9 @@
 
 use super::json;
 use super::packet::{Invalid, Kind, Packet};
-use super::parser::{Decoded, Parser, Text};
+use super::parser::{Decoded, Parser, Text, query_as_json};
 use crate::limits::Limits;
-use crate::protocol::engineio::Data;
+use crate::protocol::engineio::{Data, Revision};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -45,6 +45,7 @@ pub(crate) struct Dropped<'a> {
 #[derive(Debug)]
 pub(crate) struct Decoder<P = Text> {
     parser: P,
+    revision: Revision,
     limits: Arc<Limits>,
     side: Side,
     partial: Option<Box<PartialPacket>>,
@@ -79,9 +80,10 @@ struct PartialPacket {
 }
 
 impl Decoder<Text> {
-    pub(crate) fn new(limits: Arc<Limits>, side: Side) -> Decoder<Text> {
+    pub(crate) fn new(limits: Arc<Limits>, side: Side, revision: Revision) -> Decoder<Text> {
         Decoder {
-            parser: Text,
+            parser: Text { revision },
+            revision,
             limits,
             side,
             partial: None,
@@ -142,6 +144,12 @@ impl<P: Parser> Decoder<P> {
             return Ok(None);
         }
         Ok(Some(match dropped {
+            None if packet.kind == Kind::Connect && self.revision == Revision::V3 => {
+                Arrival::Packet(IncomingPacket {
+                    data: Cow::Owned(query_as_json(packet.data)),
+                    ..IncomingPacket::whole(packet, name)
+                })
+            }
             None => Arrival::Packet(IncomingPacket::whole(packet, name)),
             Some(why) => Arrival::Dropped(Dropped {
                 kind: packet.kind,
@@ -313,7 +321,7 @@ mod tests {
             attachments_bytes: 1_000,
             ..Limits::default()
         };
-        Decoder::new(Arc::new(limits), Side::Server)
+        Decoder::new(Arc::new(limits), Side::Server, Revision::V4)
     }
 
     fn packet(arrival: Arrival<'_>) -> IncomingPacket<'_> {
@@ -424,7 +432,7 @@ mod tests {
     fn a_client_skips_too_many_attachments_and_a_server_closes() {
         let now = Instant::now();
         for side in [Side::Server, Side::Client] {
-            let mut link = Decoder::new(Arc::new(Limits::default()), side);
+            let mut link = Decoder::new(Arc::new(Limits::default()), side, Revision::V4);
             let result = text(&mut link, now, "5256-[\"x\"]");
             match side {
                 Side::Server => assert_eq!(result, Err(Invalid::Attachments)),
@@ -450,7 +458,7 @@ mod tests {
         let event = bytes(&mut link, now, b"one").unwrap().unwrap();
         assert!(event.data.ends_with(r#","\ufffd",null]"#), "{}", event.data);
         assert_eq!(text(&mut link, now, "2[\"a\",NaN]"), Err(Invalid::Json));
-        let mut link = Decoder::new(Arc::new(Limits::default()), Side::Client);
+        let mut link = Decoder::new(Arc::new(Limits::default()), Side::Client, Revision::V4);
         let event = text(&mut link, now, "2[\"a\",NaN]").unwrap().unwrap();
         assert_eq!(event.data, "[\"a\",null]");
     }
@@ -483,7 +491,7 @@ mod tests {
             ..Limits::default()
         });
         crate::util::fuzz::run(|source| {
-            let mut link = Decoder::new(Arc::clone(&limits), Side::Server);
+            let mut link = Decoder::new(Arc::clone(&limits), Side::Server, Revision::V4);
             let now = Instant::now();
             for _ in 0..8 {
                 let bytes = source.spoil(PACKETS);

@@ -4,7 +4,8 @@ use super::json;
 use super::packet::{Invalid, Kind, Packet};
 use super::{ROOT, is_reserved};
 use crate::limits::Limits;
-use crate::protocol::engineio::Data;
+use crate::protocol::engineio::{Data, Revision};
+use crate::util::percent::decode_form;
 use std::borrow::Cow;
 use std::io::Write;
 
@@ -37,12 +38,16 @@ pub(crate) enum Decoded<'a> {
 /// `<type>[<attachments>-][<namespace>,][<ack id>][<JSON>]` (socket.io-protocol, "Packet
 /// encoding").
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Text;
+pub(crate) struct Text {
+    /// Over Engine.IO 3 the packets are those of Socket.IO 4: a CONNECT carries no data, and its
+    /// namespace may have a query, which is what [`Packet::data`] is then.
+    pub(crate) revision: Revision,
+}
 
 impl Parser for Text {
     fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, Invalid> {
         match message {
-            Data::Text(text) => decode_text(text, limits),
+            Data::Text(text) => decode_text(text, limits, self.revision),
             Data::Binary(bytes) => Ok(Decoded::Attachment(bytes)),
         }
     }
@@ -88,13 +93,20 @@ impl Parser for Text {
     }
 }
 
-fn decode_text<'a>(text: &'a str, limits: &Limits) -> Result<Decoded<'a>, Invalid> {
+fn decode_text<'a>(
+    text: &'a str,
+    limits: &Limits,
+    revision: Revision,
+) -> Result<Decoded<'a>, Invalid> {
     let (kind, rest) = split_kind(text)?;
     let (attachments, rest) = match kind {
         Kind::BinaryEvent | Kind::BinaryAck => split_attachments(rest)?,
         _ => (0, rest),
     };
     let (namespace, rest) = split_namespace(rest);
+    if revision == Revision::V3 && kind == Kind::Connect {
+        return Ok(decode_connect_v3(namespace, limits));
+    }
     if namespace.len() > limits.name_bytes && kind != Kind::Connect {
         return Err(Invalid::Namespace);
     }
@@ -126,6 +138,32 @@ fn decode_text<'a>(text: &'a str, limits: &Limits) -> Result<Decoded<'a>, Invali
         json::check_placeholders(data, attachments)?;
     }
     Ok(Decoded::Packet(packet, name))
+}
+
+fn decode_connect_v3<'a>(namespace: &'a str, limits: &Limits) -> Decoded<'a> {
+    let (namespace, query) = namespace.split_once('?').unwrap_or((namespace, ""));
+    let packet = Packet {
+        kind: Kind::Connect,
+        namespace,
+        id: None,
+        attachments: 0,
+        data: query,
+    };
+    if namespace.len() > limits.name_bytes {
+        return Decoded::OverLimit(Packet { data: "", ..packet }, Invalid::Namespace);
+    }
+    Decoded::Packet(packet, None)
+}
+
+/// Returns the query of a namespace as a JSON object of texts: of those of one name the last.
+pub(crate) fn query_as_json(query: &str) -> String {
+    let mut object = serde_json::Map::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decode_form(value).into_owned();
+        object.insert(decode_form(name).into_owned(), value.into());
+    }
+    serde_json::Value::Object(object).to_string()
 }
 
 fn split_kind(text: &str) -> Result<(Kind, &str), Invalid> {
@@ -220,7 +258,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn decode(text: &str) -> Result<Packet<'_>, Invalid> {
-        match Text.decode(Data::Text(text), &Limits::default())? {
+        match Text::default().decode(Data::Text(text), &Limits::default())? {
             Decoded::Packet(packet, _) => Ok(packet),
             Decoded::OverLimit(_, invalid) => Err(invalid),
             Decoded::Attachment(_) => unreachable!("text is no attachment"),
@@ -323,7 +361,7 @@ mod tests {
                 data: &data,
             };
             let mut text = Vec::new();
-            Text.encode(&packet, &mut text);
+            Text::default().encode(&packet, &mut text);
             prop_assert_eq!(decode(std::str::from_utf8(&text).unwrap()), Ok(packet));
         }
 
