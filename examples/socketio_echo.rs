@@ -4,11 +4,11 @@
 //! by `answered`, with what the client says to the event `question`; `join` enters a room, `room`
 //! says something there, `kick` disconnects. `/refused` lets nobody in.
 //!
-//! `socketio_echo PORT [--ping-interval MS] [--ping-timeout MS] [--max-payload BYTES] [--connect-timeout MS] [--eio3 1]`
+//! `socketio_echo PORT [--ping-interval MS] [--ping-timeout MS] [--max-payload BYTES] [--connect-timeout MS] [--eio3 1] [--detect 1]`
 
 mod common;
 
-use socketio::{Args, Error, Event, Object, Refused, Server, Socket, Value};
+use socketio::{Args, Error, Event, Object, Parser, Refused, Server, Socket, Value};
 use std::time::Duration;
 
 fn main() -> Result<(), socketio::Error> {
@@ -19,6 +19,7 @@ fn main() -> Result<(), socketio::Error> {
         "--max-payload",
         "--connect-timeout",
         "--eio3",
+        "--detect",
     ]);
     let mut builder = Server::builder().cors_allowed_origins("*");
     if let Some(interval) = options.milliseconds("--ping-interval") {
@@ -32,6 +33,9 @@ fn main() -> Result<(), socketio::Error> {
     }
     if let Some(timeout) = options.milliseconds("--connect-timeout") {
         builder = builder.connect_timeout(timeout);
+    }
+    if options.number("--detect") == Some(1) {
+        builder = builder.parser(Parser::detect());
     }
     let io = builder
         .allow_eio3(options.number("--eio3") == Some(1))

@@ -13,10 +13,11 @@ use crate::manager::BroadcastTarget;
 use crate::net::outbox::{Outbox, When};
 use crate::net::websocket::{self, Role};
 use crate::protocol::engineio::{Data, payload};
-use crate::protocol::socketio::{Kind, Packet, Parser, Text};
+use crate::protocol::socketio::{Body, Kind, Packet, Parser, Text};
 use crate::server::rooms::Rooms;
 use crate::util::budget::Share;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -86,10 +87,10 @@ impl Dispatch {
     /// Makes the event, calls the handler, and encodes the acknowledgement; returns its length.
     pub fn run(&self) -> usize {
         let peer = Arc::clone(&self.peer) as Arc<dyn Peer>;
-        let event = Event::new(peer, "echo", &self.json, Vec::new(), Some(1));
+        let event = Event::new(peer, Cow::Borrowed("echo"), Body::text(&self.json), Some(1));
         let mut answer = EncodedArgs::default();
         let handled = (self.handler.0)(&Incoming { event, peer: () }, &mut answer);
-        handled.map_or(0, |()| answer.json.len())
+        handled.map_or(0, |()| answer.items.len())
     }
 }
 

@@ -61,6 +61,8 @@
 //! | `amqp` | no | managers over RabbitMQ; lapin brings an async runtime of its own |
 //! | `kafka` | no | managers over Kafka; needs a C compiler and zlib |
 //! | `zmq` | no | managers over ZeroMQ; needs a C++ compiler |
+//! | `msgpack` | no | [`Parser`]: packets in MessagePack, on both sides |
+//! | `cbor`, `pickle` | no | packets in CBOR, and in Python's pickle |
 //!
 //! # More
 //!
@@ -100,6 +102,7 @@ mod limits;
 #[cfg(feature = "server")]
 pub mod manager;
 mod net;
+pub mod parser;
 mod pool;
 mod protocol;
 mod reason;
@@ -135,6 +138,7 @@ pub use net::http::upload::BodyReader;
 pub use net::listener::{Accepted, Listener, PeerAddr};
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use net::tls::Tls;
+pub use parser::Parser;
 pub use reason::Reason;
 /// The crate of [`Tls::from_config`]'s configuration.
 #[cfg(all(feature = "server", feature = "tls"))]

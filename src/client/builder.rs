@@ -3,6 +3,7 @@
 use super::{Client, Sink};
 use crate::engineio::client::{TransportConfig, network_options};
 use crate::limits::{Limits, ReceiveLimits, bounded};
+use crate::parser::Parser;
 use crate::util::backoff::Backoff;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub(crate) struct Config {
     pub(super) outgoing_attachments: usize,
     pub(super) receive_limits: Arc<Limits>,
     pub(super) handle_sigint: bool,
+    pub(super) parser: Parser,
 }
 
 /// Builder of a [`Client`], with its options.
@@ -50,6 +52,7 @@ impl ClientBuilder {
                 outgoing_attachments: 10,
                 receive_limits: Arc::new(ReceiveLimits::default().to_limits()),
                 handle_sigint: false,
+                parser: Parser::default(),
             },
         }
     }
@@ -66,6 +69,14 @@ impl ClientBuilder {
             ..self.config
         };
         Client::with(config, sink)
+    }
+
+    /// Sets the form of the packets, which is the server's: python's `serializer`. Defaults to
+    /// [`Parser::text`].
+    #[must_use]
+    pub fn parser(mut self, parser: Parser) -> Self {
+        self.config.parser = parser;
+        self
     }
 
     /// Sets whether to reconnect when the connection is lost. Defaults to `true`.

@@ -12,8 +12,10 @@ use crate::engineio::client::{Attempt, Line, Prepare, Runtime};
 use crate::engineio::{Control, Frames, SessionQueue, lock_when};
 use crate::error::{ConnectError, Error};
 use crate::handlers::ack::{self, Answered, CallbackOwner};
+use crate::handlers::encode::{self, SharedEvent};
 use crate::handlers::invoke::{self, Unhandled};
-use crate::handlers::{Event, Incoming, Waiting, encode};
+use crate::handlers::{Event, Incoming, Waiting};
+use crate::parser::Wire;
 use crate::pool::{self, Inbox, LastTurn, QueueState, Runnable};
 use crate::reason::Reason;
 use crate::util::log_limit::LogLimit;
@@ -118,6 +120,11 @@ impl Shared {
         Ok(&running.line)
     }
 
+    /// Returns the way of packets to the server.
+    pub(super) fn wire(&self) -> Wire<'_> {
+        Wire::new(&self.config.parser, self.config.parser.first_form())
+    }
+
     fn is_own_thread(&self) -> bool {
         let running = self.running.get();
         running.is_some_and(|running| running.runtime.workers().is_own_thread())
@@ -203,7 +210,8 @@ impl Shared {
             }
         }
         let sent = joined.session.send_written(|buffer| {
-            let largest = encode::write_event(namespace, event, sent_id, data, buffer);
+            let largest =
+                encode::write_event(self.wire(), namespace, event, sent_id, data, buffer)?;
             joined.check_size(largest, data)
         });
         if sent.is_ok() && !is_call {
@@ -227,7 +235,7 @@ impl Shared {
     ) -> Result<u64, Error> {
         let id = waiting.as_ref().map(|(id, _)| *id);
         let mut buffer = Vec::new();
-        encode::write_event(namespace, event, id, data, &mut buffer);
+        encode::write_event(self.wire(), namespace, event, id, data, &mut buffer)?;
         let held = HeldEvent {
             namespace: Arc::clone(namespace),
             frames: Frames(buffer.into()),
@@ -256,10 +264,12 @@ impl Shared {
         let joined = state.joined(namespace).cloned();
         drop(state);
         if let Some(joined) = joined {
-            let mut buffer = Vec::new();
-            let largest = encode::write_event(namespace, event, None, data, &mut buffer);
-            if joined.check_size(largest, data).is_ok() {
-                joined.session.send_volatile(&Frames(buffer.into()));
+            let form = joined.session.binary_form();
+            let mut shared = SharedEvent::new(&self.config.parser, namespace, event, None, data);
+            if let Ok(frames) = shared.frames(self.config.parser.first_form(), form)
+                && joined.check_frames(&frames.0).is_ok()
+            {
+                joined.session.send_volatile(frames);
             }
         }
     }

@@ -456,7 +456,13 @@ impl Client {
     }
 
     fn encode(&self, event: &str, data: impl Serialize) -> Result<EncodedArgs, Error> {
-        encode::encode(event, data, self.shared.config.outgoing_attachments)
+        let encoding = self.shared.wire().form.encoding();
+        encode::encode(
+            encoding,
+            event,
+            data,
+            self.shared.config.outgoing_attachments,
+        )
     }
 
     /// Changes the handlers of the namespace; returns what was replaced, to be dropped.

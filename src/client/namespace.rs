@@ -1,10 +1,10 @@
 //! A namespace that is connected.
 
-use crate::data::EncodedArgs;
-
+use crate::data::{EncodedArgs, Encoding};
 use crate::engineio::{SessionHandle, frames};
 use crate::error::Error;
 use crate::handlers::{Peer, PendingAcks, encode};
+use crate::parser::{Form, Parser, Wire};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +18,8 @@ pub(super) struct NamespaceConnection {
     /// Bytes of one message that the server takes.
     max_payload: usize,
     max_attachments: usize,
+    parser: Parser,
+    form: Form,
     gone: AtomicBool,
 }
 
@@ -28,8 +30,11 @@ impl NamespaceConnection {
         session: Arc<SessionHandle>,
         max_payload: usize,
         max_attachments: usize,
+        parser: &Parser,
     ) -> NamespaceConnection {
         NamespaceConnection {
+            form: parser.first_form(),
+            parser: parser.clone(),
             namespace,
             max_payload,
             max_attachments,
@@ -42,6 +47,9 @@ impl NamespaceConnection {
 
     /// Refuses what is larger than the server takes: it would cost the connection.
     pub(super) fn check_size(&self, largest: usize, data: &EncodedArgs) -> Result<(), Error> {
+        if self.form != Form::Text {
+            return self.check(largest, largest);
+        }
         let attachments = data.attachments.iter().map(|bytes| bytes.len());
         self.check(largest, attachments.max().unwrap_or(0))
     }
@@ -96,15 +104,20 @@ impl Peer for NamespaceConnection {
         &self.sid
     }
 
+    fn encoding(&self) -> Encoding {
+        self.form.encoding()
+    }
+
     fn acknowledge(&self, id: u64, answer: &EncodedArgs) -> Result<(), Error> {
         if self.gone.load(Ordering::Acquire) {
             return Err(Error::Disconnected);
         }
         answer.check(self.max_attachments)?;
         // What is too large is not written first.
-        self.check_size(answer.json.len(), answer)?;
+        self.check_size(answer.items.len(), answer)?;
         self.session.send_written(|buffer| {
-            let largest = encode::write_ack(&self.namespace, id, answer, buffer);
+            let wire = Wire::new(&self.parser, self.form);
+            let largest = encode::write_ack(wire, &self.namespace, id, answer, buffer)?;
             self.check_size(largest, answer)
         })
     }

@@ -5,18 +5,23 @@
 use super::core::{Item, Shared};
 use super::namespace::NamespaceConnection;
 use super::state::{Outcome, Phase, State, Step};
+#[cfg(feature = "msgpack")]
+use crate::data::Value;
 use crate::engineio::client::{Caller, Line};
 use crate::engineio::{Control, SessionHandle, SessionHandler};
 use crate::error::{ConnectError, Error};
+#[cfg(feature = "msgpack")]
+use crate::handlers::Auth;
 use crate::handlers::ack;
 use crate::handlers::{AckResponse, Event, Peer, Waiting, encode};
+use crate::parser::incoming::PacketDecoder;
 use crate::pool::QueueState;
 use crate::protocol::engineio::{Data, Open, Revision};
-use crate::protocol::socketio::{Arrival, Decoder, Dropped, IncomingPacket, Kind, Side, json};
+use crate::protocol::socketio::{Arrival, Body, Dropped, IncomingPacket, Kind, Side, json};
 use crate::reason::Reason;
 use crate::util::random;
-use bytes::Bytes;
 use log::Level;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +38,7 @@ pub(super) struct ClientSessionHandler {
     attempt: u32,
     /// Reason why the session closes, if a request has failed.
     failure: Option<ConnectError>,
-    link: Decoder,
+    link: PacketDecoder,
     /// The namespaces that are connected.
     joined: Vec<Arc<NamespaceConnection>>,
     /// Time to try again, unless there was another attempt after this one.
@@ -56,8 +61,7 @@ pub(super) struct ClientSessionHandler {
 struct Early {
     namespace: Box<str>,
     name: Box<str>,
-    data: Box<str>,
-    attachments: Vec<Bytes>,
+    body: Body<'static>,
     id: Option<u64>,
 }
 
@@ -237,7 +241,7 @@ impl ClientSessionHandler {
                     log::debug!(target: "socketio", "an acknowledgement that nobody waits for");
                     return;
                 };
-                let answer = AckResponse::new(&received.data, received.attachments);
+                let answer = AckResponse(received.body.into());
                 ack::settle(&self.shared, waiting, Ok(answer));
             }
             (Kind::Connect, None) => self.connected(now, &received),
@@ -274,21 +278,13 @@ impl ClientSessionHandler {
         let Some(name) = received.name else {
             return;
         };
-        self.push_event(at, &name, &received.data, received.attachments, received.id);
+        self.push_event(at, name, received.body, received.id);
     }
 
-    fn push_event(
-        &mut self,
-        at: usize,
-        name: &str,
-        data: &str,
-        attachments: Vec<Bytes>,
-        id: Option<u64>,
-    ) {
-        let attached: usize = attachments.iter().map(|bytes| bytes.len()).sum();
-        let bytes = data.len() + attached + EVENT_OVERHEAD_BYTES;
+    fn push_event(&mut self, at: usize, name: Cow<'_, str>, body: Body<'_>, id: Option<u64>) {
+        let bytes = body.len() + EVENT_OVERHEAD_BYTES;
         let peer = Arc::clone(&self.joined[at]) as Arc<dyn Peer>;
-        let event = Event::new(peer, name, data, attachments, id);
+        let event = Event::new(peer, name, body, id);
         self.batch.push((Item::Event(event), bytes));
     }
 
@@ -307,8 +303,7 @@ impl ClientSessionHandler {
             log::debug!(target: "socketio", "an event for {namespace:?}, which is not connected");
             return;
         }
-        let attached: usize = received.attachments.iter().map(|bytes| bytes.len()).sum();
-        let bytes = received.data.len() + attached + EVENT_OVERHEAD_BYTES;
+        let bytes = received.body.len() + EVENT_OVERHEAD_BYTES;
         if self.early_bytes + bytes > MAX_EARLY {
             if self.shared.log_limit.admits("client") {
                 log::warn!(target: "socketio", "an event for {namespace:?} is dropped: it came before the server's CONNECT, and {MAX_EARLY} bytes such wait");
@@ -319,8 +314,7 @@ impl ClientSessionHandler {
         self.early.push(Early {
             namespace: namespace.into(),
             name: name.into(),
-            data: (&*received.data).into(),
-            attachments: received.attachments,
+            body: received.body.into_owned(),
             id: received.id,
         });
     }
@@ -340,9 +334,8 @@ impl ClientSessionHandler {
             return;
         };
         for early in own {
-            let attached: usize = early.attachments.iter().map(|bytes| bytes.len()).sum();
-            self.early_bytes -= early.data.len() + attached + EVENT_OVERHEAD_BYTES;
-            self.push_event(at, &early.name, &early.data, early.attachments, early.id);
+            self.early_bytes -= early.body.len() + EVENT_OVERHEAD_BYTES;
+            self.push_event(at, Cow::Owned(early.name.into()), early.body, early.id);
         }
     }
 
@@ -397,7 +390,7 @@ impl ClientSessionHandler {
         if !matches!(space.step, Step::Pending) {
             return;
         }
-        let Ok(Content { sid }) = json::read::<Content>(&received.data) else {
+        let Ok(Content { sid }) = json::read::<Content>(&text_of(received.body.clone())) else {
             // Version 3 of the server brought it; before, pings go the other way, too.
             let message = "the server's CONNECT has no sid: it speaks Socket.IO version 2, and version 3 or later is needed";
             self.note(Level::Error, message.into());
@@ -412,6 +405,7 @@ impl ClientSessionHandler {
             session,
             max_payload,
             shared.config.outgoing_attachments,
+            &shared.config.parser,
         ));
         space.step = Step::Connected(Arc::clone(&joined));
         // The handlers of an attempt that was ended meanwhile still see both ends of it.
@@ -452,7 +446,7 @@ impl ClientSessionHandler {
 
     /// The server has refused a namespace.
     fn refused(&mut self, now: Instant, received: &IncomingPacket<'_>) {
-        let error = read_refusal(&received.data);
+        let error = read_refusal(&text_of(received.body.clone()));
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
         let Some(space) = state.space(&received.namespace) else {
@@ -560,7 +554,8 @@ impl Caller for ClientSessionHandler {
         for space in &mut state.spaces {
             if !matches!(space.step, Step::Left) {
                 space.step = Step::Pending;
-                let connect = encode::packet_frames(Kind::Connect, &space.name, &auth);
+                let connect =
+                    encode::packet_frames(shared.wire(), Kind::Connect, &space.name, &auth);
                 let _ = session.send(&connect);
             }
         }
@@ -622,7 +617,8 @@ impl SessionHandler for ClientSessionHandler {
 
     fn dismiss(&mut self) {
         for joined in &self.joined {
-            let packet = encode::packet_frames(Kind::Disconnect, &joined.namespace, "");
+            let packet =
+                encode::packet_frames(self.shared.wire(), Kind::Disconnect, &joined.namespace, "");
             joined.leave();
             let _ = joined.session.send(&packet);
         }
@@ -693,12 +689,23 @@ impl SessionHandler for ClientSessionHandler {
     }
 }
 
-fn new_link(shared: &Shared) -> Decoder {
-    Decoder::new(
-        Arc::clone(&shared.config.receive_limits),
-        Side::Client,
-        Revision::V4,
-    )
+fn new_link(shared: &Shared) -> PacketDecoder {
+    let limits = Arc::clone(&shared.config.receive_limits);
+    PacketDecoder::new(&shared.config.parser, limits, Side::Client, Revision::V4)
+}
+
+/// Returns the data of a packet that is no event as JSON text, or nothing.
+fn text_of(body: Body<'_>) -> String {
+    match body {
+        Body::Json(text, _) => text.into_owned(),
+        #[cfg(feature = "msgpack")]
+        Body::Msgpack(bytes) if bytes.is_empty() => String::new(),
+        #[cfg(feature = "msgpack")]
+        body => {
+            let value = Auth::from(body).decode::<Value>().unwrap_or_default();
+            value.to_json().unwrap_or_default()
+        }
+    }
 }
 
 /// Returns whether a connection that ended so is worth another one.

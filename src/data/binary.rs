@@ -27,6 +27,9 @@ enum Attachments {
     Out(Vec<Bytes>),
     /// Of a packet that is being decoded.
     In(Vec<Bytes>),
+    /// The encoding has bytes of its own.
+    #[cfg(feature = "msgpack")]
+    Native,
 }
 
 /// Bytes in an event or an acknowledgement, as an argument of their own or anywhere inside one.
@@ -82,6 +85,10 @@ impl Deref for Binary {
 
 impl Serialize for Binary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[cfg(feature = "msgpack")]
+        if ATTACHMENTS.with_borrow(|it| matches!(it, Attachments::Native)) {
+            return serializer.serialize_bytes(&self.0);
+        }
         let number = ATTACHMENTS.with_borrow_mut(|attachments| match attachments {
             Attachments::Out(list) => Some(place(list, &self.0)),
             _ => None,
@@ -107,7 +114,7 @@ fn place(list: &mut Vec<Bytes>, bytes: &Bytes) -> usize {
     })
 }
 
-/// Placeholder for bytes in JSON.
+/// Bytes, or the placeholder for them in JSON.
 struct Placeholder;
 
 impl<'de> Visitor<'de> for Placeholder {
@@ -115,6 +122,14 @@ impl<'de> Visitor<'de> for Placeholder {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("bytes")
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Binary, E> {
+        Ok(Binary::from(bytes))
+    }
+
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Binary, E> {
+        Ok(Binary::from(bytes))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Binary, A::Error> {
@@ -170,6 +185,13 @@ pub(super) fn provide<T>(attachments: &[Bytes], decode: impl FnOnce() -> T) -> T
     }
     let _scope = Scope::enter(Attachments::In(attachments.to_vec()));
     decode()
+}
+
+/// Encodes or decodes with bytes as the encoding itself has them.
+#[cfg(feature = "msgpack")]
+pub(super) fn natively<T>(run: impl FnOnce() -> T) -> T {
+    let _scope = Scope::enter(Attachments::Native);
+    run()
 }
 
 /// Puts the thread-local back as it was, also when a user's type panics.

@@ -1,6 +1,7 @@
 //! Data of any shape.
 
 use super::binary::{self, Binary};
+use crate::error::Error;
 use bytes::Bytes;
 use indexmap::IndexMap;
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -107,6 +108,22 @@ impl Value {
             Value::Object(entries) => Some(entries),
             _ => None,
         }
+    }
+
+    /// Reads JSON text.
+    ///
+    /// # Errors
+    /// [`Error::Decode`] if it is none, or is nested more than 127 levels deep.
+    pub fn from_json(text: &str) -> Result<Value, Error> {
+        serde_json::from_str(text).map_err(|error| Error::Decode(error.into()))
+    }
+
+    /// Returns it as JSON text.
+    ///
+    /// # Errors
+    /// [`Error::Encode`] if there are bytes in it.
+    pub fn to_json(&self) -> Result<String, Error> {
+        serde_json::to_string(self).map_err(|error| Error::Encode(error.into()))
     }
 
     /// Returns whether it is `null`.
@@ -273,6 +290,14 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(value.into())
     }
 
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Value, E> {
+        Ok(Binary::from(bytes).into())
+    }
+
+    fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Value, E> {
+        Ok(Binary::from(bytes).into())
+    }
+
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
         while let Some(item) = items.next_element()? {
@@ -340,8 +365,8 @@ impl fmt::Display for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::args::{EncodedArgs, decode};
-    use crate::error::Error;
+    use crate::data::EncodedArgs;
+    use crate::data::args::decode;
 
     #[test]
     fn a_value_with_bytes_survives_the_way() {

@@ -32,13 +32,25 @@ impl Frames {
 
 /// Appends a text message, the type of its packet included; returns its length.
 pub(crate) fn append_text(buffer: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    append(true, buffer, |out| {
+        out.push(b'4');
+        write(out);
+    })
+}
+
+/// Appends a binary message; returns its length.
+#[cfg(feature = "msgpack")]
+pub(crate) fn append_binary(buffer: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    append(false, buffer, write)
+}
+
+fn append(is_text: bool, buffer: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
     // The header's length depends on the payload's: the payload is moved back to where it ends.
     let start = buffer.len();
     buffer.extend_from_slice(&[0; HEADROOM]);
-    buffer.push(b'4');
     write(buffer);
     let end = buffer.len();
-    let (header, from) = websocket::header(true, end - start - HEADROOM);
+    let (header, from) = websocket::header(is_text, end - start - HEADROOM);
     let header = &header[from..];
     buffer[start..start + header.len()].copy_from_slice(header);
     buffer.copy_within(start + HEADROOM..end, start + header.len());

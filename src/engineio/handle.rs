@@ -14,7 +14,6 @@ use crate::reason::Reason;
 use crate::util::budget::Budget;
 use crate::util::log_limit::LogLimit;
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
-use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -230,7 +229,15 @@ impl SessionHandle {
         self.settle(sent)
     }
 
-    /// Queues messages that leave with others of a row.
+    /// Queues messages whose bytes are in the form of this session.
+    ///
+    /// # Errors
+    /// Those of [`send`](SessionHandle::send).
+    pub(crate) fn send_shared(&self, frames: &Frames) -> Result<(), Error> {
+        self.settle(self.outbox.append_shared(&frames.0, self.when()))
+    }
+
+    /// Queues such messages, which leave with others of a row.
     ///
     /// # Errors
     /// Those of [`send`](SessionHandle::send).
@@ -239,10 +246,7 @@ impl SessionHandle {
         frames: &Frames,
         held: &HeldBroadcasts,
     ) -> Result<(), Error> {
-        let sent = match self.converted(&frames.0) {
-            Some(converted) => self.outbox.append(&converted, When::Held),
-            None => self.outbox.append_shared(&frames.0, When::Held),
-        };
+        let sent = self.outbox.append_shared(&frames.0, When::Held);
         if let Ok(Appended::Held) = sent {
             held.add(self);
         }
@@ -284,12 +288,10 @@ impl SessionHandle {
         })
     }
 
-    /// Sends messages if they can leave at once, else drops them.
+    /// Sends messages whose bytes are in the form of this session if they can leave at once, else
+    /// drops them.
     pub(crate) fn send_volatile(&self, frames: &Frames) {
-        let converted = self.converted(&frames.0).map(Bytes::from);
-        let sent = self
-            .outbox
-            .append_volatile(converted.as_ref().unwrap_or(&frames.0));
+        let sent = self.outbox.append_volatile(&frames.0);
         // What cannot be sent now is not sent.
         let _ = self.settle(sent);
     }

@@ -1,12 +1,11 @@
 //! Acknowledgements that are awaited.
 
-use crate::data::args::decode_data;
+use crate::data::ReceivedArgs;
 use crate::error::{Error, LimitExceeded};
 use crate::pool::{Inbox, LastTurn, Runnable, work_off};
 use crate::util::oneshot::OneshotSender;
 use crate::util::program;
 use crate::util::sync::Mutex;
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::fmt;
@@ -18,34 +17,17 @@ const CALLBACK_OVERHEAD_BYTES: usize = 64;
 
 /// Arguments of an acknowledgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AckResponse {
-    /// A JSON array, or nothing.
-    json: String,
-    attachments: Vec<Bytes>,
-}
+pub(crate) struct AckResponse(pub(crate) ReceivedArgs);
 
 impl AckResponse {
-    pub(crate) fn new(json: &str, attachments: Vec<Bytes>) -> AckResponse {
-        AckResponse {
-            json: json.to_owned(),
-            attachments,
-        }
-    }
-
     /// Returns the bytes that it holds.
     fn size(&self) -> usize {
-        let attached = self.attachments.iter().map(|bytes| bytes.len());
-        self.json.len() + attached.sum::<usize>()
-    }
-
-    /// Returns the JSON array, or nothing, and the bytes that its placeholders name.
-    pub(crate) fn parts(&self) -> (&str, &[Bytes]) {
-        (&self.json, &self.attachments)
+        self.0.size()
     }
 
     /// No value is null, one is itself, several are a tuple or a list.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        decode_data(&self.json, 0, &self.attachments)
+        self.0.decode_data(0)
     }
 }
 
@@ -259,7 +241,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_nothing_one_value_or_several() {
-        let decode = |json: &str| AckResponse::new(json, Vec::new());
+        let decode = |json: &str| AckResponse(ReceivedArgs::json(json, Vec::new()));
         assert_eq!(decode("").decode::<Option<i32>>().unwrap(), None);
         assert_eq!(decode("[]").decode::<Option<i32>>().unwrap(), None);
         assert_eq!(decode("[7]").decode::<i32>().unwrap(), 7);

@@ -1,6 +1,6 @@
 //! What handlers return: acknowledgements, and errors.
 
-use crate::data::args::EncodedArgs;
+use crate::data::EncodedArgs;
 use crate::data::binary::Binary;
 use crate::data::value::Value;
 use serde::Serialize;

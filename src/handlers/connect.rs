@@ -2,9 +2,10 @@
 
 use super::answer::{HandlerError, IntoAck};
 use super::handler::With;
-use crate::data::args::{EncodedArgs, decode_nth};
+use crate::data::{EncodedArgs, ReceivedArgs};
 use crate::error::Error;
 use crate::protocol::engineio::Revision;
+use crate::protocol::socketio::Body;
 use crate::reason::Reason;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -114,7 +115,7 @@ impl std::error::Error for Refused {}
 )]
 pub trait ConnectHandler<P, Shape>: Send + Sync + 'static {
     #[doc(hidden)]
-    fn call(&self, peer: &P, auth: &str) -> Result<(), Refused>;
+    fn call(&self, peer: &P, auth: &Auth) -> Result<(), Refused>;
 }
 
 /// Return type of a connect handler.
@@ -170,7 +171,7 @@ impl<P, Fun, Out: Decision> ConnectHandler<P, ()> for Fun
 where
     Fun: Fn() -> Out + Send + Sync + 'static,
 {
-    fn call(&self, _: &P, _: &str) -> Result<(), Refused> {
+    fn call(&self, _: &P, _: &Auth) -> Result<(), Refused> {
         self().decide()
     }
 }
@@ -179,31 +180,58 @@ impl<P, Fun, Out: Decision> ConnectHandler<P, (With<P>,)> for Fun
 where
     Fun: Fn(&P) -> Out + Send + Sync + 'static,
 {
-    fn call(&self, peer: &P, _: &str) -> Result<(), Refused> {
+    fn call(&self, peer: &P, _: &Auth) -> Result<(), Refused> {
         self(peer).decide()
     }
 }
 
-impl<P, Fun, Out: Decision, Auth: DeserializeOwned> ConnectHandler<P, (With<P>, Auth)> for Fun
+impl<P, Fun, Out: Decision, A: DeserializeOwned> ConnectHandler<P, (With<P>, A)> for Fun
 where
-    Fun: Fn(&P, Auth) -> Out + Send + Sync + 'static,
+    Fun: Fn(&P, A) -> Out + Send + Sync + 'static,
 {
-    fn call(&self, peer: &P, auth: &str) -> Result<(), Refused> {
+    fn call(&self, peer: &P, auth: &Auth) -> Result<(), Refused> {
         self(peer, read_auth(auth)?).decide()
     }
 }
 
-/// Decodes what a client has sent as `auth`: JSON text, or nothing.
-pub(crate) fn read_auth<T: DeserializeOwned>(auth: &str) -> Result<T, Refused> {
-    let auth = if auth.is_empty() { "null" } else { auth };
-    decode_nth(&format!("[{auth}]"), 0, &[]).map_err(|mismatch| Refused {
+/// Decodes what a client has sent as `auth`, if anything.
+pub(crate) fn read_auth<T: DeserializeOwned>(auth: &Auth) -> Result<T, Refused> {
+    auth.0.decode_nth(0).map_err(|mismatch| Refused {
         note: Some(format!("auth: {}", mismatch.without_value(false))),
         ..Refused::new("Invalid auth")
     })
 }
 
+/// What a client sends with CONNECT, as a list of one or none.
+#[derive(Debug)]
+pub struct Auth(ReceivedArgs);
+
+impl From<Body<'_>> for Auth {
+    fn from(body: Body<'_>) -> Self {
+        Auth(match body {
+            Body::Json(text, attachments) => ReceivedArgs::json(&format!("[{text}]"), attachments),
+            #[cfg(feature = "msgpack")]
+            Body::Msgpack(bytes) if bytes.is_empty() => ReceivedArgs::default(),
+            #[cfg(feature = "msgpack")]
+            // `0x91` is an array of one.
+            Body::Msgpack(bytes) => ReceivedArgs::Msgpack([&[0x91], &*bytes].concat().into()),
+        })
+    }
+}
+
+impl Auth {
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.0.decode_data(0)
+    }
+
+    /// Returns the bytes that it holds.
+    pub(crate) fn size(&self) -> usize {
+        self.0.size()
+    }
+}
+
 /// A connect handler in a table.
-pub(crate) type StoredConnect<P> = Arc<dyn Fn(&P, &str) -> Result<(), Refused> + Send + Sync>;
+pub(crate) type StoredConnect<P> = Arc<dyn Fn(&P, &Auth) -> Result<(), Refused> + Send + Sync>;
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {

@@ -1,10 +1,12 @@
 //! An event as it came, and the way to answer it.
 
-use crate::data::args::{ArgError, Args, EncodedArgs, decode, decode_data, decode_nth};
+use crate::data::args::{ArgError, Args};
+use crate::data::{EncodedArgs, Encoding, ReceivedArgs};
 use crate::error::Error;
-use bytes::Bytes;
+use crate::protocol::socketio::Body;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Event {
     peer: Arc<dyn Peer>,
     name: Name,
-    /// The JSON array, the name first.
-    json: Box<str>,
-    attachments: Box<[Bytes]>,
+    /// The name first.
+    args: ReceivedArgs,
     id: Option<u64>,
     /// Somebody else acknowledges.
     ack_taken: AtomicBool,
@@ -35,11 +36,16 @@ pub(crate) trait Peer: Send + Sync {
 
     fn sid(&self) -> &str;
 
+    /// Returns the encoding in which an acknowledgement is best made.
+    fn encoding(&self) -> Encoding {
+        Encoding::Json
+    }
+
     fn acknowledge(&self, id: u64, answer: &EncodedArgs) -> Result<(), Error>;
 }
 
 enum Name {
-    /// A range of the JSON text.
+    /// A range of the arguments' bytes.
     Here(u32, u32),
     Apart(Box<str>),
 }
@@ -47,22 +53,25 @@ enum Name {
 impl Event {
     pub(crate) fn new(
         peer: Arc<dyn Peer>,
-        name: &str,
-        json: &str,
-        attachments: Vec<Bytes>,
+        name: Cow<'_, str>,
+        body: Body<'_>,
         id: Option<u64>,
     ) -> Event {
-        // A name without escapes stands in the text, behind the bracket and the quotation mark.
-        let start = json.find('"').map_or(0, |at| at + 1);
-        let here = json.get(start..).is_some_and(|rest| rest.starts_with(name));
+        // A name without escapes stands in the arguments as it is.
+        let start = match (&name, &body) {
+            (Cow::Borrowed(name), Body::Json(text, _)) => place_of(name, text.as_bytes()),
+            #[cfg(feature = "msgpack")]
+            (Cow::Borrowed(name), Body::Msgpack(bytes)) => place_of(name, bytes),
+            (Cow::Owned(_), _) => None,
+        };
+        let here = start.and_then(|start| {
+            let end = u32::try_from(start + name.len()).ok()?;
+            Some(Name::Here(start as u32, end))
+        });
         Event {
             peer,
-            name: match u32::try_from(start + name.len()) {
-                Ok(end) if here => Name::Here(start as u32, end),
-                _ => Name::Apart(name.into()),
-            },
-            json: json.into(),
-            attachments: attachments.into(),
+            name: here.unwrap_or_else(|| Name::Apart((&*name).into())),
+            args: body.into(),
             id,
             ack_taken: AtomicBool::new(false),
         }
@@ -71,10 +80,11 @@ impl Event {
     /// Returns its name.
     pub fn name(&self) -> &str {
         match &self.name {
-            Name::Here(start, end) => self
-                .json
-                .get(*start as usize..*end as usize)
-                .unwrap_or_default(),
+            Name::Here(start, end) => {
+                let name = self.args.bytes().get(*start as usize..*end as usize);
+                name.and_then(|name| std::str::from_utf8(name).ok())
+                    .unwrap_or_default()
+            }
             Name::Apart(name) => name,
         }
     }
@@ -94,7 +104,9 @@ impl Event {
     /// # Errors
     /// [`Error::Decode`] if they cannot be values.
     pub fn args(&self) -> Result<Args, Error> {
-        decode(&self.json, 1, &self.attachments).map_err(|mismatch| mismatch.into_error(true))
+        self.args
+            .decode(1)
+            .map_err(|mismatch| mismatch.into_error(true))
     }
 
     /// Returns the argument at an index, counted from zero; a missing one decodes as null.
@@ -102,7 +114,7 @@ impl Event {
     /// # Errors
     /// [`Error::Decode`] if it is not of that type.
     pub fn arg<T: DeserializeOwned>(&self, index: usize) -> Result<T, Error> {
-        decode_nth(&self.json, index + 1, &self.attachments).map_err(|mismatch| {
+        self.args.decode_nth(index + 1).map_err(|mismatch| {
             let argument = index;
             ArgError {
                 argument,
@@ -117,7 +129,7 @@ impl Event {
     /// # Errors
     /// [`Error::Decode`] if they are not of that type.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        decode_data(&self.json, 1, &self.attachments)
+        self.args.decode_data(1)
     }
 
     /// Returns whether the sender waits for an acknowledgement.
@@ -142,12 +154,14 @@ impl Event {
         self.peer.namespace()
     }
 
-    pub(crate) fn json(&self) -> &str {
-        &self.json
+    /// Returns the name and the arguments as they came.
+    pub(crate) fn received(&self) -> &ReceivedArgs {
+        &self.args
     }
 
-    pub(crate) fn attachments(&self) -> &[Bytes] {
-        &self.attachments
+    /// Returns the encoding in which its acknowledgement is best made.
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.args.encoding()
     }
 
     /// Sends what the handler returned, unless somebody else does.
@@ -157,6 +171,13 @@ impl Event {
             _ => Ok(()),
         }
     }
+}
+
+/// Returns where a name stands that was borrowed from bytes.
+fn place_of(name: &str, bytes: &[u8]) -> Option<usize> {
+    let start = (name.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
+    let here = bytes.get(start..start + name.len())?;
+    (here == name.as_bytes()).then_some(start)
 }
 
 impl fmt::Debug for Event {
@@ -199,7 +220,8 @@ impl Ack {
     /// [`Error::Disconnected`] if the sender has gone, [`Error::Encode`] if the data cannot be JSON,
     /// [`Error::Invalid`] if it has too many attachments or is larger than the sender takes.
     pub fn send(self, data: impl Serialize) -> Result<(), Error> {
-        self.peer.acknowledge(self.id, &EncodedArgs::new(&data)?)
+        let answer = EncodedArgs::with(self.peer.encoding(), &data)?;
+        self.peer.acknowledge(self.id, &answer)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::answer::{HandlerError, IntoAck};
 use super::event::{Event, Incoming};
-use crate::data::args::{EncodedArgs, FromArgs, decode};
+use crate::data::EncodedArgs;
+use crate::data::args::FromArgs;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -124,9 +125,10 @@ handlers!(A B C D E F G H);
 
 pub(super) fn arguments<P, T: FromArgs>(incoming: &Incoming<P>) -> Result<T, HandlerError> {
     let event = &incoming.event;
-    decode(event.json(), 1, event.attachments()).map_err(|mismatch| {
-        HandlerError::new(mismatch.without_value(!event.attachments().is_empty()))
-    })
+    let received = event.received();
+    received
+        .decode(1)
+        .map_err(|mismatch| HandlerError::new(mismatch.without_value(received.has_attachments())))
 }
 
 /// A handler in a table. It appends what is to be acknowledged.

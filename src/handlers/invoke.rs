@@ -2,7 +2,7 @@
 
 use super::answer::HandlerError;
 use super::event::Event;
-use crate::data::args::EncodedArgs;
+use crate::data::EncodedArgs;
 use crate::error::Error;
 use crate::util::log_limit::LogLimit;
 use crate::util::program;
@@ -38,6 +38,7 @@ pub(crate) fn run(
     let (name, namespace) = (event.name(), event.namespace());
     let mut answer = ANSWER.take().unwrap_or_default();
     answer.clear();
+    answer.encoding = event.encoding();
     let acknowledges = match program::call(|| call(&mut answer)) {
         Ok(Ok(true)) => Ok(true),
         Ok(Ok(false)) => {
@@ -76,7 +77,7 @@ pub(crate) fn run(
             Err(_) => {}
         }
     }
-    if answer.json.capacity() <= MAX_RETAINED_BYTES {
+    if answer.items.capacity() <= MAX_RETAINED_BYTES {
         ANSWER.set(Some(answer));
     }
 }

@@ -19,5 +19,5 @@ pub(crate) use service::Events;
 pub use service::{Method, Next, Outcome};
 
 pub(crate) use ack::{PendingAcks, Waiting};
-pub(crate) use connect::{StoredConnect, StoredDisconnect, store_disconnect};
+pub(crate) use connect::{Auth, StoredConnect, StoredDisconnect, store_disconnect};
 pub(crate) use event::{Incoming, Peer};

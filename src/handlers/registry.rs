@@ -3,7 +3,7 @@
 use super::answer::HandlerError;
 use super::event::Incoming;
 use super::handler::StoredEvent;
-use crate::data::args::EncodedArgs;
+use crate::data::EncodedArgs;
 use rustc_hash::FxBuildHasher;
 use std::collections::HashMap;
 use std::fmt;

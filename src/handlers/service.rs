@@ -4,7 +4,7 @@ use super::answer::{HandlerError, IntoAck};
 use super::event::{Event, Incoming};
 use super::handler::{Context, With, WithEvent, Without, arguments};
 use super::registry::HandlesEvents;
-use crate::data::args::EncodedArgs;
+use crate::data::EncodedArgs;
 use crate::error::Error;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -130,6 +130,7 @@ impl<S: 'static, P: 'static> Events<S, P> {
         incoming: &Incoming<P>,
     ) -> Result<Outcome, HandlerError> {
         let mut answer = EncodedArgs::default();
+        answer.encoding = incoming.event.encoding();
         if let Some(method) = self.methods.get(incoming.event.name()) {
             method(service, incoming, &mut answer)?;
         }
@@ -162,8 +163,7 @@ impl<S: EventService<P> + 'static, P: 'static> HandlesEvents<P> for Registered<S
         let call = || self.events.call(&self.service, incoming);
         let next = Next::new(&call);
         let outcome = self.service.event(&incoming.peer, &incoming.event, next)?;
-        *answer = outcome.0;
-        Ok(())
+        Ok(answer.replace(outcome.0)?)
     }
 }
 

@@ -8,7 +8,7 @@
 //! that has not answered, and `probe`, which a server sends to itself.
 
 use super::{Broadcast, BroadcastTarget};
-use crate::data::EncodedArgs;
+use crate::data::{EncodedArgs, ReceivedArgs};
 use crate::error::{Error, LimitExceeded};
 use crate::handlers::AckResponse;
 use crate::limits::{OUTGOING_ATTACHMENTS, OUTGOING_JSON_DEPTH, OUTGOING_NAME_BYTES};
@@ -114,7 +114,7 @@ impl Encoder {
         let mut object = MessageBuilder::new("emit", &self.host, &emission.namespace);
         object.field("event", &emission.event);
         object.data(&emission.data);
-        if emission.data.json == b"null" {
+        if emission.data.items == b"null" {
             object.field("count", &1);
         }
         object.field("room", &recipients.rooms.as_deref().map(one_or_many));
@@ -148,7 +148,8 @@ impl Encoder {
         answer: &AckResponse,
     ) -> MessageBuilder {
         let mut object = self.to_asker("callback", to, who);
-        let (args, attachments) = answer.parts();
+        // What was read is written again without fail.
+        let (args, attachments) = answer.0.to_json().unwrap_or_default();
         object.raw(
             "args",
             if args.is_empty() {
@@ -158,7 +159,7 @@ impl Encoder {
             },
         );
         if !attachments.is_empty() {
-            object.field("attachments", &base64_of(attachments));
+            object.field("attachments", &base64_of(&attachments));
         }
         object
     }
@@ -284,7 +285,7 @@ impl MessageBuilder {
 
     /// An event's arguments: a list, or with bytes a list of that list and the base64 of each.
     fn data(&mut self, data: &EncodedArgs) {
-        let mut args = Vec::with_capacity(data.json.len() + 2);
+        let mut args = Vec::with_capacity(data.items.len() + 2);
         data.write_array(None, &mut args);
         if !data.attachments.is_empty() {
             args.insert(0, b'[');
@@ -528,10 +529,7 @@ fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Inco
     let data = fields.data.ok_or("it has no data")?.get();
     let old = (!data.starts_with('[') && fields.host_id.is_some()).then_some(Old::BareData);
     let data = match fields.count {
-        Some(1) if data == "[null]" => EncodedArgs {
-            json: b"null".to_vec(),
-            attachments: Vec::new(),
-        },
+        Some(1) if data == "[null]" => EncodedArgs::in_json(b"null".to_vec(), Vec::new()),
         _ => read_data(data, fields.binary.unwrap_or(false))?,
     };
     let timeout = fields.timeout.map(Duration::from_millis);
@@ -566,10 +564,7 @@ fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Inco
 /// Returns an event's data, in the forms that python-socketio has had.
 fn read_data(data: &str, binary: bool) -> Result<EncodedArgs, Invalid> {
     if !binary {
-        return Ok(EncodedArgs {
-            json: read_args(data)?,
-            attachments: Vec::new(),
-        });
+        return Ok(EncodedArgs::in_json(read_args(data)?, Vec::new()));
     }
     let parts: Vec<&RawValue> =
         serde_json::from_str(data).map_err(|_| "its data with bytes is no list")?;
@@ -583,7 +578,7 @@ fn read_data(data: &str, binary: bool) -> Result<EncodedArgs, Invalid> {
     let attachments = read_base64(&texts)?;
     let json = read_args(args.get())?;
     check_placeholders(&json, attachments.len())?;
-    Ok(EncodedArgs { json, attachments })
+    Ok(EncodedArgs::in_json(json, attachments))
 }
 
 /// Returns the arguments without their brackets. A value that is no list is one argument, as it was
@@ -617,7 +612,7 @@ fn read_answer(args: Option<&RawValue>, attachments: &[String]) -> Result<AckRes
     if !attachments.is_empty() {
         json::check_placeholders(args, attachments.len()).map_err(|_| "a wrong placeholder")?;
     }
-    Ok(AckResponse::new(args, attachments))
+    Ok(AckResponse(ReceivedArgs::json(args, attachments)))
 }
 
 fn check_placeholders(args: &[u8], count: usize) -> Result<(), Invalid> {
@@ -646,7 +641,7 @@ mod tests {
         let Message::Emit(emission, _) = read(text.as_bytes()).unwrap().message else {
             panic!("an event");
         };
-        String::from_utf8(emission.data.json).unwrap()
+        String::from_utf8(emission.data.items).unwrap()
     }
 
     #[test]
@@ -655,10 +650,7 @@ mod tests {
             let emission = Broadcast {
                 namespace: "/".into(),
                 event: "e".into(),
-                data: EncodedArgs {
-                    json: json.into(),
-                    attachments: Vec::new(),
-                },
+                data: EncodedArgs::in_json(json.into(), Vec::new()),
                 recipients: BroadcastTarget::default(),
                 volatile: false,
                 ack: None,
@@ -738,7 +730,7 @@ mod tests {
                 panic!("an event is an event");
             };
             assert_eq!(again.event, emission.event);
-            assert_eq!(again.data.json, emission.data.json);
+            assert_eq!(again.data.items, emission.data.items);
             assert_eq!(again.data.attachments, emission.data.attachments);
             assert_eq!(again.recipients.skip, emission.recipients.skip);
         });

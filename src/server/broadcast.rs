@@ -7,7 +7,7 @@ use super::namespace::Namespace;
 use super::namespaces::is_pattern;
 use super::socket::Socket;
 use super::{Inner, Rooms, Server, encode_data};
-use crate::data::EncodedArgs;
+use crate::data::{EncodedArgs, Encoding};
 use crate::engineio::{HeldBroadcasts, block_in_place};
 use crate::error::Error;
 use crate::handlers::AckResponse;
@@ -109,7 +109,7 @@ impl To {
     /// larger than the broker takes. Whatever the error, nobody gets the event, and it can be tried
     /// again.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
-        let data = encode_data(&self.server.inner, event, data)?;
+        let data = encode_data(&self.server.inner, Encoding::Json, event, data)?;
         self.send_out(&self.emission(event, data, None))
     }
 
@@ -178,7 +178,7 @@ impl To {
         timeout: Duration,
         callback: impl Fn(Option<&str>, Result<T, Error>) + Send + Sync + 'static,
     ) -> Result<(), Error> {
-        let data = encode_data(&self.server.inner, event, data)?;
+        let data = encode_data(&self.server.inner, Encoding::Json, event, data)?;
         let ack = AckRequest {
             callback: Arc::new(
                 move |sid: Option<&str>, answer: Result<AckResponse, Error>| {
@@ -216,7 +216,7 @@ impl To {
         {
             return Err(several());
         }
-        let data = encode_data(&self.server.inner, event, data)?;
+        let data = encode_data(&self.server.inner, Encoding::Json, event, data)?;
         match self.sockets_with_pending().as_slice() {
             [socket] => socket.call_encoded(event, &data, timeout)?.decode(),
             [] if self.local || self.server.inner.manager.is_alone() => Err(Error::Disconnected),
@@ -303,7 +303,8 @@ pub(super) fn deliver(inner: &Inner, emission: &Broadcast) -> Result<usize, Erro
         .as_ref()
         .map(|_| inner.next_ack.fetch_add(1, Ordering::Relaxed));
     let (namespace, event) = (&emission.namespace, &emission.event);
-    let frames = encode::event_frames(namespace, event, id, &emission.data);
+    let parser = &inner.config.parser;
+    let mut shared = encode::SharedEvent::new(parser, namespace, event, id, &emission.data);
     let begun = Instant::now();
     let held = sockets.first().filter(|_| id.is_none()).and_then(|one| {
         let one = one.connection().handle();
@@ -320,7 +321,7 @@ pub(super) fn deliver(inner: &Inner, emission: &Broadcast) -> Result<usize, Erro
             _ => Ok(()),
         };
         let sent = match &expected {
-            Ok(()) => socket.deliver(&frames, emission.volatile, held.as_deref()),
+            Ok(()) => socket.deliver(&mut shared, emission.volatile, held.as_deref()),
             Err(_) => Ok(()),
         };
         let failed = match (expected, sent) {

@@ -5,6 +5,7 @@ use crate::engineio::{self, engine_options};
 use crate::limits::Limits;
 use crate::limits::bounded;
 use crate::manager::{Manager, MemoryManager};
+use crate::parser::Parser;
 use crate::protocol::socketio::ROOT;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub(crate) struct Config {
     pub(crate) async_handlers: bool,
     pub(crate) always_connect: bool,
     pub(crate) namespaces: Namespaces,
+    pub(crate) parser: Parser,
     pub(crate) shutdown_timeout: Duration,
     /// The engine's limits, shared by all connections.
     pub(crate) link_limits: Arc<Limits>,
@@ -87,6 +89,7 @@ impl ServerBuilder {
                 async_handlers: false,
                 always_connect: false,
                 namespaces: Namespaces::List(vec![ROOT.to_owned()]),
+                parser: Parser::default(),
                 shutdown_timeout: Duration::from_secs(10),
                 link_limits: Arc::default(),
             },
@@ -106,6 +109,14 @@ impl ServerBuilder {
     #[must_use]
     pub fn manager(mut self, manager: impl Manager) -> Self {
         self.manager = Arc::new(manager);
+        self
+    }
+
+    /// Sets the form of the packets, which clients must have too: python's `serializer`, the reference
+    /// implementation's `parser`. Defaults to [`Parser::text`].
+    #[must_use]
+    pub fn parser(mut self, parser: Parser) -> Self {
+        self.config.parser = parser;
         self
     }
 

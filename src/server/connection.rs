@@ -17,15 +17,17 @@ use crate::error::{Error, LimitExceeded};
 use crate::handlers::ack::{self, Answered, CallbackOwner};
 use crate::handlers::connect::read_auth;
 use crate::handlers::invoke::{self, Unhandled};
-use crate::handlers::{AckResponse, Event, Incoming, Refused, Waiting, encode};
+use crate::handlers::{AckResponse, Auth, Event, Incoming, Refused, Waiting, encode};
 use crate::limits::Limits;
 use crate::manager::new_sid;
 use crate::net::Executor as _;
 use crate::net::http::Request;
+use crate::parser::incoming::PacketDecoder;
+use crate::parser::{Form, Wire};
 use crate::pool::{Inbox, Lane, LastTurn, QueueState, Runnable, WorkerPool};
 use crate::protocol::engineio::{Data, Revision};
 use crate::protocol::socketio::{
-    Arrival, Decoder, Dropped, IncomingPacket, Invalid, Kind, Parser as _, ROOT, Side, Text,
+    Arrival, Body, Dropped, IncomingPacket, Invalid, Kind, Parser as _, ROOT, Side, Text,
 };
 use crate::reason::Reason;
 use crate::util::budget::Share;
@@ -34,6 +36,7 @@ use crate::util::snapshot::SnapshotCache;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 /// Bytes that an event counts for in an inbox besides its text.
@@ -88,6 +91,7 @@ impl Acceptor for SocketIoAcceptor {
                 let share = Share::of(handle.budget().cloned());
                 Box::new(Overlap::new(share))
             }),
+            form: AtomicU8::new(inner.config.parser.first_form() as u8),
             callbacks: Inbox::with(Share::of(handle.budget().cloned())),
             last_callbacks: LastTurn::default(),
             workers: Arc::clone(&self.workers),
@@ -98,7 +102,12 @@ impl Acceptor for SocketIoAcceptor {
             throttle: Throttle::new(&limits, Instant::now()),
             connect_by: Some(Instant::now() + limits.connect_timeout),
             max_namespaces: limits.namespaces,
-            link: Decoder::new(limits, Side::Server, handle.revision()),
+            link: PacketDecoder::new(
+                &connection.inner.config.parser,
+                limits,
+                Side::Server,
+                handle.revision(),
+            ),
             connection,
             sockets: Vec::new(),
             has_joined: false,
@@ -122,6 +131,8 @@ pub(crate) struct Connection {
     queue: SessionQueue<Item>,
     /// The events that run at once, with `async_handlers`.
     overlap: Option<Box<Overlap>>,
+    /// The [`Form`] of its packets.
+    form: AtomicU8,
     /// Callbacks with their answers, beside the handlers.
     callbacks: Inbox<Answered>,
     last_callbacks: LastTurn,
@@ -130,7 +141,7 @@ pub(crate) struct Connection {
 
 /// Work that waits for a worker.
 enum Item {
-    Connect(Socket, Box<str>),
+    Connect(Socket, Auth),
     Event(Incoming<Socket>),
     Disconnect(Socket, Reason),
 }
@@ -138,6 +149,16 @@ enum Item {
 impl Connection {
     pub(super) fn handle(&self) -> &Arc<SessionHandle> {
         &self.handle
+    }
+
+    /// Returns the form of its packets.
+    pub(super) fn form(&self) -> Form {
+        Form::from(self.form.load(Ordering::Relaxed))
+    }
+
+    /// Returns the way of packets to it.
+    pub(super) fn wire(&self) -> Wire<'_> {
+        Wire::new(&self.inner.config.parser, self.form())
     }
 
     /// Returns the request that opened it.
@@ -206,8 +227,7 @@ impl Connection {
     /// what comes behind it waits then, too.
     fn overlap(self: &Arc<Self>, overlap: &Overlap, incoming: Incoming<Socket>) {
         let event = &incoming.event;
-        let attached: usize = event.attachments().iter().map(|it| it.len()).sum();
-        let bytes = event.json().len() + attached + EVENT_OVERHEAD_BYTES;
+        let bytes = event.received().size() + EVENT_OVERHEAD_BYTES;
         if !overlap.begin(bytes, self.limits().inbox_bytes) {
             return self.event(&incoming);
         }
@@ -222,7 +242,7 @@ impl Connection {
         }));
     }
 
-    fn connect(&self, socket: &Socket, auth: &str) {
+    fn connect(&self, socket: &Socket, auth: &Auth) {
         if socket.phase() != Phase::Pending {
             // It has gone before its turn came; its `Disconnect` follows.
             return;
@@ -265,7 +285,7 @@ impl Connection {
         &self,
         handlers: &Handlers,
         socket: &Socket,
-        auth: &str,
+        auth: &Auth,
     ) -> Result<(), Refused> {
         let patterns = self.inner.patterns.read().clone();
         if patterns.is_empty() {
@@ -367,7 +387,7 @@ impl CallbackOwner for Connection {
 /// The I/O thread's end of a connection.
 struct ServerSessionHandler {
     connection: Arc<Connection>,
-    link: Decoder,
+    link: PacketDecoder,
     /// Copied from the limits, which are far away for something that every packet needs.
     max_namespaces: usize,
     /// One for each namespace that the client has joined, or wants to.
@@ -387,7 +407,7 @@ impl SessionHandler for ServerSessionHandler {
     fn opened(&mut self) {
         if self.connection.handle().revision() == Revision::V3 {
             // In Socket.IO 4 the server joins a client to `/`, unasked.
-            self.join(ROOT, "");
+            self.join(ROOT, Body::text(""));
             let _ = self.place(Instant::now());
         }
     }
@@ -398,6 +418,12 @@ impl SessionHandler for ServerSessionHandler {
                 Data::Text(text) => text.len(),
                 Data::Binary(bytes) => bytes.len(),
             });
+        }
+        if let Some(form) = self
+            .link
+            .detect(&self.connection.inner.config.parser, &message)
+        {
+            self.connection.form.store(form as u8, Ordering::Relaxed);
         }
         let (sockets, max_namespaces) = (&self.sockets, self.max_namespaces);
         // Found once for a packet, unless attachments come between its head and its end.
@@ -598,10 +624,10 @@ impl ServerSessionHandler {
         match (received.kind, at) {
             // The official client sends two when a namespace is connected twice in a row.
             (Kind::Connect, Some(at)) if self.sockets[at].phase() == Phase::Pending => {}
-            (Kind::Connect, _) => self.join(&received.namespace, &received.data),
+            (Kind::Connect, _) => self.join(&received.namespace, received.body),
             (Kind::Event, Some(at)) => self.take_event(at, received),
             (Kind::Ack, Some(at)) => {
-                let answer = AckResponse::new(&received.data, received.attachments);
+                let answer = AckResponse(received.body.into());
                 self.take_ack(at, received.id, Ok(answer));
             }
             (Kind::Disconnect, Some(at)) => {
@@ -647,7 +673,8 @@ impl ServerSessionHandler {
                     _ => "{\"message\":\"Invalid auth\"}",
                 };
                 let kind = Kind::ConnectError;
-                let refusal = encode::packet_frames(kind, &dropped.namespace, data);
+                let wire = self.connection.wire();
+                let refusal = encode::packet_frames(wire, kind, &dropped.namespace, data);
                 let _ = handle.send(&refusal);
             }
             _ => {}
@@ -660,15 +687,8 @@ impl ServerSessionHandler {
         let (Some(name), true) = (received.name, socket.is_connected()) else {
             return;
         };
-        let attached: usize = received.attachments.iter().map(|bytes| bytes.len()).sum();
-        let bytes = received.data.len() + attached + EVENT_OVERHEAD_BYTES;
-        let event = Event::new(
-            socket.as_peer(),
-            &name,
-            &received.data,
-            received.attachments,
-            received.id,
-        );
+        let bytes = received.body.len() + EVENT_OVERHEAD_BYTES;
+        let event = Event::new(socket.as_peer(), name, received.body, received.id);
         let peer = socket.clone();
         if self.batch.capacity() == 0 {
             // A read has several events, as a rule.
@@ -678,7 +698,7 @@ impl ServerSessionHandler {
             .push((Item::Event(Incoming { event, peer }), bytes));
     }
 
-    fn join(&mut self, namespace: &str, auth: &str) {
+    fn join(&mut self, namespace: &str, auth: Body<'_>) {
         let inner = &self.connection.inner;
         let known = inner.handlers.get().know(namespace) || inner.config.namespaces.include(namespace)
             // Whether one of them lets it in is the program's to say, on a worker.
@@ -690,7 +710,8 @@ impl ServerSessionHandler {
                 log::info!(target: "socketio", "{}: there is no namespace {namespace:?} for clients", handle.label());
             }
             let data = "{\"message\":\"Invalid namespace\"}";
-            let refusal = encode::packet_frames(Kind::ConnectError, namespace, data);
+            let wire = self.connection.wire();
+            let refusal = encode::packet_frames(wire, Kind::ConnectError, namespace, data);
             let _ = self.connection.handle().send(&refusal);
             return;
         };
@@ -705,7 +726,8 @@ impl ServerSessionHandler {
             Socket::new(Arc::clone(&sid), space, connection)
         });
         self.sockets.push(socket.clone());
-        let bytes = auth.len() + CONNECT_OVERHEAD_BYTES;
-        self.batch.push((Item::Connect(socket, auth.into()), bytes));
+        let auth = Auth::from(auth);
+        let bytes = auth.size() + CONNECT_OVERHEAD_BYTES;
+        self.batch.push((Item::Connect(socket, auth), bytes));
     }
 }

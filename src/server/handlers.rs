@@ -7,7 +7,7 @@ use super::service::ErasedService;
 use super::socket::Socket;
 use crate::data::EncodedArgs;
 use crate::handlers::{
-    Event, HandlerError, Incoming, Refused, StoredConnect, StoredDisconnect, registry,
+    Auth, Event, HandlerError, Incoming, Refused, StoredConnect, StoredDisconnect, registry,
 };
 use crate::reason::Reason;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl registry::Lifecycle<Socket> for Lifecycle {
 }
 
 impl Handlers {
-    pub(crate) fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused> {
+    pub(crate) fn connect(&self, socket: &Socket, auth: &Auth) -> Result<(), Refused> {
         // Those of `*` first: what it refuses nobody else lets in.
         for set in self.sets(socket.scope()).rev() {
             let mut all = set.more.before_connect.iter();

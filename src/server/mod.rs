@@ -20,7 +20,7 @@ pub use socket::Socket;
 
 pub(crate) use connection::SocketIoAcceptor;
 
-use crate::data::{EncodedArgs, Value};
+use crate::data::{EncodedArgs, Encoding, Value};
 use crate::engineio::{self, Handshake, OnHandshake, Transport};
 use crate::error::Error;
 use crate::handlers::encode;
@@ -517,11 +517,17 @@ impl Local for Inner {
     }
 }
 
-/// Returns data as it is sent by this server.
+/// Returns data as it is sent by this server, in an encoding.
 pub(crate) fn encode_data(
     inner: &Inner,
+    encoding: Encoding,
     event: &str,
     data: impl Serialize,
 ) -> Result<EncodedArgs, Error> {
-    encode::encode(event, data, inner.engine().limits.outgoing_attachments)
+    encode::encode(
+        encoding,
+        event,
+        data,
+        inner.engine().limits.outgoing_attachments,
+    )
 }

@@ -14,8 +14,8 @@ use crate::handlers::handler::store;
 use crate::handlers::service::Registered;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{
-    Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck,
-    StoredConnect, store_disconnect,
+    Auth, Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler, HandlerError,
+    IntoAck, StoredConnect, store_disconnect,
 };
 use crate::manager::BroadcastTarget;
 use serde::Serialize;
@@ -150,7 +150,7 @@ impl Namespace {
     /// });
     /// ```
     pub fn on_connect<S>(&self, handler: impl ConnectHandler<Socket, S>) {
-        let handler = Arc::new(move |socket: &Socket, auth: &str| handler.call(socket, auth));
+        let handler = Arc::new(move |socket: &Socket, auth: &Auth| handler.call(socket, auth));
         drop(self.change(|set| set.more.connect.replace(handler)));
     }
 

@@ -5,7 +5,7 @@
 
 use super::socket::Socket;
 use crate::data::Value;
-use crate::handlers::connect::read_auth;
+use crate::handlers::connect::{Auth, read_auth};
 use crate::handlers::registry::HandlesEvents;
 use crate::handlers::service::{EventService, Registered};
 use crate::handlers::{self, Event, HandlerError, Next, Outcome, Refused};
@@ -91,7 +91,7 @@ pub trait Service: Send + Sync + Sized + 'static {
 
 /// A service of any type.
 pub(crate) trait ErasedService: HandlesEvents<Socket> + Send + Sync {
-    fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused>;
+    fn connect(&self, socket: &Socket, auth: &Auth) -> Result<(), Refused>;
     fn disconnect(&self, socket: &Socket, reason: Reason);
 }
 
@@ -102,7 +102,7 @@ impl<S: Service> EventService<Socket> for S {
 }
 
 impl<S: Service> ErasedService for Registered<S, Socket> {
-    fn connect(&self, socket: &Socket, auth: &str) -> Result<(), Refused> {
+    fn connect(&self, socket: &Socket, auth: &Auth) -> Result<(), Refused> {
         self.service.on_connect(socket, read_auth(auth)?)
     }
 

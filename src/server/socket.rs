@@ -8,11 +8,12 @@ use super::connection::Connection;
 use super::namespace::Namespace;
 use super::namespaces::NamespaceState;
 use super::{Rooms, Server, encode_data};
-use crate::data::EncodedArgs;
+use crate::data::{EncodedArgs, Encoding};
+use crate::engineio::frames::BinaryForm;
 use crate::engineio::{Frames, HeldBroadcasts, Transport, block_in_place};
 use crate::error::{Error, LimitExceeded};
 use crate::handlers::ack::{self, Callback};
-use crate::handlers::encode;
+use crate::handlers::encode::{self, SharedEvent};
 use crate::handlers::handler::{StoredEvent, store};
 use crate::handlers::registry::Scope;
 use crate::handlers::service::refuse_reserved;
@@ -244,7 +245,7 @@ impl Socket {
     /// [`Error::Disconnected`] if it has gone, [`Error::Encode`] if the data cannot be JSON,
     /// [`Error::Invalid`] if the name is reserved or too long, the data is nested too deeply, or there are too many attachments.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
-        let data = encode_data(self.connection().inner(), event, data)?;
+        let data = self.encode(event, data)?;
         self.emit_encoded(event, None, &data)
     }
 
@@ -271,7 +272,7 @@ impl Socket {
         timeout: Duration,
         callback: impl FnOnce(Result<T, Error>) + Send + 'static,
     ) -> Result<(), Error> {
-        let data = encode_data(self.connection().inner(), event, data)?;
+        let data = self.encode(event, data)?;
         let id = self.next_ack();
         let callback =
             |answer: Result<AckResponse, Error>| callback(answer.and_then(|it| it.decode()));
@@ -295,7 +296,7 @@ impl Socket {
         data: impl Serialize,
         timeout: Duration,
     ) -> Result<T, Error> {
-        let data = encode_data(self.connection().inner(), event, data)?;
+        let data = self.encode(event, data)?;
         self.call_encoded(event, &data, timeout)?.decode()
     }
 
@@ -491,6 +492,16 @@ impl Socket {
         self.inner.phase.store(phase as u8, Ordering::Release);
     }
 
+    fn encode(&self, event: &str, data: impl Serialize) -> Result<EncodedArgs, Error> {
+        let connection = self.connection();
+        encode_data(
+            connection.inner(),
+            connection.form().encoding(),
+            event,
+            data,
+        )
+    }
+
     fn next_ack(&self) -> u64 {
         self.connection()
             .inner()
@@ -547,37 +558,40 @@ impl Socket {
     }
 
     fn emit_encoded(&self, event: &str, id: Option<u64>, data: &EncodedArgs) -> Result<(), Error> {
+        let wire = self.connection().wire();
         if self.phase() == Phase::Connected && data.attachments.is_empty() {
             return self.connection().handle().send_written(|buffer| {
-                encode::write_event(self.namespace_name(), event, id, data, buffer);
+                encode::write_event(wire, self.namespace_name(), event, id, data, buffer)?;
                 Ok(())
             });
         }
-        let frames = encode::event_frames(self.namespace_name(), event, id, data);
+        let frames = encode::event_frames(wire, self.namespace_name(), event, id, data)?;
         self.deliver_or_hold(&frames)
     }
 
-    /// Sends frames that others may get too.
+    /// Sends an event that others get too.
     pub(super) fn deliver(
         &self,
-        frames: &Frames,
+        event: &mut SharedEvent<'_>,
         volatile: bool,
         held: Option<&HeldBroadcasts>,
     ) -> Result<(), Error> {
-        match (self.phase(), held) {
-            (Phase::Connected, Some(held)) if !volatile => {
-                return self.connection().handle().send_held(frames, held);
-            }
-            _ => {}
-        }
+        let (form, handle) = (self.connection().form(), self.connection().handle());
         match self.phase() {
-            Phase::Connected if volatile => {
-                self.connection().handle().send_volatile(frames);
-                Ok(())
+            Phase::Connected => {
+                let frames = event.frames(form, handle.binary_form())?;
+                match held {
+                    _ if volatile => {
+                        handle.send_volatile(frames);
+                        Ok(())
+                    }
+                    Some(held) => handle.send_held(frames, held),
+                    None => handle.send_shared(frames),
+                }
             }
-            Phase::Connected => self.connection().handle().send(frames),
             Phase::Pending if volatile => Ok(()),
-            _ => self.deliver_or_hold(frames),
+            // Its bytes get their form when they leave.
+            _ => self.deliver_or_hold(event.frames(form, BinaryForm::Plain)?),
         }
     }
 
@@ -601,7 +615,8 @@ impl Socket {
 
     /// Sends a packet without arguments.
     pub(super) fn send_packet(&self, kind: Kind, data: &str) {
-        let frames = encode::packet_frames(kind, self.namespace_name(), data);
+        let wire = self.connection().wire();
+        let frames = encode::packet_frames(wire, kind, self.namespace_name(), data);
         // A client that has gone needs none.
         let _ = self.connection().handle().send(&frames);
     }
@@ -750,6 +765,10 @@ impl Peer for Inner {
         &self.sid
     }
 
+    fn encoding(&self) -> Encoding {
+        self.connection.form().encoding()
+    }
+
     fn acknowledge(&self, id: u64, answer: &EncodedArgs) -> Result<(), Error> {
         let phase = Phase::from(self.phase.load(Ordering::Acquire));
         if !matches!(phase, Phase::Admitted | Phase::Connected) {
@@ -758,7 +777,8 @@ impl Peer for Inner {
         let max_attachments = self.connection.limits().outgoing_attachments;
         answer.check(max_attachments)?;
         self.connection.handle().send_written(|buffer| {
-            encode::write_ack(&self.space.name, id, answer, buffer);
+            let wire = self.connection.wire();
+            encode::write_ack(wire, &self.space.name, id, answer, buffer)?;
             Ok(())
         })
     }

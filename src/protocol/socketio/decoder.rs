@@ -1,5 +1,6 @@
 //! What one connection has said so far: the packet that waits for its attachments.
 
+use super::body::Body;
 use super::json;
 use super::packet::{Invalid, Kind, Packet};
 use super::parser::{Decoded, Parser, Text, query_as_json};
@@ -19,8 +20,7 @@ pub(crate) struct IncomingPacket<'a> {
     pub(crate) id: Option<u64>,
     /// Of an event, its name.
     pub(crate) name: Option<Cow<'a, str>>,
-    pub(crate) data: Cow<'a, str>,
-    pub(crate) attachments: Vec<Bytes>,
+    pub(crate) body: Body<'a>,
 }
 
 /// Result of a message.
@@ -146,7 +146,7 @@ impl<P: Parser> Decoder<P> {
         Ok(Some(match dropped {
             None if packet.kind == Kind::Connect && self.revision == Revision::V3 => {
                 Arrival::Packet(IncomingPacket {
-                    data: Cow::Owned(query_as_json(packet.data)),
+                    body: Body::Json(Cow::Owned(query_as_json(packet.data)), Vec::new()),
                     ..IncomingPacket::whole(packet, name)
                 })
             }
@@ -210,15 +210,14 @@ impl<P: Parser> Decoder<P> {
 }
 
 impl Arrival<'_> {
-    fn into_owned<'a>(self) -> Arrival<'a> {
+    pub(crate) fn into_owned<'a>(self) -> Arrival<'a> {
         match self {
             Arrival::Packet(packet) => Arrival::Packet(IncomingPacket {
                 kind: packet.kind,
                 namespace: Cow::Owned(packet.namespace.into_owned()),
                 id: packet.id,
                 name: packet.name.map(|name| Cow::Owned(name.into_owned())),
-                data: Cow::Owned(packet.data.into_owned()),
-                attachments: packet.attachments,
+                body: packet.body.into_owned(),
             }),
             Arrival::Dropped(dropped) => Arrival::Dropped(Dropped {
                 namespace: Cow::Owned(dropped.namespace.into_owned()),
@@ -235,8 +234,7 @@ impl<'a> IncomingPacket<'a> {
             namespace: Cow::Borrowed(packet.namespace),
             id: packet.id,
             name,
-            data: Cow::Borrowed(packet.data),
-            attachments: Vec::new(),
+            body: Body::text(packet.data),
         }
     }
 }
@@ -285,8 +283,7 @@ impl PartialPacket {
                 namespace,
                 id: self.id,
                 name: self.name.map(Cow::Owned),
-                data: Cow::Owned(self.data),
-                attachments: self.attachments,
+                body: Body::Json(Cow::Owned(self.data), self.attachments),
             }),
         }
     }
@@ -331,6 +328,22 @@ mod tests {
         }
     }
 
+    fn data<'a>(packet: &'a IncomingPacket<'_>) -> &'a str {
+        match &packet.body {
+            Body::Json(text, _) => text,
+            #[cfg(feature = "msgpack")]
+            Body::Msgpack(_) => unreachable!("of text"),
+        }
+    }
+
+    fn attachments<'a>(packet: &'a IncomingPacket<'_>) -> &'a [Bytes] {
+        match &packet.body {
+            Body::Json(_, attachments) => attachments,
+            #[cfg(feature = "msgpack")]
+            Body::Msgpack(_) => unreachable!("of text"),
+        }
+    }
+
     fn text<'a>(
         link: &mut Decoder,
         now: Instant,
@@ -361,7 +374,7 @@ mod tests {
             (Kind::Event, "/n", Some(7))
         );
         assert_eq!(packet.name.as_deref(), Some("up"));
-        assert_eq!(packet.attachments, ["one", "two"]);
+        assert_eq!(attachments(&packet), ["one", "two"]);
         assert_eq!(link.next_timeout(), None);
     }
 
@@ -452,15 +465,19 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(event.name.as_deref(), Some("n\u{fffd}"));
-        assert_eq!(event.data, r#"["n\ufffd",{"k\ufffd":"\ufffd"}]"#);
+        assert_eq!(data(&event), r#"["n\ufffd",{"k\ufffd":"\ufffd"}]"#);
         let header = r#"51-["x",{"_placeholder":true,"num":0},"\ud83d",1e400]"#;
         assert_eq!(text(&mut link, now, header), Ok(None));
         let event = bytes(&mut link, now, b"one").unwrap().unwrap();
-        assert!(event.data.ends_with(r#","\ufffd",null]"#), "{}", event.data);
+        assert!(
+            data(&event).ends_with(r#","\ufffd",null]"#),
+            "{}",
+            data(&event)
+        );
         assert_eq!(text(&mut link, now, "2[\"a\",NaN]"), Err(Invalid::Json));
         let mut link = Decoder::new(Arc::new(Limits::default()), Side::Client, Revision::V4);
         let event = text(&mut link, now, "2[\"a\",NaN]").unwrap().unwrap();
-        assert_eq!(event.data, "[\"a\",null]");
+        assert_eq!(data(&event), "[\"a\",null]");
     }
 
     #[test]
@@ -502,7 +519,7 @@ mod tests {
                     let received = link.receive(now, Data::Text(&text), |_, _| Ok(()));
                     if let Ok(Some(arrival)) = received {
                         if let Arrival::Packet(whole) = arrival {
-                            assert!(whole.attachments.is_empty(), "text completes nothing");
+                            assert!(attachments(&whole).is_empty(), "text completes nothing");
                         }
                         continue;
                     }
@@ -510,8 +527,7 @@ mod tests {
                 };
                 match received {
                     Ok(Some(Arrival::Packet(whole))) => {
-                        let held: usize = whole.attachments.iter().map(Bytes::len).sum();
-                        assert!(held + whole.data.len() <= 2_000, "what one packet may hold");
+                        assert!(whole.body.len() <= 2_000, "what one packet may hold");
                         assert!(link.next_timeout().is_none());
                     }
                     Ok(Some(Arrival::Dropped(_)) | None) => assert!(link.kept() <= 2_000),

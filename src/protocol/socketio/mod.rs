@@ -1,10 +1,14 @@
-//! Socket.IO 5: packets, their text form, and what one connection may say.
+//! Socket.IO 5, and 4 where it differs: packets, their forms, and what one connection may say.
 
+pub(crate) mod body;
 pub(crate) mod decoder;
 pub(crate) mod json;
+#[cfg(feature = "msgpack")]
+pub(crate) mod msgpack;
 pub(crate) mod packet;
 pub(crate) mod parser;
 
+pub(crate) use body::Body;
 pub(crate) use decoder::{Arrival, Decoder, Dropped, IncomingPacket, Side};
 pub(crate) use packet::{Invalid, Kind, Packet};
 pub(crate) use parser::{Parser, Text};

@@ -41,6 +41,8 @@ pub(crate) enum Invalid {
     ReservedEvent,
     Name,
     Placeholder,
+    /// No packet of the connection's parser.
+    Packet,
     /// A number that f64 cannot hold.
     Number,
     /// Text where an attachment was due.
@@ -96,6 +98,7 @@ impl fmt::Display for Invalid {
             Invalid::ReservedEvent => "reserved event name",
             Invalid::Name => "event name longer than `name_bytes`",
             Invalid::Number => "number out of range",
+            Invalid::Packet => "no packet of its parser",
             Invalid::Placeholder => "wrong attachment placeholder",
             Invalid::TextAmidAttachments => "text where an attachment was due",
             Invalid::UnexpectedBinary => "bytes that no packet announced",
