@@ -23,6 +23,7 @@ mod deployment;
 mod embedding;
 mod examples;
 mod front_door;
+mod generations;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod layers;
@@ -30,6 +31,7 @@ mod limits;
 mod machine_faults;
 mod memory;
 mod middleware;
+mod parsers;
 mod peers;
 #[cfg(all(feature = "redis", feature = "tls"))]
 mod redis;

@@ -470,6 +470,16 @@ pub(crate) fn python(script: &str, args: &[&str]) -> Option<Command> {
     })
 }
 
+/// Python with python-socketio 4, of the generation of Engine.IO 3.
+pub(crate) fn old_python(script: &str, args: &[&str]) -> Option<Command> {
+    let program = peers().join("venv-old/bin/python");
+    has_peer("python-socketio 4", &program).then(|| {
+        let mut command = Command::new(program);
+        command.arg(peers().join(script)).args(args);
+        command
+    })
+}
+
 /// Runs a peer to its end, which must be a good one.
 pub(crate) fn succeed(command: &mut Command) {
     let output = command.output().expect("the peer runs");
