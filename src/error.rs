@@ -191,6 +191,8 @@ pub struct ConnectError {
     /// JSON text.
     data: Option<String>,
     is_timeout: bool,
+    /// The server speaks another revision of Engine.IO.
+    is_of_another_generation: bool,
     /// No other attempt can succeed: it is the program's own mistake.
     is_invalid: bool,
     /// The answer to a request that was refused.
@@ -212,6 +214,7 @@ impl ConnectError {
             source: None,
             data: None,
             is_timeout: false,
+            is_of_another_generation: false,
             is_invalid: false,
             answer: None,
         }
@@ -221,6 +224,16 @@ impl ConnectError {
     pub(crate) fn caused_by(mut self, source: impl Into<BoxedError>) -> ConnectError {
         self.source = Some(Arc::from(source.into()));
         self
+    }
+
+    /// Marks it as one of a server that speaks another revision of Engine.IO.
+    pub(crate) fn of_another_generation(mut self) -> ConnectError {
+        self.is_of_another_generation = true;
+        self
+    }
+
+    pub(crate) fn is_of_another_generation(&self) -> bool {
+        self.is_of_another_generation
     }
 
     /// Marks it as a mistake of the program.

@@ -117,7 +117,7 @@ pub use bytes::Bytes;
 #[cfg(feature = "client")]
 pub use client::simple::{SimpleClient, SimpleClientBuilder};
 #[cfg(feature = "client")]
-pub use client::{Client, ClientBuilder, ClientService, ConnectOptions};
+pub use client::{Client, ClientBuilder, ClientService, ConnectOptions, Protocol};
 pub use data::{Args, Binary, Object, Value};
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use engineio::ClientTls;

@@ -135,9 +135,10 @@ impl Shared {
         if let Some(options) = &state.options {
             state.attempt = state.attempt.wrapping_add(1);
             let (attempt, options, shared) = (state.attempt, Arc::clone(options), Arc::clone(self));
+            let revision = state.revision;
             let prepare: Prepare = Box::new(move || {
                 let auth = options.auth_text()?;
-                let target = options.target()?;
+                let target = options.target()?.with_revision(revision);
                 let mut state = shared.state.lock();
                 if state.attempt == attempt {
                     state.auth = auth;

@@ -11,7 +11,7 @@ pub(crate) mod simple;
 mod state;
 
 pub use builder::ClientBuilder;
-pub use options::ConnectOptions;
+pub use options::{ConnectOptions, Protocol};
 pub use service::ClientService;
 
 pub(crate) use core::{Flood, Item, Sink};
@@ -27,6 +27,7 @@ use crate::handlers::{
     Context, DisconnectHandler, Handler, Incoming, IntoAck, Waiting, encode, store_disconnect,
 };
 use crate::limits::bounded;
+use crate::protocol::engineio::Revision;
 use crate::protocol::socketio::ROOT;
 use crate::util::oneshot::awaited;
 use crate::util::shutdown::{self, Ending};
@@ -255,6 +256,11 @@ impl Client {
                 state.spaces.push(Space::new(name));
             }
         }
+        state.revision = match options.protocol {
+            Protocol::Newest | Protocol::Detect => Revision::V4,
+            Protocol::Eio3 => Revision::V3,
+        };
+        state.has_switched = false;
         state.persists = options.retry;
         state.failure = None;
         state.backoff.reset();

@@ -41,6 +41,20 @@ pub struct ConnectOptions {
     pub(super) wait: bool,
     pub(super) wait_timeout: Duration,
     pub(super) retry: bool,
+    pub(super) protocol: Protocol,
+}
+
+/// Generation of the servers that a client connects to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// Servers of Engine.IO 4: socket.io since version 3, python-socketio since 5.
+    #[default]
+    Newest,
+    /// Servers of Engine.IO 3: socket.io 1 and 2, python-socketio before 5.
+    Eio3,
+    /// Either: a first answer of the other generation is followed by one more attempt, at once.
+    Detect,
 }
 
 /// A value, or a function that is asked for it at every attempt.
@@ -83,6 +97,7 @@ impl ConnectOptions {
             wait: true,
             wait_timeout: Duration::from_secs(1),
             retry: false,
+            protocol: Protocol::default(),
         }
     }
 
@@ -197,6 +212,16 @@ impl ConnectOptions {
     #[must_use]
     pub fn retry(mut self, retry: bool) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// Sets the generation of the server. To one of Engine.IO 3, `auth` goes as the query of each
+    /// namespace's CONNECT, its values as text, and to the namespace `/` not at all: what such a
+    /// server is to know there stands in [`query`](ConnectOptions::query). A client's sid is that of
+    /// the session there. Defaults to [`Protocol::Newest`].
+    #[must_use]
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
         self
     }
 

@@ -5,7 +5,6 @@
 use super::core::{Item, Shared};
 use super::namespace::NamespaceConnection;
 use super::state::{Outcome, Phase, State, Step};
-#[cfg(feature = "msgpack")]
 use crate::data::Value;
 use crate::engineio::client::{Caller, Line};
 use crate::engineio::{Control, SessionHandle, SessionHandler};
@@ -17,8 +16,11 @@ use crate::handlers::{AckResponse, Event, Peer, Waiting, encode};
 use crate::parser::incoming::PacketDecoder;
 use crate::pool::QueueState;
 use crate::protocol::engineio::{Data, Open, Revision};
-use crate::protocol::socketio::{Arrival, Body, Dropped, IncomingPacket, Kind, Side, json};
+use crate::protocol::socketio::{
+    Arrival, Body, Dropped, IncomingPacket, Kind, ROOT, Side, Text, json,
+};
 use crate::reason::Reason;
+use crate::util::percent::encode_percent;
 use crate::util::random;
 use log::Level;
 use std::borrow::Cow;
@@ -75,7 +77,7 @@ impl ClientSessionHandler {
             line: line.clone(),
             attempt: 0,
             failure: None,
-            link: new_link(shared),
+            link: new_link(shared, Revision::V4),
             joined: Vec::new(),
             retry: None,
             join_by: None,
@@ -127,6 +129,15 @@ impl ClientSessionHandler {
         }
         state.session = None;
         state.failure = None;
+        if error.is_of_another_generation() && state.switches() {
+            self.note(
+                Level::Info,
+                format!("trying again with Engine.IO {}", state.revision.number()),
+            );
+            state.phase = Phase::Connecting;
+            self.retry = Some((now, state.attempt));
+            return self.shared.changed.notify_all();
+        }
         // What is the program's own mistake is not mended by trying again; once it has been connected,
         // a function may give something better the next time.
         let is_mistake = error.is_invalid() && state.outcome.is_none();
@@ -204,6 +215,7 @@ impl ClientSessionHandler {
             }
             None => {
                 state.backoff.reset();
+                state.has_switched = false;
                 state.phase = Phase::Open;
                 state.failure = None;
                 state.persists = self.shared.config.reconnection.enabled;
@@ -390,13 +402,20 @@ impl ClientSessionHandler {
         if !matches!(space.step, Step::Pending) {
             return;
         }
-        let Ok(Content { sid }) = json::read::<Content>(&text_of(received.body.clone())) else {
-            // Version 3 of the server brought it; before, pings go the other way, too.
-            let message = "the server's CONNECT has no sid: it speaks Socket.IO version 2, and version 3 or later is needed";
-            self.note(Level::Error, message.into());
-            self.join_by = None;
-            state.failure = Some(ConnectError::new(message));
-            return session.close(Reason::ClientDisconnect);
+        let content = json::read::<Content>(&text_of(received.body.clone()));
+        let sid = match (session.revision(), content) {
+            (Revision::V4, Ok(Content { sid })) => sid,
+            // Clients of Socket.IO 4 know their ids without being told.
+            (Revision::V3, _) if &*space.name == ROOT => session.sid().to_owned(),
+            (Revision::V3, _) => format!("{}#{}", space.name, session.sid()),
+            (Revision::V4, Err(_)) => {
+                // Version 3 of the server brought it; before, pings go the other way, too.
+                let message = "the server's CONNECT has no sid: it speaks Socket.IO version 2 (Engine.IO 3): ConnectOptions::protocol lets a client do so";
+                self.note(Level::Error, message.into());
+                self.join_by = None;
+                state.failure = Some(ConnectError::new(message).of_another_generation());
+                return session.close(Reason::ClientDisconnect);
+            }
         };
         let name = Arc::clone(&space.name);
         let joined = Arc::new(NamespaceConnection::new(
@@ -487,7 +506,7 @@ impl ClientSessionHandler {
             return;
         }
         self.join_by = None;
-        self.link = new_link(&shared);
+        self.link = new_link(&shared, Revision::V4);
         self.forget_early();
         // The server may be quicker in ending what the program has ended.
         let reason = match state.phase {
@@ -547,15 +566,23 @@ impl Caller for ClientSessionHandler {
             // It was given up a moment ago, and its end is on the way.
             return;
         }
-        self.link = new_link(&shared);
+        self.link = new_link(&shared, session.revision());
         state.session = Some(Arc::clone(session));
         state.max_payload = usize::try_from(open.max_payload).unwrap_or(usize::MAX);
         let auth = std::mem::take(&mut state.auth);
         for space in &mut state.spaces {
             if !matches!(space.step, Step::Left) {
                 space.step = Step::Pending;
-                let connect =
-                    encode::packet_frames(shared.wire(), Kind::Connect, &space.name, &auth);
+                let wire = shared.wire();
+                let connect = match session.revision() {
+                    Revision::V4 => encode::packet_frames(wire, Kind::Connect, &space.name, &auth),
+                    // The server does that by itself.
+                    Revision::V3 if &*space.name == ROOT => continue,
+                    Revision::V3 => {
+                        let name = format!("{}{}", space.name, query_of(&auth));
+                        encode::packet_frames(wire, Kind::Connect, &name, "")
+                    }
+                };
                 let _ = session.send(&connect);
             }
         }
@@ -571,6 +598,10 @@ impl Caller for ClientSessionHandler {
             state.backoff.reset();
         }
         shared.changed.notify_all();
+    }
+
+    fn json_at(&self, packet: &str) -> usize {
+        Text::json_at(packet)
     }
 
     fn explain(&mut self, failure: ConnectError) {
@@ -689,9 +720,29 @@ impl SessionHandler for ClientSessionHandler {
     }
 }
 
-fn new_link(shared: &Shared) -> PacketDecoder {
+fn new_link(shared: &Shared, revision: Revision) -> PacketDecoder {
     let limits = Arc::clone(&shared.config.receive_limits);
-    PacketDecoder::new(&shared.config.parser, limits, Side::Client, Revision::V4)
+    PacketDecoder::new(&shared.config.parser, limits, Side::Client, revision)
+}
+
+/// Returns `auth` as the query of a namespace, behind its question mark: text as it is, other values as
+/// JSON.
+fn query_of(auth: &str) -> String {
+    let mut query = String::new();
+    let Ok(Value::Object(fields)) = Value::from_json(auth) else {
+        return query;
+    };
+    for (name, value) in &fields {
+        query.push(if query.is_empty() { '?' } else { '&' });
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        encode_percent(name, &mut query);
+        query.push('=');
+        encode_percent(&text, &mut query);
+    }
+    query
 }
 
 /// Returns the data of a packet that is no event as JSON text, or nothing.

@@ -2,10 +2,11 @@
 
 use super::builder::Reconnection;
 use super::namespace::NamespaceConnection;
-use super::options::ConnectOptions;
+use super::options::{ConnectOptions, Protocol};
 use crate::engineio::{Frames, SessionHandle};
 use crate::error::{ConnectError, Error, LimitExceeded};
 use crate::handlers::{PendingAcks, Waiting};
+use crate::protocol::engineio::Revision;
 use crate::util::backoff::Backoff;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,6 +17,10 @@ pub(super) struct State {
     /// The number of the last attempt.
     pub(super) attempt: u32,
     pub(super) options: Option<Arc<ConnectOptions>>,
+    /// Revision of Engine.IO that the server is asked for.
+    pub(super) revision: Revision,
+    /// It was changed since the last connection, as often as it may be.
+    pub(super) has_switched: bool,
     /// The `auth` that the attempt sends: JSON text, or nothing.
     pub(super) auth: String,
     pub(super) session: Option<Arc<SessionHandle>>,
@@ -96,6 +101,8 @@ impl State {
             phase: Phase::Idle,
             attempt: 0,
             options: None,
+            revision: Revision::V4,
+            has_switched: false,
             auth: String::new(),
             session: None,
             max_payload: 0,
@@ -107,6 +114,20 @@ impl State {
             outcome: None,
             held: Held::default(),
         }
+    }
+
+    /// Changes to the other revision of Engine.IO, if that was asked for and has not just been done.
+    pub(super) fn switches(&mut self) -> bool {
+        let detects = |it: &Arc<ConnectOptions>| it.protocol == Protocol::Detect;
+        if !self.options.as_ref().is_some_and(detects) || self.has_switched {
+            return false;
+        }
+        self.has_switched = true;
+        self.revision = match self.revision {
+            Revision::V3 => Revision::V4,
+            Revision::V4 => Revision::V3,
+        };
+        true
     }
 
     /// Only the first one counts.

@@ -5,11 +5,10 @@
 //! their subject is.
 
 use super::eio3::{Eio3, Packets};
-use super::frames::Frames;
+use super::frames::{Frames, binary_form};
 use super::handle::{self, Orders, SessionHandle};
 use super::handshake::{
-    Decided, Decision, RequestError, binary_form, decide, subprotocol, thread_of, wants_text,
-    websocket_key,
+    Decided, Decision, RequestError, decide, subprotocol, thread_of, wants_text, websocket_key,
 };
 use super::on_handshake::Handshake;
 use super::serving::{Resident, Shared};

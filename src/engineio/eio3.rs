@@ -58,23 +58,8 @@ impl Eio3 {
         max_packets: usize,
         json_at: impl Fn(&str) -> usize,
     ) -> (PollBody, bool) {
-        let mut writer = payload_v3::Writer::new(self.takes_bytes);
-        let mut count = 0;
-        let left = outbox.take_frames(|is_text, packet| {
-            let fits =
-                count == 0 || (count < max_packets && writer.len() + packet.len() <= max_bytes);
-            if !fits {
-                return false;
-            }
-            count += 1;
-            if is_text {
-                let packet = String::from_utf8_lossy(packet);
-                writer.push_text(&packet, json_at(&packet));
-            } else {
-                writer.push_binary(packet);
-            }
-            true
-        });
+        let (writer, left) =
+            take_payload(outbox, self.takes_bytes, max_bytes, max_packets, json_at);
         (self.answer(writer), left)
     }
 
@@ -111,6 +96,34 @@ impl Eio3 {
             None => PollBody::text(bytes),
         }
     }
+}
+
+/// Takes a payload's worth of packets, in at most so many bytes, unless the first alone is larger;
+/// returns also whether any is left.
+pub(super) fn take_payload(
+    outbox: &Outbox,
+    takes_bytes: bool,
+    max_bytes: usize,
+    max_packets: usize,
+    json_at: impl Fn(&str) -> usize,
+) -> (payload_v3::Writer, bool) {
+    let mut writer = payload_v3::Writer::new(takes_bytes);
+    let mut count = 0;
+    let left = outbox.take_frames(|is_text, packet| {
+        let fits = count == 0 || (count < max_packets && writer.len() + packet.len() <= max_bytes);
+        if !fits {
+            return false;
+        }
+        count += 1;
+        if is_text {
+            let packet = String::from_utf8_lossy(packet);
+            writer.push_text(&packet, json_at(&packet));
+        } else {
+            writer.push_binary(packet);
+        }
+        true
+    });
+    (writer, left)
 }
 
 /// The packets of a payload, in the form of a revision.

@@ -1,8 +1,8 @@
 //! Messages as finished WebSocket frames, ready for any number of outboxes.
 
 use crate::net::websocket;
-use crate::protocol::engineio::Packet;
 use crate::protocol::engineio::packet::{encode_base64, encode_base64_v3};
+use crate::protocol::engineio::{Packet, Revision};
 use bytes::Bytes;
 
 /// Room for the largest header in front of a payload whose length is not known yet.
@@ -94,6 +94,16 @@ impl BinaryForm {
             3 => BinaryForm::TypedBase64,
             _ => BinaryForm::Plain,
         }
+    }
+}
+
+/// Returns the form in which a session takes bytes over a WebSocket.
+pub(super) fn binary_form(revision: Revision, wants_text: bool) -> BinaryForm {
+    match (revision, wants_text) {
+        (Revision::V4, false) => BinaryForm::Plain,
+        (Revision::V4, true) => BinaryForm::Base64,
+        (Revision::V3, false) => BinaryForm::Typed,
+        (Revision::V3, true) => BinaryForm::TypedBase64,
     }
 }
 

@@ -6,7 +6,7 @@
 use super::driver::Order;
 use super::driver::{Driver, Session, find};
 use super::eio3::Eio3;
-use super::frames::{BinaryForm, Frames};
+use super::frames::{Frames, binary_form};
 use super::handle::{RemoteEnd, SessionHandle};
 use super::on_handshake::{Handshake, OnHandshake, refusal_json};
 use super::polling::PollBody;
@@ -627,16 +627,6 @@ fn new_sid(thread: usize) -> Option<String> {
     random::fill(&mut bytes[..14])?;
     bytes[14] = thread as u8;
     Some(URL_SAFE_NO_PAD.encode(bytes))
-}
-
-/// Returns the form in which a session takes bytes over a WebSocket.
-pub(super) fn binary_form(revision: Revision, wants_text: bool) -> BinaryForm {
-    match (revision, wants_text) {
-        (Revision::V4, false) => BinaryForm::Plain,
-        (Revision::V4, true) => BinaryForm::Base64,
-        (Revision::V3, false) => BinaryForm::Typed,
-        (Revision::V3, true) => BinaryForm::TypedBase64,
-    }
 }
 
 /// Returns whether a client takes no bytes over a WebSocket.

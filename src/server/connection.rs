@@ -27,7 +27,7 @@ use crate::parser::{Form, Wire};
 use crate::pool::{Inbox, Lane, LastTurn, QueueState, Runnable, WorkerPool};
 use crate::protocol::engineio::{Data, Revision};
 use crate::protocol::socketio::{
-    Arrival, Body, Dropped, IncomingPacket, Invalid, Kind, Parser as _, ROOT, Side, Text,
+    Arrival, Body, Dropped, IncomingPacket, Invalid, Kind, ROOT, Side, Text,
 };
 use crate::reason::Reason;
 use crate::util::budget::Share;
@@ -69,10 +69,7 @@ impl Acceptor for SocketIoAcceptor {
     }
 
     fn json_at(&self, packet: &str) -> usize {
-        match packet.strip_prefix('4') {
-            Some(text) => 1 + Text::default().data_at(text),
-            None => packet.len(),
-        }
+        Text::json_at(packet)
     }
 
     fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {

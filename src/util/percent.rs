@@ -37,3 +37,15 @@ pub(crate) fn decode_percent(text: &str) -> Vec<u8> {
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
+
+/// Appends text as it stands in a query: whatever is not plain, as `%xx`.
+pub(crate) fn encode_percent(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+}

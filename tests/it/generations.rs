@@ -1,7 +1,14 @@
 //! Clients and servers of the generation before: Engine.IO 3, Socket.IO protocols 3 and 4.
 
-use crate::common::{Example, has_peer, node, old_python, peers, succeed};
+use crate::common::{Example, PATIENCE, eventually, has_peer, node, old_python, peers, succeed};
+use socketio::engineio::Transport;
+use socketio::{
+    Args, Binary, Client, ConnectOptions, Error, Event, Protocol, Reason, SimpleClient, Value,
+};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
 
 const SLOW: &[&str] = &[
     "--eio3",
@@ -68,5 +75,235 @@ fn an_old_page_works_in_chromium_with_scripts_in_the_place_of_requests_too() {
     let server = Example::start("socketio_echo", 0, QUICK);
     if let Some(mut page) = node("old_page.js", &[&server.url(), &chromium]) {
         succeed(&mut page);
+    }
+}
+
+/// An echo server of another generation, stopped with the test.
+struct Peer {
+    child: Child,
+    url: String,
+}
+
+impl Peer {
+    fn start(name: &str, port: u16) -> Option<Peer> {
+        let port = port.to_string();
+        let ping = ["--ping-interval", "300", "--ping-timeout", "300"];
+        let mut command = match name {
+            "python-socketio 4" => old_python("old_server.py", &[&port, "0.3", "0.3"])?,
+            package => node("old_server.js", &[&[package, &port], &ping[..]].concat())?,
+        };
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut peer = Peer {
+            child,
+            url: String::new(),
+        };
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("a line");
+        let port = line.trim().rsplit(':').next().expect("a port");
+        peer.url = format!("http://127.0.0.1:{port}");
+        Some(peer)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const SERVERS: [&str; 4] = [
+    "socket.io-v1",
+    "socket.io-v2",
+    "socket.io",
+    "python-socketio 4",
+];
+
+fn ways(server: &str) -> Vec<Vec<Transport>> {
+    let polling = vec![Transport::Polling];
+    match server {
+        // Its server for threads knows nothing else.
+        "python-socketio 4" => vec![polling],
+        _ => vec![
+            polling,
+            vec![Transport::WebSocket],
+            vec![Transport::Polling, Transport::WebSocket],
+        ],
+    }
+}
+
+#[test]
+fn a_client_works_with_servers_of_the_old_generation() {
+    for name in SERVERS {
+        let Some(server) = Peer::start(name, 0) else {
+            return;
+        };
+        for transports in ways(name) {
+            // On text of polling version 1.x of the server reads what is not ASCII wrongly, unless
+            // it is escaped, and writes it wrongly in any case.
+            let is_mojibake = name == "socket.io-v1" && transports[0] == Transport::Polling;
+            let text = if is_mojibake {
+                "plain"
+            } else {
+                "é€😀\u{2028}"
+            };
+            let what = format!("{name} over {transports:?}");
+            let client = Client::new();
+            let (sender, back) = mpsc::channel();
+            let told = sender.clone();
+            client.on("message-back", move |event: &Event| {
+                sender.send(event.args().expect("values")).expect("awaited");
+            });
+            let told_auth = told.clone();
+            client.of("/custom").on("auth", move |auth: Value| {
+                told_auth.send(Args(vec![auth])).expect("awaited");
+            });
+            client.on("question", |question: String| {
+                (question, Binary::from(b"1"))
+            });
+            client.on("answered", move |event: &Event| {
+                told.send(event.args().expect("values")).expect("awaited");
+            });
+            let auth = [("token", "a b"), ("room", "é&")];
+            let options = ConnectOptions::new(&server.url)
+                .protocol(Protocol::Eio3)
+                .transports(&transports)
+                .namespaces(["/", "/custom"])
+                .auth(std::collections::BTreeMap::from(auth))
+                .wait_timeout(PATIENCE);
+            client.connect(options).expect(&what);
+            let sid = client.sid().expect("connected");
+            assert_eq!(client.of("/custom").sid(), Some(format!("/custom#{sid}")));
+            let auth = back.recv_timeout(PATIENCE).expect(&what);
+            if name != "python-socketio 4" {
+                assert_eq!(auth[0]["token"], "a b", "{what}");
+                assert_eq!(auth[0]["room"], "é&", "{what}");
+            }
+            let big = "0123456789".repeat(10_000);
+            let bytes = Binary::from((0..=255).collect::<Vec<u8>>());
+            let sent = (1, text, Value::Null, &bytes, vec![Some(1.5), None], &big);
+            client.emit("message", sent).expect(&what);
+            let back_again = back.recv_timeout(PATIENCE).expect(&what);
+            assert_eq!(back_again[1], text, "{what}");
+            assert_eq!(back_again[3].as_bytes(), Some(&bytes.0), "{what}");
+            assert_eq!(back_again[5], big.as_str(), "{what}");
+            let answer: (String, Binary) = client
+                .call("message-with-ack", (text, &bytes), PATIENCE)
+                .expect(&what);
+            assert_eq!(answer, (text.to_owned(), bytes), "{what}");
+            client.emit("ask", text).expect(&what);
+            let answered = back.recv_timeout(PATIENCE).expect(&what);
+            assert_eq!(answered[0], text, "{what}");
+            assert_eq!(answered[1].as_bytes().map(|it| &it[..]), Some(&b"1"[..]));
+            // Several intervals of the heartbeat.
+            for _ in 0..15 {
+                client.call::<()>("sleep", 100, PATIENCE).expect(&what);
+            }
+            assert!(client.is_connected(), "{what}");
+            for number in 0..100 {
+                client.emit("message", number).expect(&what);
+            }
+            for number in 0..100 {
+                let next = back.recv_timeout(PATIENCE).expect(&what);
+                assert_eq!(next[0], Value::from(number), "{what}");
+            }
+            if transports.len() == 2 {
+                eventually("the upgrade", || {
+                    client.transport() == Some(Transport::WebSocket)
+                });
+            }
+            let (sender, gone) = mpsc::channel();
+            client
+                .of("/custom")
+                .on_disconnect(move |_: &Client, reason: Reason| {
+                    sender.send(reason).expect("awaited");
+                });
+            client.of("/custom").emit("kick", ()).expect(&what);
+            let reason = gone.recv_timeout(PATIENCE).expect(&what);
+            assert_eq!(reason, Reason::ServerDisconnect, "{what}");
+            assert!(client.is_connected(), "{what}");
+            client.shutdown();
+        }
+    }
+}
+
+#[test]
+fn a_refusal_of_an_old_server_is_told() {
+    for name in SERVERS {
+        let Some(server) = Peer::start(name, 0) else {
+            return;
+        };
+        let client = Client::builder().reconnection(false).build();
+        let options = ConnectOptions::new(&server.url)
+            .protocol(Protocol::Eio3)
+            .namespaces(["/refused"])
+            .wait_timeout(PATIENCE);
+        let Err(Error::Connection(error)) = client.connect(options) else {
+            panic!("{name}: let in");
+        };
+        // Servers in JavaScript send the data in the place of the message.
+        let data: Value = error.data().expect("data");
+        assert_eq!(data["code"], Value::from(7), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_client_finds_the_generation_of_its_server_out() {
+    for name in SERVERS {
+        let Some(server) = Peer::start(name, 0) else {
+            return;
+        };
+        for transports in ways(name) {
+            let client = SimpleClient::connect(
+                ConnectOptions::new(&server.url)
+                    .protocol(Protocol::Detect)
+                    .transports(&transports)
+                    .wait_timeout(PATIENCE),
+            )
+            .expect(name);
+            let answer: String = client.call("message-with-ack", "x", PATIENCE).expect(name);
+            assert_eq!(answer, "x");
+        }
+    }
+    // One that is told wrongly is found out too.
+    let server = Example::start("socketio_echo", 0, &[]);
+    let newest = SimpleClient::connect(server.url()).expect("connected");
+    newest.emit("message", 1).expect("sent");
+    let old = ConnectOptions::new(server.url()).protocol(Protocol::Eio3);
+    let refused = SimpleClient::connect(old).expect_err("not let in");
+    let text = refused.to_string();
+    assert!(text.contains("Unsupported protocol version"), "{text}");
+}
+
+#[test]
+fn a_client_comes_back_to_an_old_server_that_was_killed() {
+    for name in ["socket.io-v2", "python-socketio 4"] {
+        let Some(server) = Peer::start(name, 0) else {
+            return;
+        };
+        let (url, port) = (server.url.clone(), server.url.rsplit(':').next());
+        let port = port.and_then(|port| port.parse().ok()).expect("a port");
+        let client = Client::builder()
+            .reconnection_delay(std::time::Duration::from_millis(50))
+            .build();
+        let (sender, lost) = mpsc::channel();
+        client.on_disconnect(move |_: &Client, reason: Reason| {
+            let _ = sender.send(reason);
+        });
+        let options = ConnectOptions::new(url)
+            .protocol(Protocol::Detect)
+            .wait_timeout(PATIENCE);
+        client.connect(options).expect(name);
+        drop(server);
+        lost.recv_timeout(PATIENCE).expect(name);
+        let _server = Peer::start(name, port).expect("a port that was free");
+        eventually("the client comes back", || client.is_connected());
+        let answer: u8 = client.call("message-with-ack", 7, PATIENCE).expect(name);
+        assert_eq!(answer, 7);
     }
 }

@@ -16,7 +16,7 @@ use crate::net::outbox::{Appended, When};
 use crate::net::{self, BodyRules, ConnectionId, IoContext, Timer, TimerKey};
 use crate::pool::QueueState;
 use crate::protocol::engineio::client::{Client, Input, Output, Via};
-use crate::protocol::engineio::{Data, Packet};
+use crate::protocol::engineio::{Data, Packet, Revision};
 use crate::reason::Reason;
 use std::collections::HashMap;
 use std::fmt;
@@ -93,6 +93,10 @@ pub(super) fn attempt_of(key: u64) -> u32 {
 }
 
 impl Session {
+    pub(super) fn revision(&self) -> Revision {
+        self.route.target.revision()
+    }
+
     /// Ends what it has under way.
     pub(super) fn end(&self, io: &mut IoContext<Order>) {
         self.handle.outbox().close();
@@ -143,11 +147,18 @@ impl net::Driver for Driver {
         _: ConnectionId,
         data: Data<'_>,
     ) -> ControlFlow<()> {
+        let Some(revision) = self.session(owner).map(|session| session.revision()) else {
+            return ControlFlow::Break(());
+        };
         let packet = match data {
-            Data::Text(text) => match text.strip_prefix('4') {
-                Some(text) => Ok(Packet::Message(Data::Text(text))),
-                None => Packet::decode(text),
+            Data::Text(text) => match (text.strip_prefix('4'), revision) {
+                (Some(text), _) => Ok(Packet::Message(Data::Text(text))),
+                (None, Revision::V3) => Packet::decode_v3(text),
+                (None, Revision::V4) => Packet::decode(text),
             },
+            Data::Binary(bytes) if revision == Revision::V3 => {
+                Ok(Packet::decode_binary_v3(bytes).unwrap_or(Packet::Noop))
+            }
             binary => Ok(Packet::Message(binary)),
         };
         match packet {

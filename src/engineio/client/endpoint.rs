@@ -1,7 +1,8 @@
 //! Where a client connects to.
 
 use crate::error::ConnectError;
-use crate::util::percent::decode_percent;
+use crate::protocol::engineio::Revision;
+use crate::util::percent::{decode_percent, encode_percent};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -36,6 +37,7 @@ pub(crate) struct Target {
     /// The program's own parameters.
     query: String,
     headers: Vec<(String, String)>,
+    revision: Revision,
 }
 
 impl Target {
@@ -98,6 +100,7 @@ impl Target {
             path: escape(url.path()),
             query: escape(url.query().unwrap_or_default()),
             headers,
+            revision: Revision::V4,
         })
     }
 
@@ -115,6 +118,16 @@ impl Target {
         (!matches!(path, "" | "/")).then(|| path.to_owned())
     }
 
+    /// Sets the revision of the protocol that the server is asked for.
+    pub(crate) fn with_revision(mut self, revision: Revision) -> Target {
+        self.revision = revision;
+        self
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
     /// Adds parameters to the query of every request.
     pub(crate) fn with_query(mut self, pairs: &[(String, String)]) -> Result<Target, ConnectError> {
         for (name, value) in pairs {
@@ -125,9 +138,9 @@ impl Target {
             if !self.query.is_empty() {
                 self.query.push('&');
             }
-            push_encoded(name, &mut self.query);
+            encode_percent(name, &mut self.query);
             self.query.push('=');
-            push_encoded(value, &mut self.query);
+            encode_percent(value, &mut self.query);
         }
         Ok(self)
     }
@@ -157,6 +170,7 @@ impl Target {
         }
         // A login in the URL is the answer's own idea.
         target.headers.clone_from(&self.headers);
+        target.revision = self.revision;
         Ok(target)
     }
 
@@ -210,10 +224,13 @@ impl Target {
         }
         resource.push_str("transport=");
         resource.push_str(transport);
-        resource.push_str("&EIO=4");
+        resource.push_str(match self.revision {
+            Revision::V3 => "&EIO=3",
+            Revision::V4 => "&EIO=4",
+        });
         if let Some(sid) = sid {
             resource.push_str("&sid=");
-            push_encoded(sid, &mut resource);
+            encode_percent(sid, &mut resource);
         }
         if stamp {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -265,18 +282,6 @@ fn escape(text: &str) -> String {
         }
     }
     escaped
-}
-
-/// Escapes what has a meaning in a query: the server chooses its ids freely.
-fn push_encoded(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::engineio::{
 };
 use crate::error::{ConnectError, Error};
 use crate::pool::{self, LastTurn, QueueState, Runnable};
-use crate::protocol::engineio::{Data, Open};
+use crate::protocol::engineio::{Data, Open, Revision};
 use crate::reason::Reason;
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use std::borrow::Borrow;
@@ -61,6 +61,7 @@ struct Config {
     headers: Vec<(String, String)>,
     transports: Vec<Transport>,
     path: String,
+    revision: Revision,
 }
 
 #[derive(Default)]
@@ -104,6 +105,7 @@ impl Client {
                 headers: Vec::new(),
                 transports: vec![Transport::Polling, Transport::WebSocket],
                 path: "engine.io".into(),
+                revision: Revision::V4,
             },
         }
     }
@@ -311,6 +313,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether the server is one of Engine.IO 3. Defaults to `false`.
+    #[must_use]
+    pub fn eio3(mut self, is_old: bool) -> Self {
+        self.config.revision = if is_old { Revision::V3 } else { Revision::V4 };
+        self
+    }
+
     /// Sets the path of the server's endpoint. Defaults to `engine.io`.
     #[must_use]
     pub fn engineio_path(mut self, path: &str) -> Self {
@@ -326,7 +335,8 @@ impl Config {
         let (config, url) = (self.clone(), url.to_owned());
         Box::new(move || {
             Ok(Attempt {
-                target: Target::new(&url, &config.path, config.headers)?,
+                target: Target::new(&url, &config.path, config.headers)?
+                    .with_revision(config.revision),
                 network: config.network,
                 transports: config.transports,
             })

@@ -53,6 +53,12 @@ pub(crate) trait Caller: SessionHandler {
 
     /// A request of the session has failed, which therefore closes next.
     fn explain(&mut self, failure: ConnectError);
+
+    /// Returns where the JSON begins in a packet of text, if that can be told: servers of Engine.IO 3
+    /// get it in ASCII.
+    fn json_at(&self, packet: &str) -> usize {
+        packet.len()
+    }
 }
 
 /// Parameters of an attempt to open a session.

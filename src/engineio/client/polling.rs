@@ -332,6 +332,13 @@ pub(super) fn refusal(status: u16, headers: Vec<(String, String)>, body: &[u8]) 
     let is_json = json.is_some();
     let message = format!("unexpected status {status} in the server's answer{place}{why}");
     let error = ConnectError::new(message).with_answer(status, headers, text.clone().into_owned());
+    let code = json.as_ref().map(|json| json["code"].as_u64());
+    let is_other = code == Some(Some(5)) || text.contains("unsupported version of the Socket.IO");
+    let error = if is_other {
+        error.of_another_generation()
+    } else {
+        error
+    };
     if is_json {
         error.with_data(text)
     } else {

@@ -11,6 +11,8 @@ use super::websocket::{self, Dial};
 use super::wire::SessionConfig;
 use super::{Attempt, Prepare};
 use crate::engineio::Transport;
+use crate::engineio::eio3::{self, Packets};
+use crate::engineio::frames::binary_form;
 use crate::engineio::handle::{RemoteEnd, SessionHandle};
 use crate::engineio::polling::take_payload;
 use crate::error::ConnectError;
@@ -18,7 +20,7 @@ use crate::net::outbox::Outbox;
 use crate::net::websocket::Role;
 use crate::net::{Command, ConnectedSocket, IoContext, Mailbox};
 use crate::protocol::engineio::client::{Client, Config, Input, Via};
-use crate::protocol::engineio::payload;
+use crate::protocol::engineio::{Revision, payload, payload_v3};
 use crate::reason::Reason;
 use crate::util::budget::Share;
 use crate::util::program;
@@ -53,7 +55,7 @@ enum Begun {
 /// Target of a session's requests.
 #[derive(Clone)]
 pub(super) struct Route {
-    target: Arc<Target>,
+    pub(super) target: Arc<Target>,
     way: SessionConfig,
     pub(super) network: Arc<TransportConfig>,
     /// None if it began over a WebSocket.
@@ -126,6 +128,7 @@ impl Driver {
             polling,
             upgrade,
             timeout: route.network.request_timeout,
+            revision: route.target.revision(),
         };
         let transport = if polling {
             Transport::Polling
@@ -142,6 +145,7 @@ impl Driver {
             .get_or_insert_with(|| Arc::new(io.mailbox().clone()));
         let peer = RemoteEnd::Host(route.target.authority().into());
         let handle = SessionHandle::new(key, transport, outbox, Arc::clone(orders), peer, None);
+        handle.set_binary_form(binary_form(config.revision, false));
         let max_message = route.network.max_message;
         let before = client.session.replace(Session {
             key,
@@ -186,15 +190,17 @@ impl Driver {
         if body.is_empty() && self.session(key).is_some_and(|session| session.is_open) {
             return self.handle(io, key, Input::Polled);
         }
-        // Version 2 has packets of text behind their lengths: `96:0{"sid":..`.
-        let is_old = body.iter().take_while(|byte| byte.is_ascii_digit()).count() > 0
-            && body.iter().find(|byte| !byte.is_ascii_digit()) == Some(&b':');
-        if is_old && self.session(key).is_some_and(|session| !session.is_open) {
-            let message = "the server speaks Socket.IO version 2, and version 3 or later is needed";
-            return self.on_failed_request(io, key, ConnectError::new(message));
+        let Some(session) = self.session(key) else {
+            return;
+        };
+        let (revision, is_open) = (session.revision(), session.is_open);
+        if revision == Revision::V4 && !is_open && is_payload_v3(&body) {
+            let message = "the server speaks Socket.IO version 2 (Engine.IO 3): ConnectOptions::protocol lets a client do so";
+            let error = ConnectError::new(message).of_another_generation();
+            return self.on_failed_request(io, key, error);
         }
         let mut packets = 0;
-        for packet in payload::decode(&body) {
+        for packet in Packets::new(revision, &body, payload_v3::is_binary(&body)) {
             match packet {
                 Ok(packet) => {
                     if self.receive(io, key, Via::Polling, packet).is_break() {
@@ -289,11 +295,23 @@ impl Driver {
             return;
         };
         let upgrading = session.machine.is_upgrading();
-        let (body, _) = take_payload(
-            session.handle.outbox(),
-            session.max_payload,
-            payload::MAX_PACKETS_OF_PYTHON,
-        );
+        let (revision, max_payload) = (session.revision(), session.max_payload);
+        let outbox = Arc::clone(session.handle.outbox());
+        let max_packets = payload::MAX_PACKETS_OF_PYTHON;
+        let body = match revision {
+            Revision::V4 => take_payload(&outbox, max_payload, max_packets).0,
+            Revision::V3 => {
+                let caller = self.clients.get(&id_of(key)).map(|client| &client.caller);
+                let json_at = |packet: &str| caller.map_or(packet.len(), |it| it.json_at(packet));
+                // As text, which servers of all kinds read.
+                let (writer, _) =
+                    eio3::take_payload(&outbox, false, max_payload, max_packets, json_at);
+                writer.finish().0
+            }
+        };
+        let Some(session) = self.session(key) else {
+            return;
+        };
         if body.is_empty() {
             // What is too large for a POST leaves over the WebSocket, or not at all.
             let stuck = session.handle.outbox().waiting() > 0;
@@ -349,6 +367,13 @@ impl Driver {
         };
         self.blocking.connect(job);
     }
+}
+
+/// Returns whether a payload is one of Engine.IO 3: packets behind their lengths, as `96:0{"sid":..`,
+/// or as bytes.
+fn is_payload_v3(body: &[u8]) -> bool {
+    let digits = body.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    payload_v3::is_binary(body) || digits > 0 && body.get(digits) == Some(&b':')
 }
 
 /// The way back from a blocking task. If it is dropped unsent, since there was no thread or the

@@ -1,6 +1,7 @@
 //! A session as the client sees it: the counterpart of [`super::server`](mod@super::server), with
 //! the same contract.
 
+use super::Revision;
 use super::handshake::Open;
 use super::packet::{Data, Packet};
 use crate::reason::Reason;
@@ -18,6 +19,7 @@ pub(crate) struct Config {
     pub(crate) upgrade: bool,
     /// Time that the open packet, and the probe of an upgrade, may take.
     pub(crate) timeout: Duration,
+    pub(crate) revision: Revision,
 }
 
 /// Time that the end of a session may take: the POSTs for what is queued, or the server's end of
@@ -145,8 +147,13 @@ pub(crate) struct Client {
     config: Config,
     state: State,
     patience: Duration,
-    /// A ping must come by then.
+    /// A ping must come by then; of revision 3, anything.
     silence: Option<Instant>,
+    /// Of revision 3, where the client pings: the moment of the next ping, unless one is answered first,
+    /// and the times that the server has named.
+    ping_at: Option<Instant>,
+    interval: Duration,
+    ping_timeout: Duration,
     outputs: VecDeque<Output>,
 }
 
@@ -160,6 +167,9 @@ impl Client {
             },
             patience: Duration::ZERO,
             silence: None,
+            ping_at: None,
+            interval: Duration::ZERO,
+            ping_timeout: Duration::ZERO,
             outputs: VecDeque::new(),
         }
     }
@@ -239,6 +249,16 @@ impl Client {
             }
             return None;
         }
+        if self.config.revision == Revision::V3 && self.is_open() {
+            // engine.io-client 3, `onHeartbeat`
+            self.silence = Some(now + self.patience);
+            match packet {
+                Packet::Pong(_) => self.ping_at = Some(now + self.interval),
+                // Servers do not ping.
+                Packet::Ping(_) => return None,
+                _ => {}
+            }
+        }
         match packet {
             Packet::Message(data) if self.is_open() => return Some(data),
             Packet::Ping(_) if self.is_open() => {
@@ -273,7 +293,8 @@ impl Client {
             }) => Some(*deadline),
             _ => None,
         };
-        [self.silence, step].into_iter().flatten().min()
+        let times = [self.silence, self.ping_at, step];
+        times.into_iter().flatten().min()
     }
 
     /// Returns whether the server is being told that the session ends.
@@ -302,6 +323,11 @@ impl Client {
         // A server that never pings is not noticed to be dead; a day is for ever here.
         self.patience = Duration::from_millis(patience.min(24 * 3600 * 1000));
         self.silence = Some(now + self.patience);
+        if self.config.revision == Revision::V3 {
+            let day = |it: u64| Duration::from_millis(it.min(24 * 3600 * 1000));
+            (self.interval, self.ping_timeout) = (day(open.ping_interval), day(open.ping_timeout));
+            self.ping_at = Some(now + self.interval);
+        }
         let offered = open.upgrades.iter().any(|it| it == "websocket");
         self.outputs.push_back(Output::Opened(open));
         if !self.config.polling {
@@ -403,6 +429,7 @@ impl Client {
             State::Closing(_) | State::Closed => return,
         };
         self.silence = None;
+        self.ping_at = None;
         self.state = State::Closing(next);
     }
 
@@ -421,6 +448,10 @@ impl Client {
     fn on_timeout(&mut self, now: Instant) {
         if self.silence.is_some_and(|at| at <= now) {
             return self.close(Reason::PingTimeout);
+        }
+        if self.ping_at.take_if(|at| *at <= now).is_some() {
+            self.silence = Some(now + self.ping_timeout);
+            self.outputs.push_back(Output::Send(Packet::Ping("")));
         }
         match &self.state {
             State::Polling(Polling {
@@ -454,6 +485,7 @@ impl Client {
             self.outputs.push_back(Output::HangUp);
         }
         self.silence = None;
+        self.ping_at = None;
         self.state = State::Closed;
         self.outputs.push_back(Output::Closed(reason));
     }

@@ -22,3 +22,12 @@ pub(crate) enum Revision {
     #[default]
     V4,
 }
+
+impl Revision {
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Revision::V3 => 3,
+            Revision::V4 => 4,
+        }
+    }
+}

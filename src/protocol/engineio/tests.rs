@@ -57,6 +57,7 @@ impl Pair {
                     polling: true,
                     upgrade,
                     timeout: Duration::from_secs(10),
+                    revision: Revision::V4,
                 },
             ),
             server_queue: VecDeque::new(),
@@ -703,6 +704,7 @@ fn a_server_that_does_not_open_the_session_is_not_waited_for_long() {
         polling: false,
         upgrade: false,
         timeout: Duration::from_secs(10),
+        revision: Revision::V4,
     };
     let mut client = Client::new(now, config);
     assert_eq!(client.next_timeout(), Some(now + Duration::from_secs(10)));
@@ -821,6 +823,7 @@ fn a_handshake_that_makes_no_sense_is_refused() {
             polling: true,
             upgrade: true,
             timeout: Duration::from_secs(10),
+            revision: Revision::V4,
         };
         let mut client = Client::new(Instant::now(), config);
         client.receive(Instant::now(), Via::Polling, Packet::Open(open));
@@ -1001,6 +1004,7 @@ fn arbitrary_servers_end_a_session_once() {
             polling,
             upgrade: source.once_in(2),
             timeout: Duration::from_secs(10),
+            revision: Revision::V4,
         };
         let mut client = Client::new(now, config);
         let (mut polls, mut posts, mut connects, mut pings) = (polling, false, !polling, false);

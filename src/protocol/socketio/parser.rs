@@ -44,6 +44,16 @@ pub(crate) struct Text {
     pub(crate) revision: Revision,
 }
 
+impl Text {
+    /// Returns where the JSON begins in an Engine.IO packet of text.
+    pub(crate) fn json_at(packet: &str) -> usize {
+        match packet.strip_prefix('4') {
+            Some(text) => 1 + Text::default().data_at(text),
+            None => packet.len(),
+        }
+    }
+}
+
 impl Parser for Text {
     fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, Invalid> {
         match message {
@@ -125,7 +135,7 @@ fn decode_text<'a>(
     if namespace.len() > limits.name_bytes {
         return over(Invalid::Namespace);
     }
-    let name = match check_data(&packet, limits) {
+    let name = match check_data(&packet, limits, revision) {
         // Where such a packet ends is known all the same.
         Err(invalid @ (Invalid::Depth | Invalid::Name))
             if kind.has_arguments() || kind == Kind::Connect =>
@@ -216,7 +226,11 @@ fn parse_digits(text: &str) -> Option<u64> {
 }
 
 /// Checks the payload against the packet's type, and gives an event's name.
-fn check_data<'a>(packet: &Packet<'a>, limits: &Limits) -> Result<Option<Cow<'a, str>>, Invalid> {
+fn check_data<'a>(
+    packet: &Packet<'a>,
+    limits: &Limits,
+    revision: Revision,
+) -> Result<Option<Cow<'a, str>>, Invalid> {
     let data = packet.data;
     let first = data.trim_ascii_start().bytes().next();
     let is_event = matches!(packet.kind, Kind::Event | Kind::BinaryEvent);
@@ -241,7 +255,8 @@ fn check_data<'a>(packet: &Packet<'a>, limits: &Limits) -> Result<Option<Cow<'a,
     let fits = match packet.kind {
         Kind::Connect => first == Some(b'{'),
         Kind::Ack | Kind::BinaryAck => first == Some(b'['),
-        Kind::ConnectError => matches!(first, Some(b'{' | b'"')),
+        // Any value is one in Socket.IO 4.
+        Kind::ConnectError => matches!(first, Some(b'{' | b'"')) || revision == Revision::V3,
         // python servers give a reason with always_connect; a server refuses it (see `Decoder`).
         _ => true,
     };
