@@ -4,7 +4,7 @@
 //! by `answered`, with what the client says to the event `question`; `join` enters a room, `room`
 //! says something there, `kick` disconnects. `/refused` lets nobody in.
 //!
-//! `socketio_echo PORT [--ping-interval MS] [--ping-timeout MS] [--max-payload BYTES] [--connect-timeout MS] [--eio3 1] [--detect 1]`
+//! `socketio_echo PORT [--ping-interval MS] [--ping-timeout MS] [--max-payload BYTES] [--connect-timeout MS] [--eio3 1] [--detect 1] [--slow-handler MS]`
 
 mod common;
 
@@ -20,6 +20,7 @@ fn main() -> Result<(), socketio::Error> {
         "--connect-timeout",
         "--eio3",
         "--detect",
+        "--slow-handler",
     ]);
     let mut builder = Server::builder().cors_allowed_origins("*");
     if let Some(interval) = options.milliseconds("--ping-interval") {
@@ -33,6 +34,9 @@ fn main() -> Result<(), socketio::Error> {
     }
     if let Some(timeout) = options.milliseconds("--connect-timeout") {
         builder = builder.connect_timeout(timeout);
+    }
+    if let Some(limit) = options.milliseconds("--slow-handler") {
+        builder = builder.slow_handler(limit);
     }
     if options.number("--detect") == Some(1) {
         builder = builder.parser(Parser::detect());

@@ -144,7 +144,9 @@ pub use reason::Reason;
 #[cfg(all(feature = "server", feature = "tls"))]
 pub use rustls;
 #[cfg(feature = "server")]
-pub use server::{Events, Namespace, Namespaces, Server, ServerBuilder, Service, Socket, To};
+pub use server::{
+    Events, Metrics, Namespace, Namespaces, Server, ServerBuilder, Service, Socket, To, admin,
+};
 /// The crate of [`App::http`]'s responses.
 #[cfg(feature = "server")]
 pub use tiny_http;

@@ -1,6 +1,8 @@
 //! What one peer may cost.
 
-use std::sync::OnceLock;
+use crate::util::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Methods that set the fields of their names, so that limits are written as other options are.
@@ -124,7 +126,35 @@ pub struct Limits {
     pub pending_acks: usize,
     /// Worker threads: how many handlers may run, or block, at once. Defaults to 256.
     pub workers: usize,
+    /// What has been refused because of them.
+    pub(crate) refused: Refusals,
 }
+
+/// Counts of what was refused, by the limit. No part of equality.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusals(Arc<Mutex<BTreeMap<&'static str, u64>>>);
+
+impl Refusals {
+    pub(crate) fn note(&self, limit: &'static str) {
+        *self.0.lock().entry(limit).or_default() += 1;
+    }
+
+    pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.0.lock();
+        counts
+            .iter()
+            .map(|(limit, count)| (*limit, *count))
+            .collect()
+    }
+}
+
+impl PartialEq for Refusals {
+    fn eq(&self, _: &Refusals) -> bool {
+        true
+    }
+}
+
+impl Eq for Refusals {}
 
 setters!(Limits {
     head_bytes: usize,
@@ -230,6 +260,7 @@ impl Default for Limits {
             buffered_bytes: memory() / 4,
             pending_acks: 10_000,
             workers: 256,
+            refused: Refusals::default(),
         }
     }
 }

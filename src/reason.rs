@@ -26,6 +26,15 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub(crate) const ALL: [Reason; 5] = [
+        Reason::ClientDisconnect,
+        Reason::ServerDisconnect,
+        Reason::PingTimeout,
+        Reason::TransportClose,
+        Reason::TransportError,
+    ];
+
     /// Returns the words that python-socketio uses for this reason.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -46,14 +55,9 @@ impl FromStr for Reason {
     /// # Errors
     /// [`Error::Invalid`] for any others.
     fn from_str(words: &str) -> Result<Reason, Error> {
-        let all = [
-            Reason::ClientDisconnect,
-            Reason::ServerDisconnect,
-            Reason::PingTimeout,
-            Reason::TransportClose,
-            Reason::TransportError,
-        ];
-        let found = all.into_iter().find(|reason| reason.as_str() == words);
+        let found = Reason::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == words);
         found.ok_or_else(|| Error::Invalid(format!("{words:?} is no reason of a disconnection")))
     }
 }

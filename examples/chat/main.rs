@@ -1,13 +1,16 @@
 //! A chat: rooms, nicknames, "is typing", pictures and other files, private messages.
 //!
-//! `chat [--port PORT] [--client-js FILE] [--manager URL]`
+//! `chat [--port PORT] [--client-js FILE] [--manager URL] [--admin DIR] [--eio3]`
 //!
 //! Open the address that it prints in two browser windows. The page loads the official browser
 //! client from its public address; with `--client-js` it is served from a file. With `--manager`
 //! several of it, on ports of their own, are one chat: `--manager redis://localhost` with the feature
-//! `redis`.
+//! `redis`. With `--admin` the directory of the Admin UI's pages is served at `/admin-ui/`, for the name
+//! `admin` and the password in `CHAT_ADMIN_PASSWORD`, or `chat`; with `--eio3` browser clients of the
+//! generation 2.x are let in, too.
 
 use serde::{Deserialize, Serialize};
+use socketio::admin::Admin;
 use socketio::{App, Binary, Error, Reason, Refused, Server, Socket, To, Value, manager};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,7 +49,7 @@ fn main() -> Result<(), Error> {
         .init();
     let options = Options::read();
 
-    let mut builder = Server::builder();
+    let mut builder = Server::builder().allow_eio3(options.eio3);
     if let Some(url) = &options.manager {
         builder = builder.manager(manager::from_url(url)?);
     }
@@ -84,6 +87,17 @@ fn main() -> Result<(), Error> {
             .call::<Value>(&sid, "private", data, PRIVATE);
         read.is_ok()
     });
+
+    // The Admin UI, from the built pages of the npm package @socket.io/admin-ui. It ends with the
+    // program.
+    let _administration = match &options.admin {
+        Some(directory) => {
+            let password = std::env::var("CHAT_ADMIN_PASSWORD").unwrap_or("chat".into());
+            let admin = Admin::basic("admin", password).serve_ui(directory);
+            Some(io.instrument(admin)?)
+        }
+        None => None,
+    };
 
     let page = match &options.client_js {
         Some(_) => PAGE.replace("CLIENT_JS", "/client.js"),
@@ -206,6 +220,8 @@ struct Options {
     port: u16,
     client_js: Option<PathBuf>,
     manager: Option<String>,
+    admin: Option<PathBuf>,
+    eio3: bool,
 }
 
 impl Options {
@@ -214,9 +230,15 @@ impl Options {
             port: 5000,
             client_js: None,
             manager: None,
+            admin: None,
+            eio3: false,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
+            if name == "--eio3" {
+                options.eio3 = true;
+                continue;
+            }
             let value = arguments.next();
             let known = match (name.as_str(), value) {
                 ("--port", Some(value)) => value.parse().map(|port| options.port = port).is_ok(),
@@ -228,10 +250,16 @@ impl Options {
                     options.manager = Some(url);
                     true
                 }
+                ("--admin", Some(directory)) => {
+                    options.admin = Some(directory.into());
+                    true
+                }
                 _ => false,
             };
             if !known {
-                eprintln!("usage: chat [--port PORT] [--client-js FILE] [--manager URL]");
+                eprintln!(
+                    "usage: chat [--port PORT] [--client-js FILE] [--manager URL] [--admin DIR] [--eio3]"
+                );
                 std::process::exit(2);
             }
         }

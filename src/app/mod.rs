@@ -55,6 +55,8 @@ pub struct App {
     /// Directory of the official client's files.
     client: Option<PathBuf>,
     application: Option<Application>,
+    /// Path of the figures, and whether any machine may read them.
+    metrics: Option<(String, bool)>,
     /// The application reads bodies as they come.
     streams: bool,
     #[cfg(feature = "tls")]
@@ -97,12 +99,35 @@ impl App {
             files: StaticFiles::default(),
             client: None,
             application: None,
+            metrics: None,
             streams: false,
             #[cfg(feature = "tls")]
             tls: None,
             listeners: Vec::new(),
             drain_timeout: Duration::ZERO,
         }
+    }
+
+    /// Answers requests of a path with the server's figures in Prometheus' text format (see
+    /// [`Metrics`](crate::Metrics)), of this machine alone: others get status 403. Behind a proxy on
+    /// this machine that is everybody whom the proxy lets through.
+    ///
+    /// ```
+    /// use socketio::{App, Server};
+    ///
+    /// let app = App::new(&Server::new()).metrics("/metrics");
+    /// ```
+    #[must_use]
+    pub fn metrics(mut self, path: &str) -> App {
+        self.metrics = Some((path.to_owned(), false));
+        self
+    }
+
+    /// Does the same for requests of all machines.
+    #[must_use]
+    pub fn metrics_for_all(mut self, path: &str) -> App {
+        self.metrics = Some((path.to_owned(), true));
+        self
     }
 
     /// Sets the path of the sessions: with or without slashes at its ends. Defaults to `socket.io`,
@@ -330,6 +355,11 @@ impl App {
         if let Some(directory) = self.client.take() {
             self.files.add(&self.path, directory, None);
         }
+        if let Endpoint::SocketIo(server) = &self.endpoint
+            && let Some((path, directory)) = server.inner.watch.ui()
+        {
+            self.files.add(&path, directory, None);
+        }
         if let Some(missing) = self.files.missing() {
             let why = format!("static_files: {} is not there", missing.display());
             return Err(std::io::Error::new(std::io::ErrorKind::NotFound, why).into());
@@ -353,9 +383,21 @@ impl App {
             }
             Endpoint::EngineIo(server) => server.application(&workers),
         };
-        let fallback = (!self.files.is_empty() || self.application.is_some()).then(|| {
+        let figures = match (&self.endpoint, self.metrics) {
+            (Endpoint::SocketIo(server), Some((path, for_all))) => Some(Figures {
+                server: server.clone(),
+                path,
+                for_all,
+            }),
+            _ => None,
+        };
+        let is_needed = !self.files.is_empty() || self.application.is_some() || figures.is_some();
+        let fallback = is_needed.then(|| {
             let (files, application) = (self.files, self.application);
             let fallback = move |request: Request, responder: Responder| {
+                if let Some(response) = figures.as_ref().and_then(|it| it.answer(&request)) {
+                    return responder.respond(response);
+                }
                 answer(&files, application.as_ref(), request, responder);
             };
             engineio::Elsewhere {
@@ -613,6 +655,33 @@ fn bind(address: impl ToSocketAddrs) -> Result<TcpListener, Error> {
         std::io::Error::new(error.kind(), format!("{}: {error}", names.join(", ")))
     })?;
     Ok(listener)
+}
+
+/// The figures of a server at a path.
+struct Figures {
+    server: Server,
+    path: String,
+    for_all: bool,
+}
+
+impl Figures {
+    fn answer(&self, request: &Request) -> Option<Response> {
+        if request.path() != self.path || !matches!(request.method(), "GET" | "HEAD") {
+            return None;
+        }
+        // Over a Unix socket comes a program of this machine.
+        let is_near = request
+            .client_ip()
+            .is_none_or(|it| it.to_canonical().is_loopback());
+        if !self.for_all && !is_near {
+            return Some(Response::text(403, "Forbidden"));
+        }
+        let page = self.server.metrics().to_prometheus();
+        let response = Response::new(200)
+            .with_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            .with_header("Cache-Control", "no-store");
+        Some(response.with_body(page.into_bytes()))
+    }
 }
 
 /// Answers what is not Socket.IO.

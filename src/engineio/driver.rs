@@ -214,6 +214,7 @@ impl net::Driver for Driver {
             let receiver = session.receiver.as_mut();
             let discarded = receiver.map_or(0, |receiver| receiver.discard());
             log::warn!(target: "engineio", "{}: closed, it holds {held} bytes, and all together more than may be held (Limits::buffered_bytes); {discarded} events of it are not handled", session.handle.label());
+            self.shared.config.limits.refused.note("buffered_bytes");
             session.handle.outbox().give_up();
             session
                 .machine
@@ -319,6 +320,7 @@ impl net::Driver for Driver {
                 (key, Input::Close(reason))
             }
             TooSlow(key) => {
+                self.shared.config.limits.refused.note("outbox_bytes");
                 if let Some(session) = find(&mut self.sessions, key) {
                     session.handle.report_slowness();
                 }
@@ -732,6 +734,9 @@ impl Driver {
                     session.handle.set_transport(Transport::WebSocket);
                     session.polling_slot = None;
                     io.attach(ConnectionId::from_u64(channel), session.handle.outbox());
+                    if let Some(receiver) = &mut session.receiver {
+                        receiver.upgraded();
+                    }
                 }
                 Output::HangUp(TransportId(channel)) => {
                     if session.machine.is_open() {

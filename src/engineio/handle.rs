@@ -397,6 +397,11 @@ impl SessionHandle {
         Err(Error::Disconnected)
     }
 
+    /// Returns the bytes that wait for the other side to read them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.waiting()
+    }
+
     pub(crate) fn budget(&self) -> Option<&Arc<Budget>> {
         self.budget.as_ref()
     }

@@ -319,6 +319,7 @@ impl Driver {
         let now = io.now();
         let (peer, client) = (request.peer_addr(), request.client_ip());
         if self.shared.is_too_fast(client, now) {
+            config.limits.refused.note("handshakes_per_second");
             if io.may_log(id, log::Level::Warn) {
                 log::warn!(target: "engineio", "{peer}: refused, it opens sessions too fast (Limits::handshakes_per_second)");
             }
@@ -334,11 +335,12 @@ impl Driver {
                 match self.shared.polling.take(client, limit, of_address) {
                     Ok(slot) => Some(slot),
                     Err(full) => {
+                        let limit = match full {
+                            NoSlot::Full => "polling_sessions",
+                            NoSlot::FullForAddress => "polling_sessions_per_address",
+                        };
+                        limits.refused.note(limit);
                         if io.may_log(id, log::Level::Warn) {
-                            let limit = match full {
-                                NoSlot::Full => "polling_sessions",
-                                NoSlot::FullForAddress => "polling_sessions_per_address",
-                            };
                             log::warn!(target: "engineio", "{peer}: refused, as many sessions are on polling as may be (Limits::{limit})");
                         }
                         let response = Response::text(503, "Service Unavailable");

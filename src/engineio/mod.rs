@@ -104,6 +104,9 @@ pub(crate) trait SessionHandler: Send {
     /// The client has been told that its session is open, or will be before anything else.
     fn opened(&mut self) {}
 
+    /// The session has moved to a WebSocket.
+    fn upgraded(&mut self) {}
+
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Control;
 
     /// All messages of one read have come, if any was complete.

@@ -38,9 +38,9 @@ pub(crate) fn encode(
 pub(crate) struct SharedEvent<'a> {
     parser: &'a Parser,
     namespace: &'a str,
-    event: &'a str,
+    pub(crate) event: &'a str,
     id: Option<u64>,
-    data: &'a EncodedArgs,
+    pub(crate) data: &'a EncodedArgs,
     forms: Vec<(Form, BinaryForm, Frames)>,
 }
 

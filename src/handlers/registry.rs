@@ -64,6 +64,11 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
         self.namespaces.entry(Arc::from(namespace)).or_default()
     }
 
+    /// Forgets the handlers of a namespace, and returns them.
+    pub(crate) fn remove(&mut self, namespace: &str) -> Option<Set<P, M, V>> {
+        self.namespaces.remove(namespace)
+    }
+
     /// Returns whether a namespace has handlers of its own.
     pub(crate) fn know(&self, namespace: &str) -> bool {
         self.namespaces.contains_key(namespace)

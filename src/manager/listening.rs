@@ -12,6 +12,7 @@ use super::{AckRequest, Local};
 use crate::error::Error;
 use crate::handlers::AckResponse;
 use crate::limits::bounded;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -211,6 +212,7 @@ impl Hearing {
         let incoming = match read(bytes) {
             Ok(incoming) => incoming,
             Err(invalid) => {
+                shared.misunderstood.fetch_add(1, Ordering::Relaxed);
                 self.note_old(Old::of_invalid(bytes));
                 return warn(self.dropped.count(Instant::now(), invalid));
             }
@@ -236,6 +238,7 @@ impl Hearing {
         {
             return;
         }
+        shared.heard.fetch_add(1, Ordering::Relaxed);
         if let Message::Callback { id, who, answer } = incoming.message {
             if let Some(callback) = shared.awaited.answered(id) {
                 shared.execute(move || callback(who.as_deref(), answer));

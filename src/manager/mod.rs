@@ -150,6 +150,25 @@ pub trait Manager: sealed::Sealed + Send + Sync + fmt::Debug + 'static {
 
     /// Disconnects a client, wherever it is.
     fn disconnect(&self, namespace: &str, sid: &str);
+
+    /// Returns what has gone through it.
+    fn figures(&self) -> ManagerFigures {
+        ManagerFigures::default()
+    }
+}
+
+/// What has gone through a manager since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ManagerFigures {
+    /// Messages that the broker has taken.
+    pub published: u64,
+    /// Messages of other servers that were heard.
+    pub heard: u64,
+    /// Messages that were given up: refused by the broker, or not understood.
+    pub dropped: u64,
+    /// Connections to the broker that were lost.
+    pub reconnections: u64,
 }
 
 /// Managers are those of this crate.

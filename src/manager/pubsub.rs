@@ -5,7 +5,7 @@ use super::link::ManagerState;
 use super::message::MAX_ATTACHMENTS;
 use super::sid::{check_room, is_sid};
 use super::worker::Shared;
-use super::{AckRequest, Broadcast, Local, Manager};
+use super::{AckRequest, Broadcast, Local, Manager, ManagerFigures};
 use crate::engineio::block_in_place;
 use crate::error::Error;
 use std::fmt;
@@ -214,6 +214,10 @@ impl Manager for PubSubManager {
         }
         prepared.send();
         Ok(())
+    }
+
+    fn figures(&self) -> ManagerFigures {
+        self.inner.shared.figures()
     }
 
     fn disconnect(&self, namespace: &str, sid: &str) {

@@ -8,7 +8,7 @@ use super::link::{Echo, Link, MAX_DELAY, ManagerState, Side};
 use super::message::{Encoder, MessageBuilder};
 use super::outgoing::{Queue, Room};
 use super::remote_acks::RemoteAcks;
-use super::{AckRequest, Local};
+use super::{AckRequest, Local, ManagerFigures};
 use crate::error::{ConnectError, Error, LimitExceeded};
 use crate::limits::bounded;
 use crate::util::program;
@@ -16,6 +16,7 @@ use crate::util::random;
 use crate::util::sync::{Condvar, Mutex, assert_unlocked};
 use std::fmt;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -33,6 +34,9 @@ pub(super) struct Shared {
     pub(super) link: Mutex<Link>,
     threads: Mutex<Vec<ThreadId>>,
     pub(super) echo: Mutex<Echo>,
+    pub(super) heard: AtomicU64,
+    pub(super) misunderstood: AtomicU64,
+    lost: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -85,6 +89,23 @@ impl Shared {
             link: Mutex::new(Link::new()),
             threads: Mutex::default(),
             echo: Mutex::default(),
+            heard: AtomicU64::new(0),
+            misunderstood: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn figures(&self) -> ManagerFigures {
+        let queue = self.queue.lock();
+        let unpublished = (queue.len() + queue.in_flight()) as u64;
+        let (accepted, refused) = (queue.next_seq(), queue.refused);
+        drop(queue);
+        let misunderstood = self.misunderstood.load(Ordering::Relaxed);
+        ManagerFigures {
+            published: accepted.saturating_sub(unpublished + refused),
+            heard: self.heard.load(Ordering::Relaxed),
+            dropped: refused + misunderstood,
+            reconnections: self.lost.load(Ordering::Relaxed),
         }
     }
 
@@ -268,6 +289,7 @@ impl Shared {
     /// Notes that a side is lost, and why.
     pub(super) fn lose(&self, side: Side, error: &BackendError) {
         let mut is_new = false;
+        self.lost.fetch_add(1, Ordering::Relaxed);
         // Both at once: whoever is told of the state may ask for the reason.
         self.change_state(|link| is_new = link.lose(side, error));
         log_failure(side, error, is_new);

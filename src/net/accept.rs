@@ -66,6 +66,7 @@ impl<D: Driver> EventLoop<D> {
                     NoSlot::Full => ("connections", limits.connections),
                     NoSlot::FullForAddress => ("connections_per_address", of_address),
                 };
+                limits.refused.note(limit);
                 // The first of many that are closed says enough.
                 if self.accept_log.admits(peer) {
                     log::warn!(target: "engineio", "{peer}: closed, {count} connections are the limit (Limits::{limit})");

@@ -195,6 +195,21 @@ pub(crate) enum Form {
 }
 
 impl Form {
+    pub(crate) const COUNT: usize = Form::ALL.len();
+
+    /// The names of all of them, in the order of their numbers.
+    pub(crate) const NAMES: &[&str] = &[
+        "text",
+        #[cfg(feature = "msgpack")]
+        "msgpack",
+        "codec",
+        "json_object",
+        #[cfg(feature = "cbor")]
+        "cbor",
+        #[cfg(feature = "pickle")]
+        "pickle",
+    ];
+
     const ALL: &[Form] = &[
         Form::Text,
         #[cfg(feature = "msgpack")]

@@ -112,6 +112,15 @@ pub(super) enum Task {
     Job(Box<dyn FnOnce() + Send>),
 }
 
+/// Load of a pool at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PoolLoad {
+    pub(crate) workers: usize,
+    pub(crate) busy: usize,
+    /// Tasks that wait for a worker.
+    pub(crate) waiting: usize,
+}
+
 /// A pool of workers. Dropping it ends them, without waiting.
 pub(crate) struct WorkerPool {
     shared: Arc<Shared>,
@@ -209,6 +218,15 @@ impl WorkerPool {
     pub(crate) fn schedule(&self, turn: Arc<dyn Runnable>) {
         let lane = turn.last_turn().lane();
         self.shared.push(Task::Turn(turn), lane);
+    }
+
+    /// Returns what there is to do, and who does it.
+    pub(crate) fn load(&self) -> PoolLoad {
+        PoolLoad {
+            workers: self.shared.count.load(Ordering::Relaxed),
+            busy: self.shared.states.busy(),
+            waiting: self.shared.queues.len(),
+        }
     }
 
     /// Returns whether this is called on one of the workers.

@@ -67,6 +67,12 @@ impl States {
         workers.iter().any(|worker| worker.busy())
     }
 
+    /// Returns the number of workers that have a task.
+    pub(super) fn busy(&self) -> usize {
+        let workers = self.workers.lock();
+        workers.iter().filter(|worker| worker.busy()).count()
+    }
+
     /// Estimates the number of workers whose tasks use a core, or would if they were given one. A
     /// machine that is starved by other programs, or a container by its quota, still finds them
     /// runnable.

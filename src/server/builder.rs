@@ -18,6 +18,7 @@ pub(crate) struct Config {
     pub(crate) always_connect: bool,
     pub(crate) namespaces: Namespaces,
     pub(crate) parser: Parser,
+    pub(crate) slow_handler: Option<Duration>,
     pub(crate) shutdown_timeout: Duration,
     /// The engine's limits, shared by all connections.
     pub(crate) link_limits: Arc<Limits>,
@@ -90,6 +91,7 @@ impl ServerBuilder {
                 always_connect: false,
                 namespaces: Namespaces::List(vec![ROOT.to_owned()]),
                 parser: Parser::default(),
+                slow_handler: None,
                 shutdown_timeout: Duration::from_secs(10),
                 link_limits: Arc::default(),
             },
@@ -148,6 +150,14 @@ impl ServerBuilder {
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.engine.limits.connect_timeout = bounded(timeout);
+        self
+    }
+
+    /// Sets how long a handler of an event may run before the log has a line about it. Handlers are
+    /// timed then, which costs an event two looks at the clock. Defaults to no limit.
+    #[must_use]
+    pub fn slow_handler(mut self, limit: Duration) -> Self {
+        self.config.slow_handler = Some(limit);
         self
     }
 

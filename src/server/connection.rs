@@ -4,7 +4,9 @@
 //! In a circle with the other handles of this folder: a socket leads to its server, its namespace
 //! and its rooms, and each of these to sockets.
 
+use super::admin::Record;
 use super::handlers::Handlers;
+use super::metrics::Counted;
 use super::overlap::Overlap;
 use super::socket::{Phase, Socket};
 use super::throttle::{Pace, Throttle};
@@ -12,6 +14,7 @@ use super::{Inner, Server};
 use crate::data::{EncodedArgs, Value};
 use crate::engineio::{
     Acceptor, Admission, Control, OnHandshake, SessionHandle, SessionHandler, SessionQueue,
+    Transport,
 };
 use crate::error::{Error, LimitExceeded};
 use crate::handlers::ack::{self, Answered, CallbackOwner};
@@ -37,7 +40,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes that an event counts for in an inbox besides its text.
 const EVENT_OVERHEAD_BYTES: usize = 128;
@@ -110,6 +113,10 @@ impl Acceptor for SocketIoAcceptor {
             has_joined: false,
             acks_at: None,
             batch: Vec::new(),
+            messages: 0,
+            events: 0,
+            bytes: 0,
+            counted: None,
         }))
     }
 }
@@ -257,7 +264,9 @@ impl Connection {
             Ok(Ok(())) => {
                 log::debug!(target: "socketio", "{}: {} is on {:?}", self.handle().label(), socket.sid(), socket.namespace_name());
                 socket.accept();
-                return socket.open();
+                socket.open();
+                self.note_connected(socket);
+                return;
             }
             Ok(Err(refused)) => refused,
             Err(_) => {
@@ -275,6 +284,13 @@ impl Connection {
             socket.send_packet(Kind::ConnectError, &refused.to_json(revision));
         }
         socket.refuse();
+    }
+
+    /// Tells those who watch that a client has come.
+    fn note_connected(&self, socket: &Socket) {
+        let watch = &self.inner.watch;
+        watch.record(|| Record::Joined(socket.clone(), socket.sid().to_owned()));
+        watch.record(|| Record::Connected(socket.clone()));
     }
 
     /// Finds the pattern whose handlers serve a namespace, beside its own if it has some.
@@ -306,6 +322,11 @@ impl Connection {
         }
         let handlers = self.handlers();
         let socket = &incoming.peer;
+        let (watch, counters) = (&self.inner.watch, &self.inner.counters);
+        if watch.is_on() {
+            watch.received(socket, incoming.event.name(), incoming.event.received());
+        }
+        let begun = counters.is_timed().then(Instant::now);
         let call = |answer: &mut EncodedArgs| {
             handlers.before_event(socket.scope(), incoming)?;
             let own = socket
@@ -324,10 +345,24 @@ impl Connection {
             call,
             |error, answer| handlers.error(incoming, error, answer),
         );
+        if let Some(begun) = begun {
+            self.note_handled(&incoming.event, begun.elapsed());
+        }
+    }
+
+    /// Counts what a handler took, and says so in the log if it was long.
+    fn note_handled(&self, event: &Event, took: Duration) {
+        self.inner.counters.handled(took);
+        let is_slow = |limit: Duration| took >= limit;
+        if self.inner.config.slow_handler.is_some_and(is_slow) {
+            log::warn!(target: "socketio", "{}: the handler of {:?} on {:?} ran for {took:?}", self.handle().label(), event.name(), event.namespace());
+        }
     }
 
     fn disconnect(&self, socket: &Socket, reason: Reason) {
         if socket.was_accepted() {
+            let watch = &self.inner.watch;
+            watch.record(|| Record::Disconnected(socket.clone(), reason, socket.rooms()));
             log::debug!(target: "socketio", "{}: {} has left {:?}: {reason}", self.handle().label(), socket.sid(), socket.namespace_name());
             let handlers = self.handlers();
             let told = program::call(|| handlers.disconnect(socket, reason));
@@ -398,10 +433,19 @@ struct ServerSessionHandler {
     batch: Vec<(Item, usize)>,
     /// The rates of the client, if they are limited.
     throttle: Option<Box<Throttle>>,
+    /// Messages, events and bytes that have not been counted yet.
+    messages: u64,
+    events: u64,
+    bytes: u64,
+    /// The session, as it is counted while it is open.
+    counted: Option<Counted>,
 }
 
 impl SessionHandler for ServerSessionHandler {
     fn opened(&mut self) {
+        let (handle, form) = (self.connection.handle(), self.connection.form());
+        let counters = &self.connection.inner.counters;
+        self.counted = Some(counters.opened(handle.transport(), handle.revision(), form));
         if self.connection.handle().revision() == Revision::V3 {
             // In Socket.IO 4 the server joins a client to `/`, unasked.
             self.join(ROOT, Body::text(""));
@@ -409,7 +453,23 @@ impl SessionHandler for ServerSessionHandler {
         }
     }
 
+    fn upgraded(&mut self) {
+        let counters = &self.connection.inner.counters;
+        if let Some(counted) = &mut self.counted {
+            counters.changed(counted, |it| it.set_transport(Transport::WebSocket));
+        }
+        for socket in &self.sockets {
+            let watch = &self.connection.inner.watch;
+            watch.record(|| Record::Upgraded(socket.clone()));
+        }
+    }
+
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Control {
+        self.messages += 1;
+        self.bytes += match &message {
+            Data::Text(text) => text.len() as u64,
+            Data::Binary(bytes) => bytes.len() as u64,
+        };
         if let Some(throttle) = &mut self.throttle {
             throttle.note(match &message {
                 Data::Text(text) => text.len(),
@@ -421,6 +481,10 @@ impl SessionHandler for ServerSessionHandler {
             .detect(&self.connection.inner.config.parser, &message)
         {
             self.connection.form.store(form as u8, Ordering::Relaxed);
+            let counters = &self.connection.inner.counters;
+            if let Some(counted) = &mut self.counted {
+                counters.changed(counted, |it| it.set_form(form));
+            }
         }
         let (sockets, max_namespaces) = (&self.sockets, self.max_namespaces);
         // Found once for a packet, unless attachments come between its head and its end.
@@ -456,6 +520,7 @@ impl SessionHandler for ServerSessionHandler {
     }
 
     fn on_read_complete(&mut self, now: Instant) -> Control {
+        self.count();
         let flow = self.place(now);
         let Some(throttle) = &mut self.throttle else {
             return flow;
@@ -464,6 +529,7 @@ impl SessionHandler for ServerSessionHandler {
             Pace::Fine => flow,
             Pace::TooFast => Control::Stop,
             Pace::Hopeless => {
+                self.connection.limits().refused.note("events_per_second");
                 log::warn!(target: "socketio", "{}: closed, it has been faster than it may for a minute (Limits::events_per_second, bytes_per_second)", self.connection.handle().label());
                 Control::Close(Reason::ServerDisconnect)
             }
@@ -487,6 +553,10 @@ impl SessionHandler for ServerSessionHandler {
     }
 
     fn close(&mut self, now: Instant, reason: Reason) {
+        self.count();
+        if let Some(counted) = self.counted.take() {
+            self.connection.inner.counters.closed(counted, reason);
+        }
         // The end of the session is the end of reading, too.
         let _ = self.place(now);
         for socket in self.sockets.drain(..) {
@@ -567,6 +637,16 @@ fn position(sockets: &[Socket], namespace: &str) -> Option<usize> {
 }
 
 impl ServerSessionHandler {
+    /// Counts what has come since the last time.
+    fn count(&mut self) {
+        let counts = (self.messages, self.events, self.bytes);
+        if counts.0 > 0 {
+            let counters = &self.connection.inner.counters;
+            counters.received(counts.0, counts.1, counts.2);
+            (self.messages, self.events, self.bytes) = (0, 0, 0);
+        }
+    }
+
     /// Hands what one read has brought to the workers.
     fn place(&mut self, now: Instant) -> Control {
         self.link.on_traffic(now);
@@ -613,6 +693,9 @@ impl ServerSessionHandler {
     }
 
     fn close_for(&self, invalid: Invalid) -> Control {
+        if let Some(limit) = invalid.limit() {
+            self.connection.limits().refused.note(limit);
+        }
         log::info!(target: "socketio", "{}: closed, {invalid}", self.connection.handle().label());
         Control::Close(Reason::ServerDisconnect)
     }
@@ -651,6 +734,9 @@ impl ServerSessionHandler {
 
     /// A packet over a limit: the connection goes on without it.
     fn drop_packet(&self, dropped: &Dropped<'_>) {
+        if let Some(limit) = dropped.why.limit() {
+            self.connection.limits().refused.note(limit);
+        }
         let handle = self.connection.handle();
         if handle.may_log(log::Level::Warn) {
             log::warn!(target: "socketio", "{}: a packet for {:?} is dropped: {} (Limits)", handle.label(), dropped.namespace, dropped.why);
@@ -684,6 +770,7 @@ impl ServerSessionHandler {
         let (Some(name), true) = (received.name, socket.is_connected()) else {
             return;
         };
+        self.events += 1;
         let bytes = received.body.len() + EVENT_OVERHEAD_BYTES;
         let event = Event::new(socket.as_peer(), name, received.body, received.id);
         let peer = socket.clone();

@@ -1,9 +1,11 @@
 //! Socket.IO servers, as programs use them.
 
+pub mod admin;
 mod broadcast;
 mod builder;
 mod connection;
 mod handlers;
+pub(crate) mod metrics;
 mod namespace;
 mod namespaces;
 mod overlap;
@@ -27,7 +29,7 @@ use crate::handlers::encode;
 use crate::handlers::{
     Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck,
 };
-use crate::manager::{Broadcast, Local, Manager};
+use crate::manager::{Broadcast, BroadcastTarget, Local, Manager};
 use crate::net::Executor as _;
 use crate::net::http::Request;
 use crate::pool::WorkerPool;
@@ -35,8 +37,11 @@ use crate::protocol::socketio::ROOT;
 use crate::util::program;
 use crate::util::snapshot::Snapshot;
 use crate::util::sync::{Mutex, RwLock};
+use admin::{Record, Watch};
 use builder::Config;
 use handlers::Handlers;
+pub use metrics::Metrics;
+use metrics::ServerCounters;
 use namespaces::{NamespaceRegistry, PATTERN, Pattern};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -78,6 +83,8 @@ pub(crate) struct Inner {
     /// The name `/`.
     pub(crate) root: Arc<str>,
     pub(crate) manager: Arc<dyn Manager>,
+    pub(crate) counters: ServerCounters,
+    pub(crate) watch: Watch,
     /// The next acknowledgement's id, of all clients, so that a broadcast is encoded once.
     pub(crate) next_ack: AtomicU64,
     /// Those of the port on which it is served.
@@ -106,6 +113,8 @@ impl Server {
             handlers: Snapshot::new(Handlers::default()),
             spaces: NamespaceRegistry::default(),
             manager,
+            counters: ServerCounters::new(),
+            watch: Watch::default(),
             next_ack: AtomicU64::new(1),
             workers: Mutex::default(),
         });
@@ -177,6 +186,19 @@ impl Server {
         function: impl Fn(&Request, &mut Handshake) + Send + Sync + 'static,
     ) {
         self.inner.on_handshake.write().add(function);
+    }
+
+    /// Returns figures of the server: clients, events, bytes, handlers, workers, and what was refused.
+    /// It costs a walk over the namespaces, and a counter for each thread. From the first call on
+    /// handlers are timed, which costs an event two looks at the clock.
+    ///
+    /// ```
+    /// let io = socketio::Server::new();
+    /// let metrics = io.metrics();
+    /// assert_eq!(metrics.sessions_websocket + metrics.sessions_polling, 0);
+    /// ```
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(&self.inner)
     }
 
     /// Starts a thread of its own for a long task.
@@ -469,6 +491,9 @@ impl Inner {
 
 impl Local for Inner {
     fn emit(&self, emission: &Broadcast) -> Result<usize, Error> {
+        if admin::on_signal(self, emission) {
+            return Ok(0);
+        }
         broadcast::deliver(self, emission)
     }
 
@@ -479,20 +504,34 @@ impl Local for Inner {
     }
 
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {
-        let space = self.spaces.get(namespace).ok_or(Error::Disconnected)?;
-        space.rooms.enter(sid, room)
+        let socket = self.spaces.socket(namespace, sid);
+        socket.ok_or(Error::Disconnected)?.enter_room(room)
     }
 
     fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {
-        match self.spaces.get(namespace) {
-            Some(space) => space.rooms.leave(sid, room),
+        match self.spaces.socket(namespace, sid) {
+            Some(socket) => socket.leave_room(room),
+            None if room == sid => Err(Error::Invalid("a client cannot leave its own room".into())),
             None => Ok(()),
         }
     }
 
     fn close_room(&self, namespace: &str, room: &str) -> Result<(), Error> {
         match self.spaces.get(namespace) {
-            Some(space) => space.rooms.close(room),
+            Some(space) => {
+                let members = self.watch.is_on().then(|| {
+                    let target = BroadcastTarget {
+                        rooms: Some(vec![room.to_owned()]),
+                        ..BroadcastTarget::default()
+                    };
+                    space.rooms.select(&target)
+                });
+                space.rooms.close(room)?;
+                for socket in members.into_iter().flatten() {
+                    self.watch.record(|| Record::Left(socket, room.to_owned()));
+                }
+                Ok(())
+            }
             None => Ok(()),
         }
     }

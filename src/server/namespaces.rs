@@ -60,6 +60,18 @@ impl<M: Clone + PartialEq> NamespaceRegistry<M> {
             .collect()
     }
 
+    /// Returns a number of each namespace, by their names.
+    pub(crate) fn counts(&self, count: impl Fn(&Rooms<M>) -> usize) -> Vec<(String, u64)> {
+        let spaces = self.spaces.read();
+        let mut counts: Vec<_> = spaces
+            .iter()
+            .map(|(name, space)| (name.to_string(), count(&space.rooms) as u64))
+            .collect();
+        drop(spaces);
+        counts.sort_unstable();
+        counts
+    }
+
     /// Takes in a client that is made with its namespace.
     pub(crate) fn insert(
         &self,

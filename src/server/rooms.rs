@@ -82,13 +82,14 @@ impl<M: Clone> Rooms<M> {
         Some(state.members[*index as usize].client.clone())
     }
 
-    pub(crate) fn enter(&self, sid: &str, room: &str) -> Result<(), Error> {
+    /// Adds a client to a room; returns whether it was not in it.
+    pub(crate) fn enter(&self, sid: &str, room: &str) -> Result<bool, Error> {
         let mut state = self.state.write();
         let Some(index) = state.by_sid.get(sid).copied() else {
             return Err(Error::Disconnected);
         };
         if room == sid {
-            return Ok(());
+            return Ok(false);
         }
         check_room(sid, room)?;
         if state.by_sid.contains_key(room) {
@@ -101,23 +102,24 @@ impl<M: Clone> Rooms<M> {
             None => Arc::from(room),
         };
         let members = state.rooms.entry(Arc::clone(&name)).or_default();
-        if members.insert(index) {
+        let is_new = members.insert(index);
+        if is_new {
             state.members[index as usize].rooms.insert(name);
         }
-        Ok(())
+        Ok(is_new)
     }
 
-    pub(crate) fn leave(&self, sid: &str, room: &str) -> Result<(), Error> {
+    /// Removes a client from a room; returns whether it was in it.
+    pub(crate) fn leave(&self, sid: &str, room: &str) -> Result<bool, Error> {
         if room == sid {
             return Err(Error::Invalid("a client cannot leave its own room".into()));
         }
         let mut state = self.state.write();
         let Some(index) = state.by_sid.get(sid).copied() else {
-            return Ok(());
+            return Ok(false);
         };
         state.remove_from(room, index);
-        state.members[index as usize].rooms.remove(room);
-        Ok(())
+        Ok(state.members[index as usize].rooms.remove(room))
     }
 
     pub(crate) fn close(&self, room: &str) -> Result<(), Error> {
@@ -142,6 +144,16 @@ impl<M: Clone> Rooms<M> {
         let member = &state.members[*index as usize];
         let rooms = member.rooms.iter().map(|room| room.to_string());
         std::iter::once(sid.to_owned()).chain(rooms).collect()
+    }
+
+    /// Returns the number of clients.
+    pub(crate) fn clients(&self) -> usize {
+        self.state.read().by_sid.len()
+    }
+
+    /// Returns the number of rooms, without those of the clients' sids.
+    pub(crate) fn count(&self) -> usize {
+        self.state.read().rooms.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

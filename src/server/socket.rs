@@ -3,6 +3,7 @@
 //! In a circle with the other handles of this folder: a socket leads to its server, its namespace
 //! and its rooms, and each of these to sockets.
 
+use super::admin::Record;
 use super::broadcast::To;
 use super::connection::Connection;
 use super::namespace::Namespace;
@@ -315,7 +316,11 @@ impl Socket {
     /// # Errors
     /// [`Error::Disconnected`] if it has gone, [`Error::Invalid`] if the room is another client's.
     pub fn enter_room(&self, room: &str) -> Result<(), Error> {
-        self.inner.space.rooms.enter(self.sid(), room)
+        if self.inner.space.rooms.enter(self.sid(), room)? {
+            let watch = &self.connection().inner().watch;
+            watch.record(|| Record::Joined(self.clone(), room.to_owned()));
+        }
+        Ok(())
     }
 
     /// Leaves a room.
@@ -323,7 +328,11 @@ impl Socket {
     /// # Errors
     /// [`Error::Invalid`] if the room is its own.
     pub fn leave_room(&self, room: &str) -> Result<(), Error> {
-        self.inner.space.rooms.leave(self.sid(), room)
+        if self.inner.space.rooms.leave(self.sid(), room)? {
+            let watch = &self.connection().inner().watch;
+            watch.record(|| Record::Left(self.clone(), room.to_owned()));
+        }
+        Ok(())
     }
 
     /// Returns its rooms, its own, which is named like its sid, first.
@@ -558,15 +567,22 @@ impl Socket {
     }
 
     fn emit_encoded(&self, event: &str, id: Option<u64>, data: &EncodedArgs) -> Result<(), Error> {
-        let wire = self.connection().wire();
+        let (wire, inner) = (self.connection().wire(), self.connection().inner());
         if self.phase() == Phase::Connected && data.attachments.is_empty() {
-            return self.connection().handle().send_written(|buffer| {
+            self.connection().handle().send_written(|buffer| {
                 encode::write_event(wire, self.namespace_name(), event, id, data, buffer)?;
+                inner.counters.sent(true, buffer.len());
                 Ok(())
-            });
+            })?;
+        } else {
+            let frames = encode::event_frames(wire, self.namespace_name(), event, id, data)?;
+            inner.counters.sent(true, frames.0.len());
+            self.deliver_or_hold(&frames)?;
         }
-        let frames = encode::event_frames(wire, self.namespace_name(), event, id, data)?;
-        self.deliver_or_hold(&frames)
+        if inner.watch.is_on() {
+            inner.watch.sent(self, event, data);
+        }
+        Ok(())
     }
 
     /// Sends an event that others get too.
@@ -577,9 +593,14 @@ impl Socket {
         held: Option<&HeldBroadcasts>,
     ) -> Result<(), Error> {
         let (form, handle) = (self.connection().form(), self.connection().handle());
+        let inner = self.connection().inner();
+        if inner.watch.is_on() {
+            inner.watch.sent(self, event.event, event.data);
+        }
         match self.phase() {
             Phase::Connected => {
                 let frames = event.frames(form, handle.binary_form())?;
+                inner.counters.sent(true, frames.0.len());
                 match held {
                     _ if volatile => {
                         handle.send_volatile(frames);
@@ -779,6 +800,7 @@ impl Peer for Inner {
         self.connection.handle().send_written(|buffer| {
             let wire = self.connection.wire();
             encode::write_ack(wire, &self.space.name, id, answer, buffer)?;
+            self.connection.inner().counters.sent(false, buffer.len());
             Ok(())
         })
     }

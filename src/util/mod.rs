@@ -4,6 +4,7 @@ pub(crate) mod backoff;
 pub(crate) mod budget;
 #[cfg(test)]
 mod budget_tests;
+pub(crate) mod counters;
 #[cfg(test)]
 pub(crate) mod fuzz;
 #[cfg(debug_assertions)]
@@ -18,3 +19,4 @@ pub(crate) mod shutdown;
 pub(crate) mod slots;
 pub(crate) mod snapshot;
 pub(crate) mod sync;
+pub(crate) mod time;

@@ -13,3 +13,10 @@ pub(crate) fn fraction() -> f64 {
         None => 0.5,
     }
 }
+
+/// Returns so many random bytes as digits; none if the system gives no random bytes.
+pub(crate) fn hex<const N: usize>() -> Option<String> {
+    let mut bytes = [0; N];
+    fill(&mut bytes)?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -2,6 +2,7 @@
 
 mod common;
 
+mod admin;
 #[cfg(all(feature = "amqp", feature = "tls"))]
 mod amqp;
 mod attacks;

@@ -44,17 +44,20 @@ impl Head {
             &mut more_fields[..]
         };
         let mut parsed = httparse::Request::new(&mut []);
-        let length = match parsed
-            .parse_with_uninit_headers(&bytes[..bytes.len().min(limit)], fields)
-        {
-            Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) if bytes.len() >= limit => {
-                return Err(BadHead(431, "head too large"));
-            }
-            Ok(httparse::Status::Partial) => return Ok(None),
-            Err(httparse::Error::TooManyHeaders) => return Err(BadHead(431, "too many fields")),
-            Err(_) => return Err(BadHead(400, "not an HTTP/1 request")),
-        };
+        let length =
+            match parsed.parse_with_uninit_headers(&bytes[..bytes.len().min(limit)], fields) {
+                Ok(httparse::Status::Complete(length)) => length,
+                Ok(httparse::Status::Partial) if bytes.len() >= limit => {
+                    limits.refused.note("head_bytes");
+                    return Err(BadHead(431, "head too large"));
+                }
+                Ok(httparse::Status::Partial) => return Ok(None),
+                Err(httparse::Error::TooManyHeaders) => {
+                    limits.refused.note("head_fields");
+                    return Err(BadHead(431, "too many fields"));
+                }
+                Err(_) => return Err(BadHead(400, "not an HTTP/1 request")),
+            };
         let (Some(method), Some(target), Some(version)) =
             (parsed.method, parsed.path, parsed.version)
         else {

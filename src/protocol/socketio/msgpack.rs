@@ -11,6 +11,7 @@ use super::decoder::{Arrival, Dropped, IncomingPacket};
 use super::packet::{Invalid, Kind};
 use super::{ROOT, is_reserved};
 use crate::limits::Limits;
+use crate::util::time::iso_8601;
 use rmp::{Marker, encode};
 use std::borrow::Cow;
 
@@ -427,7 +428,7 @@ fn key_text<'a>(key: &Item<'a>) -> Result<Cow<'a, str>, Invalid> {
 /// list of its number and its bytes, as for JavaScript.
 fn rewrite_extension(kind: i8, bytes: &[u8], out: &mut Vec<u8>) {
     match (kind, <[u8; 8]>::try_from(bytes)) {
-        (0, Ok(time)) => write_str(&iso_date(i64::from_be_bytes(time)), out),
+        (0, Ok(time)) => write_str(&iso_8601(i64::from_be_bytes(time)), out),
         (0, _) if bytes.len() == 1 => {
             // Writing to a Vec does not fail.
             let _ = encode::write_nil(out);
@@ -439,22 +440,6 @@ fn rewrite_extension(kind: i8, bytes: &[u8], out: &mut Vec<u8>) {
             write_binary(bytes, out);
         }
     }
-}
-
-/// Returns a time in milliseconds since 1970 as JSON has it: `2023-11-14T22:13:20.123Z`.
-fn iso_date(milliseconds: i64) -> String {
-    let (seconds, fraction) = (milliseconds.div_euclid(1000), milliseconds.rem_euclid(1000));
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days since 1 March of the year 0, in eras of 400 years.
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let (day, month) = (day - (153 * month + 2) / 5 + 1, (month + 2) % 12 + 1);
-    let year = year + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z")
 }
 
 pub(crate) fn write_array_len(length: u32, out: &mut Vec<u8>) {

@@ -83,6 +83,22 @@ impl Invalid {
     }
 }
 
+impl Invalid {
+    /// Returns the field of `Limits` that it is over, if it is a matter of one.
+    pub(crate) fn limit(self) -> Option<&'static str> {
+        match self {
+            Invalid::Attachments => Some("attachments"),
+            Invalid::Namespace | Invalid::Name => Some("name_bytes"),
+            Invalid::Depth => Some("json_depth"),
+            Invalid::AttachmentsTooLarge => Some("attachments_bytes"),
+            Invalid::AttachmentsTooLate => Some("attachments_timeout"),
+            Invalid::TooManyNamespaces => Some("namespaces"),
+            Invalid::NeverConnected => Some("connect_timeout"),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Invalid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {

@@ -1,0 +1,175 @@
+//! What happens, as it is noted for those who watch.
+
+use super::Shared;
+use crate::data::{EncodedArgs, ReceivedArgs};
+use crate::reason::Reason;
+use crate::server::socket::Socket;
+use crate::util::sync::RwLock;
+use crossbeam_channel::Sender;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Something that has happened to a client.
+pub(in crate::server) enum Record {
+    Connected(Socket),
+    Upgraded(Socket),
+    Disconnected(Socket, Reason, Vec<String>),
+    Joined(Socket, String),
+    Left(Socket, String),
+    Received(Socket, String, Payload<ReceivedArgs>),
+    Sent(Socket, String, Payload<EncodedArgs>),
+}
+
+/// Arguments, or their bytes if they are too large to be shown.
+pub(in crate::server) enum Payload<T> {
+    Shown(T),
+    Large(usize),
+}
+
+/// The watchers of a server, as those see them to whom something happens.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// Somebody watches. All that is looked at when nobody does.
+    is_on: AtomicBool,
+    dropped: AtomicU64,
+    state: RwLock<Option<State>>,
+}
+
+struct State {
+    shared: Arc<Shared>,
+    records: Sender<(SystemTime, Record)>,
+    /// A watcher of another server is there until then.
+    until: Option<Instant>,
+}
+
+impl Watch {
+    /// Returns whether records are wanted.
+    pub(in crate::server) fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Notes something, if anybody wants to know.
+    pub(in crate::server) fn record(&self, make: impl FnOnce() -> Record) {
+        if self.is_on() {
+            self.push(make());
+        }
+    }
+
+    /// Notes an event that has come.
+    pub(in crate::server) fn received(&self, socket: &Socket, name: &str, args: &ReceivedArgs) {
+        if let Some(max) = self.max_payload(socket) {
+            let payload = match args.size() {
+                size if size <= max => Payload::Shown(args.clone()),
+                size => Payload::Large(size),
+            };
+            self.push(Record::Received(socket.clone(), name.to_owned(), payload));
+        }
+    }
+
+    /// Notes an event that was sent.
+    pub(in crate::server) fn sent(&self, socket: &Socket, name: &str, args: &EncodedArgs) {
+        if let Some(max) = self.max_payload(socket) {
+            let attached = args.attachments.iter().map(|bytes| bytes.len());
+            let payload = match args.items.len() + attached.sum::<usize>() {
+                size if size <= max => Payload::Shown(args.clone()),
+                size => Payload::Large(size),
+            };
+            self.push(Record::Sent(socket.clone(), name.to_owned(), payload));
+        }
+    }
+
+    /// Returns the bytes that are shown of an event; none if its namespace is the administrators'.
+    fn max_payload(&self, socket: &Socket) -> Option<usize> {
+        let state = self.state.read();
+        let admin = &state.as_ref()?.shared.admin;
+        (socket.namespace_name() != admin.namespace).then_some(admin.max_payload)
+    }
+
+    fn push(&self, record: Record) {
+        let state = self.state.read();
+        let records = state.as_ref().map(|state| state.records.clone());
+        drop(state);
+        let Some(records) = records else {
+            return;
+        };
+        // What it holds may be the last handle of a client, and is dropped with no lock held.
+        if records.try_send((SystemTime::now(), record)).is_err() {
+            self.note_dropped();
+        }
+    }
+
+    pub(super) fn note_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(in crate::server) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Returns the path and the directory of the UI, if it is served.
+    pub(crate) fn ui(&self) -> Option<(String, PathBuf)> {
+        let state = self.state.read();
+        state
+            .as_ref()
+            .and_then(|state| state.shared.admin.ui.clone())
+    }
+
+    /// Returns whether it was free.
+    pub(super) fn install(
+        &self,
+        shared: &Arc<Shared>,
+        records: Sender<(SystemTime, Record)>,
+    ) -> bool {
+        let mut state = self.state.write();
+        if state.is_some() {
+            return false;
+        }
+        *state = Some(State {
+            shared: Arc::clone(shared),
+            records,
+            until: None,
+        });
+        true
+    }
+
+    pub(super) fn remove(&self) {
+        self.is_on.store(false, Ordering::Relaxed);
+        let before = self.state.write().take();
+        drop(before);
+    }
+
+    pub(super) fn shared(&self) -> Option<Arc<Shared>> {
+        let state = self.state.read();
+        state.as_ref().map(|state| Arc::clone(&state.shared))
+    }
+
+    /// A watcher has come to this server.
+    pub(super) fn begin(&self) {
+        let state = self.state.read();
+        if state.as_ref().is_some_and(|it| it.shared.is_development()) {
+            self.is_on.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Another server has watchers, and says so once in an interval.
+    pub(super) fn begin_for(&self, interval: Duration) {
+        let mut state = self.state.write();
+        if let Some(state) = state.as_mut() {
+            let time = (interval * 3).max(Duration::from_secs(10));
+            state.until = Some(Instant::now() + time);
+        }
+        drop(state);
+        self.begin();
+    }
+
+    /// Ends it if neither this server nor another has watchers.
+    pub(super) fn check(&self, has_watchers: bool) {
+        let state = self.state.read();
+        let until = state.as_ref().and_then(|state| state.until);
+        if !has_watchers && until.is_none_or(|at| at <= Instant::now()) {
+            self.is_on.store(false, Ordering::Relaxed);
+        }
+    }
+}
