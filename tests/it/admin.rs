@@ -48,25 +48,29 @@ fn an_official_client_sees_and_does_what_the_reference_lets_it() {
     }
 }
 
-#[test]
-fn modes_tell_less_and_read_only_does_nothing() {
-    for (mode, read_only) in [
-        (Mode::Development, true),
-        (Mode::Production, false),
-        (Mode::Production, true),
-    ] {
-        let (_io, serving, _administration) = instrumented(admin().mode(mode).read_only(read_only));
-        let name = match mode {
-            Mode::Production => "production",
-            _ => "development",
-        };
-        let url = url(&serving);
-        let mut args = vec![&*url, "--mode", name];
-        args.extend(read_only.then_some("--readonly"));
-        if let Some(mut client) = node("admin_client.js", &args) {
-            succeed(&mut client);
-        }
+fn of_mode(mode: Mode, name: &str, read_only: bool) {
+    let (_io, serving, _administration) = instrumented(admin().mode(mode).read_only(read_only));
+    let url = url(&serving);
+    let mut args = vec![&*url, "--mode", name];
+    args.extend(read_only.then_some("--readonly"));
+    if let Some(mut client) = node("admin_client.js", &args) {
+        succeed(&mut client);
     }
+}
+
+#[test]
+fn who_may_only_look_does_nothing() {
+    of_mode(Mode::Development, "development", true);
+}
+
+#[test]
+fn in_production_sums_are_told_alone() {
+    of_mode(Mode::Production, "production", false);
+}
+
+#[test]
+fn in_production_too_who_may_only_look_does_nothing() {
+    of_mode(Mode::Production, "production", true);
 }
 
 #[test]
@@ -109,6 +113,10 @@ fn the_real_ui_shows_and_steers_the_server() {
 #[test]
 fn the_real_ui_offers_nothing_where_nothing_may_be_done() {
     real_ui("development", true);
+}
+
+#[test]
+fn the_real_ui_shows_sums_in_production() {
     real_ui("production", false);
 }
 

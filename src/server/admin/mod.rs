@@ -380,7 +380,10 @@ fn send(server: &Server, args: &[Value]) -> Result<(), Error> {
     let data = Args(data.to_vec());
     match filter {
         Value::String(room) => namespace.to(room).emit(event, data),
-        _ => namespace.emit(event, data),
+        Value::Null => namespace.emit(event, data),
+        _ => Err(Error::Invalid(
+            "a filter is a room, a client or null".into(),
+        )),
     }
 }
 
@@ -439,6 +442,7 @@ fn selected(server: &Server, namespace: &str, filter: Option<&Value>) -> Vec<Soc
     let namespace = server.of(namespace);
     match filter {
         Some(Value::String(room)) => namespace.to(room).sockets(),
-        _ => namespace.sockets(),
+        None | Some(Value::Null) => namespace.sockets(),
+        Some(_) => Vec::new(),
     }
 }
