@@ -147,18 +147,21 @@ impl From<LimitExceeded> for Error {
 }
 
 /// Error of another crate, with what it is about.
+#[cfg(feature = "tls")]
 #[derive(Debug)]
 struct Described {
     what: String,
     source: BoxedError,
 }
 
+#[cfg(feature = "tls")]
 impl fmt::Display for Described {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.what, self.source)
     }
 }
 
+#[cfg(feature = "tls")]
 impl std::error::Error for Described {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&*self.source)

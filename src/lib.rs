@@ -109,6 +109,7 @@ mod reason;
 #[cfg(feature = "server")]
 mod server;
 mod util;
+mod value_macro;
 
 #[cfg(feature = "server")]
 pub use app::{App, HttpRequest, IncomingRequests, Serving};
@@ -145,7 +146,8 @@ pub use reason::Reason;
 pub use rustls;
 #[cfg(feature = "server")]
 pub use server::{
-    Events, Metrics, Namespace, Namespaces, Server, ServerBuilder, Service, Socket, To, admin,
+    Events, Metrics, Namespace, Namespaces, Server, ServerBuilder, Service, Socket, TimedSocket,
+    To, admin,
 };
 /// The crate of [`App::http`]'s responses.
 #[cfg(feature = "server")]

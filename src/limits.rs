@@ -1,6 +1,6 @@
 //! What one peer may cost.
 
-use crate::util::sync::Mutex;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

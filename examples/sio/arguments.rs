@@ -1,7 +1,7 @@
 //! The command line.
 
 use socketio::engineio::Transport;
-use socketio::{Args, Binary, Value};
+use socketio::{Args, Binary, Protocol, Value};
 use std::io::Read;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ the bytes of a file, @- those of the standard input, '\"@x\"' is text.
   -H, --header \"N: V\"     a header of every request; as often as needed
   -t, --transport NAME    polling or websocket: polling, then websocket if none is given
   -p, --path PATH         the path of the endpoint: socket.io if none is given
+      --eio 3             the server is one of socket.io 1 or 2, or python-socketio before 5
   -k, --insecure          accepts any certificate
       --ca FILE           the authorities to trust, as PEM
       --timeout SECONDS   how long all of it may take: if none is given, connecting 5 s, an
@@ -40,6 +41,7 @@ pub(crate) struct Arguments {
     pub(crate) transports: Vec<Transport>,
     pub(crate) path: String,
     pub(crate) insecure: bool,
+    pub(crate) protocol: Protocol,
     pub(crate) ca: Option<String>,
     pub(crate) timeout: Option<Duration>,
 }
@@ -62,6 +64,7 @@ impl Arguments {
             transports: vec![Transport::Polling, Transport::WebSocket],
             path: "socket.io".into(),
             insecure: false,
+            protocol: Protocol::Newest,
             ca: None,
             timeout: None,
         };
@@ -110,6 +113,13 @@ impl Arguments {
                 };
             }
             "-p" | "--path" => self.path = value,
+            "--eio" => {
+                self.protocol = match value.as_str() {
+                    "3" => Protocol::Eio3,
+                    "4" => Protocol::Newest,
+                    _ => return Err(format!("{option}: 3 or 4, not {value}")),
+                };
+            }
             "--ca" => self.ca = Some(value),
             "--timeout" => {
                 let seconds = value.parse().ok().map(Duration::try_from_secs_f64);

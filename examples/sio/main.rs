@@ -98,6 +98,7 @@ fn connect(arguments: &Arguments) -> Result<SimpleClient, Error> {
     let mut options = ConnectOptions::new(&arguments.url)
         .namespaces(&[&arguments.namespace])
         .transports(arguments.transports.iter().copied())
+        .protocol(arguments.protocol)
         .socketio_path(&arguments.path);
     if let Some(timeout) = arguments.timeout {
         client = client.request_timeout(timeout);

@@ -63,6 +63,7 @@ pub struct App {
     tls: Option<Tls>,
     listeners: Vec<Listener>,
     drain_timeout: Duration,
+    trailing_slash: bool,
 }
 
 /// The program's own HTTP.
@@ -105,7 +106,16 @@ impl App {
             tls: None,
             listeners: Vec::new(),
             drain_timeout: Duration::ZERO,
+            trailing_slash: true,
         }
+    }
+
+    /// Sets whether the path of the sessions ends with a slash. With `false` it does so or not, for
+    /// clients with `addTrailingSlash: false`. Defaults to `true`.
+    #[must_use]
+    pub fn trailing_slash(mut self, slash: bool) -> App {
+        self.trailing_slash = slash;
+        self
     }
 
     /// Answers requests of a path with the server's figures in Prometheus' text format (see
@@ -418,6 +428,7 @@ impl App {
             application,
             fallback,
             serves_client,
+            takes_bare_path: !self.trailing_slash,
         };
         #[cfg(unix)]
         let files: Vec<_> = files.collect();

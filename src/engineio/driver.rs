@@ -5,10 +5,10 @@
 //! their subject is.
 
 use super::eio3::{Eio3, Packets};
-use super::frames::{Frames, binary_form};
+use super::frames::{Frames, binary_form, wants_text};
 use super::handle::{self, Orders, SessionHandle};
 use super::handshake::{
-    Decided, Decision, RequestError, decide, subprotocol, thread_of, wants_text, websocket_key,
+    Decided, Decision, RequestError, decide, subprotocol, thread_of, websocket_key,
 };
 use super::on_handshake::Handshake;
 use super::serving::{Resident, Shared};

@@ -1,8 +1,8 @@
 //! What a session of revision 3 does in other ways than those of revision 4: the forms of its
 //! payloads. How its heartbeat differs is in `protocol::engineio::server`.
 
-use super::handshake::wants_text;
-use super::polling::PollBody;
+use super::frames::wants_text;
+use super::poll_body::PollBody;
 use crate::net::http::{Header, Request, form_field};
 use crate::net::outbox::Outbox;
 use crate::protocol::engineio::packet::Invalid;

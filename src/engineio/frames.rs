@@ -1,5 +1,6 @@
 //! Messages as finished WebSocket frames, ready for any number of outboxes.
 
+use crate::net::http::Request;
 use crate::net::websocket;
 use crate::protocol::engineio::packet::{encode_base64, encode_base64_v3};
 use crate::protocol::engineio::{Packet, Revision};
@@ -95,6 +96,12 @@ impl BinaryForm {
             _ => BinaryForm::Plain,
         }
     }
+}
+
+/// Returns whether a client takes no bytes over a WebSocket.
+pub(super) fn wants_text(request: &Request) -> bool {
+    let value = request.param("b64");
+    value.is_some_and(|value| value != "0" && value != "false")
 }
 
 /// Returns the form in which a session takes bytes over a WebSocket.

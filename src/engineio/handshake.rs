@@ -6,10 +6,10 @@
 use super::driver::Order;
 use super::driver::{Driver, Session, find};
 use super::eio3::Eio3;
-use super::frames::{Frames, binary_form};
+use super::frames::{Frames, binary_form, wants_text};
 use super::handle::{RemoteEnd, SessionHandle};
 use super::on_handshake::{Handshake, OnHandshake, refusal_json};
-use super::polling::PollBody;
+use super::poll_body::PollBody;
 use super::serving::{Elsewhere, Responder};
 use super::{Admission, Refusal, SessionHandler, Transport, polling};
 use crate::net::http::{Header, Headers, Request, Response};
@@ -301,8 +301,17 @@ impl Driver {
                 Err(()) => return self.refuse_websocket(io, id, &request),
             },
         };
-        let Some(sid) = new_sid(io.thread()) else {
-            log::error!(target: "engineio", "the system gives no random bytes");
+        let own = handshake.session_id.take();
+        let sid = match own {
+            Some(id) => own_sid(&id, io.thread(), io.threads()),
+            None => new_sid(io.thread()),
+        };
+        if let Some(sid) = sid.as_deref().filter(|sid| self.by_sid.contains_key(*sid)) {
+            log::error!(target: "engineio", "there is a session of the id {:?}.. already", sid.get(..6));
+            return self.refuse(io, id, &request, RequestError::BadRequest);
+        }
+        let Some(sid) = sid else {
+            log::error!(target: "engineio", "no id for a session: the system gives no random bytes, or the program a wrong one");
             return self.refuse(io, id, &request, RequestError::BadRequest);
         };
         let config = &self.shared.config;
@@ -631,13 +640,20 @@ fn new_sid(thread: usize) -> Option<String> {
     Some(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// Returns whether a client takes no bytes over a WebSocket.
-pub(super) fn wants_text(request: &Request) -> bool {
-    let value = request.param("b64");
-    value.is_some_and(|value| value != "0" && value != "false")
+/// Returns the program's id of a session, with the number of the thread where there are several.
+fn own_sid(id: &str, thread: usize, threads: usize) -> Option<String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_sound = !id.is_empty() && id.len() <= 64 && id.bytes().all(is_plain);
+    is_sound.then(|| match threads {
+        1 => id.to_owned(),
+        _ => format!("{id}.{thread}"),
+    })
 }
 
 pub(super) fn thread_of(sid: &str) -> Option<usize> {
+    if let Some((_, thread)) = sid.split_once('.') {
+        return thread.parse().ok();
+    }
     let mut bytes = [0; 15];
     let length = URL_SAFE_NO_PAD.decode_slice(sid, &mut bytes).ok()?;
     (length == 15).then(|| usize::from(bytes[14]))

@@ -28,6 +28,7 @@ mod message;
 mod on_handshake;
 #[cfg(feature = "server")]
 mod options;
+mod poll_body;
 mod polling;
 mod recipients_row;
 #[cfg(feature = "server")]

@@ -15,6 +15,7 @@ pub struct Handshake {
     pub(super) headers: Headers,
     pub(super) session_headers: Headers,
     pub(super) refusal: Option<(u16, String)>,
+    pub(super) session_id: Option<String>,
 }
 
 impl Handshake {
@@ -24,6 +25,7 @@ impl Handshake {
             headers: Headers::new(),
             session_headers: Headers::new(),
             refusal: None,
+            session_id: None,
         }
     }
 
@@ -45,6 +47,15 @@ impl Handshake {
     pub fn refuse(&mut self, status: u16, text: impl Into<String>) {
         let is_status = (400..=599).contains(&status);
         self.refusal = Some((if is_status { status } else { 403 }, text.into()));
+    }
+
+    /// Sets the id of the session that is opened, in the place of a random one: the reference's
+    /// `generateId`. Whoever knows it can use the session, so it must not be guessed, and no other
+    /// session may have it: the request is refused then, and also if it has more than 64 characters, or
+    /// others than letters, digits, `-` and `_`. Where several I/O threads serve a port
+    /// ([`io_threads`](crate::ServerBuilder::io_threads)) a dot and the number of one stands behind it.
+    pub fn session_id(&mut self, id: impl Into<String>) {
+        self.session_id = Some(id.into());
     }
 
     /// Adds a field to the answer to this request: the reference's `initial_headers`, a cookie for

@@ -5,6 +5,7 @@
 
 use super::driver::{Order, Session};
 use super::handshake::RequestError;
+use super::poll_body::PollBody;
 use super::serving::Shared;
 #[cfg(feature = "compression")]
 use crate::net::Command;
@@ -149,22 +150,6 @@ impl Shared {
         body: Vec<u8>,
     ) {
         io.respond(id, response.with_body(body));
-    }
-}
-
-/// Body of an answer to a poll.
-pub(super) struct PollBody {
-    pub(super) bytes: Vec<u8>,
-    /// The content type.
-    pub(super) kind: &'static str,
-}
-
-impl PollBody {
-    pub(super) fn text(bytes: Vec<u8>) -> PollBody {
-        PollBody {
-            bytes,
-            kind: "text/plain; charset=UTF-8",
-        }
     }
 }
 

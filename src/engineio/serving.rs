@@ -45,6 +45,9 @@ impl Deref for Shared {
 impl Shared {
     /// Returns whether a request is for the sessions, and not for somebody else.
     pub(super) fn is_own(&self, path: &str) -> bool {
+        if self.takes_bare_path && path == self.path.trim_end_matches('/') {
+            return true;
+        }
         let rest = path.strip_prefix(&self.path);
         rest.is_some_and(|rest| !(self.serves_client && is_client_file(rest)))
     }
@@ -180,6 +183,8 @@ pub(crate) struct Site {
     pub(crate) path: String,
     pub(crate) application: Arc<dyn Acceptor>,
     pub(crate) fallback: Option<Elsewhere>,
+    /// The path without its slash is the sessions', too.
+    pub(crate) takes_bare_path: bool,
     /// The official client's files are at the path, too.
     pub(crate) serves_client: bool,
 }

@@ -12,8 +12,14 @@ pub mod deployment {}
 #[doc = include_str!("from_python.md")]
 pub mod from_python {}
 
+#[doc = include_str!("generations.md")]
+pub mod generations {}
+
 #[doc = include_str!("handlers.md")]
 pub mod handlers {}
+
+#[doc = include_str!("monitoring.md")]
+pub mod monitoring {}
 
 #[doc = include_str!("performance.md")]
 pub mod performance {}

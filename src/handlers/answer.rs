@@ -52,6 +52,26 @@ impl<T: Reply> IntoAck for T {
     }
 }
 
+/// A handler that is still to be written, `|| todo!()`, returns nothing at all.
+impl IntoAck for Never {
+    fn append_to(self, _: &mut EncodedArgs) -> Result<(), HandlerError> {
+        self
+    }
+}
+
+/// The type `!`, which has no name of its own yet.
+type Never = <fn() -> ! as Returns>::Output;
+
+/// Type that a function returns.
+#[doc(hidden)]
+pub trait Returns {
+    type Output;
+}
+
+impl<T> Returns for fn() -> T {
+    type Output = T;
+}
+
 impl<T: IntoAck, E: fmt::Display + 'static> IntoAck for Result<T, E> {
     fn append_to(self, answer: &mut EncodedArgs) -> Result<(), HandlerError> {
         match self {

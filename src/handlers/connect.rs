@@ -220,6 +220,7 @@ impl From<Body<'_>> for Auth {
 }
 
 impl Auth {
+    #[cfg(feature = "msgpack")]
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.0.decode_data(0)
     }

@@ -6,6 +6,8 @@
 use super::backend::POLL_INTERVAL;
 use super::dedup::Deduplicator;
 use super::link::{Attempts, Side};
+#[cfg(feature = "pickle")]
+use super::message::of_pickle;
 use super::message::{Invalid, Message, Old, ReplyTo, read};
 use super::worker::Shared;
 use super::{AckRequest, Local};
@@ -209,6 +211,13 @@ struct Hearing {
 impl Hearing {
     /// Acts on a message.
     fn hear(&mut self, shared: &Arc<Shared>, bytes: &[u8]) {
+        #[cfg(feature = "pickle")]
+        let unpickled = match bytes.first() {
+            Some(0x80) if shared.options.lock().accepts_pickle => of_pickle(bytes),
+            _ => None,
+        };
+        #[cfg(feature = "pickle")]
+        let bytes = unpickled.as_deref().unwrap_or(bytes);
         let incoming = match read(bytes) {
             Ok(incoming) => incoming,
             Err(invalid) => {

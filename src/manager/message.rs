@@ -8,6 +8,8 @@
 //! that has not answered, and `probe`, which a server sends to itself.
 
 use super::{Broadcast, BroadcastTarget};
+#[cfg(feature = "pickle")]
+use crate::data::Value;
 use crate::data::{EncodedArgs, ReceivedArgs};
 use crate::error::{Error, LimitExceeded};
 use crate::handlers::AckResponse;
@@ -457,6 +459,35 @@ pub(super) fn read(bytes: &[u8]) -> Result<Incoming, Invalid> {
     read
 }
 
+/// Returns a message in pickle as it would be in JSON, if it is of plain data.
+#[cfg(feature = "pickle")]
+pub(super) fn of_pickle(bytes: &[u8]) -> Option<Vec<u8>> {
+    let Value::Object(mut fields) = crate::parser::pickle::read(bytes).ok()? else {
+        return None;
+    };
+    let encoded = EncodedArgs::new(&(fields.get("data")?,)).ok()?;
+    if encoded.attachments.is_empty() {
+        return Value::Object(fields).to_json().ok().map(String::into_bytes);
+    }
+    // As this crate writes bytes: the arguments, and the base64 of each attachment.
+    fields.swap_remove("data");
+    fields.insert("binary".to_owned(), true.into());
+    let mut text = Value::Object(fields).to_json().ok()?.into_bytes();
+    text.pop();
+    text.extend_from_slice(b",\"data\":[");
+    let is_list = encoded.items.first() == Some(&b'[');
+    if is_list {
+        text.extend_from_slice(&encoded.items);
+    } else {
+        encoded.write_array(None, &mut text);
+    }
+    for attachment in base64_of(&encoded.attachments) {
+        text.extend_from_slice(format!(",\"{attachment}\"").as_bytes());
+    }
+    text.extend_from_slice(b"]}");
+    Some(text)
+}
+
 fn read_text(text: &str) -> Result<Incoming, Invalid> {
     // Raw values skip what is nested without counting it.
     json::check(text, MAX_DEPTH).map_err(|_| "it is no JSON, or nested too deeply")?;
@@ -642,6 +673,34 @@ mod tests {
             panic!("an event");
         };
         String::from_utf8(emission.data.items).unwrap()
+    }
+
+    #[cfg(feature = "pickle")]
+    #[test]
+    fn a_message_in_pickle_is_that_in_json() {
+        // {'method': 'emit', 'event': 'foo', 'data': DATA, 'namespace': '/', 'room': None,
+        // 'skip_sid': None, 'callback': None, 'host_id': 'aa'}
+        let message = |data: &[u8]| {
+            let begin =
+                b"\x80\x04\x7d(\x8c\x06method\x8c\x04emit\x8c\x05event\x8c\x03foo\x8c\x04data";
+            let end = b"\x8c\x09namespace\x8c\x01/\x8c\x04roomN\x8c\x08skip_sidN\x8c\x08callbackN\x8c\x07host_id\x8c\x02aau.";
+            [&begin[..], data, end].concat()
+        };
+        let emission = |data: &[u8]| {
+            let json = of_pickle(&message(data)).expect("plain data");
+            let Message::Emit(emission, None) = read(&json).expect("a message").message else {
+                panic!("no event");
+            };
+            assert_eq!((&*emission.namespace, &*emission.event), ("/", "foo"));
+            let text = String::from_utf8(emission.data.items).expect("text");
+            (text, emission.data.attachments)
+        };
+        assert_eq!(emission(b"\x8c\x03bar"), ("\"bar\"".to_owned(), Vec::new()));
+        assert_eq!(emission(b"K\x01K\x02\x86"), ("1,2".to_owned(), Vec::new()));
+        let (text, attachments) = emission(b"C\x02xy");
+        assert_eq!(text, r#"{"_placeholder":true,"num":0}"#);
+        assert_eq!(attachments, [Bytes::from_static(b"xy")]);
+        assert_eq!(of_pickle(b"\x80\x03cos\nsystem\n."), None);
     }
 
     #[test]

@@ -70,6 +70,15 @@ impl PubSubManager {
         Ok(self)
     }
 
+    /// Sets whether messages in pickle are read, which python-socketio before 5.14 publishes: those of
+    /// plain data, by a decoder that knows no others. Defaults to `false`.
+    #[cfg(feature = "pickle")]
+    #[must_use]
+    pub fn accept_pickle(self, accept: bool) -> Self {
+        self.inner.shared.options.lock().accepts_pickle = accept;
+        self
+    }
+
     /// Makes the manager only publish, for programs that are no server: there is no listener,
     /// callbacks and `call` are errors. A [`Server`](crate::Server) with it need not be served.
     #[must_use]

@@ -43,6 +43,9 @@ pub(super) struct Shared {
 pub(super) struct Options {
     pub(super) channel: String,
     pub(super) write_only: bool,
+    /// What python-socketio before 5.14 publishes is read.
+    #[cfg(feature = "pickle")]
+    pub(super) accepts_pickle: bool,
     pub(super) on_state: Option<Arc<dyn Fn(ManagerState) + Send + Sync>>,
 }
 
@@ -79,6 +82,8 @@ impl Shared {
             options: Mutex::new(Options {
                 channel: "socketio".into(),
                 write_only: false,
+                #[cfg(feature = "pickle")]
+                accepts_pickle: false,
                 on_state: None,
             }),
             writer: Encoder::new(new_host()),

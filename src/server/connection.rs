@@ -434,9 +434,9 @@ struct ServerSessionHandler {
     /// The rates of the client, if they are limited.
     throttle: Option<Box<Throttle>>,
     /// Messages, events and bytes that have not been counted yet.
-    messages: u64,
-    events: u64,
-    bytes: u64,
+    messages: u32,
+    events: u32,
+    bytes: u32,
     /// The session, as it is counted while it is open.
     counted: Option<Counted>,
 }
@@ -466,15 +466,14 @@ impl SessionHandler for ServerSessionHandler {
 
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Control {
         self.messages += 1;
-        self.bytes += match &message {
-            Data::Text(text) => text.len() as u64,
-            Data::Binary(bytes) => bytes.len() as u64,
+        let length = match &message {
+            // One read has no more than a message may have.
+            Data::Text(text) => text.len() as u32,
+            Data::Binary(bytes) => bytes.len() as u32,
         };
+        self.bytes = self.bytes.saturating_add(length);
         if let Some(throttle) = &mut self.throttle {
-            throttle.note(match &message {
-                Data::Text(text) => text.len(),
-                Data::Binary(bytes) => bytes.len(),
-            });
+            throttle.note(length as usize);
         }
         if let Some(form) = self
             .link
@@ -642,7 +641,7 @@ impl ServerSessionHandler {
         let counts = (self.messages, self.events, self.bytes);
         if counts.0 > 0 {
             let counters = &self.connection.inner.counters;
-            counters.received(counts.0, counts.1, counts.2);
+            counters.received(counts.0.into(), counts.1.into(), counts.2.into());
             (self.messages, self.events, self.bytes) = (0, 0, 0);
         }
     }

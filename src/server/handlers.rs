@@ -5,7 +5,7 @@
 
 use super::service::ErasedService;
 use super::socket::Socket;
-use crate::data::EncodedArgs;
+use crate::data::{Args, EncodedArgs};
 use crate::handlers::{
     Auth, Event, HandlerError, Incoming, Refused, StoredConnect, StoredDisconnect, registry,
 };
@@ -18,6 +18,7 @@ pub(crate) type Handlers = registry::Handlers<Socket, Lifecycle, dyn ErasedServi
 pub(crate) type Set = registry::Set<Socket, Lifecycle, dyn ErasedService>;
 
 type Tap = dyn Fn(&Socket, &Event) + Send + Sync;
+pub(crate) type OutgoingTap = dyn Fn(&Socket, &str, &Args) + Send + Sync;
 type BeforeEvent = dyn Fn(&Socket, &Event) -> Result<(), HandlerError> + Send + Sync;
 /// Appends what is acknowledged, and returns whether anything is.
 pub(crate) type OnError = dyn Fn(&Socket, &Event, &HandlerError, &mut EncodedArgs) -> Result<bool, HandlerError>
@@ -33,6 +34,8 @@ pub(crate) struct Lifecycle {
     pub(crate) before_connect: Vec<StoredConnect<Socket>>,
     pub(crate) before_event: Vec<Arc<BeforeEvent>>,
     pub(crate) taps: Vec<Arc<Tap>>,
+    /// Told of what is sent.
+    pub(crate) outgoing: Vec<Arc<OutgoingTap>>,
     pub(crate) error: Option<Arc<OnError>>,
 }
 
@@ -50,6 +53,20 @@ impl registry::Lifecycle<Socket> for Lifecycle {
 }
 
 impl Handlers {
+    /// Tells of an event that is sent to a client. A panic is that of the caller.
+    pub(crate) fn on_sent(&self, socket: &Socket, event: &str, data: &EncodedArgs) {
+        let mut taps = self
+            .sets(socket.scope())
+            .flat_map(|set| &set.more.outgoing)
+            .peekable();
+        if taps.peek().is_none() {
+            return;
+        }
+        // What was encoded can be decoded.
+        let args = data.to_args().unwrap_or_default();
+        taps.for_each(|tap| tap(socket, event, &args));
+    }
+
     pub(crate) fn connect(&self, socket: &Socket, auth: &Auth) -> Result<(), Refused> {
         // Those of `*` first: what it refuses nobody else lets in.
         for set in self.sets(socket.scope()).rev() {

@@ -18,11 +18,11 @@ pub use broadcast::To;
 pub use builder::{Namespaces, ServerBuilder};
 pub use namespace::Namespace;
 pub use service::{Events, Service};
-pub use socket::Socket;
+pub use socket::{Socket, TimedSocket};
 
 pub(crate) use connection::SocketIoAcceptor;
 
-use crate::data::{EncodedArgs, Encoding, Value};
+use crate::data::{Args, EncodedArgs, Encoding, Value};
 use crate::engineio::{self, Handshake, OnHandshake, Transport};
 use crate::error::Error;
 use crate::handlers::encode;
@@ -47,7 +47,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -84,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) root: Arc<str>,
     pub(crate) manager: Arc<dyn Manager>,
     pub(crate) counters: ServerCounters,
+    /// A function wants to be told of what is sent.
+    pub(crate) has_outgoing: AtomicBool,
     pub(crate) watch: Watch,
     /// The next acknowledgement's id, of all clients, so that a broadcast is encoded once.
     pub(crate) next_ack: AtomicU64,
@@ -114,6 +116,7 @@ impl Server {
             spaces: NamespaceRegistry::default(),
             manager,
             counters: ServerCounters::new(),
+            has_outgoing: AtomicBool::new(false),
             watch: Watch::default(),
             next_ack: AtomicU64::new(1),
             workers: Mutex::default(),
@@ -266,6 +269,12 @@ impl Server {
     /// Adds a function that is told of every event that comes. See [`Namespace::on_event`].
     pub fn on_event(&self, tap: impl Fn(&Socket, &Event) + Send + Sync + 'static) {
         self.root().on_event(tap);
+    }
+
+    /// Adds a function that is told of every event that is sent. See
+    /// [`Namespace::on_event_outgoing`].
+    pub fn on_event_outgoing(&self, tap: impl Fn(&Socket, &str, &Args) + Send + Sync + 'static) {
+        self.root().on_event_outgoing(tap);
     }
 
     /// Decides what a client is told of an event whose handler has failed. See

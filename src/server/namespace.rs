@@ -8,6 +8,7 @@ use super::handlers::{ANY, OnError};
 use super::service::Service;
 use super::socket::Socket;
 use super::{Rooms, Server};
+use crate::data::Args;
 use crate::engineio::Transport;
 use crate::error::Error;
 use crate::handlers::handler::store;
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A namespace: clients connect to each that they use, over one connection. A cheap handle, from
@@ -216,6 +218,25 @@ impl Namespace {
     /// handler.
     pub fn on_event(&self, tap: impl Fn(&Socket, &Event) + Send + Sync + 'static) {
         self.change(|set| set.more.taps.push(Arc::new(tap)));
+    }
+
+    /// Adds a function that is told of every event that is sent to a client, with its name and its
+    /// arguments: the reference's `onAnyOutgoing`. Of an event for several it is called for each. It runs
+    /// in the thread that sends, and must not block. Once there is one, every event that is sent costs
+    /// its decoding.
+    ///
+    /// ```
+    /// use socketio::{Args, Server, Socket};
+    ///
+    /// let io = Server::new();
+    /// io.on_event_outgoing(|socket: &Socket, event: &str, args: &Args| {
+    ///     println!("{} is sent {event} with {args:?}", socket.sid());
+    /// });
+    /// ```
+    pub fn on_event_outgoing(&self, tap: impl Fn(&Socket, &str, &Args) + Send + Sync + 'static) {
+        let inner = &self.server.inner;
+        self.change(|set| set.more.outgoing.push(Arc::new(tap)));
+        inner.has_outgoing.store(true, Ordering::Release);
     }
 
     /// Decides what a client is told of an event whose handler has failed: returned an error,

@@ -301,6 +301,23 @@ impl Socket {
         self.call_encoded(event, &data, timeout)?.decode()
     }
 
+    /// Returns the client with a time for its answers, so that it need not be named at each call.
+    ///
+    /// ```no_run
+    /// # use socketio::{Error, Server, Socket};
+    /// # use std::time::Duration;
+    /// # let io = Server::new();
+    /// io.on("ask", |socket: &Socket| -> Result<u8, Error> {
+    ///     socket.timeout(Duration::from_secs(5)).call("battery?", ())
+    /// });
+    /// ```
+    pub fn timeout(&self, timeout: Duration) -> TimedSocket<'_> {
+        TimedSocket {
+            socket: self,
+            timeout,
+        }
+    }
+
     /// Addresses everybody on the namespace but this client.
     pub fn broadcast(&self) -> To {
         To::new(&self.server(), &self.inner.space.name).skip(self.sid())
@@ -579,10 +596,19 @@ impl Socket {
             inner.counters.sent(true, frames.0.len());
             self.deliver_or_hold(&frames)?;
         }
+        self.note_sent(event, data);
+        Ok(())
+    }
+
+    /// Tells those who want to know of an event that is sent.
+    fn note_sent(&self, event: &str, data: &EncodedArgs) {
+        let inner = self.connection().inner();
         if inner.watch.is_on() {
             inner.watch.sent(self, event, data);
         }
-        Ok(())
+        if inner.has_outgoing.load(Ordering::Acquire) {
+            inner.handlers.get().on_sent(self, event, data);
+        }
     }
 
     /// Sends an event that others get too.
@@ -594,9 +620,7 @@ impl Socket {
     ) -> Result<(), Error> {
         let (form, handle) = (self.connection().form(), self.connection().handle());
         let inner = self.connection().inner();
-        if inner.watch.is_on() {
-            inner.watch.sent(self, event.event, event.data);
-        }
+        self.note_sent(event.event, event.data);
         match self.phase() {
             Phase::Connected => {
                 let frames = event.frames(form, handle.binary_form())?;
@@ -768,6 +792,37 @@ impl Socket {
 
     pub(super) fn as_peer(&self) -> Arc<dyn Peer> {
         Arc::clone(&self.inner) as Arc<dyn Peer>
+    }
+}
+
+/// A client, and a time for its answers: see [`Socket::timeout`].
+#[derive(Clone, Copy, Debug)]
+pub struct TimedSocket<'a> {
+    socket: &'a Socket,
+    timeout: Duration,
+}
+
+impl TimedSocket<'_> {
+    /// Sends an event and waits for the answer. See [`Socket::call`].
+    ///
+    /// # Errors
+    /// Those of [`Socket::call`].
+    pub fn call<T: DeserializeOwned>(&self, event: &str, data: impl Serialize) -> Result<T, Error> {
+        self.socket.call(event, data, self.timeout)
+    }
+
+    /// Sends an event and calls a function with the answer. See [`Socket::emit_with_ack`].
+    ///
+    /// # Errors
+    /// Those of [`Socket::emit_with_ack`].
+    pub fn emit_with_ack<T: DeserializeOwned>(
+        &self,
+        event: &str,
+        data: impl Serialize,
+        callback: impl FnOnce(Result<T, Error>) + Send + 'static,
+    ) -> Result<(), Error> {
+        self.socket
+            .emit_with_ack(event, data, self.timeout, callback)
     }
 }
 

@@ -468,3 +468,49 @@ mod unix {
         }
     }
 }
+
+#[test]
+fn a_program_gives_sessions_their_ids() {
+    for io_threads in [1, 3] {
+        let io = Server::builder().io_threads(io_threads).build();
+        io.on("echo", |text: String| text);
+        io.on_handshake(|request: &Request, handshake: &mut Handshake| {
+            if let Some(id) = request.param("id") {
+                handshake.session_id(id);
+            }
+        });
+        let serving = crate::common::serve(&io);
+        let connect = |id: &str| {
+            let query = [("id", id)];
+            let options = ConnectOptions::new(format!("http://{}", serving.local_addr()));
+            SimpleClient::connect(options.query(query))
+        };
+        for id in ["my-own_1", "another", "a-third", "a-fourth"] {
+            let client = connect(id).expect(id);
+            let sid = client.sid().expect("connected");
+            let socket = io.socket(&sid).expect("connected");
+            let of_session = socket.session_id().to_owned();
+            assert_eq!(of_session.split('.').next(), Some(id));
+            let answer: String = client.call("echo", "x", PATIENCE).expect("answered");
+            assert_eq!(answer, "x");
+            assert!(connect("no id!").is_err());
+            if io_threads == 1 {
+                assert!(connect(id).is_err(), "it is taken");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_path_has_no_slash_at_its_end_where_that_is_allowed() {
+    let io = Server::new();
+    for slash in [true, false] {
+        let app = App::new(&io).trailing_slash(slash);
+        let serving = app.bind("127.0.0.1:0").expect("a port");
+        let mut http = Http::connect(serving.local_addr());
+        let bare = http.get("/socket.io?EIO=4&transport=polling").status;
+        assert_eq!(bare, if slash { 404 } else { 200 });
+        assert_eq!(http.get("/socket.io/?EIO=4&transport=polling").status, 200);
+        assert_eq!(http.get("/socket.iox/?EIO=4&transport=polling").status, 404);
+    }
+}

@@ -424,3 +424,56 @@ fn events_that_overlap_have_a_bound_and_come_before_the_end() {
     assert_eq!(gone.recv_timeout(PATIENCE).unwrap(), 40);
     assert_eq!(started.load(Ordering::SeqCst), 40);
 }
+
+#[test]
+fn what_is_sent_is_told_for_each_client_that_gets_it() {
+    let io = Server::new();
+    let (sender, sent) = crossbeam_channel::unbounded();
+    io.on_event_outgoing(move |socket: &Socket, event: &str, args: &socketio::Args| {
+        let told = (socket.sid().to_owned(), event.to_owned(), args.to_vec());
+        sender.send(told).expect("awaited");
+    });
+    io.on("me", |socket: &Socket| socket.emit("you", (1, "two")));
+    let serving = serve(&io);
+    let (mut one, _) = Ws::join(serving.local_addr(), "40");
+    let (_two, _) = Ws::join(serving.local_addr(), "40");
+    one.send("42[\"me\"]");
+    let (sid, event, args) = sent.recv_timeout(PATIENCE).expect("told");
+    assert!(io.socket(&sid).is_some());
+    assert_eq!(
+        (event.as_str(), args),
+        ("you", vec![1.into(), "two".into()])
+    );
+    eventually("both are in", || io.sockets().len() == 2);
+    io.emit("all", socketio::Binary::from([1])).expect("sent");
+    for _ in 0..2 {
+        let (_, event, args) = sent.recv_timeout(PATIENCE).expect("told");
+        assert_eq!((event.as_str(), args.len()), ("all", 1));
+        assert!(args[0].as_bytes().is_some());
+    }
+    assert!(sent.is_empty());
+}
+
+#[allow(clippy::todo, reason = "that it compiles is what is tested")]
+#[test]
+fn a_client_is_asked_with_a_time_that_was_named_before() {
+    let io = Server::new();
+    io.on("ask", |socket: &Socket| -> Result<u8, socketio::Error> {
+        socket.timeout(PATIENCE).call("what?", ())
+    });
+    // One that is still to be written compiles, and fails when it is called.
+    io.on("later", || todo!());
+    let serving = serve(&io);
+    let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+    ws.send("421[\"ask\"]");
+    let question = ws.text();
+    let id: String = question[2..]
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    ws.send(&format!("43{id}[7]"));
+    assert_eq!(ws.text(), "431[7]");
+    ws.send("42[\"later\"]");
+    ws.send("422[\"ask\"]");
+    assert!(ws.text().ends_with("[\"what?\"]"), "it lives");
+}

@@ -1,6 +1,8 @@
 //! Who may come in, and who has.
 
 use crate::data::Value;
+#[cfg(feature = "redis")]
+use crate::error::Error;
 use crate::util::sync::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -131,11 +133,11 @@ impl RedisSessions {
     /// Creates a store at a URL: `redis://localhost:6379`. Does not connect.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) if it is no URL of a Redis.
-    pub fn new(url: &str) -> Result<RedisSessions, crate::Error> {
+    /// [`Error::Invalid`] if it is no URL of a Redis.
+    pub fn new(url: &str) -> Result<RedisSessions, Error> {
         match redis::Client::open(url) {
             Ok(client) => Ok(RedisSessions { client }),
-            Err(error) => Err(crate::Error::Invalid(error.to_string())),
+            Err(error) => Err(Error::Invalid(error.to_string())),
         }
     }
 

@@ -8,9 +8,6 @@
 //! cluster each server does so for its own clients, and the manager carries the events to the
 //! watchers of all. What an administrator asks for goes to every server as an event for a room
 //! without members, which each server looks at ([`on_signal`]).
-//!
-//! In a circle with the other handles of this folder: a socket leads to its server, its namespace
-//! and its rooms, and each of these to sockets.
 
 mod login;
 mod report;
