@@ -9,7 +9,6 @@ use socketio::{
     Value,
 };
 use std::path::Path;
-use std::time::Duration;
 
 /// What the peers' programs expect.
 fn instrumented(admin: Admin) -> (Server, Serving, Instrumented) {
@@ -289,7 +288,7 @@ fn servers_behind_one_redis_show_in_one_ui() {
         io.on("join", |socket: &Socket, room: String| {
             socket.enter_room(&room)
         });
-        let interval = Duration::from_millis(200);
+        let interval = std::time::Duration::from_millis(200);
         let admin = admin().server_id(id).server_stats_interval(interval);
         let administration = io.instrument(admin).expect("instrumented");
         (serve(&io), io, administration)

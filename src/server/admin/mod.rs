@@ -1,13 +1,14 @@
-//! The Socket.IO Admin UI: what a server says of itself, and what an administrator may do with it.
+//! The official Socket.IO Admin UI: what a server says of itself, and what an administrator may do with
+//! it. See [`Server::instrument`] and the guide's chapter `monitoring`.
 //!
 //! The events are those of the reference implementation's `@socket.io/admin-ui` 0.5, in its order
 //! but for `session`, which comes after the CONNECT answer: the UI listens no earlier.
-//!
-//! A record is made where something happens ([`Watch::record`]), if anybody watches, and put into a
-//! bounded channel; a thread of its own makes an event of it for the watchers ([`report`]). In a
-//! cluster each server does so for its own clients, and the manager carries the events to the
-//! watchers of all. What an administrator asks for goes to every server as an event for a room
-//! without members, which each server looks at ([`on_signal`]).
+
+// A record is made where something happens (`Watch::record`), if anybody watches, and put into a
+// bounded channel; a thread of its own makes an event of it for the watchers (`report`). In a
+// cluster each server does so for its own clients, and the manager carries the events to the
+// watchers of all. What an administrator asks for goes to every server as an event for a room
+// without members, which each server looks at (`on_signal`).
 
 mod login;
 mod report;
