@@ -1,10 +1,12 @@
 //! Packets in CBOR: one map each.
 
+use super::MAX_VALUES;
 use super::codec::{Codec, DecodeError, Decoder, Packet};
 use crate::data::{Binary, Object, Value};
 use crate::engineio::Message;
 use crate::error::Error;
 use ciborium::value::{Integer, Value as Tree};
+use ciborium_ll::Header;
 
 /// Levels of lists and maps that are read; packets are checked for fewer.
 const MAX_DEPTH: usize = 256;
@@ -30,6 +32,7 @@ impl Decoder for Cbor {
         let Message::Binary(bytes) = message else {
             return Err("text, where packets are bytes".into());
         };
+        count(&bytes)?;
         let mut rest = &bytes[..];
         let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_DEPTH)?;
         if !rest.is_empty() {
@@ -37,6 +40,29 @@ impl Decoder for Cbor {
         }
         Packet::from_object(from_cbor(value)?).map(Some)
     }
+}
+
+/// Refuses a packet of more values than may be, before any is built.
+fn count(bytes: &[u8]) -> Result<(), DecodeError> {
+    let (mut rest, mut values) = (bytes, 0);
+    while !rest.is_empty() {
+        let mut decoder = ciborium_ll::Decoder::from(rest);
+        let Ok(header) = decoder.pull() else {
+            // What is wrong is said by who reads it.
+            return Ok(());
+        };
+        values += 1;
+        if values > MAX_VALUES {
+            return Err("too many values".into());
+        }
+        let content = match header {
+            Header::Bytes(Some(length)) | Header::Text(Some(length)) => length,
+            _ => 0,
+        };
+        let end = decoder.offset().saturating_add(content);
+        rest = rest.get(end..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 fn to_cbor(value: &Value) -> Tree {

@@ -1,5 +1,6 @@
 //! Packets as JSON objects, as `socket.io-json-parser` writes them.
 
+use super::MAX_VALUES;
 use super::codec::{Codec, DecodeError, Decoder, Packet};
 use crate::data::Value;
 use crate::engineio::Message;
@@ -23,6 +24,11 @@ impl Decoder for JsonObject {
         let Message::Text(text) = message else {
             return Err("bytes, where packets are text".into());
         };
+        // Each value but the first is behind one of these.
+        let is_sign = |byte: &u8| matches!(byte, b',' | b'[' | b'{' | b':');
+        if text.as_bytes().iter().filter(|byte| is_sign(byte)).count() > MAX_VALUES {
+            return Err("too many values".into());
+        }
         let object = Value::from_json(&text)?;
         Packet::from_object(object).map(Some)
     }

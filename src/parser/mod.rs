@@ -73,6 +73,10 @@ use crate::data::Encoding;
 use std::fmt;
 use std::sync::Arc;
 
+/// Values in one packet of a form that is read into a tree, whose nodes take many times the bytes that
+/// they had.
+const MAX_VALUES: usize = 200_000;
+
 /// Form in which a server or a client writes and reads its packets. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Parser(pub(crate) Choice);

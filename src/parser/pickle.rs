@@ -4,6 +4,7 @@
 //! refer to what they have built, also to lists that hold themselves; the tree is built at the end,
 //! with a bound on its nodes and its depth.
 
+use super::MAX_VALUES;
 use super::codec::{Codec, DecodeError, Decoder, Packet};
 use crate::data::{Binary, Object, Value};
 use crate::engineio::Message;
@@ -246,6 +247,9 @@ impl<'a> Machine<'a> {
 
     fn run(&mut self) -> Result<usize, DecodeError> {
         loop {
+            if self.nodes.len().max(self.stack.len()) > MAX_VALUES || self.marks.len() > MAX_DEPTH {
+                return Err("too many values".into());
+            }
             match self.take(1)?[0] {
                 PROTO => match self.take(1)?[0] {
                     2..=5 => {}

@@ -28,7 +28,12 @@ struct Attacked {
 
 impl Attacked {
     fn start() -> Attacked {
-        let server = Example::start("socketio_echo", 0, &["--connect-timeout", "3000"]);
+        Attacked::start_with(&[])
+    }
+
+    fn start_with(options: &[&str]) -> Attacked {
+        let options = [&["--connect-timeout", "3000"], options].concat();
+        let server = Example::start("socketio_echo", 0, &options);
         let options = ConnectOptions::new(server.url()).transports([Transport::WebSocket]);
         let client = Client::builder().reconnection(false);
         let friend = SimpleClient::builder().client(client).connect(options);
@@ -544,4 +549,186 @@ fn packets_that_are_too_much() {
             }
         }
     });
+}
+
+/// A session of Engine.IO 3 on polling.
+fn old_session(http: &mut Http, query: &str) -> String {
+    let path = format!("/socket.io/?EIO=3&transport=polling{query}");
+    let answer = http.get(&path).text().replace('\\', "");
+    format!("{path}&sid={}", sid_of(&answer))
+}
+
+#[test]
+fn payloads_of_engineio_3_that_are_none_or_too_much() {
+    let attacked = Attacked::start_with(&["--eio3", "1"]);
+    let part = |kind: u8, length: &[u8], data: &[u8]| [&[kind], length, &[0xff], data].concat();
+    for (what, query, body) in [
+        ("a length of digits", "", "9".repeat(900_000).into_bytes()),
+        ("a length beyond the end", "", b"9999999999:4".to_vec()),
+        ("empty packets", "", "0:".repeat(450_000).into_bytes()),
+        ("pings", "", "1:2".repeat(300_000).into_bytes()),
+        ("connections", "", "2:40".repeat(200_000).into_bytes()),
+        ("base64", "", b"9:b4!!!!!!!".to_vec()),
+        ("a length of bytes", "", part(0, &[9; 900_000], b"")),
+        ("no digits", "", [0, 0xff].repeat(400_000)),
+        ("unknown bytes", "", part(1, &[1], &[9]).repeat(200_000)),
+        ("pings in bytes", "", part(1, &[1], &[2]).repeat(200_000)),
+        (
+            "a form of blanks",
+            "&j=0",
+            [b"d=", &[b'+'; 900_000][..]].concat(),
+        ),
+        (
+            "a form of line ends",
+            "&j=0",
+            format!("d={}", "%5Cn".repeat(200_000)).into_bytes(),
+        ),
+        (
+            "a form without data",
+            "&j=99999999999999999999",
+            b"x=y".to_vec(),
+        ),
+        (
+            "a query",
+            "",
+            format!("900004:40/x?{},", "a=1&".repeat(224_999)).into_bytes(),
+        ),
+    ] {
+        attacked.suffers(what, |address| {
+            let mut http = Http::connect(address);
+            let session = old_session(&mut http, query);
+            let head = format!(
+                "POST {session} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            let mut stream = TcpStream::connect(address).expect("a connection");
+            stream
+                .set_read_timeout(Some(crate::common::PATIENCE))
+                .unwrap();
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+            let mut answer = [0; 64];
+            let count = stream.read(&mut answer).unwrap_or(0);
+            let answer = String::from_utf8_lossy(&answer[..count]);
+            assert!(answer.starts_with("HTTP/1.1 "), "{what}: {answer}");
+            // It ends by itself, or with this.
+            http.post(&session, "1:1");
+        });
+    }
+    attacked.suffers("pings whose pongs nobody reads", |address| {
+        let path = "/socket.io/?EIO=3&transport=websocket";
+        let mut ws = Ws::open(address, path);
+        for _ in 0..200_000 {
+            if !ws.try_send("2") {
+                break;
+            }
+        }
+    });
+    attacked.suffers("namespaces with queries", |address| {
+        let mut ws = Ws::open(address, "/socket.io/?EIO=3&transport=websocket");
+        for number in 0..20_000 {
+            if !ws.try_send(&format!("40/custom{number}?a=b,")) {
+                break;
+            }
+        }
+    });
+}
+
+#[cfg(all(feature = "msgpack", feature = "cbor", feature = "pickle"))]
+#[test]
+fn packets_of_other_forms_that_are_too_much() {
+    let attacked = Attacked::start_with(&["--detect", "1"]);
+    let msgpack = |data: &[u8]| [b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data", data].concat();
+    let cbor = |data: &[u8]| [b"\xa3\x64type\x02\x63nsp\x61/\x64data", data].concat();
+    let join = [
+        &b"\x82\xa4type\x00\xa3nsp\xa1/"[..],
+        b"\xa2\x64type\x00\x63nsp\x61/",
+        b"\x80\x04}(\x8c\x04typeK\x00\x8c\x03nsp\x8c\x01/u.",
+    ];
+    let mut bomb = b"\x80\x04]\x94".to_vec();
+    for index in 0..200u8 {
+        bomb.extend_from_slice(&[b']', 0x94, b'(', b'h', index, b'h', index, b'e']);
+    }
+    bomb.push(b'.');
+    for (what, join, packet) in [
+        ("msgpack: depth", join[0], msgpack(&[0x91; 900_000])),
+        (
+            "msgpack: a length",
+            join[0],
+            msgpack(b"\xdd\xff\xff\xff\xff"),
+        ),
+        (
+            "msgpack: bytes that are not there",
+            join[0],
+            msgpack(b"\xc6\xff\xff\xff\xff"),
+        ),
+        (
+            "msgpack: many nulls",
+            join[0],
+            msgpack(&[&b"\xdd\x00\x0d\xbb\xa0"[..], &[0xc0; 900_000]].concat()),
+        ),
+        (
+            "msgpack: many dates",
+            join[0],
+            msgpack(
+                &[
+                    &b"\xdd\x00\x01\x38\x80\xa1e"[..],
+                    &[0xd7, 0, 0, 0, 0, 0, 0, 0, 0, 0].repeat(79_999),
+                ]
+                .concat(),
+            ),
+        ),
+        ("cbor: depth", join[1], cbor(&[0x81; 900_000])),
+        (
+            "cbor: a length",
+            join[1],
+            cbor(b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff"),
+        ),
+        (
+            "cbor: bytes that are not there",
+            join[1],
+            cbor(b"\x5b\x7f\xff\xff\xff\xff\xff\xff\xff"),
+        ),
+        (
+            "cbor: a list without an end",
+            join[1],
+            cbor(&[0x9f; 900_000]),
+        ),
+        (
+            "cbor: many numbers",
+            join[1],
+            cbor(&[&b"\x9a\x00\x0d\xbb\xa0"[..], &[1; 900_000]].concat()),
+        ),
+        ("pickle: references", join[2], bomb),
+        (
+            "pickle: depth",
+            join[2],
+            [&b"\x80\x04"[..], &[b']'; 900_000]].concat(),
+        ),
+        (
+            "pickle: an index",
+            join[2],
+            b"\x80\x04Nr\xff\xff\xff\xff.".to_vec(),
+        ),
+        (
+            "pickle: a function",
+            join[2],
+            b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02ls\x85R.".to_vec(),
+        ),
+        ("nothing", &[], Vec::new()),
+        ("JSON in depth", &[], b"{".repeat(900_000)),
+    ] {
+        attacked.suffers(what, |address| {
+            let (mut ws, _) = Ws::session(address);
+            if !join.is_empty() {
+                ws.send_bytes(join);
+            }
+            match what {
+                "JSON in depth" => drop(ws.try_send(&String::from_utf8_lossy(&packet))),
+                _ => ws.send_bytes(&packet),
+            }
+            // Either it is closed, or it is dropped and the connection goes on.
+            ws.try_send("2");
+            while ws.next().is_some() {}
+        });
+    }
 }
