@@ -2,7 +2,7 @@
 
 use divan::{Bencher, black_box};
 use socketio::bench_support as bench;
-use socketio::{Limits, Value};
+use socketio::{Limits, Parser, Value};
 
 fn main() {
     divan::main();
@@ -41,6 +41,41 @@ fn dispatch_a_string(bencher: Bencher<'_, '_>) {
 fn dispatch_a_value(bencher: Bencher<'_, '_>) {
     let dispatch = bench::Dispatch::new(&OBJECT[1..], |data: Value| data);
     bencher.bench(|| dispatch.run());
+}
+
+/// What a server does with an echo, but for the network: 32 bytes of text.
+#[divan::bench(args = FORMS)]
+fn echo_a_string(bencher: Bencher<'_, '_>, form: &str) {
+    let echo = bench::Echo::new(parser(form), &"x".repeat(32), |text: String| text);
+    let echo = echo.expect("an event");
+    bencher.bench(|| echo.run());
+}
+
+/// The same with 128 numbers.
+#[divan::bench(args = FORMS)]
+fn echo_floats(bencher: Bencher<'_, '_>, form: &str) {
+    let floats: Vec<f64> = (0..128).map(|it| f64::from(it) / 3.0).collect();
+    let echo = bench::Echo::new(parser(form), &floats, |floats: Vec<f64>| floats);
+    let echo = echo.expect("an event");
+    bencher.bench(|| echo.run());
+}
+
+const FORMS: &[&str] = &[
+    "text",
+    #[cfg(feature = "msgpack")]
+    "msgpack",
+    #[cfg(feature = "cbor")]
+    "cbor",
+];
+
+fn parser(form: &str) -> Parser {
+    match form {
+        #[cfg(feature = "msgpack")]
+        "msgpack" => Parser::msgpack(),
+        #[cfg(feature = "cbor")]
+        "cbor" => Parser::cbor(),
+        _ => Parser::text(),
+    }
 }
 
 #[divan::bench(args = [100, 10_000])]

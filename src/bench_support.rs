@@ -6,14 +6,18 @@
 use crate::data::EncodedArgs;
 use crate::engineio::Frames;
 use crate::error::Error;
+use crate::handlers::encode;
 use crate::handlers::handler::{StoredEvent, store};
 use crate::handlers::{Event, Handler, Incoming, IntoAck, Peer};
 use crate::limits::Limits;
 use crate::manager::BroadcastTarget;
 use crate::net::outbox::{Outbox, When};
 use crate::net::websocket::{self, Role};
+use crate::parser::Wire;
+use crate::parser::incoming::PacketDecoder;
+use crate::protocol::engineio::Revision;
 use crate::protocol::engineio::{Data, payload};
-use crate::protocol::socketio::{Body, Kind, Packet, Parser, Text};
+use crate::protocol::socketio::{Arrival, Body, Kind, Packet, Parser, Side, Text};
 use crate::server::rooms::Rooms;
 use crate::util::budget::Share;
 use serde::Serialize;
@@ -91,6 +95,71 @@ impl Dispatch {
         let mut answer = EncodedArgs::default();
         let handled = (self.handler.0)(&Incoming { event, peer: () }, &mut answer);
         handled.map_or(0, |()| answer.items.len())
+    }
+}
+
+/// An event that is read, handled and acknowledged over and over, in one form or another.
+#[derive(Debug)]
+pub struct Echo {
+    dispatch: Dispatch,
+    parser: crate::Parser,
+    message: crate::engineio::Message,
+    limits: Arc<Limits>,
+}
+
+impl Echo {
+    /// Writes the event in the form of a parser.
+    pub fn new<S>(
+        parser: crate::Parser,
+        data: &impl Serialize,
+        handler: impl Handler<(), S, Output: IntoAck>,
+    ) -> Option<Echo> {
+        let wire = Wire::new(&parser, parser.first_form());
+        let data = EncodedArgs::with(wire.form.encoding(), data).ok()?;
+        let frames = encode::event_frames(wire, "/", "echo", Some(1), &data).ok()?;
+        let (is_text, start, end) = websocket::split_frame(&frames.0)?;
+        let message = match is_text {
+            true => String::from_utf8(frames.0[start + 1..end].to_vec())
+                .ok()?
+                .into(),
+            false => frames.0.slice(start..end).into(),
+        };
+        Some(Echo {
+            dispatch: Dispatch::new("", handler),
+            parser,
+            message,
+            limits: Arc::new(Limits::default()),
+        })
+    }
+
+    /// Reads it, calls the handler and writes the acknowledgement; returns the length of that.
+    pub fn run(&self) -> usize {
+        use crate::engineio::Message;
+        let data = match &self.message {
+            Message::Text(text) => Data::Text(text),
+            Message::Binary(bytes) => Data::Binary(Cow::Borrowed(bytes)),
+        };
+        let (limits, side) = (Arc::clone(&self.limits), Side::Server);
+        let mut decoder = PacketDecoder::new(&self.parser, limits, side, Revision::V4);
+        let received = decoder.receive(std::time::Instant::now(), data, |_, _| Ok(()));
+        let Ok(Some(Arrival::Packet(packet))) = received else {
+            return 0;
+        };
+        let peer = Arc::clone(&self.dispatch.peer) as Arc<dyn Peer>;
+        let event = Event::new(
+            peer,
+            packet.name.unwrap_or_default(),
+            packet.body,
+            packet.id,
+        );
+        let mut answer = EncodedArgs::default();
+        answer.encoding = event.encoding();
+        let incoming = Incoming { event, peer: () };
+        let handled = (self.dispatch.handler.0)(&incoming, &mut answer);
+        let mut buffer = Vec::new();
+        let wire = Wire::new(&self.parser, self.parser.first_form());
+        let written = encode::write_ack(wire, "/", 1, &answer, &mut buffer);
+        handled.map_or(0, |()| written.map_or(0, |_| buffer.len()))
     }
 }
 

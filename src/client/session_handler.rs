@@ -136,7 +136,8 @@ impl ClientSessionHandler {
             );
             state.phase = Phase::Connecting;
             self.retry = Some((now, state.attempt));
-            return self.shared.changed.notify_all();
+            self.shared.changed.notify_all();
+            return;
         }
         // What is the program's own mistake is not mended by trying again; once it has been connected,
         // a function may give something better the next time.
