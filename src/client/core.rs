@@ -26,7 +26,7 @@ use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 thread_local! {
     static HANDLERS: RefCell<SnapshotCache<Handlers>> = const { RefCell::new(SnapshotCache::new()) };
@@ -81,6 +81,8 @@ pub(crate) enum Item {
     ConnectError(Arc<str>, ConnectError),
     Event(Event),
     Disconnect(Arc<str>, Reason),
+    /// An attempt to reconnect comes after a delay.
+    ReconnectAttempt(Arc<str>, u32, Duration),
     /// The attempts to reconnect are used up.
     ReconnectFailed(Arc<str>),
     /// The client is neither connected nor trying to be.
@@ -178,6 +180,23 @@ impl Shared {
             // The server may have ended it already.
             Some(Outcome::Connected) | None => Ok(()),
         }
+    }
+
+    /// Asks the I/O thread to join a namespace of the connection, or to leave it.
+    pub(super) fn change_namespace(
+        self: &Arc<Self>,
+        namespace: &Arc<str>,
+        joins: bool,
+    ) -> Result<(), Error> {
+        let line = self.line()?;
+        let mut state = self.state.lock();
+        if !matches!(state.phase, Phase::Joining | Phase::Open) {
+            return Err(Error::Disconnected);
+        }
+        state.changes.push((Arc::clone(namespace), joins));
+        drop(state);
+        line.wake_at(Instant::now());
+        Ok(())
     }
 
     /// Sends an event, or keeps it until there is a connection.
@@ -452,6 +471,11 @@ impl Shared {
                 let client = client(&namespace);
                 let call = || handlers.disconnect(&client, reason);
                 ("disconnect", program::call(call))
+            }
+            Item::ReconnectAttempt(namespace, attempt, delay) => {
+                let client = client(&namespace);
+                let call = || handlers.reconnect_attempt(&client, attempt, delay);
+                ("reconnect_attempt", program::call(call))
             }
             Item::ReconnectFailed(namespace) => {
                 let client = client(&namespace);

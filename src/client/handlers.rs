@@ -6,11 +6,13 @@ use crate::error::ConnectError;
 use crate::handlers::{StoredDisconnect, registry};
 use crate::reason::Reason;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) type Handlers = registry::Handlers<Client, Lifecycle, dyn ErasedService>;
 pub(super) type Set = registry::Set<Client, Lifecycle, dyn ErasedService>;
 
 type OnConnect = dyn Fn(&Client) + Send + Sync;
+type OnAttempt = dyn Fn(&Client, u32, Duration) + Send + Sync;
 type OnConnectError = dyn Fn(&Client, &ConnectError) + Send + Sync;
 
 /// Handlers that are called when the connection comes and goes.
@@ -19,6 +21,7 @@ pub(super) struct Lifecycle {
     pub(super) connect: Option<Arc<OnConnect>>,
     pub(super) connect_error: Option<Arc<OnConnectError>>,
     pub(super) disconnect: Option<StoredDisconnect<Client>>,
+    pub(super) reconnect_attempt: Option<Arc<OnAttempt>>,
     pub(super) reconnect_failed: Option<Arc<OnConnect>>,
 }
 
@@ -48,6 +51,14 @@ impl Handlers {
             |function| function(client, reason),
             |service| service.disconnect(client, reason),
         );
+    }
+
+    /// Only functions are told: a service has no method for it.
+    pub(super) fn reconnect_attempt(&self, client: &Client, attempt: u32, delay: Duration) {
+        let mut sets = self.sets(client.namespace());
+        if let Some(function) = sets.find_map(|set| set.more.reconnect_attempt.as_ref()) {
+            function(client, attempt, delay);
+        }
     }
 
     pub(super) fn reconnect_failed(&self, client: &Client) {

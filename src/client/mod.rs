@@ -189,6 +189,50 @@ impl Client {
         drop(self.change(|set| set.more.disconnect.replace(handler)));
     }
 
+    /// Joins this namespace of a connection that there is, with the `auth` of that. Does not wait for the
+    /// server: [`on_connect`](Client::on_connect) or [`on_connect_error`](Client::on_connect_error) is
+    /// called. It is joined again after a reconnection. Nothing happens if it is joined.
+    ///
+    /// ```no_run
+    /// # use socketio::{Client, Error};
+    /// # fn main() -> Result<(), Error> {
+    /// # let client = Client::new();
+    /// let room = client.of("/chat-7");
+    /// room.on_connect(|room: &Client| println!("in {}", room.namespace()));
+    /// room.join()?;
+    /// // Later:
+    /// room.leave()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if there is no connection.
+    pub fn join(&self) -> Result<(), Error> {
+        self.shared.change_namespace(&self.namespace, true)
+    }
+
+    /// Leaves this namespace; the connection goes on, also without any. Does not wait:
+    /// [`on_disconnect`](Client::on_disconnect) is called. Nothing happens if it is not joined.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if there is no connection.
+    pub fn leave(&self) -> Result<(), Error> {
+        self.shared.change_namespace(&self.namespace, false)
+    }
+
+    /// Calls a function before each attempt to reconnect, with its number, counted from one, and the delay
+    /// after which it comes.
+    pub fn on_reconnect_attempt<R: IntoAck>(
+        &self,
+        handler: impl Fn(&Client, u32, Duration) -> R + Send + Sync + 'static,
+    ) {
+        let handler = move |client: &Client, attempt: u32, delay: Duration| {
+            log_failure("reconnect_attempt", handler(client, attempt, delay));
+        };
+        drop(self.change(|set| set.more.reconnect_attempt.replace(Arc::new(handler))));
+    }
+
     /// Calls a function when [`reconnection_attempts`](ClientBuilder::reconnection_attempts) are
     /// used up.
     pub fn on_reconnect_failed<R: IntoAck>(

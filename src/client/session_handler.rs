@@ -4,7 +4,7 @@
 
 use super::core::{Item, Shared};
 use super::namespace::NamespaceConnection;
-use super::state::{Outcome, Phase, State, Step};
+use super::state::{Outcome, Phase, Space, State, Step};
 use crate::data::Value;
 use crate::engineio::client::{Caller, Line};
 use crate::engineio::{Control, SessionHandle, SessionHandler};
@@ -152,6 +152,11 @@ impl ClientSessionHandler {
         match delay {
             Some(delay) => {
                 self.note(Level::Debug, format!("trying again in {delay:?}"));
+                let attempt = state.backoff.tried();
+                for space in &state.spaces {
+                    let name = Arc::clone(&space.name);
+                    self.push(Item::ReconnectAttempt(name, attempt, delay));
+                }
                 state.phase = Phase::Connecting;
                 self.retry = Some((now + delay, state.attempt));
             }
@@ -228,6 +233,58 @@ impl ClientSessionHandler {
                 }
             }
         }
+    }
+
+    /// Joins and leaves the namespaces that the program has named since.
+    fn change_namespaces(&mut self, state: &mut State) {
+        for (name, joins) in std::mem::take(&mut state.changes) {
+            let Some(session) = state.session.clone() else {
+                return;
+            };
+            let at = self.joined.iter().position(|it| it.namespace == name);
+            let is_pending = state
+                .space(&name)
+                .is_some_and(|it| matches!(it.step, Step::Pending));
+            match (joins, at) {
+                (true, None) if !is_pending => {
+                    if state.space(&name).is_none() {
+                        state.spaces.push(Space::new(&name));
+                    }
+                    let auth = state.auth_of_session.clone();
+                    if let Some(space) = state.space(&name) {
+                        space.step = Step::Pending;
+                        self.send_connect(&session, &name, &auth);
+                    }
+                }
+                (false, Some(at)) => {
+                    let wire = self.shared.wire();
+                    let packet = encode::packet_frames(wire, Kind::Disconnect, &name, "");
+                    let _ = session.send(&packet);
+                    self.leave(at, Reason::ClientDisconnect);
+                    if let Some(space) = state.space(&name) {
+                        space.step = Step::Left;
+                    }
+                }
+                _ => {}
+            }
+        }
+        // Whoever waits for the handlers must find them in the inbox.
+        let _ = self.flush();
+    }
+
+    /// Asks the server to join a namespace.
+    fn send_connect(&self, session: &SessionHandle, name: &str, auth: &str) {
+        let wire = self.shared.wire();
+        let connect = match session.revision() {
+            Revision::V4 => encode::packet_frames(wire, Kind::Connect, name, auth),
+            // The server does that by itself.
+            Revision::V3 if name == ROOT => return,
+            Revision::V3 => {
+                let name = format!("{name}{}", query_of(auth));
+                encode::packet_frames(wire, Kind::Connect, &name, "")
+            }
+        };
+        let _ = session.send(&connect);
     }
 
     fn wait_timeout(&self, state: &State) -> std::time::Duration {
@@ -571,22 +628,14 @@ impl Caller for ClientSessionHandler {
         state.session = Some(Arc::clone(session));
         state.max_payload = usize::try_from(open.max_payload).unwrap_or(usize::MAX);
         let auth = std::mem::take(&mut state.auth);
+        state.changes.clear();
         for space in &mut state.spaces {
             if !matches!(space.step, Step::Left) {
                 space.step = Step::Pending;
-                let wire = shared.wire();
-                let connect = match session.revision() {
-                    Revision::V4 => encode::packet_frames(wire, Kind::Connect, &space.name, &auth),
-                    // The server does that by itself.
-                    Revision::V3 if &*space.name == ROOT => continue,
-                    Revision::V3 => {
-                        let name = format!("{}{}", space.name, query_of(&auth));
-                        encode::packet_frames(wire, Kind::Connect, &name, "")
-                    }
-                };
-                let _ = session.send(&connect);
+                self.send_connect(session, &space.name, &auth);
             }
         }
+        state.auth_of_session = auth;
         let waits = state.persists || state.options.as_ref().is_none_or(|it| it.wait);
         if waits {
             state.phase = Phase::Joining;
@@ -695,6 +744,7 @@ impl SessionHandler for ClientSessionHandler {
                 session.close(Reason::ClientDisconnect);
             }
         }
+        self.change_namespaces(&mut state);
         let (mut expired, mut next) = state.held.acks.expire(now);
         drop(state);
         for joined in &self.joined {

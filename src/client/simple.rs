@@ -362,7 +362,7 @@ impl Sink for Inner {
                 Item::Connect(_) => state.change(Connection::Connected),
                 Item::Disconnect(..) => state.change(Connection::Awaited),
                 Item::Ended => state.end(),
-                Item::ConnectError(..) | Item::ReconnectFailed(_) => {}
+                Item::ConnectError(..) | Item::ReconnectAttempt(..) | Item::ReconnectFailed(_) => {}
             }
         }
         let overflowed = state.connection == Connection::Overflowed;

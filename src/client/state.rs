@@ -23,10 +23,14 @@ pub(super) struct State {
     pub(super) has_switched: bool,
     /// The `auth` that the attempt sends: JSON text, or nothing.
     pub(super) auth: String,
+    /// The one that the session has sent, for namespaces that are joined later.
+    pub(super) auth_of_session: String,
     pub(super) session: Option<Arc<SessionHandle>>,
     /// Bytes of one message that the server takes.
     pub(super) max_payload: usize,
     pub(super) spaces: Vec<Space>,
+    /// Namespaces that are to be joined (true) or left, by the I/O thread.
+    pub(super) changes: Vec<(Arc<str>, bool)>,
     /// True if an attempt that fails is followed by another one.
     pub(super) persists: bool,
     pub(super) backoff: Backoff,
@@ -104,9 +108,11 @@ impl State {
             revision: Revision::V4,
             has_switched: false,
             auth: String::new(),
+            auth_of_session: String::new(),
             session: None,
             max_payload: 0,
             spaces: Vec::new(),
+            changes: Vec::new(),
             persists: false,
             backoff: reconnection.backoff(),
             failure: None,

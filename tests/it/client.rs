@@ -1,6 +1,6 @@
 //! The client against our own server.
 
-use crate::common::{eventually, serve, url};
+use crate::common::{PATIENCE, eventually, serve, url};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use socketio::engineio::Transport;
 use socketio::{
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -897,4 +898,60 @@ fn a_namespace_that_is_not_answered_for_in_time_is_an_error() {
     client.connect(options.wait(false)).unwrap();
     assert!(!client.is_connected() && client.transport().is_some());
     eventually("the connection", || client.is_connected());
+}
+
+#[test]
+fn a_namespace_is_joined_and_left_while_the_connection_goes_on() {
+    let io = Server::builder().namespaces("*").build();
+    io.of("/room").on("echo", |text: String| text);
+    let serving = serve(&io);
+    let client = Client::new();
+    let (sender, happened) = mpsc::channel();
+    let room = client.of("/room");
+    let told = sender.clone();
+    room.on_connect(move |_: &Client| told.send("joined").expect("awaited"));
+    room.on_disconnect(move |_: &Client, reason: Reason| {
+        assert_eq!(reason, Reason::ClientDisconnect);
+        sender.send("left").expect("awaited");
+    });
+    assert!(matches!(room.join(), Err(Error::Disconnected)));
+    let options = ConnectOptions::new(url(&serving)).namespaces(["/"]);
+    client.connect(options).expect("connected");
+    for _ in 0..3 {
+        room.join().expect("asked");
+        assert_eq!(happened.recv_timeout(PATIENCE).expect("told"), "joined");
+        let answer: String = room.call("echo", "x", PATIENCE).expect("answered");
+        assert_eq!(answer, "x");
+        assert_eq!(io.of("/room").sockets().len(), 1);
+        room.leave().expect("asked");
+        assert_eq!(happened.recv_timeout(PATIENCE).expect("told"), "left");
+        let gone = || io.of("/room").sockets().is_empty();
+        eventually("the server knows", gone);
+        assert!(client.is_connected() && !room.is_connected());
+        assert!(room.emit("echo", "y").is_err());
+    }
+    client.shutdown();
+}
+
+#[test]
+fn attempts_to_reconnect_are_told_with_their_delays() {
+    let io = Server::new();
+    let serving = serve(&io);
+    let client = Client::builder()
+        .reconnection_delay(Duration::from_millis(10))
+        .reconnection_attempts(2)
+        .build();
+    let (sender, attempts) = mpsc::channel();
+    let failed = sender.clone();
+    client.on_reconnect_attempt(move |_: &Client, attempt: u32, delay: Duration| {
+        assert!(delay > Duration::ZERO);
+        sender.send(attempt).expect("awaited");
+    });
+    client.on_reconnect_failed(move |_: &Client| failed.send(0).expect("awaited"));
+    client.connect(url(&serving)).expect("connected");
+    drop(serving);
+    let told: Vec<u32> = (0..3)
+        .map(|_| attempts.recv_timeout(PATIENCE).expect("told"))
+        .collect();
+    assert_eq!(told, [1, 2, 0]);
 }
