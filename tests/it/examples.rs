@@ -1,7 +1,7 @@
 //! The small examples with clients, run as their readers would.
 
 use crate::common::{Example, PATIENCE, example_path, serve, url};
-use socketio::{Reason, Server, Socket};
+use socketio::{Reason, Server, SimpleClient, Socket};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -112,4 +112,20 @@ fn the_latency_is_measured_over_each_transport() {
         latency.child.kill().expect("killed");
         latency.child.wait().expect("waited for");
     }
+}
+
+#[test]
+fn a_router_answers_beside_socket_io() {
+    let server = crate::common::Example::start("router", 0, &[]);
+    let mut http = crate::common::Http::connect(server.address());
+    assert_eq!(http.get("/").status, 200);
+    assert_eq!(http.get("/nowhere").status, 404);
+    let client = SimpleClient::connect(server.url()).expect("connected");
+    client
+        .call::<()>("join", "lobby", PATIENCE)
+        .expect("answered");
+    assert_eq!(http.get("/rooms/lobby").text(), "1 in lobby\n");
+    assert_eq!(http.post("/rooms/lobby", "hello").text(), "said\n");
+    let said = client.receive(PATIENCE).expect("received");
+    assert_eq!(said.arg::<String>(0).expect("text"), "hello");
 }
