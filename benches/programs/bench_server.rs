@@ -2,9 +2,11 @@
 //!
 //! `echo` is acknowledged with its argument, `broadcast` emits `b` with its argument to every
 //! client, `sleep` blocks its handler for so many milliseconds and is acknowledged with nothing,
-//! `compute` keeps a core busy for as long.
+//! `compute` keeps a core busy for as long. With `BENCH_ADMIN=production` or `development` in the
+//! environment everybody may watch it by the Admin UI, and its figures are at `/metrics`.
 
-use socketio::{Server, Socket, Value};
+use socketio::admin::{Admin, Mode};
+use socketio::{App, Server, Socket, Value};
 use std::time::{Duration, Instant};
 
 fn main() -> Result<(), socketio::Error> {
@@ -32,5 +34,12 @@ fn main() -> Result<(), socketio::Error> {
             std::hint::spin_loop();
         }
     });
-    io.run(("127.0.0.1", port))
+    let mode = match std::env::var("BENCH_ADMIN").as_deref() {
+        Ok("production") => Some(Mode::Production),
+        Ok(_) => Some(Mode::Development),
+        Err(_) => None,
+    };
+    let administration = mode.map(|mode| io.instrument(Admin::without_auth().mode(mode)));
+    let _administration = administration.transpose()?;
+    App::new(&io).metrics("/metrics").run(("127.0.0.1", port))
 }
