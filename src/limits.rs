@@ -135,16 +135,37 @@ pub struct Limits {
 pub(crate) struct Refusals(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 impl Refusals {
+    /// The limits that are counted.
+    const LIMITS: [&str; 17] = [
+        "attachments",
+        "attachments_bytes",
+        "attachments_timeout",
+        "buffered_bytes",
+        "connect_timeout",
+        "connections",
+        "connections_per_address",
+        "events_per_second",
+        "handshakes_per_second",
+        "head_bytes",
+        "head_fields",
+        "json_depth",
+        "name_bytes",
+        "namespaces",
+        "outbox_bytes",
+        "polling_sessions",
+        "polling_sessions_per_address",
+    ];
+
     pub(crate) fn note(&self, limit: &'static str) {
+        debug_assert!(Refusals::LIMITS.contains(&limit), "{limit} is counted");
         *self.0.lock().entry(limit).or_default() += 1;
     }
 
     pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
         let counts = self.0.lock();
-        counts
-            .iter()
-            .map(|(limit, count)| (*limit, *count))
-            .collect()
+        // Those that were never hit too: rates are reckoned from zero.
+        let count = |limit: &&'static str| (*limit, counts.get(limit).copied().unwrap_or(0));
+        Refusals::LIMITS.iter().map(count).collect()
     }
 }
 

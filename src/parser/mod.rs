@@ -1,7 +1,7 @@
 //! Parsers: the form of Socket.IO packets in messages of text and of bytes.
 //!
-//! Both sides must have the same one: nothing on the wire tells which it is, and one that does not
-//! fit ends the connection at its first packet. The default is text, with bytes as attachments; it
+//! Both sides must have the same one: nothing on the wire announces it, and one that does not fit ends
+//! the connection at its first packet. A server with [`Parser::detect`] takes it from that packet. The default is text, with bytes as attachments; it
 //! is what browsers, phones and other libraries speak unless they are told otherwise. MessagePack
 //! is smaller where there are numbers or bytes, and needs no attachments.
 //!
@@ -140,7 +140,7 @@ impl Parser {
     /// Returns what lets a server take clients of several forms on one port: the first packet of a
     /// connection tells whether it is text, a JSON object, or, with their features, MessagePack,
     /// CBOR or pickle. Clients of Engine.IO 3, to which the server speaks first, are taken for
-    /// clients of text. On a client it is the default.
+    /// clients of text. On a client, which speaks first, it is the same as [`Parser::text`].
     pub fn detect() -> Parser {
         Parser(Choice::Detect)
     }

@@ -141,8 +141,8 @@ impl Counted {
 /// Figures of a server at one moment. What is called a total has been counted since the server was
 /// built; everything else is what there is now.
 ///
-/// [`to_prometheus`](Metrics::to_prometheus) writes them as text, and its names are those of the
-/// fields.
+/// [`to_prometheus`](Metrics::to_prometheus) writes them as text; the guide's chapter `monitoring` has
+/// the names there, and what each figure tells.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -152,7 +152,7 @@ pub struct Metrics {
     pub sessions_websocket: u64,
     /// Those of both that speak Engine.IO 3.
     pub sessions_eio3: u64,
-    /// Sessions by the form of their packets.
+    /// Sessions by the form of their packets; `text` before a first packet tells.
     pub sessions_by_parser: Vec<(&'static str, u64)>,
     /// Sessions that were opened, in total.
     pub sessions_opened_total: u64,
