@@ -347,6 +347,33 @@ fn servers_behind_one_redis_show_in_one_ui() {
     });
 }
 
+#[cfg(feature = "redis")]
+#[test]
+fn sessions_of_administrators_are_known_to_all_servers_in_redis() {
+    use crate::common::brokers::{Broker as _, Redis, free_port};
+    use socketio::admin::{RedisSessions, SessionStore as _};
+    let Some(redis) = Redis::start(free_port()) else {
+        return;
+    };
+    let store = || RedisSessions::new(&redis.url()).expect("a store");
+    assert!(!store().knows("id"));
+    let (_io, serving, _administration) = instrumented(admin().session_store(store()));
+    let watcher = watch(&url(&serving));
+    let Args(session) = next(&watcher, "session");
+    let id = session[0].as_str().expect("an id").to_owned();
+    assert!(store().knows(&id));
+    assert!(
+        redis
+            .ask(&format!("TTL socket.io-admin#{id}"))
+            .starts_with(":86")
+    );
+    // Without the password, by that alone.
+    let auth = std::collections::BTreeMap::from([("sessionId", id)]);
+    let options = ConnectOptions::new(url(&serving)).auth(auth);
+    let again = SimpleClient::connect(options.namespaces(["/admin"])).expect("let in");
+    next(&again, "config");
+}
+
 /// A server of python-socketio, stopped with the test.
 #[cfg(feature = "redis")]
 struct Python {

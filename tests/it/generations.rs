@@ -307,3 +307,30 @@ fn a_client_comes_back_to_an_old_server_that_was_killed() {
         assert_eq!(answer, 7);
     }
 }
+
+#[test]
+fn engineio_speaks_the_old_revision_by_itself() {
+    use socketio::engineio::{self, Message};
+    let engine = engineio::Server::builder().allow_eio3(true).build();
+    engine.on_message(|session, message| drop(session.send(message)));
+    let app = socketio::App::engineio(&engine);
+    let serving = app.bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", serving.local_addr());
+    for transports in ways("all") {
+        let client = engineio::Client::builder()
+            .eio3(true)
+            .transports(&transports)
+            .build();
+        let (sender, back) = mpsc::channel();
+        client.on_message(move |_, message| sender.send(message).expect("awaited"));
+        client.connect(&url).expect("connected");
+        for message in [
+            Message::from("é😀 [\"no JSON\"]"),
+            Message::from(vec![0, 255, 4]),
+        ] {
+            client.send(message.clone()).expect("sent");
+            assert_eq!(back.recv_timeout(PATIENCE).expect("echoed"), message);
+        }
+        client.disconnect();
+    }
+}

@@ -201,6 +201,18 @@ mod tests {
         assert!(!is_same("", "x") && !is_same("x", "") && is_same("", ""));
     }
 
+    #[cfg(feature = "bcrypt")]
+    #[test]
+    fn a_password_is_compared_with_its_hash() {
+        let hash = bcrypt::hash("secret", 4).unwrap();
+        let login = Login::hashed("a".into(), hash);
+        assert!(login.admits(&auth(r#"{"username":"a","password":"secret"}"#)));
+        assert!(!login.admits(&auth(r#"{"username":"a","password":"other"}"#)));
+        assert!(!login.admits(&auth(r#"{"username":"b","password":"secret"}"#)));
+        let broken = Login::hashed("a".into(), "no hash".into());
+        assert!(!broken.admits(&auth(r#"{"username":"a","password":"secret"}"#)));
+    }
+
     #[test]
     fn a_session_is_known_and_sessions_are_bounded() {
         let store = MemorySessions::default();
