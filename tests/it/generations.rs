@@ -90,6 +90,10 @@ impl Peer {
         let ping = ["--ping-interval", "300", "--ping-timeout", "300"];
         let mut command = match name {
             "python-socketio 4" => old_python("old_server.py", &[&port, "0.3", "0.3"])?,
+            "msgpack" => node(
+                "old_server.js",
+                &["socket.io", &port, "--parser", "msgpack"],
+            )?,
             package => node("old_server.js", &[&[package, &port], &ping[..]].concat())?,
         };
         let mut child = command
@@ -332,5 +336,51 @@ fn engineio_speaks_the_old_revision_by_itself() {
             assert_eq!(back.recv_timeout(PATIENCE).expect("echoed"), message);
         }
         client.disconnect();
+    }
+}
+
+#[cfg(feature = "msgpack")]
+#[test]
+fn a_client_with_msgpack_works_with_the_official_server() {
+    let Some(server) = Peer::start("msgpack", 0) else {
+        return;
+    };
+    for transports in ways("all") {
+        let client = Client::builder()
+            .parser(socketio::Parser::msgpack())
+            .build();
+        let (sender, back) = mpsc::channel();
+        client.on("message-back", move |event: &Event| {
+            sender.send(event.args().expect("values")).expect("awaited");
+        });
+        client.on("question", |question: String| {
+            (question, Binary::from(b"1"))
+        });
+        let auth = std::collections::BTreeMap::from([("token", "x")]);
+        let options = ConnectOptions::new(&server.url)
+            .transports(&transports)
+            .auth(auth)
+            .wait_timeout(PATIENCE);
+        client.connect(options).expect("connected");
+        let bytes = Binary::from((0..=255).collect::<Vec<u8>>());
+        let sent = ("é😀", -1, 1.5, Value::Null, &bytes, vec![Some(true), None]);
+        client.emit("message", &sent).expect("sent");
+        let echoed = back.recv_timeout(PATIENCE).expect("echoed");
+        assert_eq!(echoed[0], "é😀");
+        assert_eq!(echoed[4].as_bytes(), Some(&bytes.0));
+        assert_eq!(echoed[5][0], true);
+        let answer: (String, Binary) = client
+            .call("message-with-ack", ("x", &bytes), PATIENCE)
+            .expect("answered");
+        assert_eq!(answer, ("x".to_owned(), bytes));
+        let refused = Client::builder()
+            .parser(socketio::Parser::msgpack())
+            .reconnection(false)
+            .build();
+        let options = ConnectOptions::new(&server.url).namespaces(["/refused"]);
+        let error = refused.connect(options.wait_timeout(PATIENCE));
+        let error = error.expect_err("refused").to_string();
+        assert!(error.contains("not here"), "{error}");
+        client.shutdown();
     }
 }
