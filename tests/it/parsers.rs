@@ -1,6 +1,8 @@
 //! Forms of packets: MessagePack, JSON objects, CBOR, pickle, and a codec of the test's own.
 
-use crate::common::{Example, PATIENCE, node, python, serve, succeed, url};
+#[cfg(any(feature = "msgpack", all(feature = "cbor", feature = "pickle")))]
+use crate::common::python;
+use crate::common::{Example, PATIENCE, node, serve, succeed, url};
 use socketio::engineio::Message;
 use socketio::parser::{Codec, DecodeError, Decoder, Packet, PacketKind};
 use socketio::{
