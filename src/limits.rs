@@ -126,7 +126,7 @@ pub struct Limits {
     pub pending_acks: usize,
     /// Worker threads: how many handlers may run, or block, at once. Defaults to 256.
     pub workers: usize,
-    /// What has been refused because of them.
+    /// Counts of what has been refused because of them.
     pub(crate) refused: Refusals,
 }
 
@@ -231,7 +231,7 @@ pub(crate) fn bounded(duration: Duration) -> Duration {
 }
 
 impl Limits {
-    /// Returns the same, with times that can be added to any other.
+    /// Returns the same, with times that can be added to any other, and with nothing refused yet.
     pub(crate) fn bounded(self) -> Limits {
         Limits {
             head_timeout: bounded(self.head_timeout),
@@ -243,6 +243,7 @@ impl Limits {
             json_depth: self.json_depth.min(MAX_JSON_DEPTH),
             connect_timeout: bounded(self.connect_timeout),
             upgrade_timeout: bounded(self.upgrade_timeout),
+            refused: Refusals::default(),
             ..self
         }
     }

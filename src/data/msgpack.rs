@@ -73,7 +73,7 @@ struct ArgSerializer<'a, 'b> {
     is_nothing: bool,
 }
 
-/// What is one argument is rmp-serde's.
+/// All that is one argument is rmp-serde's.
 macro_rules! forward {
     ($($method:ident($($argument:ident: $kind:ty),*) -> $result:ident,)*) => {
         $(fn $method(self, $($argument: $kind),*) -> Result<Self::$result, Failure> {

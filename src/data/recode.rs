@@ -1,5 +1,4 @@
-//! What was encoded, decoded, and the other way round: from one encoding to another, and values into
-//! types.
+//! Conversions of encoded data: from one encoding to another, and between values and types.
 
 use super::args::Args;
 use super::encoded::{EncodedArgs, Encoding};

@@ -160,7 +160,7 @@ pub(crate) struct Config {
     pub(crate) trusted_proxies: Vec<IpAddr>,
     /// Clients of revision 3 are let in.
     pub(crate) allow_eio3: bool,
-    /// What they post is repaired where it is surely encoded as UTF-8 twice.
+    /// Text that they post is repaired where it is surely encoded as UTF-8 twice.
     pub(crate) repair_eio3_text: bool,
 }
 

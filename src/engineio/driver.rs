@@ -84,7 +84,7 @@ pub(super) struct Session {
     pub(super) max_packets: usize,
     /// A place among the polling sessions, until it has moved to a WebSocket.
     pub(super) polling_slot: Option<Slot>,
-    /// What counts it, until it has ended.
+    /// Its place in the count of those that are served, until it has ended.
     pub(super) resident: Option<Resident>,
     /// Fields of all its answers. Boxed, since most sessions have none.
     #[allow(
@@ -612,11 +612,24 @@ impl Driver {
         self.drive(io, key);
     }
 
+    /// Returns the session of an id, unless the program has still to decide about it.
+    pub(super) fn find_by_sid(&self, sid: &str) -> Option<&Session> {
+        let session = self.sessions.get(*self.by_sid.get(sid)? as usize)?;
+        (!session.is_undecided()).then_some(session)
+    }
+
+    /// Takes a session out; none if it has been.
+    pub(super) fn forget(&mut self, key: u64) -> Option<Session> {
+        find(&mut self.sessions, key)?;
+        let session = self.sessions.remove(key as u32 as usize);
+        self.by_sid.remove(session.handle.sid());
+        Some(session)
+    }
+
     /// Returns whether a request is for an open session, and of the origin that opened it.
     fn is_known_origin(&self, request: &Request) -> bool {
         let known = || {
-            let index = *self.by_sid.get(&*request.param("sid")?)?;
-            let session = self.sessions.get(index as usize)?;
+            let session = self.find_by_sid(&request.param("sid")?)?;
             Some(session.origin.as_deref()? == request.first("origin")?)
         };
         known().unwrap_or(false)
@@ -760,9 +773,10 @@ impl Driver {
                     }
                 }
                 Output::Gone => {
-                    let session = self.sessions.remove(key as u32 as usize);
+                    let Some(session) = self.forget(key) else {
+                        return;
+                    };
                     session.handle.log_limit().close(session.handle.label());
-                    self.by_sid.remove(session.handle.sid());
                     for (id, request) in &session.parked {
                         let mut headers = self.shared.config.cors.headers(request);
                         headers.extend(session.headers());

@@ -1,4 +1,4 @@
-//! What a session of revision 3 does in other ways than those of revision 4: the forms of its
+//! Sessions of revision 3, where they differ from those of revision 4: the forms of their
 //! payloads. How its heartbeat differs is in `protocol::engineio::server`.
 
 use super::frames::wants_text;

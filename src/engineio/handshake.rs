@@ -170,7 +170,7 @@ impl Driver {
             return self.refuse(io, id, &request, RequestError::UnknownTransport);
         };
         if is_upgrade != (transport == Transport::WebSocket) {
-            let known = query.sid.is_none_or(|sid| self.by_sid.contains_key(&*sid));
+            let known = query.sid.is_none_or(|sid| self.find_by_sid(&sid).is_some());
             let problem = if known {
                 RequestError::BadRequest
             } else {
@@ -184,10 +184,9 @@ impl Driver {
             _ => Revision::V3,
         };
         match query.sid {
-            Some(sid) => match self.by_sid.get(&*sid).copied() {
+            Some(sid) => match self.find_by_sid(&sid) {
                 None => self.refuse(io, id, &request, RequestError::UnknownSid),
-                Some(index) => {
-                    let session = &self.sessions[index as usize];
+                Some(session) => {
                     if session.revision() != revision {
                         return self.refuse(io, id, &request, RequestError::BadRequest);
                     }
@@ -411,6 +410,8 @@ impl Driver {
         handshake.session_headers.extend(eio3_headers);
         session.keep_headers(handshake.session_headers);
         place.insert(session);
+        // Also while the program is asked: no other session may have its id.
+        self.by_sid.insert(sid.into(), index);
         io.set_owner(id, Some(key));
         let entry = Entry {
             websocket,
@@ -460,10 +461,9 @@ impl Driver {
             Decision::Open { key, entry, result } => match result {
                 Ok(receiver) => self.admit(io, id, key, entry, receiver),
                 Err(refusal) => {
-                    if let Some(session) = find(&mut self.sessions, key) {
+                    if let Some(session) = self.forget(key) {
                         log::info!(target: "engineio", "{}: refused by the program", session.handle.label());
                         session.handle.outbox().discard();
-                        self.sessions.remove(key as u32 as usize);
                     }
                     io.set_owner(id, None);
                     let mut response = Response::new(401)
@@ -491,15 +491,12 @@ impl Driver {
         else {
             // The client has gone meanwhile, or everything is.
             receiver.close(io.now(), Reason::TransportClose);
-            if find(&mut self.sessions, key).is_some() {
-                self.sessions.remove(key as u32 as usize);
-            }
+            self.forget(key);
             return io.close(id);
         };
         let handle = Arc::clone(&session.handle);
         receiver.opened();
         session.receiver = Some(receiver);
-        self.by_sid.insert(handle.sid().into(), key as u32);
         let open = self
             .shared
             .config

@@ -104,7 +104,7 @@ impl Drop for Resident {
 }
 
 impl Population {
-    /// Lets one more in, unless nobody new is let in.
+    /// Admits one more, unless nobody new is admitted.
     pub(super) fn enter(self: &Arc<Self>) -> Option<Resident> {
         self.count.fetch_add(1, Ordering::SeqCst);
         // Counted before it is asked: who drains meanwhile waits for this one.

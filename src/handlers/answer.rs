@@ -52,7 +52,7 @@ impl<T: Reply> IntoAck for T {
     }
 }
 
-/// A handler that is still to be written, `|| todo!()`, returns nothing at all.
+/// Handlers that never return, such as one that is still to be written and panics.
 impl IntoAck for Never {
     fn append_to(self, _: &mut EncodedArgs) -> Result<(), HandlerError> {
         self

@@ -202,7 +202,7 @@ pub(crate) fn read_auth<T: DeserializeOwned>(auth: &Auth) -> Result<T, Refused> 
     })
 }
 
-/// What a client sends with CONNECT, as a list of one or none.
+/// Data that a client sends with CONNECT, as a list of one or none.
 #[derive(Debug)]
 pub struct Auth(ReceivedArgs);
 

@@ -157,7 +157,7 @@ pub trait Manager: sealed::Sealed + Send + Sync + fmt::Debug + 'static {
     }
 }
 
-/// What has gone through a manager since it was built.
+/// Counts of what has gone through a manager since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ManagerFigures {

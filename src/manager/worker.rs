@@ -43,7 +43,7 @@ pub(super) struct Shared {
 pub(super) struct Options {
     pub(super) channel: String,
     pub(super) write_only: bool,
-    /// What python-socketio before 5.14 publishes is read.
+    /// Messages of python-socketio before 5.14 are read.
     #[cfg(feature = "pickle")]
     pub(super) accepts_pickle: bool,
     pub(super) on_state: Option<Arc<dyn Fn(ManagerState) + Send + Sync>>,

@@ -1,4 +1,4 @@
-//! What one connection says, in whatever form.
+//! Packets of one connection as they come in, in whatever form.
 
 use super::codec::{Decoder as CodecDecoder, Packet, PacketKind};
 use super::{Choice, Form, Parser};
@@ -9,13 +9,17 @@ use crate::protocol::engineio::{Data, Revision};
 use crate::protocol::socketio::msgpack;
 use crate::protocol::socketio::{
     Arrival, Body, Decoder, Dropped, IncomingPacket, Invalid, Kind, Side, is_reserved, json,
+    split_query,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Reads a connection's messages into packets.
-pub(crate) struct PacketDecoder(State);
+pub(crate) struct PacketDecoder {
+    state: State,
+    revision: Revision,
+}
 
 enum State {
     Text(Decoder),
@@ -34,7 +38,7 @@ impl PacketDecoder {
         revision: Revision,
     ) -> PacketDecoder {
         let text = |limits| Decoder::new(limits, side, revision);
-        PacketDecoder(match &parser.0 {
+        let state = match &parser.0 {
             Choice::Text => State::Text(text(limits)),
             #[cfg(feature = "msgpack")]
             Choice::Msgpack => State::Msgpack(limits),
@@ -43,20 +47,21 @@ impl PacketDecoder {
                 State::Undecided(limits)
             }
             Choice::Detect => State::Text(text(limits)),
-        })
+        };
+        PacketDecoder { state, revision }
     }
 
     /// Looks at the first message of a connection; returns its form, if it was not known.
     pub(crate) fn detect(&mut self, parser: &Parser, message: &Data<'_>) -> Option<Form> {
-        let State::Undecided(limits) = &self.0 else {
+        let State::Undecided(limits) = &self.state else {
             return None;
         };
         let (form, limits) = (form_of(message), Arc::clone(limits));
-        self.0 = match (form, parser.codec(form)) {
+        self.state = match (form, parser.codec(form)) {
             #[cfg(feature = "msgpack")]
             (Form::Msgpack, _) => State::Msgpack(limits),
             (_, Some(codec)) => State::Codec(codec.decoder(), limits),
-            (_, None) => State::Text(Decoder::new(limits, Side::Server, Revision::V4)),
+            (_, None) => State::Text(Decoder::new(limits, Side::Server, self.revision)),
         };
         Some(form)
     }
@@ -68,17 +73,20 @@ impl PacketDecoder {
         message: Data<'a>,
         admits: impl Fn(Kind, &str) -> Result<(), Invalid>,
     ) -> Result<Option<Arrival<'a>>, Invalid> {
-        let arrival = match &mut self.0 {
+        let revision = self.revision;
+        let arrival = match &mut self.state {
             State::Text(decoder) => return decoder.receive(now, message, admits),
             State::Undecided(_) => return Err(Invalid::Packet),
             #[cfg(feature = "msgpack")]
             State::Msgpack(limits) => match message {
                 Data::Text(_) => return Err(Invalid::Packet),
-                Data::Binary(Cow::Borrowed(bytes)) => msgpack::decode(bytes, limits)?,
-                Data::Binary(Cow::Owned(bytes)) => msgpack::decode(&bytes, limits)?.into_owned(),
+                Data::Binary(Cow::Borrowed(bytes)) => msgpack::decode(bytes, limits, revision)?,
+                Data::Binary(Cow::Owned(bytes)) => {
+                    msgpack::decode(&bytes, limits, revision)?.into_owned()
+                }
             },
             State::Codec(decoder, limits) => match decoder.decode(message.into()) {
-                Ok(Some(packet)) => check(packet, limits)?,
+                Ok(Some(packet)) => check(packet, limits, revision)?,
                 Ok(None) => return Ok(None),
                 Err(error) => {
                     log::debug!(target: "socketio", "not read by its parser: {error}");
@@ -94,7 +102,7 @@ impl PacketDecoder {
     }
 
     fn text(&self) -> Option<&Decoder> {
-        match &self.0 {
+        match &self.state {
             State::Text(decoder) => Some(decoder),
             _ => None,
         }
@@ -112,13 +120,13 @@ impl PacketDecoder {
 
     /// Something has come from the peer, if only a part of an attachment: only silence counts.
     pub(crate) fn on_traffic(&mut self, now: Instant) {
-        if let State::Text(decoder) = &mut self.0 {
+        if let State::Text(decoder) = &mut self.state {
             decoder.on_traffic(now);
         }
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) -> Result<(), Invalid> {
-        match &mut self.0 {
+        match &mut self.state {
             State::Text(decoder) => decoder.on_timeout(now),
             _ => Ok(()),
         }
@@ -145,7 +153,7 @@ fn form_of(message: &Data<'_>) -> Form {
 }
 
 /// Checks a packet of a codec as those of text are checked.
-fn check<'a>(packet: Packet, limits: &Limits) -> Result<Arrival<'a>, Invalid> {
+fn check<'a>(packet: Packet, limits: &Limits, revision: Revision) -> Result<Arrival<'a>, Invalid> {
     let kind = match packet.kind {
         PacketKind::Connect => Kind::Connect,
         PacketKind::Disconnect => Kind::Disconnect,
@@ -153,7 +161,12 @@ fn check<'a>(packet: Packet, limits: &Limits) -> Result<Arrival<'a>, Invalid> {
         PacketKind::Ack => Kind::Ack,
         PacketKind::ConnectError => Kind::ConnectError,
     };
-    let (namespace, id) = (packet.namespace, packet.id);
+    let (mut namespace, id) = (Cow::Owned(packet.namespace), packet.id);
+    let mut query = None;
+    if (kind, revision) == (Kind::Connect, Revision::V3) {
+        let (name, text) = split_query(namespace);
+        (namespace, query) = (name, Some(text));
+    }
     if namespace.len() > limits.name_bytes && kind != Kind::Connect {
         return Err(Invalid::Namespace);
     }
@@ -169,6 +182,7 @@ fn check<'a>(packet: Packet, limits: &Limits) -> Result<Arrival<'a>, Invalid> {
         (Kind::Connect | Kind::Disconnect, Value::Null) => Ok(EncodedArgs::default()),
         (Kind::Connect, data @ Value::Object(_))
         | (Kind::ConnectError, data @ (Value::Object(_) | Value::String(_))) => encode(&(data,)),
+        (Kind::ConnectError, data) if revision == Revision::V3 => encode(&(data,)),
         _ => return Err(Invalid::Payload),
     }?;
     if let Some(name) = &name {
@@ -196,7 +210,6 @@ fn check<'a>(packet: Packet, limits: &Limits) -> Result<Arrival<'a>, Invalid> {
     if json::check_depth(&text, limits.json_depth).is_err() {
         over = Some(Invalid::Depth);
     }
-    let namespace = Cow::Owned(namespace);
     Ok(match over {
         Some(why) => Arrival::Dropped(Dropped {
             kind,
@@ -211,7 +224,7 @@ fn check<'a>(packet: Packet, limits: &Limits) -> Result<Arrival<'a>, Invalid> {
             name: name.map(Cow::Owned),
             body: Body::Json(
                 // JSON that was just written is text.
-                Cow::Owned(String::from_utf8(text).unwrap_or_default()),
+                Cow::Owned(query.unwrap_or_else(|| String::from_utf8(text).unwrap_or_default())),
                 encoded.attachments,
             ),
         }),
@@ -228,5 +241,66 @@ fn event_name(items: &[Value]) -> Result<Option<String>, Invalid> {
         Some(Value::String(name)) => Ok(Some(name.clone())),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
         Some(_) => Err(Invalid::Payload),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(parser: &Parser, message: Data<'_>, side: Side) -> (Kind, String, Option<String>) {
+        let limits = Arc::new(Limits::default());
+        let mut decoder = PacketDecoder::new(parser, limits, side, Revision::V3);
+        match decoder.receive(Instant::now(), message, |_, _| Ok(())) {
+            Ok(Some(Arrival::Packet(packet))) => {
+                let json = match packet.body {
+                    Body::Json(text, _) => Some(text.into_owned()),
+                    #[cfg(feature = "msgpack")]
+                    Body::Msgpack(_) => None,
+                };
+                (packet.kind, packet.namespace.into_owned(), json)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_namespace_of_the_old_protocol_comes_with_a_query_in_every_form() {
+        let json = r#"{"type":0,"nsp":"/chat?a=b%20c"}"#;
+        let expected = (
+            Kind::Connect,
+            "/chat".to_owned(),
+            Some(r#"{"a":"b c"}"#.to_owned()),
+        );
+        let server = Side::Server;
+        let text = Data::Text("0/chat?a=b%20c");
+        assert_eq!(read(&Parser::text(), text, server), expected);
+        let object = read(&Parser::json_object(), Data::Text(json), server);
+        assert_eq!(object, expected);
+        #[cfg(feature = "msgpack")]
+        for is_owned in [false, true] {
+            let bytes = b"\x82\xa4type\x00\xa3nsp\xad/chat?a=b%20c";
+            let bytes = match is_owned {
+                true => Cow::Owned(bytes.to_vec()),
+                false => Cow::Borrowed(&bytes[..]),
+            };
+            let packet = read(&Parser::msgpack(), Data::Binary(bytes), server);
+            assert_eq!(packet, expected);
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_the_old_protocol_may_be_any_value_in_every_form() {
+        let client = Side::Client;
+        let kind = |parser: Parser, data: Data<'_>| read(&parser, data, client).0;
+        let text = Data::Text("4[7]");
+        assert_eq!(kind(Parser::text(), text), Kind::ConnectError);
+        let object = Data::Text(r#"{"type":4,"nsp":"/","data":[7]}"#);
+        assert_eq!(kind(Parser::json_object(), object), Kind::ConnectError);
+        #[cfg(feature = "msgpack")]
+        {
+            let bytes = Data::Binary(b"\x83\xa4type\x04\xa3nsp\xa1/\xa4data\x91\x07"[..].into());
+            assert_eq!(kind(Parser::msgpack(), bytes), Kind::ConnectError);
+        }
     }
 }

@@ -174,12 +174,13 @@ pub struct Metrics {
     pub bytes_received_total: u64,
     /// Bytes of the packets that were sent, with the headers of their frames, in total.
     pub bytes_sent_total: u64,
-    /// Handlers of events that have run, in total, and the seconds that they took. They are timed
-    /// from the first call of [`Server::metrics`](crate::Server::metrics) on.
+    /// Handlers of events that have run, in total. They are counted from the first call of
+    /// [`Server::metrics`](crate::Server::metrics) on, or from the start with
+    /// [`slow_handler`](crate::ServerBuilder::slow_handler).
     pub handlers_total: u64,
     /// The seconds that these took, in total.
     pub handler_seconds_total: f64,
-    /// How many took at most so many seconds; the last bound is infinite.
+    /// Counts of those that took at most so many seconds; the last bound is infinite.
     pub handler_buckets: Vec<(f64, u64)>,
     /// Worker threads.
     pub workers: u64,
@@ -187,7 +188,7 @@ pub struct Metrics {
     pub workers_busy: u64,
     /// Turns and jobs that wait for a worker.
     pub queue_depth: u64,
-    /// What was refused, dropped or closed because of a limit, by the name of that field of
+    /// Counts of what was refused, dropped or closed because of a limit, by the name of that field of
     /// [`Limits`](crate::Limits), in total.
     pub refused_total: Vec<(&'static str, u64)>,
     /// Messages that were published to other servers, in total.

@@ -107,6 +107,10 @@ impl Server {
     }
 
     pub(crate) fn with(config: Config, manager: Arc<dyn Manager>) -> Server {
+        let counters = ServerCounters::new();
+        if config.slow_handler.is_some() {
+            counters.time();
+        }
         let inner = Arc::new(Inner {
             root: ROOT.into(),
             on_handshake: RwLock::default(),
@@ -115,7 +119,7 @@ impl Server {
             handlers: Snapshot::new(Handlers::default()),
             spaces: NamespaceRegistry::default(),
             manager,
-            counters: ServerCounters::new(),
+            counters,
             has_outgoing: AtomicBool::new(false),
             watch: Watch::default(),
             next_ack: AtomicU64::new(1),

@@ -47,13 +47,15 @@ impl<M: Clone> Rooms<M> {
         let mut state = self.state.write();
         // A client of Socket.IO 4 that joins again has the id that it had, and the one before may still
         // have to be forgotten.
-        state.forget(&sid);
+        let before = state.forget(&sid);
         let index = state.members.insert(Member {
             client,
             admitted: false,
             rooms: HashSet::new(),
         });
         state.by_sid.insert(sid, index as u32);
+        drop(state);
+        drop(before);
     }
 
     /// Includes a client in broadcasts to everybody.
@@ -72,7 +74,9 @@ impl<M: Clone> Rooms<M> {
         let mut state = self.state.write();
         let index = state.by_sid.get(sid).map(|index| *index as usize);
         if index.is_some_and(|index| state.members[index].client == *client) {
-            state.forget(sid);
+            let forgotten = state.forget(sid);
+            drop(state);
+            drop(forgotten);
         }
     }
 
@@ -260,18 +264,18 @@ impl<M> State<M> {
         }
     }
 
-    /// A room vanishes with its last member.
-    /// Forgets who has an id. The client is the program's to drop: its handles are counted.
-    fn forget(&mut self, sid: &str) {
-        let Some(index) = self.by_sid.remove(sid) else {
-            return;
-        };
+    /// Forgets who has an id, and returns it: dropping it may run code of the program, which needs that
+    /// no lock is held.
+    fn forget(&mut self, sid: &str) -> Option<M> {
+        let index = self.by_sid.remove(sid)?;
         let member = self.members.remove(index as usize);
         for room in member.rooms {
             self.remove_from(&room, index);
         }
+        Some(member.client)
     }
 
+    /// A room vanishes with its last member.
     fn remove_from(&mut self, room: &str, index: u32) {
         if let Some(members) = self.rooms.get_mut(room) {
             members.remove(&index);

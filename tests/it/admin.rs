@@ -187,6 +187,18 @@ fn secrets_and_large_payloads_are_not_shown() {
     };
     assert_eq!(shown["handshake"]["headers"]["x-shown"], "yes");
     assert!(!shown.to_string().contains("secret"), "{shown}");
+    let (_io, open, _administration) = instrumented(admin().show_secrets(true));
+    let watcher_of_all = watch(&url(&open));
+    next(&watcher_of_all, "config");
+    let options = ConnectOptions::new(url(&open)).header("Authorization", "Bearer secret");
+    let _client = SimpleClient::connect(options).expect("connected");
+    loop {
+        let Args(args) = next(&watcher_of_all, "socket_connected");
+        let field = &args[0]["handshake"]["headers"]["authorization"];
+        if *field == "Bearer secret" {
+            break;
+        }
+    }
     client.emit("echo", "x".repeat(1_000)).expect("sent");
     let Args(args) = next(&watcher, "event_received");
     assert_eq!(
@@ -404,4 +416,95 @@ impl Drop for Python {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[test]
+fn administrators_are_admitted_as_the_options_say() {
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+    let admits = |admin: Admin, auth: Pairs<'_>| {
+        let io = Server::new();
+        let (serving, _administration) = instrument(&io, admin.namespace("/ops"));
+        let auth: std::collections::BTreeMap<_, _> = auth.iter().copied().collect();
+        let options = ConnectOptions::new(url(&serving));
+        let options = options.auth(auth).namespaces(["/ops"]);
+        match SimpleClient::connect(options) {
+            Ok(watcher) => drop(next(&watcher, "config")),
+            Err(error) => {
+                assert!(error.to_string().contains("invalid credentials"), "{error}");
+                return false;
+            }
+        }
+        true
+    };
+    let pair = |name, password| [("username", name), ("password", password)];
+    let any = || Admin::any_of([("ann", "1"), ("bob", "2")]);
+    assert!(admits(any(), &pair("ann", "1")));
+    assert!(admits(any(), &pair("bob", "2")));
+    assert!(!admits(any(), &pair("ann", "2")));
+    assert!(!admits(any(), &[]));
+    let checked = || Admin::checked_by(|auth| auth["token"] == "right");
+    assert!(admits(checked(), &[("token", "right")]));
+    assert!(!admits(checked(), &[("token", "wrong")]));
+    let panics = Admin::checked_by(|_| panic!("it is broken"));
+    assert!(!admits_at_all(panics));
+    assert!(admits(Admin::without_auth(), &[]));
+}
+
+/// Whether anybody is let in by options whose check fails.
+fn admits_at_all(admin: Admin) -> bool {
+    let io = Server::new();
+    let (serving, _administration) = instrument(&io, admin);
+    SimpleClient::connect(ConnectOptions::new(url(&serving)).namespaces(["/admin"])).is_ok()
+}
+
+#[test]
+fn servers_with_the_same_limits_count_for_themselves() {
+    let limits = Limits::default().name_bytes(10);
+    let servers: [Server; 2] =
+        std::array::from_fn(|_| Server::builder().limits(limits.clone()).build());
+    let serving = serve(&servers[0]);
+    let client = SimpleClient::connect(url(&serving)).expect("connected");
+    client.emit("a name that is too long", ()).expect("sent");
+    let refused = |io: &Server| {
+        let refused = io.metrics().refused_total;
+        refused.contains(&("name_bytes", 1))
+    };
+    eventually("it is counted", || refused(&servers[0]));
+    assert!(!refused(&servers[1]));
+}
+
+#[test]
+fn figures_are_for_this_machine_unless_they_are_for_all() {
+    let near = std::net::Ipv4Addr::LOCALHOST;
+    let io = Server::builder().trusted_proxies([near]).build();
+    for (app, foreign) in [
+        (App::new(&io).metrics("/metrics"), 403),
+        (App::new(&io).metrics_for_all("/metrics"), 200),
+    ] {
+        let serving = app.bind("127.0.0.1:0").expect("a port");
+        let mut http = Http::connect(serving.local_addr());
+        assert_eq!(http.get("/metrics").status, 200);
+        let fields = "X-Forwarded-For: 203.0.113.9\r\n";
+        let answer = http.request("GET /metrics", fields, "");
+        assert_eq!(answer.status, foreign);
+    }
+}
+
+#[test]
+fn the_ui_is_served_where_the_options_say() {
+    let name = format!("socketio-ui-{}", std::process::id());
+    let pages = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&pages).expect("a directory");
+    std::fs::write(pages.join("index.html"), "the UI").expect("written");
+    std::fs::write(pages.join("other.html"), "another").expect("written");
+    let io = Server::new();
+    let options = admin().serve_ui_at("/ops/ui/", &pages);
+    let _administration = io.instrument(options).expect("instrumented");
+    let app = App::new(&io).static_files("/pages", &pages);
+    let serving = app.index("other.html").bind("127.0.0.1:0").expect("a port");
+    let mut http = Http::connect(serving.local_addr());
+    assert_eq!(http.get("/ops/ui/index.html").text(), "the UI");
+    assert_eq!(http.get("/admin-ui/").status, 404);
+    assert_eq!(http.get("/pages/").text(), "another");
+    std::fs::remove_dir_all(&pages).expect("removed");
 }

@@ -955,3 +955,29 @@ fn attempts_to_reconnect_are_told_with_their_delays() {
         .collect();
     assert_eq!(told, [1, 2, 0]);
 }
+
+#[test]
+fn what_a_client_may_owe_and_attach_is_bounded() {
+    let io = Server::new();
+    // Nobody answers as long as it is held.
+    let (release, wait) = unbounded::<()>();
+    io.on("asked", move || {
+        let _ = wait.recv_timeout(PATIENCE);
+    });
+    let serving = serve(&io);
+    let client = Client::builder()
+        .max_pending_acks(2)
+        .max_outgoing_attachments(1)
+        .build();
+    client.connect(url(&serving)).expect("connected");
+    let ask = || client.emit_with_ack("asked", (), SOON, |_: Result<(), Error>| ());
+    ask().expect("the first");
+    ask().expect("the second");
+    assert!(matches!(ask(), Err(Error::TooMuch(_))));
+    let bytes = || Binary::from([1]);
+    client.emit("one", bytes()).expect("sent");
+    let two = client.emit("two", (bytes(), bytes()));
+    assert!(matches!(two, Err(Error::Invalid(_))));
+    drop(release);
+    client.disconnect();
+}

@@ -73,3 +73,15 @@ fn both_sides_learn_why_a_session_ended() {
         assert_eq!(reasons.recv().unwrap().1, own);
     }
 }
+
+#[test]
+fn a_client_asks_at_the_path_that_was_set() {
+    let server = Server::new();
+    let app = App::engineio(&server).socketio_path("elsewhere");
+    let serving = app.bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", serving.local_addr());
+    assert!(Client::new().connect(&url).is_err());
+    let client = Client::builder().engineio_path("/elsewhere/").build();
+    client.connect(&url).expect("connected");
+    client.disconnect();
+}

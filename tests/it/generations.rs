@@ -1,9 +1,12 @@
 //! Clients and servers of the generation before: Engine.IO 3, Socket.IO protocols 3 and 4.
 
-use crate::common::{Example, PATIENCE, eventually, has_peer, node, old_python, peers, succeed};
+use crate::common::{
+    Example, Http, PATIENCE, eventually, has_peer, node, old_python, peers, serve, sid_of, succeed,
+};
 use socketio::engineio::Transport;
 use socketio::{
-    Args, Binary, Client, ConnectOptions, Error, Event, Protocol, Reason, SimpleClient, Value,
+    Args, Binary, Client, ConnectOptions, Error, Event, Protocol, Reason, Server, SimpleClient,
+    Value,
 };
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -382,5 +385,33 @@ fn a_client_with_msgpack_works_with_the_official_server() {
         let error = error.expect_err("refused").to_string();
         assert!(error.contains("not here"), "{error}");
         client.shutdown();
+    }
+}
+
+#[test]
+fn text_that_was_encoded_twice_is_repaired_where_that_is_asked_for() {
+    let text = "42[\"say\",\"é😀\"]";
+    let twice: String = text.bytes().map(char::from).collect();
+    for repair in [true, false] {
+        let io = Server::builder()
+            .allow_eio3(true)
+            .repair_eio3_text(repair)
+            .build();
+        let (sender, said) = mpsc::channel();
+        io.on("say", move |text: String| {
+            sender.send(text).expect("awaited");
+        });
+        let serving = serve(&io);
+        let mut http = Http::connect(serving.local_addr());
+        let target = "/socket.io/?EIO=3&transport=polling&b64=1";
+        let sid = sid_of(&http.get(target).text());
+        let target = format!("{target}&sid={sid}");
+        let mut say = |text: &str| {
+            let body = format!("{}:{text}", text.encode_utf16().count());
+            assert_eq!(http.post(&target, &body).text(), "ok");
+            said.recv_timeout(PATIENCE).expect("heard")
+        };
+        assert_eq!(say(text), "é😀");
+        assert_eq!(say(&twice) == "é😀", repair);
     }
 }

@@ -38,12 +38,16 @@ fn logged(peer: &TcpStream, text: &str) {
     });
 }
 
-fn limited(limits: Limits) -> (Server, Serving) {
+fn capture() {
     static LOGGER: Once = Once::new();
     LOGGER.call_once(|| {
         log::set_logger(&Capture).unwrap();
         log::set_max_level(log::LevelFilter::Info);
     });
+}
+
+fn limited(limits: Limits) -> (Server, Serving) {
+    capture();
     let io = Server::builder().namespaces("*").limits(limits).build();
     io.of("*").on("echo", |event: &Event| event.args());
     io.on("echo", |event: &Event| event.args());
@@ -382,4 +386,16 @@ fn of_rates_behind_a_proxy() {
         assert_eq!(answer.status, status, "{field}");
         connections.push(http);
     }
+}
+
+#[test]
+fn of_a_handler_that_is_slow() {
+    capture();
+    let limit = Duration::from_millis(20);
+    let io = Server::builder().slow_handler(limit).build();
+    io.on("slow", move || std::thread::sleep(limit));
+    let serving = serve(&io);
+    let (mut ws, _) = Ws::join(serving.local_addr(), "40");
+    ws.send("42[\"slow\"]");
+    logged(ws.stream(), "the handler of \"slow\" on \"/\" ran for");
 }

@@ -454,7 +454,6 @@ fn what_is_sent_is_told_for_each_client_that_gets_it() {
     assert!(sent.is_empty());
 }
 
-#[allow(clippy::todo, reason = "that it compiles is what is tested")]
 #[test]
 fn a_client_is_asked_with_a_time_that_was_named_before() {
     let io = Server::new();
@@ -462,7 +461,7 @@ fn a_client_is_asked_with_a_time_that_was_named_before() {
         socket.timeout(PATIENCE).call("what?", ())
     });
     // One that is still to be written compiles, and fails when it is called.
-    io.on("later", || todo!());
+    io.on("later", || panic!("it is still to be written"));
     let serving = serve(&io);
     let (mut ws, _) = Ws::join(serving.local_addr(), "40");
     ws.send("421[\"ask\"]");

@@ -61,6 +61,32 @@ fn tls_reaches_a_broker_of_an_authority_that_is_trusted() {
     std::fs::remove_dir_all(&files).unwrap();
 }
 
+#[cfg(feature = "pickle")]
+#[test]
+fn what_old_python_publishes_is_read_where_that_is_accepted() {
+    use std::io::{Read, Write};
+    // As `pickle.dumps` writes it, of a message of python-socketio 5.13.
+    const EMITTED: &[u8] = b"\x80\x04\x95q\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x06method\x94\x8c\x04emit\x94\
+        \x8c\x05event\x94\x8c\x04news\x94\x8c\x04data\x94\x8c\x03old\x94\x8c\x09namespace\x94\x8c\x01/\x94\
+        \x8c\x04room\x94N\x8c\x08skip_sid\x94N\x8c\x08callback\x94N\x8c\x07host_id\x94\x8c\x03abc\x94u.";
+    let Some(redis) = Redis::start(free_port()) else {
+        return;
+    };
+    let accepting = node(&|| from_url(&redis.url()).expect("a URL").accept_pickle(true));
+    let refusing = node(&|| from_url(&redis.url()).expect("a URL"));
+    let length = EMITTED.len();
+    let head = format!("*3\r\n$7\r\nPUBLISH\r\n$8\r\nsocketio\r\n${length}\r\n");
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", redis.port())).expect("Redis");
+    let command = [head.as_bytes(), EMITTED, b"\r\n"].concat();
+    stream.write_all(&command).expect("published");
+    let mut heard_by = [0; 4];
+    stream.read_exact(&mut heard_by).expect("an answer");
+    assert_eq!(&heard_by, b":2\r\n");
+    assert_eq!(cluster::received(&accepting.client), "news old");
+    accepting.io.emit("last", ()).expect("sent");
+    assert_eq!(cluster::received(&refusing.client), "last ");
+}
+
 #[test]
 fn sentinels_lead_to_the_new_master_when_the_old_one_has_died() {
     let Some(master) = Redis::start(free_port()) else {

@@ -1,8 +1,8 @@
 //! What goes over the wire, Engine.IO: requests and frames in, answers out.
 
-use crate::common::{Http, Ws, eventually, polling_session, serve, sid_of};
+use crate::common::{Http, PATIENCE, Ws, eventually, polling_session, serve, sid_of};
 use socketio::engineio::Cookie;
-use socketio::{App, Limits, Origins, Server, engineio};
+use socketio::{App, Handshake, Limits, Origins, Request, Server, engineio};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -622,6 +622,15 @@ fn preflight_requests_are_answered() {
     }
     let answer = http.request(&format!("OPTIONS {OPEN}"), "Origin: http://b\r\n", "");
     assert_eq!(answer.status, 400);
+    let without = Server::builder().cors_allowed_origins("http://a");
+    let serving = serve(&without.cors_credentials(false).build());
+    let mut http = Http::connect(serving.local_addr());
+    for method in ["OPTIONS", "GET"] {
+        let answer = http.request(&format!("{method} {OPEN}"), "Origin: http://a\r\n", "");
+        let origin = answer.header("access-control-allow-origin");
+        assert_eq!(origin, Some("http://a"));
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
+    }
 }
 
 #[cfg(feature = "compression")]
@@ -670,6 +679,40 @@ fn large_answers_are_compressed_for_those_who_take_it() {
         }
         assert!(text == message, "{length} {accepted}");
     }
+}
+
+#[cfg(feature = "compression")]
+#[test]
+fn answers_are_compressed_from_the_size_on_that_was_set() {
+    let engine = engineio::Server::builder()
+        .compression_threshold(50)
+        .build();
+    engine.on_message(|session, message| session.send(message).expect("sent"));
+    let app = App::engineio(&engine).socketio_path("socket.io");
+    let serving = app.bind("127.0.0.1:0").expect("a port");
+    let mut http = Http::connect(serving.local_addr());
+    let session = polling_session(&mut http);
+    for (length, encoding) in [(49, None), (50, Some("gzip"))] {
+        http.post(&session, &format!("4{}", "x".repeat(length - 1)));
+        let fields = "Accept-Encoding: gzip\r\n";
+        let answer = http.request(&format!("GET {session}"), fields, "");
+        assert_eq!(answer.header("content-encoding"), encoding, "{length}");
+    }
+}
+
+#[test]
+fn an_answer_to_a_poll_carries_as_many_packets_as_were_set() {
+    let engine = engineio::Server::builder().payload_packets(3).build();
+    let app = App::engineio(&engine).socketio_path("socket.io");
+    let serving = app.bind("127.0.0.1:0").expect("a port");
+    let mut http = Http::connect(serving.local_addr());
+    let session = polling_session(&mut http);
+    let sid = session.rsplit('=').next().expect("a sid");
+    for number in 0..8 {
+        engine.send(sid, number.to_string()).expect("sent");
+    }
+    let answers = [(); 3].map(|()| http.get(&session).text());
+    assert_eq!(answers, ["40\x1e41\x1e42", "43\x1e44\x1e45", "46\x1e47"]);
 }
 
 #[test]
@@ -745,4 +788,42 @@ fn the_program_decides_who_opens_an_engineio_session() {
     assert_eq!(ws.until_closed().0, ["1"]);
     eventually("the end of the session", || engine.session(&sid).is_none());
     assert!(engine.send(&sid, "late").is_err());
+}
+
+#[test]
+fn two_sessions_of_one_id_are_refused_while_the_program_decides_about_the_first() {
+    let engine = engineio::Server::new();
+    engine.on_handshake(|_: &Request, handshake: &mut Handshake| {
+        handshake.session_id("the-same");
+    });
+    let (sender, asked) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = parking_lot::Mutex::new(wait);
+    engine.on_connect(move |_: &engineio::Session| {
+        sender.send(()).expect("awaited");
+        wait.lock().recv_timeout(PATIENCE).expect("told to go on");
+        true
+    });
+    let serving = App::engineio(&engine).bind("127.0.0.1:0").expect("a port");
+    let address = serving.local_addr();
+    let open = "/engine.io/?EIO=4&transport=polling";
+    let first = std::thread::spawn(move || Http::connect(address).get(open));
+    asked.recv_timeout(PATIENCE).expect("asked");
+    let known = format!("{open}&sid=the-same");
+    let early = Http::connect(address).get(&known);
+    assert!(early.text().contains("Session ID unknown"), "{early:?}");
+    assert_eq!(Http::connect(address).get(open).status, 400, "it is taken");
+    go.send(()).expect("awaited");
+    let first = first.join().expect("an answer");
+    assert_eq!((first.status, &*sid_of(&first.text())), (200, "the-same"));
+    let session = engine.session("the-same").expect("the session");
+    session.send("hello").expect("sent");
+    assert_eq!(Http::connect(address).get(&known).text(), "4hello");
+    // It is free again once the session has ended, and its client has heard so.
+    session.disconnect();
+    Http::connect(address).get(&known);
+    go.send(()).expect("awaited");
+    eventually("the id is free", || {
+        Http::connect(address).get(open).status == 200
+    });
 }

@@ -31,7 +31,7 @@ struct Pipe {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<u8>,
-    /// What waits, in the budget.
+    /// The bytes that wait, in the budget.
     share: Share,
     /// The client is not read from, for want of room.
     is_full: bool,

@@ -436,7 +436,7 @@ mod tests {
         }
     }
 
-    /// What follows a broken packet is not read, and no length is believed.
+    /// Nothing behind a broken packet is read, and no length is believed.
     #[test]
     fn spoilt_payloads_are_read_or_refused() {
         const BODIES: &[&[u8]] = &[

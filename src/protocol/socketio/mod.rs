@@ -11,7 +11,7 @@ pub(crate) mod parser;
 pub(crate) use body::Body;
 pub(crate) use decoder::{Arrival, Decoder, Dropped, IncomingPacket, Side};
 pub(crate) use packet::{Invalid, Kind, Packet};
-pub(crate) use parser::{Parser, Text};
+pub(crate) use parser::{Parser, Text, split_query};
 
 /// The namespace that is meant where none is named.
 pub(crate) const ROOT: &str = "/";

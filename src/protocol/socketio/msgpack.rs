@@ -9,8 +9,9 @@
 use super::body::Body;
 use super::decoder::{Arrival, Dropped, IncomingPacket};
 use super::packet::{Invalid, Kind};
-use super::{ROOT, is_reserved};
+use super::{ROOT, is_reserved, split_query};
 use crate::limits::Limits;
+use crate::protocol::engineio::Revision;
 use crate::util::time::iso_8601;
 use rmp::{Marker, encode};
 use std::borrow::Cow;
@@ -21,7 +22,11 @@ const MAX_SKIPPED_DEPTH: usize = 512;
 const MAX_ID: u64 = 1 << 53;
 
 /// Reads a packet, and checks all that can be checked without what came before.
-pub(crate) fn decode<'a>(message: &'a [u8], limits: &Limits) -> Result<Arrival<'a>, Invalid> {
+pub(crate) fn decode<'a>(
+    message: &'a [u8],
+    limits: &Limits,
+    revision: Revision,
+) -> Result<Arrival<'a>, Invalid> {
     let mut reader = Reader::new(message);
     let fields = Fields::read(&mut reader)?;
     if !reader.rest.is_empty() {
@@ -29,6 +34,13 @@ pub(crate) fn decode<'a>(message: &'a [u8], limits: &Limits) -> Result<Arrival<'
     }
     let (kind, id) = (fields.kind.ok_or(Invalid::Kind)?, fields.id);
     let namespace = fields.namespace.ok_or(Invalid::Payload)?;
+    let (namespace, query) = match (kind, revision) {
+        (Kind::Connect, Revision::V3) => {
+            let (namespace, query) = split_query(namespace);
+            (namespace, Some(query))
+        }
+        _ => (namespace, None),
+    };
     let over = |why| {
         Ok(Arrival::Dropped(Dropped {
             kind,
@@ -77,7 +89,7 @@ pub(crate) fn decode<'a>(message: &'a [u8], limits: &Limits) -> Result<Arrival<'
         Kind::Connect if is_map => {}
         // What python adds says nothing.
         Kind::Disconnect => body = Cow::Borrowed(&[]),
-        Kind::ConnectError if is_map || is_text => {}
+        Kind::ConnectError if is_map || is_text || revision == Revision::V3 => {}
         Kind::Ack if is_array => {}
         Kind::Event if is_array => {
             name = match &body {
@@ -100,7 +112,10 @@ pub(crate) fn decode<'a>(message: &'a [u8], limits: &Limits) -> Result<Arrival<'
         namespace,
         id,
         name,
-        body: Body::Msgpack(body),
+        body: match query {
+            Some(query) => Body::Json(Cow::Owned(query), Vec::new()),
+            None => Body::Msgpack(body),
+        },
     }))
 }
 
@@ -138,7 +153,7 @@ struct Part<'a> {
     seen: Seen,
 }
 
-/// What a value holds.
+/// Contents of a value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     depth: usize,
@@ -515,7 +530,7 @@ mod tests {
     type Read = (Kind, String, Option<u64>, Option<String>, Vec<u8>);
 
     fn read(text: &str) -> Result<Read, Invalid> {
-        match decode(&bytes(text), &limits())? {
+        match decode(&bytes(text), &limits(), Revision::V4)? {
             Arrival::Packet(packet) => {
                 let Body::Msgpack(body) = packet.body else {
                     unreachable!("of this encoding");
@@ -629,7 +644,10 @@ mod tests {
         );
         assert_eq!(read(&deep).err(), Some(Invalid::Depth));
         let deeper = format!(r#"83 {TYPE} 02 a4"data" {} c0 {NSP}"#, "91".repeat(100_000));
-        assert_eq!(decode(&bytes(&deeper), &limits()), Err(Invalid::Depth));
+        assert_eq!(
+            decode(&bytes(&deeper), &limits(), Revision::V4),
+            Err(Invalid::Depth)
+        );
     }
 
     #[test]
@@ -643,7 +661,7 @@ mod tests {
         let packets = [&event[..], &ack[..]];
         crate::util::fuzz::run(|source| {
             let packet = source.spoil(&packets);
-            if let Ok(Arrival::Packet(packet)) = decode(&packet, &limits()) {
+            if let Ok(Arrival::Packet(packet)) = decode(&packet, &limits(), Revision::V4) {
                 assert!(packet.body.len() <= 4_000);
             }
         });

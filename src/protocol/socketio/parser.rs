@@ -165,6 +165,20 @@ fn decode_connect_v3<'a>(namespace: &'a str, limits: &Limits) -> Decoded<'a> {
     Decoded::Packet(packet, None)
 }
 
+/// Splits a namespace that a client of Socket.IO 4 joins from its query, a JSON object of texts.
+pub(crate) fn split_query(namespace: Cow<'_, str>) -> (Cow<'_, str>, String) {
+    let at = namespace.find('?').unwrap_or(namespace.len());
+    let query = query_as_json(namespace.get(at + 1..).unwrap_or_default());
+    let namespace = match namespace {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..at]),
+        Cow::Owned(mut text) => {
+            text.truncate(at);
+            Cow::Owned(text)
+        }
+    };
+    (namespace, query)
+}
+
 /// Returns the query of a namespace as a JSON object of texts: of those of one name the last.
 pub(crate) fn query_as_json(query: &str) -> String {
     let mut object = serde_json::Map::new();

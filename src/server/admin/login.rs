@@ -1,4 +1,4 @@
-//! Who may come in, and who has.
+//! Credentials of administrators, and their sessions.
 
 use crate::data::Value;
 #[cfg(feature = "redis")]

@@ -43,7 +43,7 @@ const MAX_RECORDS: usize = 10_000;
 /// Room whose members are servers: an event for it is looked at by each of them, and by no client.
 const SERVERS: &str = "\0admin";
 
-/// How much is told.
+/// Extent of what watchers are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
@@ -81,13 +81,13 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Lets in who knows this name and this password. They are compared in a time that does not tell
-    /// how much of them is right.
+    /// Creates options that admit who knows this name and this password. They are compared in a time
+    /// that does not tell how much of them is right.
     pub fn basic(username: impl Into<String>, password: impl Into<String>) -> Admin {
         Admin::any_of([(username, password)])
     }
 
-    /// Lets in who knows one of these names and its password.
+    /// Creates options that admit who knows one of these names and its password.
     pub fn any_of<U: Into<String>, P: Into<String>>(
         pairs: impl IntoIterator<Item = (U, P)>,
     ) -> Admin {
@@ -96,19 +96,20 @@ impl Admin {
         Admin::with(Login::pairs(pairs.collect()))
     }
 
-    /// Lets in who knows this name and the password of a bcrypt hash, as the reference
-    /// implementation's `auth` has it: `$2b$10$...`.
+    /// Creates options that admit who knows this name and the password of a bcrypt hash, as the
+    /// reference implementation's `auth` has it: `$2b$10$...`.
     #[cfg(feature = "bcrypt")]
     pub fn basic_hashed(username: impl Into<String>, hash: impl Into<String>) -> Admin {
         Admin::with(Login::hashed(username.into(), hash.into()))
     }
 
-    /// Lets in whose `auth` a function approves of. It runs on a worker and may block.
+    /// Creates options that admit whose `auth` a function approves of. It runs on a worker and may
+    /// block.
     pub fn checked_by(check: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Admin {
         Admin::with(Login::function(Arc::new(check)))
     }
 
-    /// Lets everybody in: for a machine that nobody else reaches.
+    /// Creates options that admit everybody: for a machine that nobody else reaches.
     pub fn without_auth() -> Admin {
         Admin::with(Login::open())
     }
@@ -216,7 +217,7 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// What the parts of an instrumented server share.
+/// State that the parts of an instrumented server share.
 pub(super) struct Shared {
     admin: Admin,
     server_id: String,
@@ -234,9 +235,9 @@ impl Shared {
 }
 
 impl Server {
-    /// Lets administrators see the server, and steer it, by the official Socket.IO Admin UI, which
-    /// they find at <https://admin.socket.io> or where [`Admin::serve_ui`] puts it. What this returns
-    /// ends it when it is dropped.
+    /// Opens the server to administrators, who see and steer it by the official Socket.IO Admin UI:
+    /// at <https://admin.socket.io>, or where [`Admin::serve_ui`] puts it. The value that this
+    /// returns ends it when it is dropped.
     ///
     /// # Errors
     /// [`Error::Invalid`] if it is instrumented already, or the namespace has handlers,
@@ -335,7 +336,7 @@ fn register(namespace: &Namespace, shared: &Arc<Shared>) {
     }
 }
 
-/// Lets an administrator in, and tells what there is.
+/// Admits an administrator, and tells what there is.
 fn welcome(shared: &Arc<Shared>, socket: &Socket, auth: &Value) -> Result<(), Refused> {
     let Some(server) = shared.server() else {
         return Err(Refused::default());

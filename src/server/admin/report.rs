@@ -1,4 +1,4 @@
-//! What watchers are told, and the thread that tells them.
+//! The thread that tells watchers of records and sums.
 
 use super::watch::{Payload, Record};
 use super::{Shared, signal};
@@ -8,6 +8,7 @@ use crate::reason::Reason;
 use crate::server::Server;
 use crate::server::metrics::Metrics;
 use crate::server::socket::Socket;
+use crate::util::program;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +42,12 @@ pub(super) fn run(shared: &Arc<Shared>, records: &Receiver<(SystemTime, Record)>
             return;
         };
         match record {
-            Ok((time, record)) => report(shared, &server, time, record),
+            Ok((time, record)) => {
+                // It may be the last to hold a client, whose user session is then dropped here.
+                if program::call(|| report(shared, &server, time, record)).is_err() {
+                    log::error!(target: "socketio", "a user session's drop panicked");
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {
                 // A thread that was late does not make up for it.
                 next = Instant::now() + shared.admin.interval;

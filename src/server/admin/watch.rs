@@ -1,4 +1,4 @@
-//! What happens, as it is noted for those who watch.
+//! Records of what happens, for those who watch.
 
 use super::Shared;
 use crate::data::{EncodedArgs, ReceivedArgs};
