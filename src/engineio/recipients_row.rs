@@ -3,7 +3,8 @@
 //! The first broadcast of a row is written at the call. The next ones, by the same thread and
 //! within a moment, are only appended to the outboxes of their recipients, which are flushed at the
 //! end of the handler, before it waits, and in any case by an I/O thread: after a millisecond, or,
-//! to very many, after a few times as long as the first broadcast took to be written.
+//! to very many, after a few times as long as the first broadcast took to be written, up to 20 ms,
+//! or up to once as long where that is more.
 //!
 //! In a circle with `handle`, for the same reason as is written there.
 
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Time that a broadcast may wait for the next one at least.
 const MIN_HELD: Duration = Duration::from_millis(1);
-/// Time that it may wait at most.
+/// Time that it may wait at most, unless the first took longer to be written: an I/O thread that
+/// writes in the middle of a row slows the rest of it down.
 const MAX_HELD: Duration = Duration::from_millis(20);
 /// Factor by which it may wait longer than the first took to be written.
 const TIMES_FIRST: u32 = 4;
@@ -43,15 +45,19 @@ pub(crate) struct HeldBroadcasts {
 }
 
 impl HeldBroadcasts {
-    /// Returns where this thread's next broadcast waits, to so many recipients of which this is
-    /// one; none if it is to be written at once.
-    pub(crate) fn join(recipients: usize, one: &SessionHandle) -> Option<Arc<HeldBroadcasts>> {
+    /// Returns where this thread's next broadcast waits, which began then, to so many recipients of
+    /// which this is one; none if it is to be written at once.
+    pub(crate) fn join(
+        recipients: usize,
+        since: Instant,
+        one: &SessionHandle,
+    ) -> Option<Arc<HeldBroadcasts>> {
         if recipients < MIN_RECIPIENTS {
             return None;
         }
         let now = Instant::now();
         ROW.with_borrow_mut(|row| {
-            let is_next = row.last.is_some_and(|last| now - last < MIN_HELD);
+            let is_next = row.last.is_some_and(|last| since - last < MIN_HELD);
             if let Some(held) = &row.held
                 && now < held.due
             {
@@ -63,7 +69,7 @@ impl HeldBroadcasts {
                 return None;
             }
             let held = Arc::new(HeldBroadcasts {
-                due: now + (row.took * TIMES_FIRST).clamp(MIN_HELD, MAX_HELD),
+                due: now + (row.took * TIMES_FIRST).clamp(MIN_HELD, MAX_HELD.max(row.took)),
                 sessions: Mutex::new(Some(Vec::new())),
             });
             row.held = Some(Arc::clone(&held));

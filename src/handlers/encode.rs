@@ -42,6 +42,9 @@ pub(crate) struct SharedEvent<'a> {
     id: Option<u64>,
     pub(crate) data: &'a EncodedArgs,
     forms: Vec<(Form, BinaryForm, Frames)>,
+    /// Packets that were asked for, and their bytes.
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
 }
 
 impl<'a> SharedEvent<'a> {
@@ -59,10 +62,12 @@ impl<'a> SharedEvent<'a> {
             id,
             data,
             forms: Vec::with_capacity(1),
+            packets: 0,
+            bytes: 0,
         }
     }
 
-    /// Returns the event as one client takes it.
+    /// Returns the event as one client takes it, and counts it.
     ///
     /// # Errors
     /// [`Error::Encode`] if it cannot be written in that form.
@@ -83,7 +88,10 @@ impl<'a> SharedEvent<'a> {
                 self.forms.len() - 1
             }
         };
-        Ok(&self.forms[at].2)
+        let frames = &self.forms[at].2;
+        self.packets += 1;
+        self.bytes += frames.0.len() as u64;
+        Ok(frames)
     }
 }
 

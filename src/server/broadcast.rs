@@ -288,6 +288,8 @@ impl To {
 
 /// Sends an event to its recipients on this server. It is encoded once for all.
 pub(super) fn deliver(inner: &Inner, emission: &Broadcast) -> Result<usize, Error> {
+    // Before the recipients are looked for: that may take longer than a row may have gaps.
+    let begun = Instant::now();
     let space = inner.spaces.get(&emission.namespace);
     let sockets = space.map_or_else(Vec::new, |space| space.rooms.select(&emission.recipients));
     if sockets.is_empty() {
@@ -305,10 +307,9 @@ pub(super) fn deliver(inner: &Inner, emission: &Broadcast) -> Result<usize, Erro
     let (namespace, event) = (&emission.namespace, &emission.event);
     let parser = &inner.config.parser;
     let mut shared = encode::SharedEvent::new(parser, namespace, event, id, &emission.data);
-    let begun = Instant::now();
     let held = sockets.first().filter(|_| id.is_none()).and_then(|one| {
         let one = one.connection().handle();
-        HeldBroadcasts::join(sockets.len(), one)
+        HeldBroadcasts::join(sockets.len(), begun, one)
     });
     let recipients = sockets.len();
     for socket in sockets {
@@ -341,6 +342,7 @@ pub(super) fn deliver(inner: &Inner, emission: &Broadcast) -> Result<usize, Erro
             }
         }
     }
+    inner.counters.broadcast(shared.packets, shared.bytes);
     if id.is_none() {
         HeldBroadcasts::note_delivered(recipients, begun, held.is_some());
     }

@@ -64,6 +64,15 @@ impl ServerCounters {
         ]);
     }
 
+    /// Counts an event that is sent to several clients, by its packets and all of their bytes.
+    pub(super) fn broadcast(&self, packets: u64, bytes: u64) {
+        self.counters.add(&[
+            (MESSAGES_OUT, packets),
+            (EVENTS_OUT, packets),
+            (BYTES_OUT, bytes),
+        ]);
+    }
+
     /// Counts a packet that is sent, of so many bytes.
     pub(super) fn sent(&self, is_event: bool, bytes: usize) {
         self.counters.add(&[

@@ -23,6 +23,7 @@ use crate::handlers::{
 };
 use crate::limits::bounded;
 use crate::net::http::Request;
+use crate::parser::{Form, Wire};
 use crate::protocol::engineio::Revision;
 use crate::protocol::socketio::Kind;
 use crate::reason::Reason;
@@ -61,10 +62,12 @@ struct Inner {
     space: Arc<NamespaceState>,
     connection: Arc<Connection>,
     phase: AtomicU8,
-    /// The pattern that has let it in, whose handlers serve it.
-    pattern: OnceLock<Arc<str>>,
+    /// Form of the connection's packets, beside what a broadcast looks at for each recipient.
+    form: Form,
     /// It has handlers of its own, or had.
     has_own: AtomicBool,
+    /// The pattern that has let it in, whose handlers serve it.
+    pattern: OnceLock<Arc<str>>,
     state: Mutex<State>,
     acks: PendingAcks,
 }
@@ -153,12 +156,14 @@ impl Socket {
         space: Arc<NamespaceState>,
         connection: Arc<Connection>,
     ) -> Socket {
+        let form = connection.form();
         Socket {
             inner: Arc::new(Inner {
                 sid,
                 space,
                 connection,
                 phase: AtomicU8::new(Phase::Pending as u8),
+                form,
                 pattern: OnceLock::new(),
                 has_own: AtomicBool::new(false),
                 state: Mutex::default(),
@@ -519,13 +524,8 @@ impl Socket {
     }
 
     fn encode(&self, event: &str, data: impl Serialize) -> Result<EncodedArgs, Error> {
-        let connection = self.connection();
-        encode_data(
-            connection.inner(),
-            connection.form().encoding(),
-            event,
-            data,
-        )
+        let encoding = self.inner.form.encoding();
+        encode_data(self.connection().inner(), encoding, event, data)
     }
 
     fn next_ack(&self) -> u64 {
@@ -584,7 +584,7 @@ impl Socket {
     }
 
     fn emit_encoded(&self, event: &str, id: Option<u64>, data: &EncodedArgs) -> Result<(), Error> {
-        let (wire, inner) = (self.connection().wire(), self.connection().inner());
+        let (wire, inner) = (self.inner.wire(), self.connection().inner());
         if self.phase() == Phase::Connected && data.attachments.is_empty() {
             self.connection().handle().send_written(|buffer| {
                 encode::write_event(wire, self.namespace_name(), event, id, data, buffer)?;
@@ -618,13 +618,11 @@ impl Socket {
         volatile: bool,
         held: Option<&HeldBroadcasts>,
     ) -> Result<(), Error> {
-        let (form, handle) = (self.connection().form(), self.connection().handle());
-        let inner = self.connection().inner();
+        let (form, handle) = (self.inner.form, self.connection().handle());
         self.note_sent(event.event, event.data);
         match self.phase() {
             Phase::Connected => {
                 let frames = event.frames(form, handle.binary_form())?;
-                inner.counters.sent(true, frames.0.len());
                 match held {
                     _ if volatile => {
                         handle.send_volatile(frames);
@@ -660,7 +658,7 @@ impl Socket {
 
     /// Sends a packet without arguments.
     pub(super) fn send_packet(&self, kind: Kind, data: &str) {
-        let wire = self.connection().wire();
+        let wire = self.inner.wire();
         let frames = encode::packet_frames(wire, kind, self.namespace_name(), data);
         // A client that has gone needs none.
         let _ = self.connection().handle().send(&frames);
@@ -832,6 +830,12 @@ impl Context<Socket> for Socket {
     }
 }
 
+impl Inner {
+    fn wire(&self) -> Wire<'_> {
+        Wire::new(&self.connection.inner().config.parser, self.form)
+    }
+}
+
 impl Peer for Inner {
     fn namespace(&self) -> &Arc<str> {
         &self.space.name
@@ -842,7 +846,7 @@ impl Peer for Inner {
     }
 
     fn encoding(&self) -> Encoding {
-        self.connection.form().encoding()
+        self.form.encoding()
     }
 
     fn acknowledge(&self, id: u64, answer: &EncodedArgs) -> Result<(), Error> {
@@ -853,7 +857,7 @@ impl Peer for Inner {
         let max_attachments = self.connection.limits().outgoing_attachments;
         answer.check(max_attachments)?;
         self.connection.handle().send_written(|buffer| {
-            let wire = self.connection.wire();
+            let wire = self.wire();
             encode::write_ack(wire, &self.space.name, id, answer, buffer)?;
             self.connection.inner().counters.sent(false, buffer.len());
             Ok(())

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A program that is ended with its test.
 pub(crate) struct Process(pub(crate) Child);
@@ -34,9 +35,29 @@ fn signal(pid: u32, name: &str) {
     assert!(sent.expect("kill runs").success());
 }
 
+/// Ports that are asked for lie in so many below those that the system gives to connections.
+const PORTS: u32 = 12_000;
+
+/// Returns a port for another program's listener, which may end and begin again there.
+///
+/// None that the system gives by itself: between the look and the listener, and while the program is
+/// down, any connection of the tests beside it might get that one.
 pub(crate) fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let low = range
+        .ok()
+        .and_then(|range| range.split_whitespace().next()?.parse().ok());
+    // Tests in processes of their own begin elsewhere.
+    let begin = std::process::id().wrapping_mul(97);
+    let first = low.unwrap_or(32_768u32).saturating_sub(PORTS).max(1_024);
+    loop {
+        let number = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(first + number % PORTS).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn until_it_listens(port: u16) {
