@@ -2,7 +2,7 @@
 //! and descriptors of before, its memory stays below a figure, and another client got every answer
 //! meanwhile. What single packets are answered with is in `wire_engineio` and `wire_socketio`.
 
-use crate::common::{Example, Http, Ws, eventually, polling_session, sid_of};
+use crate::common::{Example, Http, Ws, eventually_or, polling_session, sid_of};
 use socketio::{Client, ConnectOptions, SimpleClient, engineio::Transport};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -87,7 +87,11 @@ impl Attacked {
     /// Runs an attack, and waits until nothing of it is left.
     fn suffers(&self, what: &str, attack: impl FnOnce(SocketAddr)) {
         attack(self.address());
-        eventually(&format!("the end of {what}"), || {
+        let is_now = || {
+            let (is, was) = (self.threads_and_descriptors(), self.baseline);
+            format!("the end of {what} ({is:?} threads and descriptors after {was:?})")
+        };
+        eventually_or(is_now, || {
             let (threads, descriptors) = self.threads_and_descriptors();
             threads <= self.baseline.0 + SPARE && descriptors <= self.baseline.1
         });

@@ -3,7 +3,7 @@
 use crate::common::brokers::{Broker, RabbitMq, Redis, free_port};
 use crate::common::cluster::{Node, SOON, connected, node};
 use crate::common::relay::Relay;
-use crate::common::{eventually, is_alone};
+use crate::common::{eventually, eventually_or, is_alone};
 use socketio::Server;
 use socketio::manager::{ManagerState, from_url};
 use std::net::SocketAddr;
@@ -147,7 +147,11 @@ fn try_all<B: Broker>(name: &str) {
     drop(again);
     // Those of the relay are this process's too.
     relay.cut();
-    eventually("an end without leaks", || {
+    let is_now = || {
+        let now = threads_and_descriptors();
+        format!("{name}: an end without leaks ({now:?} threads and descriptors after {before:?})")
+    };
+    eventually_or(is_now, || {
         let now = threads_and_descriptors();
         now.0 <= before.0 && now.1 <= before.1
     });

@@ -37,10 +37,15 @@ pub(crate) fn url(serving: &Serving) -> String {
 }
 
 /// Waits until something is so.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    eventually_or(|| what.to_owned(), is_so);
+}
+
+/// Waits for something; `what` says at the end what was there in its place.
+pub(crate) fn eventually_or(what: impl Fn() -> String, mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
     while !is_so() {
-        assert!(since.elapsed() < PATIENCE, "{what} never happened");
+        assert!(since.elapsed() < PATIENCE, "{} never happened", what());
         std::thread::sleep(Duration::from_millis(2));
     }
 }
