@@ -125,7 +125,7 @@ pub use engineio::ClientTls;
 #[cfg(feature = "server")]
 pub use engineio::Handshake;
 #[cfg(feature = "client")]
-pub use engineio::Proxy;
+pub use engineio::{CookieJar, Proxy};
 pub use error::{ConnectError, Error, LimitExceeded};
 pub use handlers::{Ack, Event, HandlerError, Json, Next, Outcome, Refused, Reply};
 pub use limits::{Limits, ReceiveLimits};

@@ -135,10 +135,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the bytes of events that are kept while a connection is being made, or made again, and
-    /// sent in order as soon as it is there; more is an error at the call. 0: emitting without a
-    /// connection is an error, as it is in any case before `connect`, and once nobody tries to
-    /// connect any more.
+    /// Sets the bytes of events that are kept while there is no connection, also before
+    /// [`connect`](Client::connect), and sent in order as soon as their namespace is connected; more
+    /// is an error at the call. They are forgotten by [`disconnect`](Client::disconnect), once the
+    /// attempts to reconnect are used up, and by
+    /// [`clear_offline_buffer`](Client::clear_offline_buffer). Defaults to 0: emitting without a
+    /// connection is an error.
     #[must_use]
     pub fn offline_buffer(mut self, bytes: usize) -> Self {
         self.config.offline_buffer = bytes;

@@ -149,6 +149,8 @@ impl Shared {
                     target,
                     network: Arc::clone(&shared.config.network),
                     transports: options.transports.clone(),
+                    tries_all: options.tries_all,
+                    cookies: options.cookies.clone().unwrap_or_default(),
                 })
             });
             line.dial(attempt, prepare);
@@ -294,6 +296,18 @@ impl Shared {
         }
     }
 
+    /// Forgets the events that wait for a connection; returns how many there were.
+    pub(super) fn clear_offline_buffer(self: &Arc<Self>) -> usize {
+        let mut state = self.state.lock();
+        let count = state.held.len();
+        let unsent = state.held.clear();
+        drop(state);
+        for waiting in unsent {
+            ack::settle(self, waiting, Err(Error::Disconnected));
+        }
+        count
+    }
+
     /// Nobody waits for this acknowledgement any more.
     pub(super) fn forget_ack(&self, namespace: &str, id: u64) {
         let state = self.state.lock();
@@ -317,6 +331,7 @@ impl Shared {
         let mut ended = Vec::new();
         let mut state = self.state.lock();
         let unsent = state.held.clear();
+        state.reconnects = false;
         match state.phase {
             Phase::Idle => {}
             Phase::Connecting => {

@@ -29,6 +29,7 @@ use crate::handlers::{
 use crate::limits::bounded;
 use crate::protocol::engineio::Revision;
 use crate::protocol::socketio::ROOT;
+use crate::reason::Reason;
 use crate::util::oneshot::awaited;
 use crate::util::shutdown::{self, Ending};
 use builder::Config;
@@ -265,7 +266,7 @@ impl Client {
     /// [`Error::Disconnected`] if [`disconnect`](Client::disconnect) was called meanwhile,
     /// [`Error::Io`] if the system gives no threads.
     pub fn connect(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
-        let call = self.begin_to_connect(options.into())?;
+        let call = self.begin_to_connect(Arc::new(options.into()))?;
         self.shared.wait_for_connection(call)
     }
 
@@ -275,17 +276,60 @@ impl Client {
     /// # Errors
     /// [`Error::Invalid`] and [`Error::Io`], as [`connect`](Client::connect).
     pub fn connect_in_background(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
-        self.begin_to_connect(options.into()).map(drop)
+        self.begin_to_connect(Arc::new(options.into())).map(drop)
+    }
+
+    /// Connects anew, with the options of the last [`connect`](Client::connect): ends the connection
+    /// that there is, which handlers learn as [`Reason::ClientDisconnect`], does not wait
+    /// for the next attempt any longer, or connects again after the end. Does not block; handlers learn what
+    /// comes of it. Nothing happens while an attempt is under way.
+    ///
+    /// ```no_run
+    /// # use socketio::Client;
+    /// # let client = Client::new();
+    /// # client.connect("http://localhost:5000")?;
+    /// // The token has changed: `auth_with` is asked again.
+    /// client.reconnect()?;
+    /// # Ok::<(), socketio::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it was never connected, [`Error::Io`] if the system gives no threads.
+    pub fn reconnect(&self) -> Result<(), Error> {
+        let line = self.shared.line()?.clone();
+        let mut state = self.shared.state.lock();
+        match (state.phase, &state.session) {
+            (Phase::Idle, _) => {
+                let never = || Error::Invalid("the client was never connected".into());
+                let options = state.options.clone().ok_or_else(never)?;
+                drop(state);
+                return self.begin_to_connect(options).map(drop);
+            }
+            (Phase::Connecting, _) => {
+                state.reconnects = true;
+                state.backoff.reset();
+                drop(state);
+                line.wake_at(Instant::now());
+            }
+            (Phase::Open, Some(session)) => {
+                session.close(Reason::ClientDisconnect);
+                state.phase = Phase::Closing;
+                state.reconnects = true;
+                state.leave_all();
+            }
+            (Phase::Closing, _) => state.reconnects = true,
+            (Phase::Joining | Phase::Open, _) => {}
+        }
+        Ok(())
     }
 
     /// Returns the number of the call.
-    fn begin_to_connect(&self, options: ConnectOptions) -> Result<u64, Error> {
+    fn begin_to_connect(&self, options: Arc<ConnectOptions>) -> Result<u64, Error> {
         if self.life.is_none() {
             // It is being dropped, and would have nobody who ends it.
             return Err(Error::Disconnected);
         }
         options.check()?;
-        let options = Arc::new(options);
         let line = self.shared.line()?.clone();
         let mut state = self.shared.lock_unless_closing();
         if state.phase != Phase::Idle {
@@ -467,6 +511,21 @@ impl Client {
     pub fn transport(&self) -> Option<Transport> {
         let state = self.shared.state.lock();
         state.session.as_ref().map(|session| session.transport())
+    }
+
+    /// Returns the time that the server has taken to answer, when that was measured last: over a
+    /// WebSocket as it is opened, and with each of the server's pings; over polling with each POST.
+    /// None before that, and without a connection.
+    pub fn round_trip_time(&self) -> Option<Duration> {
+        let state = self.shared.state.lock();
+        state.round_trip.filter(|_| state.session.is_some())
+    }
+
+    /// Forgets the events that wait in the [`offline_buffer`](ClientBuilder::offline_buffer), and
+    /// returns how many there were. Whoever waits for their acknowledgements gets
+    /// [`Error::Disconnected`].
+    pub fn clear_offline_buffer(&self) -> usize {
+        self.shared.clear_offline_buffer()
     }
 
     /// Returns whether the namespace is connected.

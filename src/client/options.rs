@@ -1,6 +1,6 @@
 //! Where and how a client connects.
 
-use crate::engineio::client::Target;
+use crate::engineio::client::{CookieJar, Target};
 use crate::engineio::{Transport, copied};
 use crate::error::{ConnectError, Error};
 use crate::limits::bounded;
@@ -36,6 +36,8 @@ pub struct ConnectOptions {
     headers: Source<Vec<(String, String)>>,
     auth: Source<Result<String, String>>,
     pub(super) transports: Vec<Transport>,
+    pub(super) tries_all: bool,
+    pub(super) cookies: Option<CookieJar>,
     pub(super) namespaces: Option<Vec<String>>,
     pub(super) path: String,
     pub(super) wait: bool,
@@ -74,7 +76,8 @@ impl<T: Clone> Source<T> {
 }
 
 impl ConnectOptions {
-    /// Creates options for the server at a URL of the scheme `http`, `https`, `ws` or `wss`.
+    /// Creates options for the server at a URL of the scheme `http`, `https`, `ws` or `wss`, or at a
+    /// Unix socket: `unix:///run/chat.sock`.
     pub fn new(url: impl Into<String>) -> ConnectOptions {
         ConnectOptions::with(Source::Value(url.into()))
     }
@@ -92,6 +95,8 @@ impl ConnectOptions {
             headers: Source::Value(Vec::new()),
             auth: Source::Value(Ok(String::new())),
             transports: vec![Transport::Polling, Transport::WebSocket],
+            tries_all: false,
+            cookies: None,
             namespaces: None,
             path: "socket.io".into(),
             wait: true,
@@ -167,6 +172,32 @@ impl ConnectOptions {
         self.transports = copied(transports);
         let is_empty = self.transports.is_empty();
         assert!(!is_empty, "a client needs a transport");
+        self
+    }
+
+    /// Sets whether the other transports are tried, in their order, if the first does not lead to
+    /// the server: WebSocket first, and polling where a proxy is in its way. A connection that polling
+    /// has begun in that way stays on it. Each transport has the whole
+    /// [`request_timeout`](crate::ClientBuilder::request_timeout). Defaults to `false`.
+    ///
+    /// ```
+    /// # use socketio::ConnectOptions;
+    /// # use socketio::engineio::Transport::{Polling, WebSocket};
+    /// let options = ConnectOptions::new("https://example.com")
+    ///     .transports([WebSocket, Polling])
+    ///     .try_all_transports(true);
+    /// ```
+    #[must_use]
+    pub fn try_all_transports(mut self, tries_all: bool) -> Self {
+        self.tries_all = tries_all;
+        self
+    }
+
+    /// Sets the cookies of its requests, which are kept from one connection to the next. Defaults to
+    /// a jar of each connection's own, which keeps what the server sets as long as it lasts.
+    #[must_use]
+    pub fn cookie_jar(mut self, jar: &CookieJar) -> Self {
+        self.cookies = Some(jar.clone());
         self
     }
 

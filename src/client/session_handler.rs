@@ -600,6 +600,13 @@ impl ClientSessionHandler {
                 let lost = ConnectError::new(reason.as_str());
                 self.try_again(now, &mut state, lost);
             }
+            Phase::Closing if state.reconnects => {
+                state.reconnects = false;
+                self.note(Level::Info, "connecting again, as the program wants".into());
+                state.phase = Phase::Connecting;
+                self.retry = Some((now, state.attempt));
+                shared.changed.notify_all();
+            }
             _ => {
                 self.become_idle(&mut state);
                 shared.changed.notify_all();
@@ -627,6 +634,7 @@ impl Caller for ClientSessionHandler {
         self.link = new_link(&shared, session.revision());
         state.session = Some(Arc::clone(session));
         state.max_payload = usize::try_from(open.max_payload).unwrap_or(usize::MAX);
+        state.round_trip = None;
         let auth = std::mem::take(&mut state.auth);
         state.changes.clear();
         for space in &mut state.spaces {
@@ -656,6 +664,13 @@ impl Caller for ClientSessionHandler {
 
     fn explain(&mut self, failure: ConnectError) {
         self.failure = Some(failure);
+    }
+
+    fn measured(&mut self, round_trip: Duration) {
+        let mut state = self.shared.state.lock();
+        if state.attempt == self.attempt {
+            state.round_trip = Some(round_trip);
+        }
     }
 }
 
@@ -730,6 +745,10 @@ impl SessionHandler for ClientSessionHandler {
             *at = now + shared.config.reconnection.delay.max(MIN_WAIT);
         }
         let mut state = shared.state.lock();
+        if state.phase == Phase::Connecting && std::mem::take(&mut state.reconnects) {
+            // The program does not want to wait.
+            self.retry = self.retry.map(|(_, attempt)| (now, attempt));
+        }
         if let Some((_, attempt)) = self.retry.take_if(|(at, _)| *at <= now)
             && state.phase == Phase::Connecting
             && state.attempt == attempt

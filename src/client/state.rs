@@ -10,6 +10,7 @@ use crate::protocol::engineio::Revision;
 use crate::util::backoff::Backoff;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The one thing that the program's threads and the I/O thread share of a client.
 pub(super) struct State {
@@ -28,6 +29,10 @@ pub(super) struct State {
     pub(super) session: Option<Arc<SessionHandle>>,
     /// Bytes of one message that the server takes.
     pub(super) max_payload: usize,
+    /// Time that the server has taken to answer, if that was measured.
+    pub(super) round_trip: Option<Duration>,
+    /// The program wants another connection in the place of this one, or now.
+    pub(super) reconnects: bool,
     pub(super) spaces: Vec<Space>,
     /// Namespaces that are to be joined (true) or left, by the I/O thread.
     pub(super) changes: Vec<(Arc<str>, bool)>,
@@ -111,6 +116,8 @@ impl State {
             auth_of_session: String::new(),
             session: None,
             max_payload: 0,
+            round_trip: None,
+            reconnects: false,
             spaces: Vec::new(),
             changes: Vec::new(),
             persists: false,
@@ -160,6 +167,7 @@ impl State {
         let is_up = matches!(self.phase, Phase::Joining | Phase::Open);
         match space.map(|space| &space.step) {
             Some(Step::Connected(joined)) if is_up => Ok(Route::Now(Arc::clone(joined))),
+            _ if self.phase == Phase::Idle && offline_buffer > 0 => Ok(Route::Later),
             Some(Step::Refused(_) | Step::Left) | None if is_up => {
                 Err(Error::BadNamespace(namespace.to_owned()))
             }
@@ -273,6 +281,10 @@ impl Held {
         self.events = left.into();
         self.bytes = self.events.iter().map(|event| event.frames.0.len()).sum();
         taken
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
     }
 
     /// Forgets everything; returns who waits for answers.

@@ -40,7 +40,7 @@ mod write_batching;
 #[cfg(all(feature = "client", feature = "tls"))]
 pub use client::ClientTls;
 #[cfg(feature = "client")]
-pub use client::{Client, ClientBuilder, Proxy};
+pub use client::{Client, ClientBuilder, CookieJar, Proxy};
 pub use config::{Cookie, Transport};
 pub use message::Message;
 #[cfg(feature = "server")]

@@ -262,9 +262,9 @@ impl<C: Send + 'static> IoContext<C> {
     }
 
     /// Pings the peer of a WebSocket.
-    pub(crate) fn ping(&mut self, id: ConnectionId) {
+    pub(crate) fn ping(&mut self, id: ConnectionId, payload: &[u8]) {
         let mut frame = Vec::new();
-        websocket::write_ping(&mut frame);
+        websocket::write_ping(payload, &mut frame);
         self.append(id, &frame);
     }
 

@@ -397,8 +397,8 @@ impl<D: Driver> EventLoop<D> {
                     io.append(id, &pong);
                     ControlFlow::Continue(())
                 }
-                Incoming::Pong => {
-                    driver.on_pong(io, owner);
+                Incoming::Pong(payload) => {
+                    driver.on_pong(io, owner, payload);
                     ControlFlow::Continue(())
                 }
                 Incoming::Close => {

@@ -73,8 +73,8 @@ pub(crate) trait Driver: Send + Sized + 'static {
     ) -> ControlFlow<()>;
 
     /// A WebSocket's peer has answered a ping of [`IoContext::ping`].
-    fn on_pong(&mut self, io: &mut IoContext<Self::Command>, owner: u64) {
-        let _ = (io, owner);
+    fn on_pong(&mut self, io: &mut IoContext<Self::Command>, owner: u64, payload: &[u8]) {
+        let _ = (io, owner, payload);
     }
 
     /// All that one read of a WebSocket brought has been handed over.

@@ -24,7 +24,7 @@ pub(crate) enum Incoming<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
     Ping(&'a [u8]),
-    Pong,
+    Pong(&'a [u8]),
     Close,
 }
 
@@ -223,7 +223,7 @@ impl Decoder {
                 let _ = handle(Incoming::Close);
                 Ok(ControlFlow::Break(()))
             }
-            OpCode::Control(Control::Pong) => Ok(handle(Incoming::Pong)),
+            OpCode::Control(Control::Pong) => Ok(handle(Incoming::Pong(payload))),
             OpCode::Control(_) => Ok(ControlFlow::Continue(())),
             OpCode::Data(Data::Continue) => self.take_fragment(frame.is_final, payload, handle),
             OpCode::Data(_) if self.message.is_some() => Err(ProtocolError::Protocol),
@@ -352,8 +352,9 @@ pub(crate) fn write_frame(is_text: bool, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-pub(crate) fn write_ping(out: &mut Vec<u8>) {
-    format_header(OpCode::Control(Control::Ping), 0, out);
+pub(crate) fn write_ping(payload: &[u8], out: &mut Vec<u8>) {
+    format_header(OpCode::Control(Control::Ping), payload.len(), out);
+    out.extend_from_slice(payload);
 }
 
 pub(crate) fn write_pong(payload: &[u8], out: &mut Vec<u8>) {

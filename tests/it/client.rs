@@ -4,7 +4,7 @@ use crate::common::{PATIENCE, eventually, serve, url};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use socketio::engineio::Transport;
 use socketio::{
-    Binary, Bytes, Client, ClientService, ConnectError, ConnectOptions, Error, Event, Events,
+    App, Binary, Bytes, Client, ClientService, ConnectError, ConnectOptions, Error, Event, Events,
     Reason, Refused, Server, Socket, Value,
 };
 use std::collections::BTreeMap;
@@ -508,17 +508,17 @@ fn an_offline_buffer_is_sent_in_order_once_there_is_a_connection() {
     let (sender, next) = record();
     let answered = sender.clone();
     let expired = sender.clone();
-    assert!(
-        matches!(client.emit("number", 0), Err(Error::Disconnected)),
-        "nobody connects"
-    );
+    client.emit("forgotten", ()).unwrap();
+    client.of("/elsewhere").emit("forgotten", ()).unwrap();
+    assert_eq!(client.clear_offline_buffer(), 2);
+    client.emit("number", 0).unwrap();
     let options = ConnectOptions::new(format!("http://{address}")).retry(true);
     client.connect_in_background(options).unwrap();
     assert!(matches!(
         client.of("/typo").emit("x", ()),
         Err(Error::BadNamespace(_))
     ));
-    for number in 0..10 {
+    for number in 1..10 {
         client.emit("number", number).unwrap();
     }
     client
@@ -559,15 +559,12 @@ fn an_offline_buffer_is_sent_in_order_once_there_is_a_connection() {
     client.emit("number", 12).unwrap();
     let _serving = io.bind(&*address).unwrap();
     assert_eq!([next(), next()], ["11", "12"]);
-    // Its own disconnection ends that.
+    // Its own disconnection does not.
     client.disconnect();
-    assert!(matches!(
-        client.emit("number", 13),
-        Err(Error::Disconnected)
-    ));
+    client.emit("number", 13).unwrap();
     client.connect(format!("http://{address}")).unwrap();
     client.emit("number", 14).unwrap();
-    assert_eq!(next(), "14");
+    assert_eq!([next(), next()], ["13", "14"]);
 }
 
 #[test]
@@ -980,4 +977,114 @@ fn what_a_client_may_owe_and_attach_is_bounded() {
     assert!(matches!(two, Err(Error::Invalid(_))));
     drop(release);
     client.disconnect();
+}
+
+#[test]
+fn what_waits_for_a_connection_is_told_that_it_is_forgotten() {
+    let client = Client::builder().offline_buffer(1_000).build();
+    let (sender, next) = record();
+    for end in [Client::disconnect, |client: &Client| {
+        assert_eq!(client.clear_offline_buffer(), 1);
+    }] {
+        let told = sender.clone();
+        let told = move |answer: Result<(), Error>| told.send(format!("{answer:?}")).unwrap();
+        client.emit_with_ack("x", (), SOON, told).unwrap();
+        end(&client);
+        assert_eq!(next(), "Err(Disconnected)");
+    }
+    let unbuffered = Client::new();
+    assert!(matches!(unbuffered.emit("x", ()), Err(Error::Disconnected)));
+}
+
+#[test]
+fn a_program_has_another_connection_when_it_wants_one() {
+    let io = Server::new();
+    io.on("sid", |socket: &Socket| socket.sid().to_owned());
+    let serving = serve(&io);
+    let client = Client::builder().reconnection(false).build();
+    assert!(matches!(client.reconnect(), Err(Error::Invalid(_))));
+    let (sender, next) = record();
+    let (connected, ended) = (sender.clone(), sender);
+    client.on_connect(move |client: &Client| {
+        connected.send(client.sid().unwrap()).unwrap();
+    });
+    client.on_disconnect(move |_: &Client, reason: Reason| ended.send(reason.to_string()).unwrap());
+    for transports in TRANSPORTS {
+        client
+            .connect(ConnectOptions::new(url(&serving)).transports(transports))
+            .unwrap();
+        let first = next();
+        client.reconnect().unwrap();
+        assert_eq!(next(), "client disconnect");
+        let second = next();
+        assert_ne!(first, second);
+        assert_eq!(client.call::<String>("sid", (), SOON).unwrap(), second);
+        client.disconnect();
+        assert_eq!(next(), "client disconnect");
+        // After the end it is the last connection's options that count.
+        client.reconnect().unwrap();
+        next();
+        client.reconnect().unwrap();
+        client.disconnect();
+        assert_eq!(next(), "client disconnect");
+        eventually("the end", || !client.is_connected());
+    }
+}
+
+#[test]
+fn a_client_does_not_wait_for_its_next_attempt_if_the_program_does_not() {
+    let address = free_address();
+    let client = Client::builder()
+        .reconnection_delay(Duration::from_secs(3600))
+        .reconnection_delay_max(Duration::from_secs(3600))
+        .build();
+    let (sender, next) = record();
+    let (waits, connected) = (sender.clone(), sender);
+    client.on_reconnect_attempt(move |_: &Client, attempt: u32, _: Duration| {
+        waits.send(format!("attempt {attempt}")).unwrap();
+    });
+    client.on_connect(move |_: &Client| connected.send("connected".into()).unwrap());
+    let options = ConnectOptions::new(format!("http://{address}")).retry(true);
+    client.connect_in_background(options).unwrap();
+    assert_eq!(next(), "attempt 1");
+    client.reconnect().unwrap();
+    assert_eq!(next(), "attempt 1", "it is counted from one again");
+    let io = Server::new();
+    let _serving = io.bind(&*address).unwrap();
+    client.reconnect().unwrap();
+    assert_eq!(next(), "connected");
+}
+
+#[test]
+fn the_time_of_a_round_trip_is_measured_over_each_transport() {
+    let io = Server::builder()
+        .ping_interval(Duration::from_millis(50))
+        .build();
+    let serving = serve(&io);
+    for transports in TRANSPORTS {
+        let client = Client::new();
+        assert_eq!(client.round_trip_time(), None);
+        client
+            .connect(ConnectOptions::new(url(&serving)).transports(transports))
+            .unwrap();
+        let measured = || {
+            client
+                .round_trip_time()
+                .is_some_and(|it| it > Duration::ZERO)
+        };
+        eventually("a first time", measured);
+        let first = client.round_trip_time();
+        eventually("another one", || client.round_trip_time() != first);
+        client.disconnect();
+        assert_eq!(client.round_trip_time(), None);
+    }
+    let io = socketio::engineio::Server::builder()
+        .allow_eio3(true)
+        .build();
+    let serving = App::engineio(&io).bind("127.0.0.1:0").unwrap();
+    for old in [false, true] {
+        let client = socketio::engineio::Client::builder().eio3(old).build();
+        client.connect(&url(&serving)).unwrap();
+        eventually("a time", || client.round_trip_time().is_some());
+    }
 }

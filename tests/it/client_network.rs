@@ -4,7 +4,8 @@ use crate::common::relay::Relay;
 use crate::common::{eventually, serve, url};
 use socketio::engineio::{self, Transport};
 use socketio::{
-    Client, ConnectOptions, Error, Event, Proxy, Reason, Server, Serving, SimpleClient, Socket,
+    App, Client, ConnectOptions, CookieJar, Error, Event, Proxy, Reason, Server, Serving,
+    SimpleClient, Socket,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -198,6 +199,103 @@ fn an_upgrade_that_fails_leaves_the_client_on_polling() {
         assert_eq!(client.call::<i64>("echo", number, SOON).unwrap(), number);
     }
     assert_eq!(client.transport(), Some(Transport::Polling));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_on_a_unix_socket_has_a_url() {
+    let (io, _) = echo();
+    let name = format!("socketio client {}.sock", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let _serving = io.serve_unix(&path).unwrap();
+    for transports in TRANSPORTS {
+        let client = Client::new();
+        let options = ConnectOptions::new(format!("unix:{}?room=1", path.display()))
+            // Only what goes by the network has one.
+            .transports(transports);
+        client.connect(options).unwrap();
+        let last = transports.last().copied();
+        eventually("the last transport", || client.transport() == last);
+        for number in 0..20 {
+            assert_eq!(client.call::<i64>("echo", number, SOON).unwrap(), number);
+        }
+        let text = "x".repeat(3_000_000);
+        if last == Some(Transport::WebSocket) {
+            let text = &text[..900_000];
+            assert_eq!(client.call::<String>("echo", text, SOON).unwrap(), text);
+        }
+    }
+    let client = engineio::Client::new();
+    let nowhere = format!("unix://{}", path.with_extension("none").display());
+    let error = client.connect(&nowhere).unwrap_err().to_string();
+    assert!(error.contains(&nowhere.replace("//", "")), "{error}");
+    let wrong = Client::new().connect("unix:relative.sock").unwrap_err();
+    assert!(matches!(wrong, Error::Invalid(_)), "{wrong}");
+}
+
+#[test]
+fn cookies_are_given_read_and_kept() {
+    let io = Server::builder()
+        .cookie(engineio::Cookie::new("sticky"))
+        .build();
+    io.on("cookies", |socket: &Socket| {
+        let request = socket.request();
+        request.header("cookie").unwrap_or_default().into_owned()
+    });
+    let serving = serve(&io);
+    let cookies = |client: &Client| client.call::<String>("cookies", (), SOON).unwrap();
+    for transports in TRANSPORTS {
+        let jar = CookieJar::new();
+        jar.set("session", "4711");
+        let options = ConnectOptions::new(url(&serving))
+            .cookie_jar(&jar)
+            .transports(transports);
+        let client = Client::new();
+        client.connect(options).unwrap();
+        assert_eq!(cookies(&client), "session=4711");
+        let sticky = jar.get("sticky").expect("the handshake has set it");
+        client.reconnect().unwrap();
+        eventually("a new session", || {
+            jar.get("sticky").is_some_and(|it| it != sticky)
+        });
+        eventually("a connection", || client.is_connected());
+        assert_eq!(cookies(&client), format!("session=4711; sticky={sticky}"));
+    }
+    let jar = CookieJar::new();
+    let io = engineio::Server::builder()
+        .cookie(engineio::Cookie::new("io"))
+        .build();
+    let serving = App::engineio(&io).bind("127.0.0.1:0").unwrap();
+    let client = engineio::Client::builder().cookie_jar(&jar).build();
+    client.connect(&url(&serving)).unwrap();
+    assert_eq!(jar.get("io"), client.sid());
+}
+
+#[test]
+fn the_other_transports_are_tried_if_that_is_wanted() {
+    let order = [Transport::WebSocket, Transport::Polling];
+    let io = Server::builder().transports([Transport::Polling]).build();
+    io.on("echo", |event: &Event| event.args());
+    let serving = serve(&io);
+    let client = Client::new();
+    let options = ConnectOptions::new(url(&serving)).transports(order);
+    assert!(client.connect(options.clone()).is_err());
+    client.connect(options.try_all_transports(true)).unwrap();
+    assert_eq!(client.transport(), Some(Transport::Polling));
+    assert_eq!(client.call::<i64>("echo", 1, SOON).unwrap(), 1);
+    // The other way round, with Engine.IO alone.
+    let io = engineio::Server::builder()
+        .transports([Transport::WebSocket])
+        .build();
+    let serving = App::engineio(&io).bind("127.0.0.1:0").unwrap();
+    for tries_all in [false, true] {
+        let client = engineio::Client::builder()
+            .try_all_transports(tries_all)
+            .build();
+        assert_eq!(client.connect(&url(&serving)).is_ok(), tries_all);
+        let transport = tries_all.then_some(Transport::WebSocket);
+        assert_eq!(client.transport(), transport);
+    }
 }
 
 /// A server that does what it likes with each connection.

@@ -6,11 +6,18 @@ use mio::{Events, Interest, Poll, Token};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+#[cfg(unix)]
+use std::os::unix::net::UnixStream;
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time that an address has before the next is tried as well (RFC 8305, 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Time after which a Unix socket whose queue is full is tried again.
+#[cfg(unix)]
+const FULL_QUEUE_DELAY: Duration = Duration::from_millis(5);
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
 
@@ -54,6 +61,24 @@ fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
         all.extend(other.pop_front());
     }
     all
+}
+
+/// Connects to a Unix socket. Blocks until `by` while its queue is full.
+#[cfg(unix)]
+pub(super) fn connect_unix(path: &Path, by: Instant) -> io::Result<UnixStream> {
+    loop {
+        // A blocking one would wait without an end.
+        match mio::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(left(by)?.min(FULL_QUEUE_DELAY));
+            }
+            stream => {
+                let stream = UnixStream::from(std::os::fd::OwnedFd::from(stream?));
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
+        }
+    }
 }
 
 /// Returns the time that is left.

@@ -1,8 +1,8 @@
 //! How ureq gets its connections: from the same [`SessionConfig`] as a WebSocket.
 
+use super::blocking_stream::BlockingStream;
 use super::wire::{Pace, SessionConfig, Wire};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -35,8 +35,8 @@ impl Connector for Dialler {
         details: &ConnectionDetails,
         _: Option<()>,
     ) -> Result<Option<Line>, ureq::Error> {
-        let wire = self.way.open(pace(details.timeout), |tcp| {
-            let handle: Weak<TcpStream> = Arc::downgrade(tcp);
+        let wire = self.way.open(pace(details.timeout), |stream| {
+            let handle: Weak<BlockingStream> = Arc::downgrade(stream);
             (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)
                 .map_err(ureq::Error::into_io)
         });
@@ -110,10 +110,11 @@ impl Transport for Line {
     }
 
     fn is_open(&mut self) -> bool {
-        let tcp = &self.wire.tcp;
-        let quiet = tcp.set_nonblocking(true).is_ok()
-            && matches!(tcp.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
-        quiet && tcp.set_nonblocking(false).is_ok()
+        let mut stream = &*self.wire.stream;
+        // One that has something to say, which was not asked for, is not used any more.
+        let quiet = stream.set_nonblocking(true).is_ok()
+            && matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        quiet && stream.set_nonblocking(false).is_ok()
     }
 
     fn is_tls(&self) -> bool {

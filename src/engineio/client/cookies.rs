@@ -1,5 +1,9 @@
-//! The cookies that one server has set (RFC 6265), bounded in number and bytes.
+//! Cookies (RFC 6265), bounded in number and bytes.
 
+use super::endpoint::Target;
+use crate::util::sync::Mutex;
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Cookies that are kept; the oldest go first.
@@ -9,55 +13,179 @@ const MAX_COOKIE: usize = 4096;
 /// Bytes of all of them: servers take heads of 8 to 16 KiB.
 const MAX_BYTES: usize = 6 << 10;
 
-#[derive(Debug)]
+/// Cookies of a client: those that the program has set, and those that servers have. A cheap handle:
+/// clones are the same jar.
+///
+/// Each session has one of its own, which ends with it, unless the program gives one by
+/// [`ConnectOptions::cookie_jar`](crate::ConnectOptions::cookie_jar). That one is kept from one
+/// connection to the next, may be shared by several clients, and can be read:
+///
+/// ```no_run
+/// use socketio::{Client, ConnectOptions, CookieJar};
+///
+/// let jar = CookieJar::new();
+/// jar.set("session", "4711");
+/// let client = Client::new();
+/// client.connect(ConnectOptions::new("https://example.com").cookie_jar(&jar))?;
+/// println!("the load balancer says {:?}", jar.get("AWSALB"));
+/// # Ok::<(), socketio::Error>(())
+/// ```
+///
+/// A server's cookie goes back to its host and path alone (RFC 6265, 5.4); one for another path than
+/// that of the requests is not kept. A jar keeps the 50 newest
+/// cookies of at most 4 KiB each, 6 KiB in all, in memory.
+#[derive(Clone, Default)]
+pub struct CookieJar(Arc<Mutex<Vec<Cookie>>>);
+
 struct Cookie {
     name: String,
     value: String,
+    /// The host that has set it, or a domain above; none for one of the program's.
+    domain: Option<Domain>,
     path: String,
+    /// Only for TLS.
+    secure: bool,
     expires: Option<SystemTime>,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Jar {
-    cookies: Vec<Cookie>,
+struct Domain {
+    name: String,
+    with_hosts_below: bool,
 }
 
-impl Jar {
-    /// Keeps what a `Set-Cookie` says, if it is for requests to this host and path.
-    pub(super) fn set(&mut self, field: &str, host: &str, request_path: &str, secure: bool) {
+impl CookieJar {
+    /// Creates an empty jar.
+    #[must_use]
+    pub fn new() -> CookieJar {
+        CookieJar::default()
+    }
+
+    /// Sets a cookie, which goes with every request that the jar is used for. Replaces one of that
+    /// name that the program has set. Nothing happens if it cannot be sent: a name that is empty or
+    /// has a `=`, a `;` or a control character in either, or more than 4 KiB.
+    pub fn set(&self, name: &str, value: &str) {
+        let is_sound = |text: &str| !text.contains(';') && !has_control(text);
+        let fits = name.len() + value.len() <= MAX_COOKIE;
+        if name.is_empty() || name.contains('=') || !is_sound(name) || !is_sound(value) || !fits {
+            log::error!(target: "engineio", "the cookie {name:?} cannot be sent");
+            return;
+        }
+        self.keep(Cookie {
+            name: name.into(),
+            value: value.into(),
+            domain: None,
+            path: "/".into(),
+            secure: false,
+            expires: None,
+        });
+    }
+
+    /// Returns the value of a cookie, whoever has set it: the newest of that name.
+    pub fn get(&self, name: &str) -> Option<String> {
+        let cookies = self.0.lock();
+        let cookie = cookies
+            .iter()
+            .rev()
+            .find(|it| it.name == name && it.is_live());
+        cookie.map(|it| it.value.clone())
+    }
+
+    /// Returns names and values, the oldest first.
+    pub fn all(&self) -> Vec<(String, String)> {
+        let cookies = self.0.lock();
+        let live = cookies.iter().filter(|it| it.is_live());
+        live.map(|it| (it.name.clone(), it.value.clone())).collect()
+    }
+
+    /// Forgets all cookies.
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
+
+    /// Keeps what the fields `Set-Cookie` of an answer say.
+    pub(super) fn learn<'a>(&self, target: &Target, fields: impl Iterator<Item = &'a str>) {
+        let (host, path) = (target.host(), target.path());
+        for field in fields {
+            let cookie = Cookie::parse(field, host, path, target.is_secure());
+            // One of another path would push out those that are sent.
+            if let Some(cookie) = cookie.filter(|it| path_matches(path, &it.path)) {
+                self.keep(cookie);
+            }
+        }
+    }
+
+    fn keep(&self, cookie: Cookie) {
+        let mut cookies = self.0.lock();
+        cookies.retain(|it| it.is_live() && !it.is_replaced_by(&cookie));
+        if !cookie.is_live() {
+            return;
+        }
+        cookies.push(cookie);
+        let size = |it: &Cookie| it.name.len() + it.value.len() + 3;
+        while cookies.len() > MAX_COOKIES || cookies.iter().map(size).sum::<usize>() > MAX_BYTES {
+            cookies.remove(0);
+        }
+    }
+
+    /// Returns the value of a request's one `Cookie` field (RFC 6265, 5.4): those of the program's
+    /// headers, and those of the jar.
+    pub(super) fn field_for(&self, target: &Target) -> Option<String> {
+        let own = target.headers().iter().filter(|it| is_cookie(&it.0));
+        let mut pairs: Vec<_> = own.map(|it| it.1.clone()).collect();
+        let cookies = self.0.lock();
+        let mut sent: Vec<_> = cookies.iter().filter(|it| it.is_for(target)).collect();
+        sent.sort_by_key(|it| std::cmp::Reverse(it.path.len()));
+        pairs.extend(sent.iter().map(|it| format!("{}={}", it.name, it.value)));
+        (!pairs.is_empty()).then(|| pairs.join("; "))
+    }
+}
+
+impl fmt::Debug for CookieJar {
+    /// The values may be secrets.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cookies = self.0.lock();
+        let names = cookies.iter().map(|it| &it.name);
+        formatter.debug_list().entries(names).finish()
+    }
+}
+
+impl Cookie {
+    /// Reads a `Set-Cookie`, if it is for requests to this host.
+    fn parse(field: &str, host: &str, request_path: &str, secure: bool) -> Option<Cookie> {
         let mut parts = field.split(';');
-        let Some((name, value)) = parts.next().and_then(|it| it.split_once('=')) else {
-            return;
-        };
+        let (name, value) = parts.next()?.split_once('=')?;
         let (name, value) = (name.trim(), value.trim());
-        let control = |text: &str| text.bytes().any(|it| it < b' ' || it == 0x7f);
-        if name.is_empty()
-            || name.len() + value.len() > MAX_COOKIE
-            || control(name)
-            || control(value)
-        {
-            return;
+        let is_large = name.len() + value.len() > MAX_COOKIE;
+        if name.is_empty() || is_large || has_control(name) || has_control(value) {
+            return None;
         }
         let mut cookie = Cookie {
             name: name.into(),
             value: value.into(),
+            domain: None,
             path: default_path(request_path).into(),
+            secure: false,
             expires: None,
         };
+        let (mut domain, mut with_hosts_below) = (host, false);
         let mut by_age = false;
         for part in parts {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             let value = value.trim();
             match key.trim().to_ascii_lowercase().as_str() {
-                "path" => {
-                    cookie.path = if value.starts_with('/') {
-                        value.into()
-                    } else {
-                        default_path(request_path).into()
+                "path" if value.starts_with('/') => cookie.path = value.into(),
+                "path" => cookie.path = default_path(request_path).into(),
+                "domain" => {
+                    let value = value.strip_prefix('.').unwrap_or(value);
+                    if !domain_matches(host, value) {
+                        return None;
+                    }
+                    if !value.is_empty() {
+                        (domain, with_hosts_below) = (value, true);
                     }
                 }
-                "domain" if !domain_matches(host, value) => return,
-                "secure" if !secure => return,
+                "secure" if !secure => return None,
+                "secure" => cookie.secure = true,
                 "max-age" => {
                     if let Ok(age) = value.parse::<i64>() {
                         by_age = true;
@@ -75,42 +203,40 @@ impl Jar {
                 _ => {}
             }
         }
-        self.cookies
-            .retain(|it| (&it.name, &it.path) != (&cookie.name, &cookie.path));
-        let now = SystemTime::now();
-        self.cookies
-            .retain(|it| it.expires.is_none_or(|at| at > now));
-        // One of another path is never sent: every request has the same.
-        if path_matches(request_path, &cookie.path) && cookie.expires.is_none_or(|at| at > now) {
-            self.cookies.push(cookie);
-            let size = |it: &Cookie| it.name.len() + it.value.len() + 3;
-            while self.cookies.len() > MAX_COOKIES
-                || self.cookies.iter().map(size).sum::<usize>() > MAX_BYTES
-            {
-                self.cookies.remove(0);
-            }
-        }
+        cookie.domain = Some(Domain {
+            name: domain.to_ascii_lowercase(),
+            with_hosts_below,
+        });
+        Some(cookie)
     }
 
-    /// One field's value: the program's own cookies, and those that the server has set.
-    pub(super) fn field<'a>(&self, own: impl Iterator<Item = &'a str>) -> Option<String> {
-        let now = SystemTime::now();
-        let mut live: Vec<_> = self
-            .cookies
-            .iter()
-            .filter(|it| it.expires.is_none_or(|at| at > now))
-            .collect();
-        live.sort_by_key(|it| std::cmp::Reverse(it.path.len()));
-        let own: Vec<_> = own.map(str::to_owned).collect();
-        let pairs: Vec<_> = own
-            .into_iter()
-            .chain(
-                live.into_iter()
-                    .map(|it| format!("{}={}", it.name, it.value)),
-            )
-            .collect();
-        (!pairs.is_empty()).then(|| pairs.join("; "))
+    fn is_live(&self) -> bool {
+        self.expires.is_none_or(|at| at > SystemTime::now())
     }
+
+    fn is_replaced_by(&self, other: &Cookie) -> bool {
+        let domain = |it: &Cookie| it.domain.as_ref().map(|it| it.name.clone());
+        self.name == other.name && self.path == other.path && domain(self) == domain(other)
+    }
+
+    fn is_for(&self, target: &Target) -> bool {
+        let is_host = self.domain.as_ref().is_none_or(|domain| {
+            target.host().eq_ignore_ascii_case(&domain.name)
+                || domain.with_hosts_below && domain_matches(target.host(), &domain.name)
+        });
+        is_host
+            && path_matches(target.path(), &self.path)
+            && (target.is_secure() || !self.secure)
+            && self.is_live()
+    }
+}
+
+pub(super) fn is_cookie(header: &str) -> bool {
+    header.eq_ignore_ascii_case("cookie")
+}
+
+fn has_control(text: &str) -> bool {
+    text.bytes().any(|it| it < b' ' || it == 0x7f)
 }
 
 fn default_path(path: &str) -> &str {
@@ -127,7 +253,6 @@ fn path_matches(request: &str, cookie: &str) -> bool {
 }
 
 fn domain_matches(host: &str, domain: &str) -> bool {
-    let domain = domain.strip_prefix('.').unwrap_or(domain);
     let Some(before) = host.len().checked_sub(domain.len()) else {
         return false;
     };
@@ -143,12 +268,16 @@ fn domain_matches(host: &str, domain: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PATH: &str = "/socket.io/";
+    fn target(url: &str) -> Target {
+        Target::new(url, "socket.io", Vec::new()).unwrap()
+    }
 
     #[test]
-    fn only_what_is_for_this_server_and_path_is_kept() {
-        let mut jar = Jar::default();
-        for field in [
+    fn only_what_is_for_this_server_and_path_is_sent() {
+        let headers = vec![("cookie".to_owned(), "s=1".to_owned())];
+        let here = Target::new("http://www.example.com", "socket.io", headers).unwrap();
+        let jar = CookieJar::new();
+        let fields = [
             "io=1; Path=/; HttpOnly",
             "a=2; path=/socket.io",
             "b=3; Path=/other",
@@ -161,26 +290,69 @@ mod tests {
             "io=11; Path=/",
             "i=1\u{1}2",
             "=3",
-        ] {
-            jar.set(field, "www.example.com", PATH, false);
-        }
-        let own = ["s=1"].into_iter();
-        assert_eq!(jar.field(own).unwrap(), "s=1; a=2; d=5; g=8; io=11");
+        ];
+        jar.learn(&here, fields.into_iter());
+        assert_eq!(jar.field_for(&here).unwrap(), "s=1; a=2; d=5; g=8; io=11");
         let past = "a=; Path=/socket.io; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
-        jar.set(past, "www.example.com", PATH, false);
-        assert_eq!(jar.field(std::iter::empty()).unwrap(), "d=5; g=8; io=11");
+        jar.learn(&here, [past].into_iter());
+        let again = target("http://www.example.com");
+        assert_eq!(jar.field_for(&again).unwrap(), "d=5; g=8; io=11");
+        // A jar may be used for several servers.
+        assert_eq!(jar.field_for(&target("http://example.com")).unwrap(), "d=5");
+        assert_eq!(
+            jar.field_for(&target("http://a.www.example.com")).unwrap(),
+            "d=5"
+        );
+        assert_eq!(jar.field_for(&target("http://evil.com")), None);
+        let secure = target("https://www.example.com");
+        jar.learn(&secure, ["f=7; Secure; Path=/"].into_iter());
+        assert!(jar.field_for(&secure).unwrap().ends_with("f=7"));
+        assert!(!jar.field_for(&again).unwrap().contains("f=7"));
+    }
+
+    #[test]
+    fn a_program_sets_and_reads_them() {
+        let jar = CookieJar::new();
+        jar.set("session", "1");
+        jar.set("session", "2");
+        for (name, value) in [
+            ("", "x"),
+            ("a=b", "x"),
+            ("a;b", "x"),
+            ("a", "x;y"),
+            ("a", "x\ny"),
+        ] {
+            jar.set(name, value);
+        }
+        for url in ["http://a.example", "https://b.example"] {
+            assert_eq!(jar.field_for(&target(url)).unwrap(), "session=2");
+        }
+        let here = target("http://a.example");
+        jar.clone()
+            .learn(&here, ["session=3; Path=/", "lb=x"].into_iter());
+        assert_eq!(jar.get("session").as_deref(), Some("3"));
+        let pairs = [("session", "2"), ("session", "3"), ("lb", "x")];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(jar.all(), pairs);
+        assert!(!format!("{jar:?}").contains('2'), "values may be secrets");
+        jar.clear();
+        assert_eq!((jar.get("session"), jar.field_for(&here)), (None, None));
     }
 
     #[test]
     fn a_server_cannot_fill_it() {
-        let mut jar = Jar::default();
+        let (jar, here) = (CookieJar::new(), target("http://h"));
         for number in 0..1000 {
-            jar.set(&format!("n{number}={}", "x".repeat(100)), "h", PATH, false);
-            jar.set(&format!("o{number}=x; Path=/other"), "h", PATH, false);
+            let fields = [
+                format!("n{number}={}", "x".repeat(100)),
+                format!("o{number}=x; Path=/other"),
+            ];
+            jar.learn(&here, fields.iter().map(|it| &**it));
         }
-        jar.set(&format!("large={}", "x".repeat(5000)), "h", PATH, false);
-        let field = jar.field(std::iter::empty()).unwrap();
-        assert!(field.len() <= MAX_BYTES && jar.cookies.len() <= MAX_COOKIES);
+        let large = format!("large={}", "x".repeat(5000));
+        jar.learn(&here, [&*large].into_iter());
+        let field = jar.field_for(&here).unwrap();
+        assert!(field.len() <= MAX_BYTES && jar.0.lock().len() <= MAX_COOKIES);
         assert!(field.contains("n999=") && !field.contains("large"));
     }
 }

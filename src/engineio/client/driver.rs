@@ -59,6 +59,9 @@ pub(super) struct Driver {
     coalescer: ReadCoalescer,
 }
 
+/// Payload of the WebSocket's pings that measure; the answer has the same (RFC 6455, 5.5.3).
+const MEASURING: &[u8] = b"time";
+
 /// A client.
 pub(super) struct Entry {
     id: u32,
@@ -82,6 +85,8 @@ pub(super) struct Session {
     /// Reason why it could not be opened.
     pub(super) failure: Option<ConnectError>,
     pub(super) max_payload: usize,
+    /// Moment of the last question whose answer tells the round trip's time.
+    pub(super) asked_at: Option<Instant>,
 }
 
 pub(super) fn id_of(key: u64) -> u32 {
@@ -170,8 +175,12 @@ impl net::Driver for Driver {
         }
     }
 
-    fn on_pong(&mut self, io: &mut IoContext<Order>, owner: u64) {
-        self.handle(io, owner, Input::Ponged);
+    fn on_pong(&mut self, io: &mut IoContext<Order>, owner: u64, payload: &[u8]) {
+        if payload == MEASURING {
+            self.on_round_trip(io, owner);
+        } else {
+            self.handle(io, owner, Input::Ponged);
+        }
     }
 
     fn on_read(&mut self, io: &mut IoContext<Order>, owner: u64) {
@@ -371,6 +380,10 @@ impl Driver {
         packet: Packet<'_>,
     ) -> ControlFlow<()> {
         let now = io.now();
+        if packet == Packet::Pong("") {
+            // One of Engine.IO 3.
+            self.on_round_trip(io, key);
+        }
         let client = self.clients.get_mut(&id_of(key));
         let Some(client) = client else {
             return ControlFlow::Break(());
@@ -398,6 +411,15 @@ impl Driver {
             let flow = client.caller.on_read_complete(io.now());
             let _ = self.act(io, key, flow);
             self.schedule(io, id_of(key));
+        }
+    }
+
+    /// The server has answered what was asked to measure the time until it does.
+    pub(super) fn on_round_trip(&mut self, io: &IoContext<Order>, key: u64) {
+        let asked_at = self.session(key).and_then(|it| it.asked_at.take());
+        if let (Some(asked_at), Some(client)) = (asked_at, self.clients.get_mut(&id_of(key))) {
+            let round_trip = io.now().saturating_duration_since(asked_at);
+            client.caller.measured(round_trip);
         }
     }
 
@@ -456,6 +478,9 @@ impl Driver {
                     }
                 }
                 Output::Send(packet) => {
+                    if matches!(packet, Packet::Ping(_)) {
+                        session.asked_at = Some(now);
+                    }
                     let frames = Frames::control(&packet);
                     let sent = session.handle.outbox().append(&frames.0, When::Now);
                     match sent {
@@ -465,7 +490,13 @@ impl Driver {
                 }
                 Output::Ping => {
                     if let Some(connection) = session.connection {
-                        io.ping(connection);
+                        io.ping(connection, b"");
+                    }
+                }
+                Output::Measure => {
+                    session.asked_at = Some(now);
+                    if let Some(connection) = session.connection {
+                        io.ping(connection, MEASURING);
                     }
                 }
                 Output::Farewell => {

@@ -5,6 +5,9 @@ use crate::protocol::engineio::Revision;
 use crate::util::percent::{decode_percent, encode_percent};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use ureq::http::{HeaderName, HeaderValue};
 use url::Url;
@@ -30,6 +33,8 @@ pub(crate) struct Target {
     /// Without the brackets of an IPv6 address.
     host: String,
     port: u16,
+    /// The Unix socket in the place of host and port.
+    unix: Option<Arc<Path>>,
     /// Host and port as the program wrote them.
     authority: String,
     /// `/socket.io/`
@@ -42,7 +47,8 @@ pub(crate) struct Target {
 
 impl Target {
     /// Reads a URL of the schemes `http`, `https`, `ws` or `wss`; without one it is `http`. Its own
-    /// path is ignored, as in python-socketio: the endpoint is at `path`.
+    /// path is ignored, as in python-socketio: the endpoint is at `path`. That of a `unix:` URL is
+    /// the socket's.
     pub(crate) fn new(
         url: &str,
         path: &str,
@@ -51,10 +57,16 @@ impl Target {
         let wrong = |why: &str| {
             ConnectError::new(format!("{url:?} is no URL of a server: {why}")).invalid()
         };
-        let whole = if has_scheme(url.trim_start()) {
-            url.trim_start().to_owned()
-        } else {
-            format!("http://{}", url.trim_start())
+        let (whole, unix) = match unix_path(url) {
+            Some((path, query)) if cfg!(unix) && path.starts_with('/') => {
+                let path = decode_percent(path);
+                let socket = Path::new(&*String::from_utf8_lossy(&path)).into();
+                (format!("http://localhost/{query}"), Some(socket))
+            }
+            Some(_) if cfg!(unix) => return Err(wrong("unix: is followed by an absolute path")),
+            Some(_) => return Err(wrong("this system has no Unix sockets")),
+            None if has_scheme(url.trim_start()) => (url.trim_start().to_owned(), None),
+            None => (format!("http://{}", url.trim_start()), None),
         };
         // WHATWG's rules find a host in the path of `http:///chat`.
         if whole
@@ -69,6 +81,7 @@ impl Target {
             "" => "/".to_owned(),
             path => format!("/{path}/"),
         };
+        target.unix = unix;
         target.headers.splice(0..0, headers);
         target.check_headers()?;
         Ok(target)
@@ -93,6 +106,7 @@ impl Target {
             secure,
             host: host.trim_matches(['[', ']']).to_owned(),
             port: url.port().unwrap_or(if secure { 443 } else { 80 }),
+            unix: None,
             authority: match url.port() {
                 Some(port) => format!("{host}:{port}"),
                 None => host.to_owned(),
@@ -108,6 +122,9 @@ impl Target {
     /// nor a namespace.
     pub(crate) fn path_of(url: &str) -> Option<String> {
         let url = url.trim_start();
+        if unix_path(url).is_some() {
+            return None;
+        }
         let whole = if has_scheme(url) {
             url.to_owned()
         } else {
@@ -168,6 +185,10 @@ impl Target {
             // What the program sends to its server, auth and events too, is for no other.
             return Err(wrong("another host: connect to that one if it is meant"));
         }
+        if self.unix.is_some() && target.secure {
+            return Err(wrong("to https, which a Unix socket has not"));
+        }
+        target.unix.clone_from(&self.unix);
         // A login in the URL is the answer's own idea.
         target.headers.clone_from(&self.headers);
         target.revision = self.revision;
@@ -184,6 +205,9 @@ impl Target {
 
     /// Returns what an error says of where it came from: nothing that may be a secret.
     pub(super) fn endpoint(&self) -> String {
+        if self.unix.is_some() {
+            return format!("{}{}", self.label(), self.path);
+        }
         let scheme = if self.secure { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority, self.path)
     }
@@ -202,6 +226,19 @@ impl Target {
 
     pub(crate) fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// Returns the Unix socket that the server listens on.
+    pub(super) fn unix(&self) -> Option<&Arc<Path>> {
+        self.unix.as_ref()
+    }
+
+    /// Returns the server as the log names it.
+    pub(super) fn label(&self) -> Cow<'_, str> {
+        match &self.unix {
+            Some(path) => format!("unix:{}", path.display()).into(),
+            None => (&*self.authority).into(),
+        }
     }
 
     pub(crate) fn headers(&self) -> &[(String, String)] {
@@ -256,6 +293,14 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// Returns the path and the query of a `unix:` URL, such as `unix:///run/chat.sock?room=blue`.
+fn unix_path(url: &str) -> Option<(&str, &str)> {
+    let rest = url.trim_start().strip_prefix("unix:")?;
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let query = rest.find('?').unwrap_or(rest.len());
+    Some(rest.split_at(query))
 }
 
 /// Returns whether a text begins with a scheme (RFC 3986, 3.1): `host/?next=http://x` does not.
@@ -315,6 +360,29 @@ mod tests {
             "/my/path/?transport=websocket&EIO=4"
         );
         assert!(at.resource("websocket", None, true).contains("&t=1"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_unix_socket_has_a_url() {
+        for url in ["unix:/run/a%20b.sock?room=1", "unix:///run/a b.sock?room=1"] {
+            let target = target(url);
+            assert_eq!(target.unix().unwrap().as_os_str(), "/run/a b.sock");
+            assert_eq!(target.label(), "unix:/run/a b.sock");
+            assert_eq!(
+                target.url(None, false),
+                "http://localhost/socket.io/?room=1&transport=polling&EIO=4"
+            );
+            assert_eq!(Target::path_of(url), None);
+            assert!(target.redirected("/other/").unwrap().unix().is_some());
+            assert!(target.redirected("https://localhost/").is_err());
+        }
+        for wrong in ["unix:", "unix:run/x.sock", "unix://run/x.sock"] {
+            assert!(
+                Target::new(wrong, "socket.io", Vec::new()).is_err(),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::runtime::{Line, Runtime};
 use super::transport_config::network_options;
-use super::{Attempt, Caller, Prepare, Target, TransportConfig};
+use super::{Attempt, Caller, CookieJar, Prepare, Target, TransportConfig};
 use crate::engineio::message::{Batch, Handlers, Item, Message};
 use crate::engineio::{
     Control, SessionHandle, SessionHandler, SessionQueue, Transport, copied, lock_when,
@@ -15,7 +15,7 @@ use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Bytes of messages that may wait for their handler, twice: beyond that the client disconnects.
 const MAX_BACKLOG_BYTES: usize = 16_000_000;
@@ -60,6 +60,8 @@ struct Config {
     network: Arc<TransportConfig>,
     headers: Vec<(String, String)>,
     transports: Vec<Transport>,
+    tries_all: bool,
+    cookies: Option<CookieJar>,
     path: String,
     revision: Revision,
 }
@@ -73,6 +75,7 @@ struct State {
     running: Option<(Arc<Runtime>, Line)>,
     session: Option<Arc<SessionHandle>>,
     max_payload: u64,
+    round_trip: Option<Duration>,
     failure: Option<ConnectError>,
     /// The program has ended it before it was open.
     cancelled: bool,
@@ -104,6 +107,8 @@ impl Client {
                 network: Arc::default(),
                 headers: Vec::new(),
                 transports: vec![Transport::Polling, Transport::WebSocket],
+                tries_all: false,
+                cookies: None,
                 path: "engine.io".into(),
                 revision: Revision::V4,
             },
@@ -244,6 +249,14 @@ impl Client {
         let state = self.shared.state.lock();
         state.session.as_ref().map(|it| it.transport())
     }
+
+    /// Returns the time that the server has taken to answer, when that was measured last: over a
+    /// WebSocket as it is opened, and with each of the server's pings; over polling with each POST.
+    /// None before that, and without a session.
+    pub fn round_trip_time(&self) -> Option<Duration> {
+        let state = self.shared.state.lock();
+        state.round_trip.filter(|_| state.session.is_some())
+    }
 }
 
 impl Default for Client {
@@ -313,6 +326,21 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether the other transports are tried, in their order, if the first does not lead to
+    /// the server. Defaults to `false`.
+    #[must_use]
+    pub fn try_all_transports(mut self, tries_all: bool) -> Self {
+        self.config.tries_all = tries_all;
+        self
+    }
+
+    /// Sets the cookies of its requests. Defaults to a jar of each session's own.
+    #[must_use]
+    pub fn cookie_jar(mut self, jar: &CookieJar) -> Self {
+        self.config.cookies = Some(jar.clone());
+        self
+    }
+
     /// Sets whether the server is one of Engine.IO 3. Defaults to `false`.
     #[must_use]
     pub fn eio3(mut self, is_old: bool) -> Self {
@@ -339,6 +367,8 @@ impl Config {
                     .with_revision(config.revision),
                 network: config.network,
                 transports: config.transports,
+                tries_all: config.tries_all,
+                cookies: config.cookies.unwrap_or_default(),
             })
         })
     }
@@ -477,6 +507,7 @@ impl Caller for EngineClientHandler {
             state.phase = Phase::Open;
             state.session = Some(Arc::clone(session));
             state.max_payload = open.max_payload;
+            state.round_trip = None;
         });
         self.is_open = opened;
         self.attempt = attempt;
@@ -486,6 +517,10 @@ impl Caller for EngineClientHandler {
     }
 
     fn explain(&mut self, _: ConnectError) {}
+
+    fn measured(&mut self, round_trip: Duration) {
+        self.change(self.attempt, |state| state.round_trip = Some(round_trip));
+    }
 }
 
 impl SessionHandler for EngineClientHandler {

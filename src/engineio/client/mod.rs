@@ -7,6 +7,7 @@
 mod addresses;
 mod agent;
 mod blocking_pool;
+mod blocking_stream;
 mod cookies;
 mod driver;
 mod endpoint;
@@ -23,6 +24,7 @@ mod transport_config;
 mod websocket;
 mod wire;
 
+pub use cookies::CookieJar;
 pub use engine_client::{Client, ClientBuilder};
 #[cfg(feature = "tls")]
 pub use tls::ClientTls;
@@ -37,7 +39,7 @@ use super::{SessionHandler, Transport};
 use crate::error::ConnectError;
 use crate::protocol::engineio::Open;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[cfg(not(feature = "tls"))]
 const NO_TLS: &str = "https and wss need the feature `tls`";
@@ -54,6 +56,9 @@ pub(crate) trait Caller: SessionHandler {
     /// A request of the session has failed, which therefore closes next.
     fn explain(&mut self, failure: ConnectError);
 
+    /// The server has answered a ping, or a POST, after so long.
+    fn measured(&mut self, round_trip: Duration);
+
     /// Returns where the JSON begins in a packet of text, if that can be told: servers of Engine.IO 3
     /// get it in ASCII.
     fn json_at(&self, packet: &str) -> usize {
@@ -67,6 +72,9 @@ pub(crate) struct Attempt {
     pub(crate) target: Target,
     pub(crate) network: Arc<TransportConfig>,
     pub(crate) transports: Vec<Transport>,
+    /// The other transports are tried if the first fails.
+    pub(crate) tries_all: bool,
+    pub(crate) cookies: CookieJar,
 }
 
 /// Asks the program where to connect to. Runs where it may block.

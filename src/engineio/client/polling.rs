@@ -1,12 +1,11 @@
 //! Long polling, on ureq.
 
 use super::agent::{Dialler, NoResolver, Trace};
-use super::cookies::Jar;
+use super::cookies::{CookieJar, is_cookie};
 use super::endpoint::Target;
 use super::transport_config::TransportConfig;
 use super::wire::SessionConfig;
 use crate::error::ConnectError;
-use crate::util::sync::Mutex;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +53,7 @@ struct Lane {
 
 #[derive(Debug)]
 struct Shared {
-    jar: Mutex<Jar>,
+    jar: CookieJar,
     /// Milliseconds for which a connection may have been idle before it is used for a POST again:
     /// none until the server has said how long it keeps connections. One that is lost is not made
     /// again, since it may have arrived.
@@ -134,12 +133,12 @@ impl Lane {
 }
 
 impl Polling {
-    pub(super) fn new(way: &SessionConfig, network: &TransportConfig, jar: Jar) -> Polling {
+    pub(super) fn new(way: &SessionConfig, network: &TransportConfig, jar: CookieJar) -> Polling {
         Polling {
             polls: Lane::new(way, network.request_timeout),
             posts: Lane::new(way, network.request_timeout),
             shared: Arc::new(Shared {
-                jar: Mutex::new(jar),
+                jar,
                 post_idle: AtomicU64::new(0),
                 poll_idle: AtomicU64::new(MAX_IDLE.as_millis() as u64),
                 timeout: network.request_timeout,
@@ -204,19 +203,6 @@ impl Polling {
         read(answer, MAX_REFUSAL).map(drop)
     }
 
-    /// Returns the value of a request's one `Cookie` field (RFC 6265, 5.4): the program's cookies,
-    /// and those that the server has set.
-    pub(super) fn cookies(&self, target: &Target) -> Option<String> {
-        let own = target.headers().iter().filter(|it| is_cookie(&it.0));
-        let own = own.map(|it| it.1.as_str());
-        self.shared.jar.lock().field(own)
-    }
-
-    /// Returns the cookies to another server's session, if they are for it.
-    pub(super) fn into_jar(self) -> Jar {
-        std::mem::take(&mut self.shared.jar.lock())
-    }
-
     /// Ends what is under way, in whatever thread.
     pub(super) fn shut_down(&self) {
         self.polls.agent.clone().shutdown();
@@ -231,7 +217,7 @@ impl Polling {
         for (name, value) in target.headers().iter().filter(|it| !is_cookie(&it.0)) {
             request = request.header(name, value);
         }
-        match self.cookies(target) {
+        match self.shared.jar.field_for(target) {
             Some(value) => request.header("Cookie", value),
             None => request,
         }
@@ -239,12 +225,9 @@ impl Polling {
 
     /// Heeds what an answer says of cookies and connections.
     fn learn(&self, target: &Target, headers: &HeaderMap) {
-        let mut jar = self.shared.jar.lock();
         let fields = headers.get_all(SET_COOKIE).iter();
-        for field in fields.filter_map(|it| it.to_str().ok()) {
-            jar.set(field, target.host(), target.path(), target.is_secure());
-        }
-        drop(jar);
+        let jar = &self.shared.jar;
+        jar.learn(target, fields.filter_map(|it| it.to_str().ok()));
         let field = headers.get("keep-alive").and_then(|it| it.to_str().ok());
         if let Some(seconds) = field.and_then(keep_alive) {
             // Half of it, since the server's clock began to run before the answer was here.
@@ -253,10 +236,6 @@ impl Polling {
             self.shared.poll_idle.store(max_idle, Ordering::Relaxed);
         }
     }
-}
-
-pub(super) fn is_cookie(name: &str) -> bool {
-    name.eq_ignore_ascii_case("cookie")
 }
 
 /// Returns the seconds of `timeout=5, max=100`.

@@ -2,10 +2,10 @@
 //!
 //! In a circle with `driver`: the methods of one `Driver` stand where their subject is.
 
-use super::cookies::Jar;
+use super::cookies::CookieJar;
 use super::driver::{Driver, Order, Session, attempt_of, id_of};
 use super::endpoint::Target;
-use super::polling::{Opened, Polling, is_cookie};
+use super::polling::{Opened, Polling};
 use super::transport_config::TransportConfig;
 use super::websocket::{self, Dial};
 use super::wire::SessionConfig;
@@ -32,7 +32,7 @@ const PACKETS: usize = 1000;
 /// Result of a blocking task.
 pub(super) enum Completion {
     /// The first answer of an attempt.
-    First(Result<First, ConnectError>),
+    First(Result<Box<First>, ConnectError>),
     Polled(Result<Vec<u8>, ConnectError>),
     Posted(Result<(), ConnectError>),
     WebSocket(Result<ConnectedSocket, ConnectError>),
@@ -58,6 +58,7 @@ pub(super) struct Route {
     pub(super) target: Arc<Target>,
     way: SessionConfig,
     pub(super) network: Arc<TransportConfig>,
+    cookies: CookieJar,
     /// None if it began over a WebSocket.
     pub(super) polling: Option<Polling>,
 }
@@ -86,7 +87,9 @@ impl Driver {
             });
             match attempt {
                 Ok(attempt) => {
-                    blocking.connect(move || reply.send(Completion::First(begin(attempt))));
+                    blocking.connect(move || {
+                        reply.send(Completion::First(begin(&attempt).map(Box::new)));
+                    });
                 }
                 Err(error) => reply.send(Completion::First(Err(error))),
             }
@@ -99,7 +102,7 @@ impl Driver {
         &mut self,
         io: &mut IoContext<Order>,
         key: u64,
-        first: Result<First, ConnectError>,
+        first: Result<Box<First>, ConnectError>,
     ) {
         let now = io.now();
         let id = id_of(key);
@@ -117,7 +120,7 @@ impl Driver {
             begun,
             upgrade,
         } = match first {
-            Ok(first) => first,
+            Ok(first) => *first,
             Err(error) => {
                 client.caller.fail(now, attempt_of(key), error);
                 return self.schedule(io, id);
@@ -143,7 +146,7 @@ impl Driver {
         let orders = self
             .orders
             .get_or_insert_with(|| Arc::new(io.mailbox().clone()));
-        let peer = RemoteEnd::Host(route.target.authority().into());
+        let peer = RemoteEnd::Host(route.target.label().into());
         let handle = SessionHandle::new(key, transport, outbox, Arc::clone(orders), peer, None);
         handle.set_binary_form(binary_form(config.revision, false));
         let max_message = route.network.max_message;
@@ -156,6 +159,7 @@ impl Driver {
             is_open: false,
             failure: None,
             max_payload: usize::MAX,
+            asked_at: None,
         });
         if let Some(before) = before {
             before.end(io);
@@ -231,6 +235,7 @@ impl Driver {
         if let Err(error) = posted {
             return self.on_failed_request(io, key, error);
         }
+        self.on_round_trip(io, key);
         if let Some(session) = self.session(key) {
             if !session.handle.outbox().wait() {
                 self.handle(io, key, Input::Queued);
@@ -325,6 +330,7 @@ impl Driver {
             session.handle.outbox().wait();
             return self.handle(io, key, Input::Posted);
         }
+        session.asked_at = Some(io.now());
         let reply = ReplyChannel::new(io, key, |error| Completion::Posted(Err(error)));
         self.request(key, move |polling, route, sid| {
             let posted = polling.post(&route.target, sid, &body);
@@ -353,11 +359,9 @@ impl Driver {
         let (route, handle) = (session.route.clone(), Arc::clone(&session.handle));
         let reply = ReplyChannel::new(io, key, |error| Completion::WebSocket(Err(error)));
         let job = move || {
-            let polling = route.polling.as_ref();
-            let cookies = polling.and_then(|polling| polling.cookies(&route.target));
             let (target, network, way) = (&route.target, &route.network, &route.way);
             let sid = Some(handle.sid());
-            let dialled = match websocket::dial(target, network, way, sid, cookies.as_deref()) {
+            let dialled = match websocket::dial(target, network, way, sid, &route.cookies) {
                 Ok(Dial::Done(dialled)) => Ok(dialled),
                 // A redirection of an upgrade is a refusal of it.
                 Ok(Dial::Redirected(_)) => Err(ConnectError::new("the upgrade is redirected")),
@@ -417,69 +421,76 @@ impl Drop for ReplyChannel {
     }
 }
 
-/// Makes the first request, and follows one redirection. Blocks.
-fn begin(attempt: Attempt) -> Result<First, ConnectError> {
-    let Attempt {
-        mut target,
-        network,
-        transports,
-    } = attempt;
-    let mut jar = Jar::default();
-    for is_last in [false, true] {
-        let endpoint = target.endpoint();
-        let begun = begin_at(&target, &network, &transports, jar);
-        match begun.map_err(|error| error.behind(&endpoint))? {
-            Ok(first) => return Ok(first),
-            Err(Elsewhere(to, cookies)) => {
-                if is_last {
-                    let to = to.endpoint();
-                    let message = format!("{endpoint}: it redirects again, to {to}");
-                    return Err(ConnectError::new(message));
-                }
-                log::info!(target: "engineio", "{endpoint} is at {}", to.endpoint());
-                jar = cookies;
-                target = to;
+/// Makes the first request with the first transport that leads to the server. Blocks.
+fn begin(attempt: &Attempt) -> Result<First, ConnectError> {
+    let mut transports = &*attempt.transports;
+    loop {
+        match begin_with(attempt, transports) {
+            Err(error) if attempt.tries_all && transports.len() > 1 => {
+                let (first, rest) = (transports[0], &transports[1..]);
+                log::info!(target: "engineio", "{first} does not lead to the server, {} is tried: {error}", rest[0]);
+                transports = rest;
             }
+            begun => return begun,
         }
     }
-    Err(ConnectError::new("it redirects"))
 }
 
-/// Redirect of a server, with the cookies that it has set.
-struct Elsewhere(Target, Jar);
+/// Makes the first request, and follows one redirection.
+fn begin_with(attempt: &Attempt, transports: &[Transport]) -> Result<First, ConnectError> {
+    let endpoint = attempt.target.endpoint();
+    let elsewhere = match begin_at(&attempt.target, attempt, transports) {
+        Ok(Ok(first)) => return Ok(first),
+        Ok(Err(elsewhere)) => elsewhere,
+        Err(error) => return Err(error.behind(&endpoint)),
+    };
+    let moved = elsewhere.endpoint();
+    log::info!(target: "engineio", "{endpoint} is at {moved}");
+    match begin_at(&elsewhere, attempt, transports) {
+        Ok(Ok(first)) => Ok(first),
+        Ok(Err(to)) => {
+            let to = to.endpoint();
+            let message = format!("{moved}: it redirects again, to {to}");
+            Err(ConnectError::new(message))
+        }
+        Err(error) => Err(error.behind(&moved)),
+    }
+}
 
+/// Makes the first request; a server may be at another target.
 fn begin_at(
     target: &Target,
-    network: &Arc<TransportConfig>,
+    attempt: &Attempt,
     transports: &[Transport],
-    jar: Jar,
-) -> Result<Result<First, Elsewhere>, ConnectError> {
+) -> Result<Result<First, Target>, ConnectError> {
+    let Attempt {
+        network, cookies, ..
+    } = attempt;
     let way = SessionConfig::new(target, network)?;
     let route = |polling| Route {
         target: Arc::new(target.clone()),
         way: way.clone(),
         network: Arc::clone(network),
+        cookies: cookies.clone(),
         polling,
     };
     if transports.first() == Some(&Transport::WebSocket) {
-        let own = target.headers().iter().filter(|it| is_cookie(&it.0));
-        let cookies = jar.field(own.map(|it| it.1.as_str()));
-        return match websocket::dial(target, network, &way, None, cookies.as_deref())? {
+        return match websocket::dial(target, network, &way, None, cookies)? {
             Dial::Done(dialled) => Ok(Ok(First {
                 route: route(None),
                 begun: Begun::WebSocket(dialled),
                 upgrade: false,
             })),
-            Dial::Redirected(to) => Ok(Err(Elsewhere(to, jar))),
+            Dial::Redirected(to) => Ok(Err(to)),
         };
     }
-    let polling = Polling::new(&way, network, jar);
+    let polling = Polling::new(&way, network, cookies.clone());
     match polling.open(target)? {
         Opened::Payload(body) => Ok(Ok(First {
             route: route(Some(polling)),
             begun: Begun::Polling(body),
             upgrade: transports.contains(&Transport::WebSocket),
         })),
-        Opened::Redirected(to) => Ok(Err(Elsewhere(to, polling.into_jar()))),
+        Opened::Redirected(to) => Ok(Err(to)),
     }
 }

@@ -69,6 +69,9 @@ impl Default for TransportConfig {
 impl TransportConfig {
     /// Returns the proxy on the way to a server.
     pub(super) fn proxy(&self, target: &Target) -> Result<Option<ureq::Proxy>, ConnectError> {
+        if target.unix().is_some() {
+            return Ok(None);
+        }
         let url = match &self.proxy {
             Proxy::None => return Ok(None),
             Proxy::Url(url) => url.clone(),

@@ -1,14 +1,14 @@
 //! The handshake of a WebSocket (RFC 6455, 4.1).
 
+use super::cookies::{CookieJar, is_cookie};
 use super::endpoint::Target;
 use super::http_head::{dechunked, read_chunked, read_final};
-use super::polling::{MAX_REFUSAL, TIMED_OUT, is_cookie, refusal};
+use super::polling::{MAX_REFUSAL, TIMED_OUT, refusal};
 use super::transport_config::TransportConfig;
 use super::wire::{Pace, SessionConfig, Wire};
 use crate::error::ConnectError;
 use crate::net::ConnectedSocket;
 use crate::net::socket::Socket;
-use crate::net::stream::Stream;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,13 +23,13 @@ pub(super) enum Dial {
 }
 
 /// Connects a WebSocket. Blocks for the request time-out at most, but for the resolver's own time.
-/// `cookies` is the value of the one field for them.
+/// The server's cookies are kept in the jar.
 pub(super) fn dial(
     target: &Target,
     network: &TransportConfig,
     way: &SessionConfig,
     sid: Option<&str>,
-    cookies: Option<&str>,
+    jar: &CookieJar,
 ) -> Result<Dial, ConnectError> {
     let by = Some(Instant::now() + network.request_timeout);
     let pace = Pace {
@@ -38,7 +38,8 @@ pub(super) fn dial(
     };
     let mut wire = way.open(pace, |_| Ok(())).map_err(describe)?;
     let key = generate_key();
-    let request = request(target, network, sid, cookies, &key);
+    let cookies = jar.field_for(target);
+    let request = request(target, network, sid, cookies.as_deref(), &key);
     let mut rest = Vec::new();
     let answer = wire
         .write_all(request.as_bytes())
@@ -47,6 +48,8 @@ pub(super) fn dial(
     let head = answer.map_err(describe)?;
     let head = head
         .ok_or_else(|| ConnectError::new("the server's answer is no HTTP; is that port https?"))?;
+    let fields = head.fields.iter().filter(|it| it.0 == "set-cookie");
+    jar.learn(target, fields.map(|it| &*it.1));
     if head.status != 101 {
         if let (301 | 302 | 303 | 307 | 308, Some(location), None) =
             (head.status, &head.location, sid)
@@ -152,9 +155,8 @@ fn read_up_to(stream: &mut impl Read, bytes: &mut Vec<u8>, wanted: usize) -> io:
 /// Makes it a connection that is never waited for.
 fn finish(wire: Wire, unread: Vec<u8>) -> io::Result<ConnectedSocket> {
     let shared = || io::Error::other("the connection is in use elsewhere");
-    let tcp = Arc::into_inner(wire.tcp).ok_or_else(shared)?;
-    tcp.set_nonblocking(true)?;
-    let stream = Stream::Tcp(mio::net::TcpStream::from_std(tcp));
+    let stream = Arc::into_inner(wire.stream).ok_or_else(shared)?;
+    let stream = stream.into_nonblocking()?;
     #[cfg(feature = "tls")]
     let socket = match wire.tls {
         Some(tls) => Socket::secure(stream, (*tls).into()),
@@ -164,7 +166,7 @@ fn finish(wire: Wire, unread: Vec<u8>) -> io::Result<ConnectedSocket> {
     let socket = Socket::plain(stream);
     Ok(ConnectedSocket {
         socket,
-        peer: wire.peer.into(),
+        peer: wire.peer,
         unread,
     })
 }

@@ -1,12 +1,16 @@
 //! A connection to a server, plain or TLS, through a proxy or not: what polling and the way to a
 //! WebSocket are made on. Its reads and writes end by a time.
 
+#[cfg(unix)]
+use super::addresses::connect_unix;
 use super::addresses::{Addresses, left};
+use super::blocking_stream::BlockingStream;
 use super::endpoint::Target;
 use super::http_head::{parse_head, read_head};
 use super::socks::{Goal, socks4, socks5};
 use super::transport_config::TransportConfig;
 use crate::error::ConnectError;
+use crate::net::PeerAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 #[cfg(feature = "tls")]
@@ -14,7 +18,8 @@ use rustls::pki_types::ServerName;
 #[cfg(feature = "tls")]
 use rustls::{ClientConfig, ClientConnection};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::ToSocketAddrs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::ProxyProtocol;
@@ -25,10 +30,10 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Wire {
-    pub(super) tcp: Arc<TcpStream>,
+    pub(super) stream: Arc<BlockingStream>,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Box<ClientConnection>>,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: PeerAddr,
     pub(super) pace: Pace,
 }
 
@@ -47,6 +52,8 @@ pub(super) struct Pace {
 pub(super) struct SessionConfig {
     host: String,
     port: u16,
+    /// The Unix socket in the place of host and port.
+    unix: Option<Arc<Path>>,
     secure: bool,
     /// Those of the server, or of the proxy.
     addresses: Addresses,
@@ -74,6 +81,7 @@ impl SessionConfig {
         Ok(SessionConfig {
             host: target.host().to_owned(),
             port: target.port(),
+            unix: target.unix().cloned(),
             secure: target.is_secure(),
             addresses: Addresses::default(),
             proxy: network.proxy(target)?,
@@ -86,9 +94,33 @@ impl SessionConfig {
     pub(super) fn open(
         &self,
         pace: Pace,
-        begun: impl FnOnce(&Arc<TcpStream>) -> io::Result<()>,
+        begun: impl FnOnce(&Arc<BlockingStream>) -> io::Result<()>,
     ) -> io::Result<Wire> {
         let by = pace.by.unwrap_or_else(|| Instant::now() + MAX_TIMEOUT);
+        let (stream, peer) = self.reach(by)?;
+        let stream = Arc::new(stream);
+        begun(&stream)?;
+        if let Some(proxy) = &self.proxy {
+            let stream = &*stream;
+            self.pass(proxy, &mut DeadlineStream { stream, pace })?;
+        }
+        let wire = Wire {
+            stream,
+            #[cfg(feature = "tls")]
+            tls: None,
+            peer,
+            pace,
+        };
+        self.secure(wire)
+    }
+
+    /// Connects to the server, or to the proxy on the way to it.
+    fn reach(&self, by: Instant) -> io::Result<(BlockingStream, PeerAddr)> {
+        #[cfg(unix)]
+        if let Some(path) = &self.unix {
+            let stream = BlockingStream::Unix(connect_unix(path, by)?);
+            return Ok((stream, PeerAddr::Unix));
+        }
         let (tcp, peer) = match &self.proxy {
             None => self.addresses.connect(&self.host, self.port, by)?,
             Some(proxy) => {
@@ -99,23 +131,11 @@ impl SessionConfig {
             }
         };
         tcp.set_nodelay(true)?;
-        let tcp = Arc::new(tcp);
-        begun(&tcp)?;
-        if let Some(proxy) = &self.proxy {
-            self.pass(proxy, &mut DeadlineStream { tcp: &tcp, pace })?;
-        }
-        let wire = Wire {
-            tcp,
-            #[cfg(feature = "tls")]
-            tls: None,
-            peer,
-            pace,
-        };
-        self.secure(wire)
+        Ok((BlockingStream::Tcp(tcp), peer.into()))
     }
 
     /// Asks a proxy to connect.
-    fn pass(&self, proxy: &ureq::Proxy, tcp: &mut DeadlineStream<'_>) -> io::Result<()> {
+    fn pass(&self, proxy: &ureq::Proxy, stream: &mut DeadlineStream<'_>) -> io::Result<()> {
         let name = Goal::Name(&self.host, self.port);
         let resolved = || {
             let first = (&*self.host, self.port).to_socket_addrs()?.next();
@@ -127,16 +147,16 @@ impl SessionConfig {
             .username()
             .map(|user| (user, proxy.password().unwrap_or_default()));
         match proxy.protocol() {
-            ProxyProtocol::Socks4 => socks4(tcp, &resolved()?, user),
-            ProxyProtocol::Socks4A => socks4(tcp, &name, user),
-            ProxyProtocol::Socks5 => socks5(tcp, &resolved()?, login),
-            ProxyProtocol::Socks5h => socks5(tcp, &name, login),
-            _ => self.tunnel(proxy, tcp),
+            ProxyProtocol::Socks4 => socks4(stream, &resolved()?, user),
+            ProxyProtocol::Socks4A => socks4(stream, &name, user),
+            ProxyProtocol::Socks5 => socks5(stream, &resolved()?, login),
+            ProxyProtocol::Socks5h => socks5(stream, &name, login),
+            _ => self.tunnel(proxy, stream),
         }
     }
 
     /// Asks an HTTP proxy to connect (RFC 9110, 9.3.6).
-    fn tunnel(&self, proxy: &ureq::Proxy, tcp: &mut DeadlineStream<'_>) -> io::Result<()> {
+    fn tunnel(&self, proxy: &ureq::Proxy, stream: &mut DeadlineStream<'_>) -> io::Result<()> {
         let host = if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {
@@ -149,8 +169,8 @@ impl SessionConfig {
             request.push_str(&format!("Proxy-Authorization: Basic {login}\r\n"));
         }
         request.push_str("\r\n");
-        tcp.write_all(request.as_bytes())?;
-        let (head, rest) = read_head(tcp, Vec::new())?;
+        stream.write_all(request.as_bytes())?;
+        let (head, rest) = read_head(stream, Vec::new())?;
         match parse_head(&head) {
             // The server speaks second, so nothing can have come from it.
             Some(head) if (200..300).contains(&head.status) && rest.is_empty() => Ok(()),
@@ -171,7 +191,7 @@ impl SessionConfig {
         let connection = ClientConnection::new(Arc::clone(config), name);
         let mut connection = connection.map_err(io::Error::other)?;
         let mut timed = DeadlineStream {
-            tcp: &wire.tcp,
+            stream: &wire.stream,
             pace: wire.pace,
         };
         while connection.is_handshaking() {
@@ -205,9 +225,9 @@ fn explain_tls(error: io::Error) -> io::Error {
     error
 }
 
-/// A TCP connection whose reads and writes end by a time.
+/// A connection whose reads and writes end by a time.
 struct DeadlineStream<'a> {
-    tcp: &'a TcpStream,
+    stream: &'a BlockingStream,
     pace: Pace,
 }
 
@@ -232,15 +252,17 @@ fn late(error: io::Error) -> io::Error {
 
 impl Read for DeadlineStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.tcp.set_read_timeout(self.wait(self.pace.read)?)?;
-        self.tcp.read(buffer).map_err(late)
+        let wait = self.wait(self.pace.read)?;
+        self.stream.set_read_timeout(wait)?;
+        self.stream.read(buffer).map_err(late)
     }
 }
 
 impl Write for DeadlineStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.tcp.set_write_timeout(self.wait(self.pace.write)?)?;
-        self.tcp.write(bytes).map_err(late)
+        let wait = self.wait(self.pace.write)?;
+        self.stream.set_write_timeout(wait)?;
+        self.stream.write(bytes).map_err(late)
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
@@ -250,7 +272,7 @@ impl Write for DeadlineStream<'_> {
 impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut timed = DeadlineStream {
-            tcp: &self.tcp,
+            stream: &self.stream,
             pace: self.pace,
         };
         #[cfg(feature = "tls")]
@@ -264,7 +286,7 @@ impl Read for Wire {
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut timed = DeadlineStream {
-            tcp: &self.tcp,
+            stream: &self.stream,
             pace: self.pace,
         };
         #[cfg(feature = "tls")]
@@ -275,7 +297,7 @@ impl Write for Wire {
     }
     fn flush(&mut self) -> io::Result<()> {
         let mut timed = DeadlineStream {
-            tcp: &self.tcp,
+            stream: &self.stream,
             pace: self.pace,
         };
         #[cfg(feature = "tls")]

@@ -74,6 +74,8 @@ pub(crate) enum Output {
     Send(Packet<'static>),
     /// Ping the server on the WebSocket's own level.
     Ping,
+    /// Ping it in the same way, to measure the time until it answers, which is no input.
+    Measure,
     /// The last chance to tell the server something.
     Farewell,
     /// The queue goes out over the WebSocket from now on.
@@ -264,6 +266,9 @@ impl Client {
             Packet::Ping(_) if self.is_open() => {
                 self.silence = Some(now + self.patience);
                 self.outputs.push_back(Output::Send(Packet::Pong("")));
+                if matches!(self.state, State::WebSocket) {
+                    self.outputs.push_back(Output::Measure);
+                }
             }
             Packet::Close if self.is_open() => self.close(Reason::ServerDisconnect),
             _ => {}
@@ -332,7 +337,7 @@ impl Client {
         self.outputs.push_back(Output::Opened(open));
         if !self.config.polling {
             self.state = State::WebSocket;
-            self.outputs.push_back(Output::Attach);
+            self.outputs.extend([Output::Attach, Output::Measure]);
             return;
         }
         let mut polling = Polling {
@@ -358,7 +363,7 @@ impl Client {
             if !polling.polls && !polling.posts {
                 self.state = State::WebSocket;
                 self.outputs.push_back(Output::Write(Packet::Upgrade));
-                self.outputs.push_back(Output::Attach);
+                self.outputs.extend([Output::Attach, Output::Measure]);
             }
             return;
         }

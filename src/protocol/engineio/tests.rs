@@ -181,6 +181,7 @@ impl Pair {
                 }
                 client::Output::Farewell => self.client_said_farewell += 1,
                 client::Output::Ping => self.client.handle(self.now, client::Input::Ponged),
+                client::Output::Measure => {}
                 client::Output::HangUp => self.to_server.push_back("hang up".into()),
                 client::Output::Closed(reason) => self.client_closed.push(reason),
             }
