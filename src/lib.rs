@@ -158,7 +158,8 @@ pub use tiny_http;
 pub mod handler {
     pub use crate::handlers::connect::Decision;
     pub use crate::handlers::{
-        Check, ConnectHandler, Context, DisconnectHandler, ErrorAck, Handler, IntoAck, Method,
+        AckCallback, Check, ConnectHandler, Context, DisconnectHandler, ErrorAck, Handler, IntoAck,
+        Method, RecipientsCallback,
     };
     #[cfg(feature = "server")]
     pub use crate::server::Rooms;

@@ -53,12 +53,13 @@ impl Handlers {
         );
     }
 
-    /// Only functions are told: a service has no method for it.
     pub(super) fn reconnect_attempt(&self, client: &Client, attempt: u32, delay: Duration) {
-        let mut sets = self.sets(client.namespace());
-        if let Some(function) = sets.find_map(|set| set.more.reconnect_attempt.as_ref()) {
-            function(client, attempt, delay);
-        }
+        self.resolve(
+            client.namespace(),
+            |own| own.reconnect_attempt.as_ref(),
+            |function| function(client, attempt, delay),
+            |service| service.reconnect_attempt(client, attempt, delay),
+        );
     }
 
     pub(super) fn reconnect_failed(&self, client: &Client) {

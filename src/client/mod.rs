@@ -24,7 +24,8 @@ use crate::handlers::registry::ANY;
 use crate::handlers::service::Registered;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{
-    Context, DisconnectHandler, Handler, Incoming, IntoAck, Waiting, encode, store_disconnect,
+    AckCallback, Context, DisconnectHandler, Handler, Incoming, IntoAck, Waiting, encode,
+    store_disconnect,
 };
 use crate::limits::bounded;
 use crate::protocol::engineio::Revision;
@@ -158,7 +159,8 @@ impl Client {
         drop(self.change(|set| set.events.insert(event.to_owned(), handler)));
     }
 
-    /// Handles the events that have no handler; what it returns acknowledges them. Without it they
+    /// Handles the events that have no handler, as python-socketio's `*` does, not those that have
+    /// one, as JavaScript's `onAny`; what it returns acknowledges them. Without it they
     /// are acknowledged with nothing.
     pub fn on_any<S>(&self, handler: impl Handler<Client, S, Output: IntoAck>) {
         let handler = store(handler);
@@ -428,16 +430,16 @@ impl Client {
     /// # Errors
     /// Those of [`emit`](Client::emit), and [`Error::TooMuch`] if too many answers are awaited; the
     /// function is not called then.
-    pub fn emit_with_ack<T: DeserializeOwned>(
+    pub fn emit_with_ack<S>(
         &self,
         event: &str,
         data: impl Serialize,
         timeout: Duration,
-        callback: impl FnOnce(Result<T, Error>) + Send + 'static,
+        callback: impl AckCallback<S>,
     ) -> Result<(), Error> {
         let data = self.encode(event, data)?;
         let waiting = Waiting::Callback {
-            run: Box::new(move |answer| callback(answer.and_then(|it| it.decode()))),
+            run: Box::new(move |answer| callback.call(answer)),
             deadline: Instant::now() + bounded(timeout),
         };
         self.shared

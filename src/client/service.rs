@@ -6,6 +6,7 @@ use crate::handlers::registry::HandlesEvents;
 use crate::handlers::service::{EventService, Registered};
 use crate::handlers::{Event, Events, HandlerError, Next, Outcome};
 use crate::reason::Reason;
+use std::time::Duration;
 
 /// A client's namespace as a type: its methods are the handlers.
 ///
@@ -54,6 +55,11 @@ pub trait ClientService: Send + Sync + Sized + 'static {
         let _ = (client, reason);
     }
 
+    /// Is told that another attempt to reconnect comes after a delay; they are counted from one.
+    fn on_reconnect_attempt(&self, client: &Client, attempt: u32, delay: Duration) {
+        let _ = (client, attempt, delay);
+    }
+
     /// Is told that the attempts to reconnect are used up.
     fn on_reconnect_failed(&self, client: &Client) {
         let _ = client;
@@ -81,6 +87,7 @@ pub(super) trait ErasedService: HandlesEvents<Client> + Send + Sync {
     fn connect(&self, client: &Client);
     fn connect_error(&self, client: &Client, error: &ConnectError);
     fn disconnect(&self, client: &Client, reason: Reason);
+    fn reconnect_attempt(&self, client: &Client, attempt: u32, delay: Duration);
     fn reconnect_failed(&self, client: &Client);
 }
 
@@ -101,6 +108,10 @@ impl<S: ClientService> ErasedService for Registered<S, Client> {
 
     fn disconnect(&self, client: &Client, reason: Reason) {
         self.service.on_disconnect(client, reason);
+    }
+
+    fn reconnect_attempt(&self, client: &Client, attempt: u32, delay: Duration) {
+        self.service.on_reconnect_attempt(client, attempt, delay);
     }
 
     fn reconnect_failed(&self, client: &Client) {

@@ -17,7 +17,8 @@ const CALLBACK_OVERHEAD_BYTES: usize = 64;
 
 /// Arguments of an acknowledgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct AckResponse(pub(crate) ReceivedArgs);
+#[doc(hidden)]
+pub struct AckResponse(pub(crate) ReceivedArgs);
 
 impl AckResponse {
     /// Returns the bytes that it holds.

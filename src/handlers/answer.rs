@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 /// Return type of a handler: the acknowledgement.
 ///
-/// `()` acknowledges with nothing, a tuple with several values, a `Result` with what is in its
-/// `Ok`; an `Err` is logged and nothing is acknowledged. Types of your own become answers by
+/// `()` acknowledges with nothing, a tuple or an array of a fixed size with several values, a `Vec`
+/// with one that is a list, a `Result` with what is in its `Ok`; an `Err` is logged and nothing is
+/// acknowledged, unless a server's [`on_error`](crate::Namespace::on_error) says otherwise. Types of your own become answers by
 /// `impl Reply for MyType {}`, or for once in [`Json`].
 ///
 /// ```
@@ -93,6 +94,7 @@ replies! {
 }
 
 impl<T: Serialize> Reply for Vec<T> {}
+impl<T, const N: usize> Reply for [T; N] where [T; N]: Serialize {}
 impl<T: Serialize> Reply for VecDeque<T> {}
 impl<T: Serialize> Reply for BTreeSet<T> {}
 impl<T: Serialize, S> Reply for HashSet<T, S> {}

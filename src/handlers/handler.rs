@@ -16,7 +16,8 @@ use std::sync::Arc;
 ///
 /// - Every parameter of a closure needs its type, and the first one its `&`.
 /// - A missing argument decodes as null, so `Option` takes it; surplus ones are ignored.
-/// - An argument that does not decode is logged; the handler does not run, nothing is acknowledged.
+/// - An argument that does not decode is logged; the handler does not run, and nothing is
+///   acknowledged, unless a server's [`on_error`](crate::Namespace::on_error) says otherwise.
 /// - With `&Event`, alone or behind `&Socket` or `&Client`, it gets the event as it came, besides the
 ///   arguments.
 #[diagnostic::on_unimplemented(

@@ -2,6 +2,7 @@
 
 pub(crate) mod ack;
 pub(crate) mod answer;
+pub(crate) mod callback;
 pub(crate) mod connect;
 pub(crate) mod encode;
 pub(crate) mod event;
@@ -12,6 +13,7 @@ pub(crate) mod service;
 
 pub(crate) use ack::AckResponse;
 pub use answer::{Check, ErrorAck, HandlerError, IntoAck, Json, Reply};
+pub use callback::{AckCallback, RecipientsCallback};
 pub use connect::{ConnectHandler, DisconnectHandler, Refused};
 pub use event::{Ack, Event};
 pub use handler::{Context, Handler};

@@ -10,8 +10,8 @@ use super::{Inner, Rooms, Server, encode_data};
 use crate::data::{EncodedArgs, Encoding};
 use crate::engineio::{HeldBroadcasts, block_in_place};
 use crate::error::Error;
-use crate::handlers::AckResponse;
 use crate::handlers::encode;
+use crate::handlers::{AckResponse, RecipientsCallback};
 use crate::limits::bounded;
 use crate::manager::{AckRequest, Broadcast, BroadcastTarget, Local as _};
 use crate::util::oneshot::awaited;
@@ -126,6 +126,9 @@ impl To {
     /// Where there is no recipient, it is called once, with [`Error::Disconnected`], or, with a
     /// manager that knows other servers, with [`Error::Timeout`] when the time is over.
     ///
+    /// The function may ask which client has answered, or for nothing at all: see
+    /// [`RecipientsCallback`].
+    ///
     /// Recipients on other servers of this crate are reported as those of this one. Servers of
     /// python-socketio send answers alone: of a recipient there that does not answer nothing is
     /// heard, and if no other one is reported, the function is called once, with
@@ -138,51 +141,28 @@ impl To {
     /// # use socketio::{Error, Server};
     /// # use std::time::Duration;
     /// # let io = Server::new();
-    /// let room = io.to("team");
-    /// room.emit_with_ack("ready?", (), Duration::from_secs(5), |answer: Result<bool, Error>| {
+    /// let (team, second) = (io.to("team"), Duration::from_secs(1));
+    /// team.emit_with_ack("ready?", (), second, |answer: Result<bool, Error>| {
     ///     println!("one of them says {answer:?}");
     /// })?;
+    /// team.emit_with_ack("ready?", (), second, |sid: Option<&str>, answer: Result<bool, Error>| {
+    ///     println!("{sid:?} says {answer:?}");
+    /// })?;
+    /// team.emit_with_ack("ready?", (), second, || println!("one more has answered, or will not"))?;
     /// # Ok::<(), Error>(())
     /// ```
-    pub fn emit_with_ack<T: DeserializeOwned>(
+    pub fn emit_with_ack<S>(
         &self,
         event: &str,
         data: impl Serialize,
         timeout: Duration,
-        callback: impl Fn(Result<T, Error>) + Send + Sync + 'static,
-    ) -> Result<(), Error> {
-        self.emit_with_ack_from(event, data, timeout, move |_, answer| callback(answer))
-    }
-
-    /// Does the same as [`emit_with_ack`](To::emit_with_ack), for functions that ask which
-    /// recipient has answered: they are called with its sid too, or none where that is not known,
-    /// as of the clients of python-socketio's servers.
-    ///
-    /// ```no_run
-    /// # use socketio::Server;
-    /// # use std::time::Duration;
-    /// # let io = Server::new();
-    /// let room = io.to("team");
-    /// room.emit_with_ack_from("ready?", (), Duration::from_secs(5), |sid, answer| {
-    ///     println!("{sid:?} is ready: {:?}", answer.unwrap_or(false));
-    /// })?;
-    /// # Ok::<(), socketio::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Those of [`emit`](To::emit). The function is not called then.
-    pub fn emit_with_ack_from<T: DeserializeOwned>(
-        &self,
-        event: &str,
-        data: impl Serialize,
-        timeout: Duration,
-        callback: impl Fn(Option<&str>, Result<T, Error>) + Send + Sync + 'static,
+        callback: impl RecipientsCallback<S>,
     ) -> Result<(), Error> {
         let data = encode_data(&self.server.inner, Encoding::Json, event, data)?;
         let ack = AckRequest {
             callback: Arc::new(
                 move |sid: Option<&str>, answer: Result<AckResponse, Error>| {
-                    callback(sid, answer.and_then(|it| it.decode()));
+                    callback.call(sid, answer);
                 },
             ),
             timeout,

@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::handlers::encode;
 use crate::handlers::{
     Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck,
+    RecipientsCallback,
 };
 use crate::manager::{Broadcast, BroadcastTarget, Local, Manager};
 use crate::net::Executor as _;
@@ -46,6 +47,8 @@ use namespaces::{NamespaceRegistry, PATTERN, Pattern};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Weak};
@@ -385,12 +388,12 @@ impl Server {
     ///
     /// # Errors
     /// Those of [`To::emit_with_ack`].
-    pub fn emit_with_ack<T: DeserializeOwned>(
+    pub fn emit_with_ack<S>(
         &self,
         event: &str,
         data: impl Serialize,
         timeout: Duration,
-        callback: impl Fn(Result<T, Error>) + Send + Sync + 'static,
+        callback: impl RecipientsCallback<S>,
     ) -> Result<(), Error> {
         self.root().emit_with_ack(event, data, timeout, callback)
     }
@@ -398,6 +401,18 @@ impl Server {
     /// Returns the user session of a client. See [`Namespace::session`].
     pub fn session<T: Any + Send + Sync>(&self, sid: &str) -> Option<Arc<T>> {
         self.root().session(sid)
+    }
+
+    /// Changes a value of a client's user session. See [`Namespace::update_session`].
+    ///
+    /// # Errors
+    /// Those of [`Namespace::update_session`].
+    pub fn update_session<T: Any + Clone + Default + Send + Sync>(
+        &self,
+        sid: &str,
+        change: impl FnMut(&mut T),
+    ) -> Result<Arc<T>, Error> {
+        self.root().update_session(sid, change)
     }
 
     /// Keeps a user session with a client. See [`Namespace::save_session`].
@@ -448,49 +463,63 @@ impl fmt::Debug for Server {
     }
 }
 
-/// One name or several: of rooms, or sids.
+/// One name or several: of rooms, or sids. Text of all kinds, and lists and sets of it; an array
+/// by itself has `&str`, so that `[]` is one.
+///
+/// ```no_run
+/// # use socketio::Server;
+/// # let io = Server::new();
+/// let (mine, yours) = (String::from("mine"), String::from("yours"));
+/// io.to("room");
+/// io.to(["red", "blue"]);
+/// io.to(&[mine, yours]);
+/// io.to([]); // nobody
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no name of a room or a client, nor several",
+    note = "it can be text, a `Vec`, slice, deque or set of text, an array of `&str`, or a reference to an array of any text: `&[a, b]`"
+)]
 pub trait Rooms {
     #[doc(hidden)]
     fn into_names(self) -> Vec<String>;
 }
 
-impl Rooms for &str {
-    fn into_names(self) -> Vec<String> {
-        vec![self.to_owned()]
-    }
+macro_rules! one_room {
+    ($($kind:ty)*) => {
+        $(impl Rooms for $kind {
+            fn into_names(self) -> Vec<String> {
+                vec![AsRef::<str>::as_ref(&*self).to_owned()]
+            }
+        })*
+    };
 }
 
-impl Rooms for String {
-    fn into_names(self) -> Vec<String> {
-        vec![self]
-    }
+one_room!(&str String &String Arc<str> &Arc<str> Box<str> Cow<'_, str>);
+
+macro_rules! several_rooms {
+    ($(<$($name:ident)?> $kind:ty;)*) => {
+        $(impl<T: AsRef<str> $(, $name)?> Rooms for $kind {
+            fn into_names(self) -> Vec<String> {
+                self.iter().map(|name| name.as_ref().to_owned()).collect()
+            }
+        })*
+    };
 }
 
-impl Rooms for &String {
-    fn into_names(self) -> Vec<String> {
-        vec![self.clone()]
-    }
+several_rooms! {
+    <> Vec<T>; <> &Vec<T>; <> &[T];
+    <> VecDeque<T>; <> &VecDeque<T>;
+    <> BTreeSet<T>; <> &BTreeSet<T>;
+    <S> HashSet<T, S>; <S> &HashSet<T, S>;
 }
 
-impl<T: AsRef<str>> Rooms for Vec<T> {
-    fn into_names(self) -> Vec<String> {
-        self.iter().map(|name| name.as_ref().to_owned()).collect()
-    }
-}
-
-impl<T: AsRef<str>> Rooms for &[T] {
-    fn into_names(self) -> Vec<String> {
-        self.iter().map(|name| name.as_ref().to_owned()).collect()
-    }
-}
-
-impl<T: AsRef<str>> Rooms for &Vec<T> {
+impl<T: AsRef<str>, const N: usize> Rooms for &[T; N] {
     fn into_names(self) -> Vec<String> {
         self.as_slice().into_names()
     }
 }
 
-impl<T: AsRef<str>, const N: usize> Rooms for [T; N] {
+impl<const N: usize> Rooms for [&str; N] {
     fn into_names(self) -> Vec<String> {
         self.as_slice().into_names()
     }

@@ -16,11 +16,10 @@ use crate::handlers::service::Registered;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{
     Auth, Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler, HandlerError,
-    IntoAck, StoredConnect, store_disconnect,
+    IntoAck, RecipientsCallback, StoredConnect, store_disconnect,
 };
 use crate::manager::BroadcastTarget;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -128,7 +127,9 @@ impl Namespace {
         drop(self.change(|set| set.events.insert(event.to_owned(), handler)));
     }
 
-    /// Handles the events that have no handler; what it returns acknowledges them.
+    /// Handles the events that have no handler, as python-socketio's `*` does; what it returns
+    /// acknowledges them. For all events, as JavaScript's `onAny`, see
+    /// [`on_event`](Namespace::on_event).
     pub fn on_any<S>(&self, handler: impl Handler<Socket, S, Output: IntoAck>) {
         let handler = store(handler);
         drop(self.change(|set| set.any.replace(handler)));
@@ -214,14 +215,14 @@ impl Namespace {
     }
 
     /// Adds a function that is told of every event that comes, also of those that
-    /// [`before_event`](Namespace::before_event) keeps from their handlers: the reference's `onAny`. [`on_any`](Namespace::on_any) is python's `*`, for events without a
-    /// handler.
+    /// [`before_event`](Namespace::before_event) keeps from their handlers: JavaScript's `onAny`.
+    /// [`on_any`](Namespace::on_any) is for events without a handler.
     pub fn on_event(&self, tap: impl Fn(&Socket, &Event) + Send + Sync + 'static) {
         self.change(|set| set.more.taps.push(Arc::new(tap)));
     }
 
     /// Adds a function that is told of every event that is sent to a client, with its name and its
-    /// arguments: the reference's `onAnyOutgoing`. Of an event for several it is called for each. It runs
+    /// arguments: JavaScript's `onAnyOutgoing`. Of an event for several it is called for each. It runs
     /// in the thread that sends, and must not block. Once there is one, every event that is sent costs
     /// its decoding.
     ///
@@ -361,12 +362,12 @@ impl Namespace {
     ///
     /// # Errors
     /// Those of [`To::emit_with_ack`].
-    pub fn emit_with_ack<T: DeserializeOwned>(
+    pub fn emit_with_ack<S>(
         &self,
         event: &str,
         data: impl Serialize,
         timeout: Duration,
-        callback: impl Fn(Result<T, Error>) + Send + Sync + 'static,
+        callback: impl RecipientsCallback<S>,
     ) -> Result<(), Error> {
         To::new(&self.server, &self.name).emit_with_ack(event, data, timeout, callback)
     }
@@ -376,7 +377,21 @@ impl Namespace {
         self.socket(sid)?.session()
     }
 
-    /// Keeps a value with a client until it has gone, in the place of what was kept.
+    /// Changes a value of a client's user session, or the default one if there is none; returns what
+    /// it is then. See [`Socket::update_session`].
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] if there is no such client here.
+    pub fn update_session<T: Any + Clone + Default + Send + Sync>(
+        &self,
+        sid: &str,
+        change: impl FnMut(&mut T),
+    ) -> Result<Arc<T>, Error> {
+        let socket = self.socket(sid).ok_or(Error::Disconnected)?;
+        Ok(socket.update_session(change))
+    }
+
+    /// Keeps a value with a client until it has gone, in the place of the one of its type.
     ///
     /// # Errors
     /// [`Error::Disconnected`] if there is no such client here.

@@ -77,7 +77,8 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// at, change or refuse what comes.
     ///
     /// # Errors
-    /// The failure of the method's handler: it is logged, and nothing is acknowledged.
+    /// The failure of the method's handler: it is logged, and nothing is acknowledged, unless
+    /// [`on_error`](crate::Namespace::on_error) says otherwise.
     fn event(
         &self,
         socket: &Socket,

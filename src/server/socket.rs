@@ -19,7 +19,7 @@ use crate::handlers::handler::{StoredEvent, store};
 use crate::handlers::registry::Scope;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{
-    AckResponse, Context, Handler, Incoming, IntoAck, Peer, PendingAcks, Waiting,
+    AckCallback, AckResponse, Context, Handler, Incoming, IntoAck, Peer, PendingAcks, Waiting,
 };
 use crate::limits::bounded;
 use crate::net::http::Request;
@@ -266,22 +266,21 @@ impl Socket {
     /// Sends it an event and calls a function with the answer: once, on a worker, beside the
     /// client's handlers, with an error when the time is over or the client has gone. A handler
     /// that waits for it occupies a worker which callbacks need too: to wait, use
-    /// [`call`](Socket::call).
+    /// [`call`](Socket::call). See [`AckCallback`] for what a function may be.
     ///
     /// # Errors
     /// Those of [`emit`](Socket::emit), and [`Error::TooMuch`] if it owes too many answers. The
     /// function is not called then.
-    pub fn emit_with_ack<T: DeserializeOwned>(
+    pub fn emit_with_ack<S>(
         &self,
         event: &str,
         data: impl Serialize,
         timeout: Duration,
-        callback: impl FnOnce(Result<T, Error>) + Send + 'static,
+        callback: impl AckCallback<S>,
     ) -> Result<(), Error> {
         let data = self.encode(event, data)?;
         let id = self.next_ack();
-        let callback =
-            |answer: Result<AckResponse, Error>| callback(answer.and_then(|it| it.decode()));
+        let callback = |answer: Result<AckResponse, Error>| callback.call(answer);
         self.expect_ack(id, timeout, Box::new(callback))?;
         match self.emit_encoded(event, Some(id), &data) {
             // The callback has been told, or will be.
@@ -436,8 +435,18 @@ impl Socket {
         Some(Arc::clone(&own.handler))
     }
 
-    /// Returns the value of this type in the user session, if one was saved.
+    /// Returns the value of this type in the user session, if one was saved. One of another type
+    /// alone, which may be a mistake, is told in the log (debug).
     pub fn session<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let session = self.find_session();
+        if session.is_none() && self.inner.state.lock().sessions.is_some() {
+            let wanted = std::any::type_name::<T>();
+            log::debug!(target: "socketio", "{}: the user session has no {wanted}, but another type", self.sid());
+        }
+        session
+    }
+
+    fn find_session<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         let state = self.inner.state.lock();
         let mut all = state.sessions.iter().flat_map(|it| it.iter());
         let found = all.find(|it| (***it).is::<T>()).cloned();
@@ -476,7 +485,7 @@ impl Socket {
         T: Any + Send + Sync + Clone + Default,
     {
         loop {
-            let before = self.session::<T>();
+            let before = self.find_session::<T>();
             let mut changed = before.as_deref().cloned().unwrap_or_default();
             change(&mut changed);
             let changed = Arc::new(changed);
@@ -813,11 +822,11 @@ impl TimedSocket<'_> {
     ///
     /// # Errors
     /// Those of [`Socket::emit_with_ack`].
-    pub fn emit_with_ack<T: DeserializeOwned>(
+    pub fn emit_with_ack<S>(
         &self,
         event: &str,
         data: impl Serialize,
-        callback: impl FnOnce(Result<T, Error>) + Send + 'static,
+        callback: impl AckCallback<S>,
     ) -> Result<(), Error> {
         self.socket
             .emit_with_ack(event, data, self.timeout, callback)

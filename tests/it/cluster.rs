@@ -572,8 +572,7 @@ fn every_recipient_is_reported_once_with_its_sid() {
     };
     let second = Duration::from_secs(1);
     let room = one.io.to(["blue", "nobody"]);
-    room.emit_with_ack_from("ask", (), second, callback)
-        .unwrap();
+    room.emit_with_ack("ask", (), second, callback).unwrap();
     let mut reported = [0; 4];
     for _ in 0..4 {
         let (sid, answer) = answers.recv_timeout(SOON).unwrap();

@@ -1,11 +1,12 @@
 //! What programs do with a server: whom events reach, who handles them, and what they remember.
 
-use crate::common::{PATIENCE, Ws, eventually, serve, sid_of};
+use crate::common::{PATIENCE, Ws, eventually, serve, sid_of, url};
 use socketio::{
-    Args, Binary, Error, Event, Events, HandlerError, Json, Limits, Next, Outcome, Reason, Refused,
-    Reply, Server, Service, Serving, Socket, Value,
+    Args, Binary, Client, Error, Event, Events, HandlerError, Json, Limits, Next, Outcome, Reason,
+    Refused, Reply, Server, Service, Serving, Socket, Value,
 };
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ fn an_event_reaches_those_that_it_is_for() {
     io.skip([one, two]).emit("e", 5).unwrap();
     io.except("a").emit("e", 6).unwrap();
     io.except(["a", &sids[3]]).emit("e", 7).unwrap();
-    io.to([""; 0]).emit("e", 8).unwrap();
+    io.to([]).emit("e", 8).unwrap();
     io.to("nobody").emit("e", 9).unwrap();
     io.local().to("b").emit("e", 10).unwrap();
     io.socket(one)
@@ -136,6 +137,20 @@ fn what_a_handler_returns_is_the_acknowledgement() {
     io.on("number", || 7);
     io.on("tuple", || (1, "two"));
     io.on("list", || vec![1, 2]);
+    io.on("array", || [1, 2]);
+    io.on("deque", || VecDeque::from([1, 2]));
+    io.on("set", || BTreeSet::from([1, 2]));
+    io.on("hash set", || HashSet::from([1]));
+    io.on("shared", || Arc::new("text".to_owned()));
+    io.on("either", || Cow::Borrowed("text"));
+    io.on("slice", || -> &'static [u8] { &[1, 2] });
+    io.on("map", || {
+        serde_json::Map::from_iter([("a".to_owned(), 1.into())])
+    });
+    io.on(
+        "boxed error",
+        || -> Result<(), Box<dyn std::error::Error>> { Err("no".into()) },
+    );
     io.on("none", || None::<u8>);
     io.on("own", || Receipt { id: 1 });
     io.on("json", || Json(BTreeMap::from([("a", 1)])));
@@ -164,6 +179,14 @@ fn what_a_handler_returns_is_the_acknowledgement() {
         ("\"number\"", "[7]"),
         ("\"tuple\"", "[1,\"two\"]"),
         ("\"list\"", "[[1,2]]"),
+        ("\"array\"", "[1,2]"),
+        ("\"deque\"", "[[1,2]]"),
+        ("\"set\"", "[[1,2]]"),
+        ("\"hash set\"", "[[1]]"),
+        ("\"shared\"", "[\"text\"]"),
+        ("\"either\"", "[\"text\"]"),
+        ("\"slice\"", "[[1,2]]"),
+        ("\"map\"", "[{\"a\":1}]"),
         ("\"none\"", "[null]"),
         ("\"own\"", "[{\"id\":1}]"),
         ("\"json\"", "[{\"a\":1}]"),
@@ -433,4 +456,101 @@ fn handles_are_send_and_sync() {
     is_send_and_sync::<socketio::manager::PubSubManager>();
     is_send_and_sync::<socketio::engineio::Server>();
     is_send_and_sync::<socketio::engineio::Client>();
+}
+
+#[test]
+fn rooms_are_named_in_whatever_a_program_has_them() {
+    let io = Server::new();
+    let serving = serve(&io);
+    let (mut ws, sid) = join(&io, &serving, 1).remove(0);
+    io.enter_room(&sid, "a").unwrap();
+    let names = || ["b".to_owned(), "a".to_owned()];
+    let rooms = [
+        io.to("a"),
+        io.to(String::from("a")),
+        io.to(Arc::<str>::from("a")),
+        io.to(Box::<str>::from("a")),
+        io.to(Cow::Borrowed("a")),
+        io.to(Vec::from(names())),
+        io.to(&names()),
+        io.to(&names()[..]),
+        io.to(VecDeque::from(names())),
+        io.to(BTreeSet::from(names())),
+        io.to(HashSet::from(names())),
+        io.to(["b", "a"]),
+    ];
+    for (number, room) in rooms.iter().enumerate() {
+        room.emit("e", number).unwrap();
+        assert_eq!(ws.text(), format!("42[\"e\",{number}]"));
+    }
+    io.to([]).emit("e", "nobody").unwrap();
+    io.emit("end", ()).unwrap();
+    assert_eq!(ws.text(), "42[\"end\"]");
+}
+
+#[test]
+fn callbacks_ask_for_as_much_as_they_want() {
+    let io = Server::new();
+    let serving = serve(&io);
+    let client = Client::new();
+    client.on("ask", || 7);
+    client.connect(url(&serving)).unwrap();
+    let sid = client.sid().unwrap();
+    io.on("ask", || ("any", "type"));
+    let (sender, next) = crossbeam_channel::unbounded();
+    let next = || next.recv_timeout(PATIENCE).unwrap();
+    let say = |what: &'static str| {
+        let sender = sender.clone();
+        move || sender.send(what.to_owned()).unwrap()
+    };
+    let answered = sender.clone();
+    let answered = move |answer: Result<i32, Error>| answered.send(format!("{answer:?}")).unwrap();
+    let named = sender.clone();
+    let named = move |sid: Option<&str>, answer: Result<i32, Error>| {
+        named.send(format!("{sid:?} {answer:?}")).unwrap();
+    };
+    io.emit_with_ack("ask", (), PATIENCE, say("nothing"))
+        .unwrap();
+    assert_eq!(next(), "nothing");
+    io.emit_with_ack("ask", (), PATIENCE, answered.clone())
+        .unwrap();
+    assert_eq!(next(), "Ok(7)");
+    io.of("/")
+        .emit_with_ack("ask", (), PATIENCE, named.clone())
+        .unwrap();
+    assert_eq!(next(), format!("Some({sid:?}) Ok(7)"));
+    io.to(&sid)
+        .emit_with_ack("ask", (), PATIENCE, named)
+        .unwrap();
+    assert_eq!(next(), format!("Some({sid:?}) Ok(7)"));
+    let socket = io.socket(&sid).unwrap();
+    socket
+        .emit_with_ack("ask", (), PATIENCE, say("one"))
+        .unwrap();
+    assert_eq!(next(), "one");
+    socket
+        .timeout(PATIENCE)
+        .emit_with_ack("ask", (), answered)
+        .unwrap();
+    assert_eq!(next(), "Ok(7)");
+    client
+        .emit_with_ack("ask", (), PATIENCE, say("whatever it is"))
+        .unwrap();
+    assert_eq!(next(), "whatever it is");
+}
+
+#[test]
+fn a_user_session_is_changed_by_sid() {
+    let io = Server::new();
+    let serving = serve(&io);
+    let (_ws, sid) = join(&io, &serving, 1).remove(0);
+    for visits in 1..=2 {
+        let now = io.update_session(&sid, |it: &mut u32| *it += 1).unwrap();
+        assert_eq!(*now, visits);
+    }
+    assert_eq!(io.of("/").session::<u32>(&sid).as_deref(), Some(&2));
+    let found = io.session::<String>(&sid);
+    assert!(found.is_none());
+    let nobody = io.update_session("nobody", |_: &mut u32| ());
+    assert!(matches!(nobody, Err(Error::Disconnected)));
 }
