@@ -63,6 +63,8 @@
 //! | `zmq` | no | managers over ZeroMQ; needs a C++ compiler |
 //! | `msgpack` | no | [`Parser`]: packets in MessagePack, on both sides |
 //! | `cbor`, `pickle` | no | packets in CBOR, and in Python's pickle |
+//! | `bcrypt` | no | hashed passwords for the Admin UI |
+//! | `cli` | no | the program `sio`, Socket.IO in the terminal |
 //!
 //! # More
 //!

@@ -9,8 +9,8 @@ const LAYERS: [&str; 15] = [
     "limits", "error", "reason", "util", "protocol", "data", "net", "pool", "engineio", "parser",
     "handlers", "manager", "client", "server", "app",
 ];
-/// What stands beside the layers: the crate's root, its guide, and what the benches reach.
-const BESIDE: [&str; 4] = ["lib", "guide", "bench_support", "value_macro"];
+/// What stands beside the layers: the tool, the crate's root, its guide, and what the benches reach.
+const BESIDE: [&str; 5] = ["bin", "lib", "guide", "bench_support", "value_macro"];
 
 #[test]
 fn no_layer_uses_one_above_it() {

@@ -39,7 +39,7 @@ mod redis;
 mod server_api;
 mod server_faults;
 mod simple_client;
-#[cfg(feature = "tls")]
+#[cfg(feature = "cli")]
 mod sio;
 mod threads;
 mod wire_engineio;

@@ -1,18 +1,19 @@
 //! The tool for the terminal, as a script uses it.
 
 use crate::common::relay::Relay;
-use crate::common::{example_path, serve, url};
+use crate::common::{eventually, serve, url};
 use socketio::{App, Binary, Event, Refused, Server, Socket, Tls, Value};
+use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+const SIO: &str = env!("CARGO_BIN_EXE_sio");
+
 fn sio(args: &[&str]) -> Output {
-    Command::new(example_path("sio"))
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("built by `cargo test`, or by `cargo build --examples`")
+    let mut command = Command::new(SIO);
+    command.args(args).stdin(Stdio::null());
+    command.output().expect("the tool runs")
 }
 
 /// The exit status, what was printed, and what was said besides.
@@ -155,10 +156,192 @@ fn the_exit_status_says_what_went_wrong() {
     for line in wrong {
         let (status, printed, said) = outcome(line);
         assert_eq!((status, &*printed), (Some(2), ""), "{line:?}");
-        assert!(said.contains("sio --help"), "{said}");
+        assert!(said.starts_with("error: "), "{said}");
     }
     let (status, printed, _) = outcome(&["--help"]);
-    assert!(status == Some(0) && printed.contains("exit status"));
+    assert!(status == Some(0) && printed.contains("exit status") && printed.contains("bench"));
+}
+
+#[test]
+fn listening_ends_after_what_was_waited_for() {
+    let io = server();
+    io.on_connect(|socket: &Socket| {
+        for number in 0..5 {
+            let _ = socket.emit("number", number);
+        }
+        let _ = socket.emit("done", ());
+    });
+    io.on("ask", |socket: &Socket, number: u32| {
+        let _ = socket.emit("noise", ());
+        let _ = socket.emit("answer", number);
+    });
+    let serving = serve(&io);
+    let url = url(&serving);
+    let events = |args: &[&str]| {
+        let (status, printed, said) = outcome(args);
+        assert_eq!(status, Some(0), "{said}");
+        let lines = printed.lines();
+        let events = lines.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let names = events.map(|it| it["event"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(events(&[&url, "listen", "--max", "3"]), ["number"; 3]);
+    assert_eq!(events(&[&url, "listen", "--wait", "done"]).len(), 6);
+    let emit = events(&[&url, "emit", "ask", "7", "--wait", "answer"]);
+    assert_eq!(emit[emit.len() - 2..], ["noise", "answer"]);
+    let never = ["--timeout", "0.5", &url, "listen", "--wait", "never"];
+    assert_eq!(outcome(&never).0, Some(3));
+}
+
+#[test]
+fn several_namespaces_are_listened_to_and_events_say_where_they_come_from() {
+    let io = server();
+    let serving = serve(&io);
+    let address = url(&serving);
+    let line = [
+        "-n", "/news", "-n", "closing", &address, "listen", "--max", "2",
+    ];
+    let (status, printed, said) = outcome(&line);
+    assert_eq!(status, Some(0), "{said}");
+    let mut lines: Vec<_> = printed.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(
+        lines,
+        [
+            r#"{"args":["one",2,{"base64":"AP8="}],"event":"news","namespace":"/news"}"#,
+            r#"{"args":[],"event":"last","namespace":"/closing"}"#,
+        ]
+    );
+    let one = ["-n", "/a", "-n", "/b", &address, "emit", "x"];
+    assert_eq!(outcome(&one).0, Some(2), "an event goes to one");
+}
+
+#[test]
+fn queries_go_along_and_bytes_go_to_files() {
+    let io = server();
+    io.on("query", |socket: &Socket| {
+        socket.request().param("room").map(|it| it.into_owned())
+    });
+    let serving = serve(&io);
+    let address = url(&serving);
+    let query = ["-q", "room=a b&c", &address, "call", "query"];
+    assert_eq!(outcome(&query).1, "{\"answer\":\"a b&c\"}\n");
+    let folder = std::env::temp_dir().join(format!("sio-files-{}", std::process::id()));
+    let to = folder.to_str().unwrap();
+    let line = [
+        "-n",
+        "/news",
+        "--binary-out",
+        to,
+        &address,
+        "listen",
+        "--max",
+        "1",
+    ];
+    let (status, printed, said) = outcome(&line);
+    assert_eq!(status, Some(0), "{said}");
+    let file = folder.join("000001-news.bin");
+    assert!(
+        printed.contains(&format!("{{\"file\":\"{}\"}}", file.display())),
+        "{printed}"
+    );
+    assert_eq!(std::fs::read(&file).unwrap(), b"\0\xff");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn a_terminal_gets_colours_and_a_pipe_gets_json() {
+    let io = server();
+    let serving = serve(&io);
+    let line = format!("{SIO} -n /closing {} listen --max 1", url(&serving));
+    // Of Debian's essential packages: it gives a program a terminal.
+    let on_terminal = |more: &str| {
+        let mut script = Command::new("script");
+        script.args(["-qec", &format!("{line} {more}"), "/dev/null"]);
+        let output = script.env("TERM", "xterm").env_remove("NO_COLOR").output();
+        String::from_utf8(output.expect("script runs").stdout).unwrap()
+    };
+    let printed = on_terminal("");
+    assert!(
+        printed.contains("\u{1b}[") && printed.contains("last"),
+        "{printed:?}"
+    );
+    assert_eq!(
+        on_terminal("--json").trim(),
+        r#"{"args":[],"event":"last"}"#
+    );
+}
+
+#[test]
+fn commands_are_typed() {
+    let io = server();
+    let (sender, texts) = crossbeam_channel::unbounded();
+    io.on("say", move |event: &Event| {
+        sender.send(event.args().unwrap()).unwrap();
+    });
+    let serving = serve(&io);
+    let state = std::env::temp_dir().join(format!("sio-state-{}", std::process::id()));
+    let mut command = Command::new(SIO);
+    command
+        .args([&url(&serving), "repl"])
+        .env("XDG_STATE_HOME", &state)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut tool = command.spawn().unwrap();
+    let mut keyboard = tool.stdin.take().unwrap();
+    let lines = "say-nothing\ncall echo {\"a\": [1, 2]} two \"three four\" 5x\nof /news\n";
+    keyboard.write_all(lines.as_bytes()).unwrap();
+    keyboard
+        .write_all(b"call echo\nof /\nemit say hello\nstatus\n")
+        .unwrap();
+    let said = texts.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert_eq!(said[0].as_str(), Some("hello"));
+    keyboard.write_all(b"reconnect\n").unwrap();
+    eventually("the connection is made anew", || io.sockets().len() == 1);
+    keyboard.write_all(b"quit\n").unwrap();
+    let output = tool.wait_with_output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{complaints}");
+    let answer = r#"{"answer":[{"a":[1,2]},"two","three four","5x"]}"#;
+    assert!(printed.contains(answer), "{printed}");
+    assert!(
+        printed.contains(r#"["one",2,{"base64":"AP8="}]"#),
+        "{printed}"
+    );
+    assert!(printed.contains("/ sid "), "{printed}");
+    assert!(complaints.contains("say-nothing"), "{complaints}");
+    std::fs::remove_dir_all(&state).unwrap();
+}
+
+#[test]
+fn a_server_is_measured() {
+    let io = server();
+    let serving = serve(&io);
+    let address = url(&serving);
+    let line = ["bench", "-c", "20", "-d", "0.5", "echo", "hello"];
+    let (status, printed, said) = outcome(&[&[&*address], &line[..]].concat());
+    assert_eq!(status, Some(0), "{said}");
+    assert!(printed.contains("connected 20 clients in"), "{printed}");
+    assert!(
+        printed.contains(" answers in ") && printed.contains("p99 "),
+        "{printed}"
+    );
+    eventually("the end of all of them", || io.sockets().is_empty());
+    let locked = ["-n", "/locked", &address, "bench", "-c", "3"];
+    assert_eq!(outcome(&locked).0, Some(1));
+}
+
+#[test]
+fn shells_complete_command_lines() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (status, printed, _) = outcome(&["--completions", shell]);
+        assert!(
+            status == Some(0) && printed.contains("binary-out"),
+            "{printed}"
+        );
+    }
 }
 
 #[test]
@@ -168,7 +351,7 @@ fn the_environment_may_name_a_proxy() {
     for transport in ["polling", "websocket"] {
         let proxy = Relay::proxy();
         let through = |variables: &[(&str, &str)]| {
-            let mut command = Command::new(example_path("sio"));
+            let mut command = Command::new(SIO);
             for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
                 command.env_remove(name).env_remove(name.to_uppercase());
             }
