@@ -218,6 +218,9 @@ const ASSUMED_MEMORY: usize = 4 << 30;
 pub(crate) const OUTGOING_NAME_BYTES: usize = 64 << 10;
 pub(crate) const OUTGOING_JSON_DEPTH: usize = 128;
 pub(crate) const OUTGOING_ATTACHMENTS: usize = 1_000;
+/// Bytes of the text of one packet, and of all its attachments: below what ws, the WebSocket library of
+/// the JavaScript client, takes of one message, and this crate's client.
+pub(crate) const OUTGOING_BYTES: usize = 100_000_000;
 
 /// The deepest JSON that fits on the stack of any thread, whatever types it is decoded into.
 const MAX_JSON_DEPTH: usize = 500;
@@ -337,7 +340,7 @@ impl Default for ReceiveLimits {
     fn default() -> Self {
         ReceiveLimits {
             attachments: OUTGOING_ATTACHMENTS,
-            attachments_bytes: 100_000_000,
+            attachments_bytes: OUTGOING_BYTES,
             name_bytes: OUTGOING_NAME_BYTES,
             json_depth: OUTGOING_JSON_DEPTH,
         }

@@ -2,7 +2,7 @@
 
 use super::binary;
 use crate::error::Error;
-use crate::limits::OUTGOING_JSON_DEPTH;
+use crate::limits::{OUTGOING_BYTES, OUTGOING_JSON_DEPTH};
 use crate::protocol::socketio::json::check_depth;
 #[cfg(feature = "msgpack")]
 use crate::protocol::socketio::msgpack::{self, is_shallow};
@@ -79,8 +79,8 @@ impl EncodedArgs {
         }
     }
 
-    /// Returns an error if there are more attachments than may be in one packet, or lists and
-    /// objects are nested deeper than clients take.
+    /// Returns an error if there are more attachments than may be in one packet, more bytes than
+    /// clients take, or lists and objects that are nested deeper.
     pub(crate) fn check(&self, max: usize) -> Result<(), Error> {
         // The arguments themselves are in a list.
         let depth = OUTGOING_JSON_DEPTH - 1;
@@ -92,6 +92,18 @@ impl EncodedArgs {
         if !is_shallow {
             return Err(Error::Invalid(format!(
                 "data is nested too deeply: the other side may refuse more than {OUTGOING_JSON_DEPTH} levels"
+            )));
+        }
+        self.check_size(max)
+    }
+
+    /// Returns an error if there are more attachments or bytes than may be in one packet.
+    pub(crate) fn check_size(&self, max: usize) -> Result<(), Error> {
+        let attached: usize = self.attachments.iter().map(|it| it.len()).sum();
+        let bytes = self.items.len().max(attached);
+        if bytes > OUTGOING_BYTES {
+            return Err(Error::Invalid(format!(
+                "{bytes} bytes in one packet: the other side may close the connection on more than {OUTGOING_BYTES}"
             )));
         }
         let count = self.attachments.len();

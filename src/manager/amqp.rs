@@ -152,7 +152,11 @@ impl Amqp {
         if uri.vhost.is_empty() {
             uri.vhost = "/".into();
         }
-        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        if *uri.query.heartbeat.get_or_insert(HEARTBEAT) == 0 {
+            return Err(wrong(
+                "without heartbeats a dead connection would never end",
+            ));
+        }
         Ok(Amqp {
             uri,
             options: options.check()?,
@@ -591,8 +595,8 @@ impl AmqpSubscriber {
         }
     }
 
-    /// Asks for the queue on the channel over which its messages come. A connection that is dead
-    /// ends by its heartbeats.
+    /// Asks for the queue on the channel over which its messages come. The answer comes behind what
+    /// is on its way, however large; a connection that is dead ends by its heartbeats.
     fn check(&self, heard: &Heard<'_>) -> Result<(), BackendError> {
         let options = QueueDeclareOptions {
             passive: true,

@@ -368,7 +368,8 @@ fn is_too_large(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
-/// Returns whether an error of a message is one of its way, and not of the message.
+/// Returns whether an error of a message is one of its way, and not of the message: a topic or a
+/// partition that is not there may be on its way, and what waits for it is published once it is.
 fn is_of_connection(error: &KafkaError) -> bool {
     use RDKafkaErrorCode as Code;
     let Some(code) = error.rdkafka_error_code() else {
@@ -395,6 +396,9 @@ fn is_of_connection(error: &KafkaError) -> bool {
             | Code::UnknownTopicOrPartition
             | Code::UnknownTopic
             | Code::UnknownPartition
+            // Nothing of this one's is taken until its rights are others.
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
     )
 }
 

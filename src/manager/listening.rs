@@ -71,11 +71,13 @@ impl Shared {
         }
     }
 
-    fn apply(self: &Arc<Self>, local: &dyn Local, message: Message) -> Result<(), Error> {
-        match message {
+    /// Acts on a message; an error has the words for what it was.
+    fn apply(self: &Arc<Self>, local: &dyn Local, message: Message) -> Result<(), (String, Error)> {
+        let done = match message {
             Message::Emit(mut emission, back) => {
                 emission.ack = back.map(|back| self.relay(back));
-                local.emit(&emission).map(|_| ())
+                let sent = local.emit(&emission).map(drop);
+                return sent.map_err(|error| (format!("the event {:?}", emission.event), error));
             }
             Message::Disconnect { namespace, sid } => {
                 local.disconnect(&namespace, &sid);
@@ -96,7 +98,8 @@ impl Shared {
             | Message::LeaveRoom { .. }
             | Message::Callback { .. }
             | Message::Probe(_) => Ok(()),
-        }
+        };
+        done.map_err(|error| ("a message".to_owned(), error))
     }
 
     /// Sends what comes of an event of another server back to it: the answers, and if it is of this
@@ -204,8 +207,8 @@ impl Heard<'_> {
 struct Hearing {
     seen: Deduplicator,
     dropped: Dropped,
-    /// It was said that there are servers of an old version.
-    old_named: bool,
+    /// Old versions of servers that were named.
+    old_named: Vec<Old>,
 }
 
 impl Hearing {
@@ -249,23 +252,24 @@ impl Hearing {
         }
         shared.heard.fetch_add(1, Ordering::Relaxed);
         if let Message::Callback { id, who, answer } = incoming.message {
-            if let Some(callback) = shared.awaited.answered(id) {
+            if let Some(callback) = shared.awaited.answered(id, who.as_deref()) {
                 shared.execute(move || callback(who.as_deref(), answer));
             }
             return;
         }
         if let Some(local) = shared.local.get().and_then(Weak::upgrade)
-            && let Err(error) = shared.apply(&*local, incoming.message)
+            && let Err((what, error)) = shared.apply(&*local, incoming.message)
         {
-            log::warn!(target: "socketio", "a message of another server was not acted on: {error}");
+            log::warn!(target: "socketio", "{what} of another server was not acted on: {error}");
         }
     }
 
     /// Says once that another server is of a version whose messages say less.
     fn note_old(&mut self, old: Option<Old>) {
         if let Some(old) = old
-            && !std::mem::replace(&mut self.old_named, true)
+            && !self.old_named.contains(&old)
         {
+            self.old_named.push(old);
             log::warn!(target: "socketio", "{old}");
         }
     }

@@ -409,7 +409,8 @@ impl fmt::Display for Old {
             }
             Old::Pickled => {
                 "a server of an old python-socketio that pickles its messages shares the channel: \
-                 neither it nor this one hears the other; 5.15 and later can"
+                 neither it nor this one hears the other; 5.15 and later can, and \
+                 PubSubManager::accept_pickle lets this one hear it"
             }
         })
     }
@@ -466,6 +467,11 @@ pub(super) fn of_pickle(bytes: &[u8]) -> Option<Vec<u8>> {
         return None;
     };
     let encoded = EncodedArgs::new(&(fields.get("data")?,)).ok()?;
+    let attached: usize = encoded.attachments.iter().map(|it| it.len()).sum();
+    // One that is referred to often is written as often.
+    if encoded.attachments.len() > MAX_ATTACHMENTS || attached > MAX_MESSAGE_BYTES / 4 * 3 {
+        return None;
+    }
     if encoded.attachments.is_empty() {
         return Value::Object(fields).to_json().ok().map(String::into_bytes);
     }

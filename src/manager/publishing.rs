@@ -147,7 +147,10 @@ impl Shared {
             target: "socketio",
             "the broker refuses {outline}, {bytes} bytes, which is given up ({total} so far): {error}"
         );
-        if let Some(callback) = outline.callback.and_then(|id| self.awaited.answered(id)) {
+        if let Some(callback) = outline
+            .callback
+            .and_then(|id| self.awaited.answered(id, None))
+        {
             let error = broker_error(format!("the broker has refused the message: {error}"));
             self.execute(move || callback(None, Err(error)));
         }

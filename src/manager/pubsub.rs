@@ -271,8 +271,9 @@ impl PubSubManager {
             return self.emit_here(&emission).map(|_| ());
         }
         emission.ack = Some(ack.clone());
-        let is_single = ack.is_single || single.is_some_and(is_sid);
-        let id = shared.expect(&ack, is_single, Arc::clone(&reported))?;
+        let sid = single.filter(|it| is_sid(it));
+        let is_single = ack.is_single || sid.is_some();
+        let id = shared.expect(&ack, is_single, sid, Arc::clone(&reported))?;
         let object = shared.writer.emit(&emission, Some((id, ack.timeout)));
         let prepared = shared
             .prepare(object)

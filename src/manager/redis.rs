@@ -191,7 +191,11 @@ impl Topology {
             return Err(wrong("nothing may follow a #"));
         }
         let query = rest.split_once('?').map_or("", |(_, query)| query);
-        if scheme != "unix" && !query.is_empty() && !query.starts_with("protocol=") {
+        let is_read = matches!(
+            query,
+            "" | "protocol=2" | "protocol=3" | "protocol=resp2" | "protocol=resp3"
+        );
+        if scheme != "unix" && !is_read {
             return Err(wrong("it has a query that nobody reads"));
         }
         let client = match scheme {

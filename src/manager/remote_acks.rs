@@ -39,8 +39,12 @@ struct Waiting {
     deadline: Instant,
     /// One answer is all that can come.
     is_single: bool,
+    /// The one client that was asked, whose answer alone counts.
+    sid: Option<String>,
     /// A recipient, here or there, has been reported.
     reported: Arc<AtomicBool>,
+    /// One of another server has been.
+    reported_there: bool,
 }
 
 impl RemoteAcks {
@@ -50,6 +54,7 @@ impl RemoteAcks {
         &self,
         ack: &AckRequest,
         is_single: bool,
+        sid: Option<&str>,
         reported: Arc<AtomicBool>,
     ) -> Result<(u64, bool), Error> {
         let mut state = self.state.lock();
@@ -69,7 +74,9 @@ impl RemoteAcks {
             callback: Arc::clone(&ack.callback),
             deadline: Instant::now() + bounded(ack.timeout) + grace,
             is_single,
+            sid: sid.map(str::to_owned),
             reported,
+            reported_there: false,
         };
         let deadline = (waiting.deadline, id);
         state.deadlines.insert(deadline);
@@ -89,11 +96,19 @@ impl RemoteAcks {
         drop(forgotten);
     }
 
-    /// Returns whom to give an answer, or the reason why there is none.
-    pub(super) fn answered(&self, id: u64) -> Option<AckCallback> {
+    /// Returns whom to give an answer, or the reason why there is none, of a client if that is
+    /// known.
+    pub(super) fn answered(&self, id: u64, who: Option<&str>) -> Option<AckCallback> {
         let mut state = self.state.lock();
-        let waiting = state.waiting.get(&id)?;
+        let waiting = state.waiting.get_mut(&id)?;
+        if let (Some(sid), Some(who)) = (&waiting.sid, who)
+            && sid != who
+        {
+            // Somebody is in the room of that name who should not be.
+            return None;
+        }
         waiting.reported.store(true, Ordering::Release);
+        waiting.reported_there = true;
         let callback = Arc::clone(&waiting.callback);
         if waiting.is_single {
             state.remove(id);
@@ -113,14 +128,19 @@ impl RemoteAcks {
     }
 
     /// Waits for what becomes late, and hands over whom to tell; returns when nothing has been
-    /// awaited for a while, or the manager ends.
-    pub(super) fn watch(&self, tell: impl Fn(AckCallback)) {
+    /// awaited for a while, or the manager ends. While the other servers cannot be reached, who is
+    /// there has perhaps not been asked, and nobody else will say so.
+    pub(super) fn watch(&self, tell: impl Fn(AckCallback), reaches_others: impl Fn() -> bool) {
         loop {
             let mut state = self.state.lock();
             let late = state.late(Instant::now());
             if !late.is_empty() {
                 drop(state);
-                let unreported = late.into_iter().filter(Waiting::is_unreported);
+                let reaches_others = reaches_others();
+                let is_unknown = |it: &Waiting| {
+                    it.is_unreported() || !reaches_others && !it.is_single && !it.reported_there
+                };
+                let unreported = late.into_iter().filter(is_unknown);
                 unreported.map(|it| it.callback).for_each(&tell);
                 continue;
             }
@@ -166,6 +186,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicU64;
 
     fn request(timeout: Duration) -> AckRequest {
         AckRequest {
@@ -181,9 +202,11 @@ mod tests {
         let awaited = RemoteAcks::default();
         let request = request(Duration::from_secs(3_600));
         for _ in 0..2 * MAX_AWAITED {
-            let (id, _) = awaited.expect(&request, true, Arc::default()).unwrap();
-            assert!(awaited.answered(id).is_some());
-            assert!(awaited.answered(id).is_none());
+            let expected = awaited.expect(&request, true, Some("x"), Arc::default());
+            let (id, _) = expected.unwrap();
+            assert!(awaited.answered(id, Some("thief")).is_none());
+            assert!(awaited.answered(id, Some("x")).is_some());
+            assert!(awaited.answered(id, None).is_none());
         }
         let state = awaited.state.lock();
         assert!(state.waiting.is_empty() && state.deadlines.is_empty());
@@ -193,15 +216,36 @@ mod tests {
     fn what_is_late_is_told_once_unless_somebody_was_reported() {
         let awaited = RemoteAcks::default();
         let request = request(Duration::ZERO);
-        let (first, is_first) = awaited.expect(&request, true, Arc::default()).unwrap();
+        let expected = awaited.expect(&request, true, None, Arc::default());
+        let (first, is_first) = expected.unwrap();
         assert!(is_first);
         let reported = Arc::new(AtomicBool::new(true));
-        let (_, is_first) = awaited.expect(&request, true, reported).unwrap();
+        let (_, is_first) = awaited.expect(&request, true, None, reported).unwrap();
         assert!(!is_first);
         let late = awaited.state.lock().late(Instant::now());
         assert_eq!(late.iter().filter(|it| it.is_unreported()).count(), 1);
-        assert!(awaited.answered(first).is_none());
+        assert!(awaited.answered(first, None).is_none());
         awaited.end();
-        awaited.watch(|_| panic!("nobody is late"));
+        awaited.watch(|_| panic!("nobody is late"), || true);
+    }
+
+    #[test]
+    fn who_could_not_be_asked_is_told_of_beside_those_who_were() {
+        for reaches_others in [false, true] {
+            let awaited = RemoteAcks::default();
+            let request = request(Duration::ZERO);
+            let here = || Arc::new(AtomicBool::new(true));
+            let (answered, _) = awaited.expect(&request, false, None, here()).unwrap();
+            awaited.expect(&request, false, None, here()).unwrap();
+            awaited.answered(answered, Some("x")).unwrap();
+            awaited.end();
+            std::thread::sleep(REPORT_GRACE);
+            let told = AtomicU64::new(0);
+            let count = |_| {
+                told.fetch_add(1, Ordering::Relaxed);
+            };
+            awaited.watch(count, || reaches_others);
+            assert_eq!(told.into_inner(), u64::from(!reaches_others));
+        }
     }
 }

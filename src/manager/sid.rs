@@ -5,7 +5,8 @@
 //! its last characters are a checksum of the others. Of the names that programs give to rooms one
 //! in sixteen million looks like a sid by chance, if it has 20 characters of base64url.
 //!
-//! Clients of python-socketio's servers have sids without a checksum; their rooms can be entered.
+//! Clients of python-socketio's servers, those of Engine.IO 3 and those whose ids are the program's
+//! own have sids without a checksum; their rooms can be entered by clients of other servers.
 
 use crate::error::Error;
 use crate::util::random;

@@ -8,7 +8,7 @@ use super::link::{Echo, Link, MAX_DELAY, ManagerState, Side};
 use super::message::{Encoder, MessageBuilder};
 use super::outgoing::{Queue, Room};
 use super::remote_acks::RemoteAcks;
-use super::{AckRequest, Local, ManagerFigures};
+use super::{AckCallback, AckRequest, Local, ManagerFigures};
 use crate::error::{ConnectError, Error, LimitExceeded};
 use crate::limits::bounded;
 use crate::util::program;
@@ -141,14 +141,17 @@ impl Shared {
         self: &Arc<Self>,
         ack: &AckRequest,
         is_single: bool,
+        sid: Option<&str>,
         reported: Arc<AtomicBool>,
     ) -> Result<u64, Error> {
-        let (id, is_first) = self.awaited.expect(ack, is_single, reported)?;
+        let (id, is_first) = self.awaited.expect(ack, is_single, sid, reported)?;
         if is_first {
             let watch = |shared: &Arc<Shared>| {
-                shared.awaited.watch(|callback| {
+                let tell = |callback: AckCallback| {
                     shared.execute(move || callback(None, Err(Error::Timeout)));
-                });
+                };
+                let reaches_others = || shared.state() == ManagerState::Connected;
+                shared.awaited.watch(tell, reaches_others);
                 let own = thread::current().id();
                 shared.threads.lock().retain(|id| *id != own);
             };

@@ -339,6 +339,7 @@ impl<'a> Machine<'a> {
             Node::Leaf(value) => {
                 let size = match value {
                     Value::String(text) => text.len(),
+                    Value::Binary(bytes) => bytes.0.len(),
                     _ => 0,
                 };
                 *left = left

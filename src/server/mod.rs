@@ -536,6 +536,10 @@ impl Local for Inner {
         if admin::on_signal(self, emission) {
             return Ok(0);
         }
+        // What another server sends may be more than clients of this one take.
+        emission
+            .data
+            .check_size(self.engine().limits.outgoing_attachments)?;
         broadcast::deliver(self, emission)
     }
 

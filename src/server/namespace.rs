@@ -328,8 +328,9 @@ impl Namespace {
     /// Adds a client to a room, which exists from its first member on.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] if there is no such client, [`Error::Invalid`] if the room is another
-    /// client's own.
+    /// [`Error::Invalid`] if the room is another client's own, [`Error::Disconnected`] if there is no
+    /// such client; with a manager that knows other servers that is no error, and
+    /// [`Error::TooMuch`] is, if its queue has no room.
     pub fn enter_room(&self, sid: &str, room: &str) -> Result<(), Error> {
         self.server.inner.manager.enter_room(&self.name, sid, room)
     }
@@ -337,7 +338,8 @@ impl Namespace {
     /// Removes a client from a room; does nothing without such a client, or room.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the room is the client's own.
+    /// [`Error::Invalid`] if the room is the client's own, [`Error::TooMuch`] if the client is of
+    /// another server, and the manager's queue has no room.
     pub fn leave_room(&self, sid: &str, room: &str) -> Result<(), Error> {
         self.server.inner.manager.leave_room(&self.name, sid, room)
     }
@@ -345,7 +347,8 @@ impl Namespace {
     /// Removes all clients from a room; does nothing without such a room.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the room is a client's own.
+    /// [`Error::Invalid`] if the room is a client's own, [`Error::TooMuch`] if a manager that knows
+    /// other servers has no room in its queue: then nobody leaves.
     pub fn close_room(&self, room: &str) -> Result<(), Error> {
         self.server.inner.manager.close_room(&self.name, room)
     }

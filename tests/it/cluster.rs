@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use socketio::manager::{
     Backend, BackendError, Heard, ManagerState, PubSubManager, PublishError, Publisher, Subscriber,
 };
-use socketio::{Binary, Client, Error, Refused, Server, SimpleClient, Socket};
+use socketio::{Binary, Client, Error, Limits, Refused, Server, SimpleClient, Socket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -670,12 +670,44 @@ fn what_recipients_would_not_take_is_an_error_where_it_is_emitted() {
     one.io.emit(&name, ()).unwrap();
     let too_long = one.io.emit(&format!("{name}x"), ());
     assert!(matches!(too_long, Err(Error::Invalid(_))), "{too_long:?}");
+    let many: Vec<_> = (0..11).map(|number| Binary::from([number])).collect();
+    let too_many = one.io.emit("many", &many);
+    assert!(matches!(too_many, Err(Error::Invalid(_))), "{too_many:?}");
+    let text = "x".repeat(100_000_000);
+    let bytes = Binary(vec![0; 100_000_001].into());
+    let too_large = [
+        one.io.emit("large", &text),
+        one.io.local().emit("large", &bytes),
+        one.io.socket(&one.sid).unwrap().emit("large", &bytes),
+    ];
+    for too_large in too_large {
+        assert!(matches!(too_large, Err(Error::Invalid(_))), "{too_large:?}");
+    }
     one.io.emit("end", ()).unwrap();
     for node in [&one, &other] {
         assert!(received(&node.client).starts_with("deep "));
         assert!(received(&node.client).starts_with("xxx"));
         assert_eq!(received(&node.client), "end ");
     }
+}
+
+#[test]
+fn what_another_server_allows_itself_costs_no_client_its_connection() {
+    let hub = Hub::default();
+    let mut limits = Limits::default();
+    limits.outgoing_attachments = 20;
+    let manager = PubSubManager::new(hub.clone());
+    let generous = Server::builder()
+        .limits(limits)
+        .manager(manager.clone())
+        .build();
+    let other = node(&hub);
+    cluster::connected(&manager);
+    let many: Vec<_> = (0..20).map(|number| Binary::from([number])).collect();
+    generous.emit("many", &many).unwrap();
+    generous.emit("end", ()).unwrap();
+    assert_eq!(received(&other.client), "end ");
+    assert_eq!(other.client.sid().as_ref(), Some(&other.sid));
 }
 
 #[test]
