@@ -135,12 +135,14 @@ pub struct Limits {
 pub(crate) struct Refusals(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 impl Refusals {
-    /// The limits that are counted.
-    const LIMITS: [&str; 17] = [
+    /// The limits that are counted, and the one of sessions' requests.
+    const LIMITS: [&str; 26] = [
         "attachments",
         "attachments_bytes",
         "attachments_timeout",
+        "body_timeout",
         "buffered_bytes",
+        "bytes_per_second",
         "connect_timeout",
         "connections",
         "connections_per_address",
@@ -148,12 +150,19 @@ impl Refusals {
         "handshakes_per_second",
         "head_bytes",
         "head_fields",
+        "head_timeout",
+        "http_body_bytes",
+        "http_body_timeout",
+        "inbox_bytes",
         "json_depth",
+        "max_http_buffer_size",
         "name_bytes",
         "namespaces",
         "outbox_bytes",
+        "pending_acks",
         "polling_sessions",
         "polling_sessions_per_address",
+        "write_timeout",
     ];
 
     pub(crate) fn note(&self, limit: &'static str) {

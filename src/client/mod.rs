@@ -516,8 +516,8 @@ impl Client {
     }
 
     /// Returns the time that the server has taken to answer, when that was measured last: over a
-    /// WebSocket as it is opened, and with each of the server's pings; over polling with each POST.
-    /// None before that, and without a connection.
+    /// WebSocket as it is opened, and after each of the server's pings, by a ping of WebSocket's own;
+    /// over polling with each POST. None before that, and without a connection.
     pub fn round_trip_time(&self) -> Option<Duration> {
         let state = self.shared.state.lock();
         state.round_trip.filter(|_| state.session.is_some())

@@ -178,7 +178,18 @@ impl net::Driver for Driver {
 
     fn refuse_body(&self, request: &Request, status: u16) -> Response {
         let response = Response::new(status);
-        if !self.shared.is_own(request.path()) {
+        let is_own = self.shared.is_own(request.path());
+        let limit = match (status, is_own) {
+            (413, true) => Some("max_http_buffer_size"),
+            (413, false) => Some("http_body_bytes"),
+            (408, true) => Some("body_timeout"),
+            (408, false) => Some("http_body_timeout"),
+            _ => None,
+        };
+        if let Some(limit) = limit {
+            self.shared.config.limits.refused.note(limit);
+        }
+        if !is_own {
             return response;
         }
         let cors = &self.shared.config.cors;

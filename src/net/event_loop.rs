@@ -489,10 +489,14 @@ impl<D: Driver> EventLoop<D> {
             return;
         };
         let peer = connection.peer;
-        let begun =
-            !connection.unread.is_empty() || matches!(connection.protocol, Protocol::Body(_));
+        let in_body = matches!(connection.protocol, Protocol::Body(_));
+        let begun = !connection.unread.is_empty() || in_body;
+        let refused = &self.io.options.limits.refused;
         match &connection.protocol {
             Protocol::Head | Protocol::Body(_) if begun => {
+                if !in_body {
+                    refused.note("head_timeout");
+                }
                 log::info!(target: "engineio", "{peer}: a request was not complete in time");
                 self.refuse_body(id, 408);
             }
@@ -502,6 +506,7 @@ impl<D: Driver> EventLoop<D> {
                     let at = self.io.now + self.io.options.limits.write_timeout;
                     return self.io.set_deadline(id, Some(at));
                 }
+                refused.note("write_timeout");
                 log::info!(target: "engineio", "{peer}: an answer made no progress");
                 self.io.close(id);
             }

@@ -527,9 +527,9 @@ impl SessionHandler for ServerSessionHandler {
         match throttle.check(now) {
             Pace::Fine => flow,
             Pace::TooFast => Control::Stop,
-            Pace::Hopeless => {
-                self.connection.limits().refused.note("events_per_second");
-                log::warn!(target: "socketio", "{}: closed, it has been faster than it may for a minute (Limits::events_per_second, bytes_per_second)", self.connection.handle().label());
+            Pace::Hopeless(limit) => {
+                self.connection.limits().refused.note(limit);
+                log::warn!(target: "socketio", "{}: closed, it has been faster than it may for a minute (Limits::{limit})", self.connection.handle().label());
                 Control::Close(Reason::ServerDisconnect)
             }
         }
@@ -684,6 +684,7 @@ impl ServerSessionHandler {
                 .flat_map(|socket| socket.acks().take_calls())
             {
                 let what = "bytes of this client's events wait";
+                self.connection.limits().refused.note("inbox_bytes");
                 let error = LimitExceeded::new(what, "inbox_bytes", limit).into();
                 ack::settle(&self.connection, waiting, Err(error));
             }

@@ -556,8 +556,7 @@ impl Socket {
         let by = Instant::now() + bounded(timeout);
         let (giver, answer) = awaited();
         let id = self.next_ack();
-        let limit = self.connection().limits().pending_acks;
-        self.inner.acks.insert(id, Waiting::Call(giver), limit)?;
+        self.await_ack(id, Waiting::Call(giver))?;
         self.connection().await_answer();
         if let Err(error) = self.emit_encoded(event, Some(id), data) {
             self.inner.acks.take(id);
@@ -579,12 +578,18 @@ impl Socket {
             run,
             deadline: Instant::now() + bounded(timeout),
         };
-        let limit = self.connection().limits().pending_acks;
-        if let Some(deadline) = self.inner.acks.insert(id, waiting, limit)? {
+        if let Some(deadline) = self.await_ack(id, waiting)? {
             self.connection().handle().wake_at(deadline);
         }
         self.connection().await_answer();
         Ok(())
+    }
+
+    /// Returns the moment when it is late, if another one was later.
+    fn await_ack(&self, id: u64, waiting: Waiting) -> Result<Option<Instant>, Error> {
+        let limits = self.connection().limits();
+        let inserted = self.inner.acks.insert(id, waiting, limits.pending_acks);
+        inserted.inspect_err(|_| limits.refused.note("pending_acks"))
     }
 
     /// Takes back what was expected; false if it has been settled already.

@@ -27,8 +27,8 @@ pub(super) enum Pace {
     Fine,
     /// Reading is to wait.
     TooFast,
-    /// It has been too fast for too long.
-    Hopeless,
+    /// It has been too fast for too long, by this limit.
+    Hopeless(&'static str),
 }
 
 impl Throttle {
@@ -61,10 +61,16 @@ impl Throttle {
             std::mem::take(&mut self.new_events),
             std::mem::take(&mut self.new_bytes),
         ];
-        let buckets = [&mut self.events, &mut self.bytes];
+        let buckets = [
+            (&mut self.events, "events_per_second"),
+            (&mut self.bytes, "bytes_per_second"),
+        ];
         let waits = buckets.into_iter().zip(counts);
-        let waits = waits.filter_map(|(bucket, count)| bucket.as_mut()?.take(now, count));
-        let Some(wait) = waits.max() else {
+        let waits = waits.filter_map(|((bucket, limit), count)| {
+            let wait = bucket.as_mut()?.take(now, count)?;
+            Some((wait, limit))
+        });
+        let Some((wait, limit)) = waits.max() else {
             // A pause: it was read, and may go on.
             self.since = None;
             return Pace::Fine;
@@ -72,7 +78,7 @@ impl Throttle {
         let since = *self.since.get_or_insert(now);
         self.resume_at = Some(now + wait);
         if now.saturating_duration_since(since) >= PATIENCE {
-            Pace::Hopeless
+            Pace::Hopeless(limit)
         } else {
             Pace::TooFast
         }
@@ -105,7 +111,7 @@ mod tests {
             at += Duration::from_secs(2);
         }
         throttle.note(2_000);
-        assert_eq!(throttle.check(at), Pace::Hopeless);
+        assert_eq!(throttle.check(at), Pace::Hopeless("bytes_per_second"));
         assert_eq!(throttle.check(at + PATIENCE), Pace::Fine);
     }
 }

@@ -364,7 +364,9 @@ mod tls {
     use super::*;
     use rustls::pki_types::ServerName;
     use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-    use socketio::{Error, Tls};
+    use socketio::engineio::Transport;
+    use socketio::{Client, ClientTls, ConnectOptions, Error, Listener, SimpleClient, Tls};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn certificate() -> (String, String, RootCertStore) {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -453,7 +455,9 @@ mod tls {
         let (certificate, key, roots) = certificate();
         write(&certificate, &key);
         let tls = Tls::from_files(&file, &key_file).unwrap().watch();
-        let app = App::new(&Server::new()).tls(tls.clone());
+        let io = Server::new();
+        io.on("echo", |number: u64| number);
+        let app = App::new(&io).tls(tls.clone());
         let serving = app.bind("127.0.0.1:0").unwrap();
         let mut open = Http::over(connect(&serving, &roots));
         assert_eq!(open.get("/").status, 404);
@@ -466,11 +470,35 @@ mod tls {
         tls.reload().unwrap();
         assert_eq!(status(&serving, &second_roots), Some(404));
         assert_eq!(status(&serving, &roots), None);
+        // Under traffic, which goes on over WebSocket.
+        let client = Client::builder()
+            .tls(ClientTls::new().ca_pem(second.as_bytes()).unwrap())
+            .reconnection(false)
+            .build();
+        let address = format!("https://localhost:{}", serving.local_addr().port());
+        let options = ConnectOptions::new(address).transports([Transport::WebSocket]);
+        client.connect(options).unwrap();
+        let ends = Arc::new(AtomicBool::new(false));
+        let (ended, talking) = (Arc::clone(&ends), client.clone());
+        let traffic = std::thread::spawn(move || {
+            let mut number = 0;
+            while !ended.load(Ordering::SeqCst) {
+                number += 1;
+                assert_eq!(
+                    talking.call::<u64>("echo", number, PATIENCE).unwrap(),
+                    number
+                );
+            }
+            number
+        });
         // By itself.
         let (third, third_key, third_roots) = self::certificate();
         write(&third, &third_key);
         eventually("the third", || status(&serving, &third_roots) == Some(404));
         assert_eq!(open.get("/").status, 404, "the first connection goes on");
+        assert_eq!(client.call::<u64>("echo", 7, PATIENCE).unwrap(), 7);
+        ends.store(true, Ordering::SeqCst);
+        assert!(traffic.join().unwrap() > 0);
         let text = Tls::from_pem(third.as_bytes(), third_key.as_bytes()).unwrap();
         assert!(matches!(text.reload(), Err(Error::Invalid(_))));
         std::fs::remove_dir_all(folder).unwrap();
@@ -485,11 +513,14 @@ mod tls {
         authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let root = authority.self_signed(&key).unwrap();
         let issuer = Issuer::from_params(&authority, &key);
-        let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let mut leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        leaf.distinguished_name
+            .push(rcgen::DnType::CommonName, "Ada Lovelace");
         let leaf = leaf.signed_by(&own_key, &issuer).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(root.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let own_key_pem = own_key.serialize_pem();
         let own_key = || rustls::pki_types::PrivateKeyDer::Pkcs8(own_key.serialize_der().into());
         let chain = || vec![leaf.der().clone()];
         let verifier = Arc::new(roots.clone());
@@ -503,7 +534,12 @@ mod tls {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain(), own_key())
             .unwrap();
-        let app = App::new(&Server::new()).tls(Tls::from_config(config));
+        let io = Server::new();
+        io.on("who am I?", |socket: &Socket| {
+            let certificate = socket.request().client_certificate().map(<[u8]>::to_vec);
+            certificate.is_some_and(|it| it.windows(12).any(|it| it == b"Ada Lovelace"))
+        });
+        let app = App::new(&io).tls(Tls::from_config(config));
         let app = app
             .http(|request| Response::from_data(request.client_certificate().unwrap_or_default()));
         let serving = app.bind("127.0.0.1:0").unwrap();
@@ -520,6 +556,85 @@ mod tls {
         let known = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut known = Http::over(StreamOwned::new(known, tcp));
         assert_eq!(known.get("/").body, leaf.der().to_vec());
+        // Its name is in there, for a handler of events too.
+        let identified = ClientTls::new().ca_pem(root.pem().as_bytes()).unwrap();
+        let identified = identified
+            .certificate_pem(leaf.pem().as_bytes(), own_key_pem.as_bytes())
+            .unwrap();
+        for (tls, is_known) in [
+            (identified, true),
+            (
+                ClientTls::new().ca_pem(root.pem().as_bytes()).unwrap(),
+                false,
+            ),
+        ] {
+            let client = Client::builder().tls(tls).build();
+            let address = format!("https://localhost:{}", serving.local_addr().port());
+            client.connect(address).unwrap();
+            let answer: bool = client.call("who am I?", (), PATIENCE).unwrap();
+            assert_eq!(answer, is_known);
+        }
+    }
+
+    #[test]
+    fn one_server_has_plain_and_tls_listeners_of_several_names_and_families() {
+        use rustls::server::ResolvesServerCertUsingSni;
+        use rustls::sign::CertifiedKey;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut names = ResolvesServerCertUsingSni::new();
+        let mut roots = RootCertStore::empty();
+        for name in ["one.localhost", "two.localhost"] {
+            let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+            roots.add(made.cert.der().clone()).unwrap();
+            let key =
+                rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+            let key = provider.key_provider.load_private_key(key).unwrap();
+            let chain = vec![made.cert.der().clone()];
+            names.add(name, CertifiedKey::new(chain, key)).unwrap();
+        }
+        let config = rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(names));
+        let (secure, six) = (
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+            TcpListener::bind("[::1]:0").unwrap(),
+        );
+        let (secure_at, six_at) = (secure.local_addr().unwrap(), six.local_addr().unwrap());
+        let io = Server::new();
+        io.on("secure?", |socket: &Socket| socket.request().is_secure());
+        let app = App::new(&io)
+            .listener(Listener::from(secure).tls(Tls::from_config(config)))
+            .listener(six);
+        let serving = app.bind("127.0.0.1:0").unwrap();
+        for address in [serving.local_addr(), six_at] {
+            let client = SimpleClient::connect(format!("http://{address}")).unwrap();
+            assert!(!client.call::<bool>("secure?", (), PATIENCE).unwrap());
+        }
+        for name in ["one.localhost", "two.localhost", "three.localhost"] {
+            let config = ClientConfig::builder_with_provider(provider.clone())
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(roots.clone())
+                .with_no_client_auth();
+            let server_name = ServerName::try_from(name).unwrap();
+            let tls = ClientConnection::new(Arc::new(config), server_name).unwrap();
+            let tcp = TcpStream::connect(secure_at).unwrap();
+            tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut stream = StreamOwned::new(tls, tcp);
+            // The certificate is that of the name; without one there is no connection.
+            let is_known = stream.flush().is_ok();
+            assert_eq!(is_known, name != "three.localhost", "{name}");
+            if is_known {
+                let url = format!("wss://{name}/socket.io/?EIO=4&transport=websocket");
+                let (mut ws, _) = tungstenite::client(url, stream).unwrap();
+                ws.send("40".into()).unwrap();
+                ws.send("421[\"secure?\"]".into()).unwrap();
+                let answers = (0..3).map(|_| ws.read().unwrap().to_text().unwrap().to_owned());
+                assert_eq!(answers.last().unwrap(), "431[true]");
+            }
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The `Limits` of heads, packets, clients, outboxes, connections and time: what is just below and at it passes, what is just above is refused, and the
 //! log says so.
 
-use crate::common::{Http, Ws, eventually, polling_session, serve};
+use crate::common::{Http, PATIENCE, Ws, eventually, polling_session, serve};
 use parking_lot::Mutex;
-use socketio::{Binary, Error, Event, Limits, Server, Serving, Socket};
+use socketio::{App, Binary, Error, Event, Limits, Server, Serving, Socket, tiny_http};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -355,6 +356,74 @@ fn of_rates() {
             .unwrap();
         Http::over(ninth).is_open()
     });
+}
+
+#[test]
+fn of_bytes_in_a_second() {
+    let (io, serving) = limited(Limits::default().bytes_per_second(10_000));
+    let (mut fast, _) = Ws::join(serving.local_addr(), "40");
+    let (mut calm, _) = Ws::join(serving.local_addr(), "40");
+    let text = "x".repeat(4_000);
+    for number in 0..8 {
+        fast.send(&format!("42{number}[\"echo\",\"{text}\"]"));
+        calm.send(&format!("42{number}[\"echo\",7]"));
+        assert_eq!(calm.text(), format!("43{number}[7]"));
+    }
+    // Nothing is lost of what comes too fast.
+    for number in 0..8 {
+        assert_eq!(fast.text(), format!("43{number}[\"{text}\"]"));
+    }
+    assert_eq!(io.sockets().len(), 2);
+}
+
+#[test]
+fn are_counted_by_name() {
+    let mut limits = Limits::default()
+        .head_timeout(Duration::from_millis(100))
+        .http_body_timeout(Duration::from_millis(100))
+        .http_body_bytes(100);
+    limits.pending_acks = 1;
+    let io = Server::builder()
+        .max_http_buffer_size(1_000)
+        .limits(limits)
+        .build();
+    let app = App::new(&io).http(|_| tiny_http::Response::from_string("x"));
+    let serving = app.bind("127.0.0.1:0").unwrap();
+    let address = serving.local_addr();
+    let (_silent, _) = Ws::join(address, "40");
+    let socket = io.sockets().remove(0);
+    socket.emit_with_ack("ask", (), PATIENCE, || ()).unwrap();
+    assert!(socket.emit_with_ack("ask", (), PATIENCE, || ()).is_err());
+    let mut http = Http::connect(address);
+    let session = "/socket.io/?EIO=4&transport=polling";
+    assert_eq!(http.post(session, &"x".repeat(1_001)).status, 413);
+    assert_eq!(
+        Http::connect(address)
+            .post("/mine", &"x".repeat(101))
+            .status,
+        413
+    );
+    for begun in [
+        "GET / HT",
+        "POST /mine HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
+    ] {
+        let mut slow = TcpStream::connect(address).unwrap();
+        slow.write_all(begun.as_bytes()).unwrap();
+        let mut answer = String::new();
+        slow.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+    let refused = io.metrics().refused_total;
+    for limit in [
+        "pending_acks",
+        "max_http_buffer_size",
+        "http_body_bytes",
+        "head_timeout",
+        "http_body_timeout",
+    ] {
+        let count = refused.iter().find(|it| it.0 == limit).map(|it| it.1);
+        assert_eq!(count, Some(1), "{limit}: {refused:?}");
+    }
 }
 
 #[test]

@@ -87,6 +87,8 @@ pub(super) struct Session {
     pub(super) max_payload: usize,
     /// Moment of the last question whose answer tells the round trip's time.
     pub(super) asked_at: Option<Instant>,
+    /// Time of the WebSocket's handshake, until somebody can be told.
+    pub(super) first_round_trip: Option<Duration>,
 }
 
 pub(super) fn id_of(key: u64) -> u32 {
@@ -380,8 +382,8 @@ impl Driver {
         packet: Packet<'_>,
     ) -> ControlFlow<()> {
         let now = io.now();
-        if packet == Packet::Pong("") {
-            // One of Engine.IO 3.
+        if matches!(packet, Packet::Pong(_)) {
+            // Of an upgrade's probe, or of Engine.IO 3.
             self.on_round_trip(io, key);
         }
         let client = self.clients.get_mut(&id_of(key));
@@ -464,14 +466,21 @@ impl Driver {
                     let handle = Arc::clone(&session.handle);
                     log::debug!(target: "engineio", "{}: open over {}", handle.label(), handle.transport());
                     handle.outbox().wait();
+                    let round_trip = session.first_round_trip.take();
                     if let Some(client) = self.clients.get_mut(&id_of(key)) {
                         client.caller.open(now, attempt_of(key), &handle, &open);
+                        round_trip
+                            .into_iter()
+                            .for_each(|it| client.caller.measured(it));
                     }
                 }
                 Output::Poll => self.poll(io, key),
                 Output::Post => self.post(io, key),
                 Output::Connect => self.upgrade(io, key),
                 Output::Write(packet) => {
+                    if matches!(packet, Packet::Ping(_)) {
+                        session.asked_at = Some(now);
+                    }
                     let frames = Frames::control(&packet);
                     if let Some(connection) = session.connection {
                         io.append(connection, &frames.0);

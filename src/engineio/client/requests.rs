@@ -25,6 +25,7 @@ use crate::reason::Reason;
 use crate::util::budget::Share;
 use crate::util::program;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Number of packets of a payload that are handed over at once.
 const PACKETS: usize = 1000;
@@ -49,7 +50,8 @@ pub(super) struct First {
 enum Begun {
     /// A payload that begins with the open packet.
     Polling(Vec<u8>),
-    WebSocket(ConnectedSocket),
+    /// After so long from the request to its answer.
+    WebSocket(ConnectedSocket, Duration),
 }
 
 /// Target of a session's requests.
@@ -160,16 +162,18 @@ impl Driver {
             failure: None,
             max_payload: usize::MAX,
             asked_at: None,
+            first_round_trip: None,
         });
         if let Some(before) = before {
             before.end(io);
         }
         match begun {
             Begun::Polling(body) => self.on_polled(io, key, Ok(body)),
-            Begun::WebSocket(dialled) => {
+            Begun::WebSocket(dialled, round_trip) => {
                 let connection = io.adopt(dialled, key, max_message);
                 if let Some(session) = self.session(key) {
                     session.connection = connection;
+                    session.first_round_trip = Some(round_trip);
                 }
                 if connection.is_none() {
                     let lost = Input::Lost(Via::WebSocket, Reason::TransportError);
@@ -362,7 +366,7 @@ impl Driver {
             let (target, network, way) = (&route.target, &route.network, &route.way);
             let sid = Some(handle.sid());
             let dialled = match websocket::dial(target, network, way, sid, &route.cookies) {
-                Ok(Dial::Done(dialled)) => Ok(dialled),
+                Ok(Dial::Done(dialled, _)) => Ok(dialled),
                 // A redirection of an upgrade is a refusal of it.
                 Ok(Dial::Redirected(_)) => Err(ConnectError::new("the upgrade is redirected")),
                 Err(error) => Err(error),
@@ -476,9 +480,9 @@ fn begin_at(
     };
     if transports.first() == Some(&Transport::WebSocket) {
         return match websocket::dial(target, network, &way, None, cookies)? {
-            Dial::Done(dialled) => Ok(Ok(First {
+            Dial::Done(dialled, round_trip) => Ok(Ok(First {
                 route: route(None),
-                begun: Begun::WebSocket(dialled),
+                begun: Begun::WebSocket(dialled, round_trip),
                 upgrade: false,
             })),
             Dial::Redirected(to) => Ok(Err(to)),

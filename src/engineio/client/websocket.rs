@@ -11,13 +11,14 @@ use crate::net::ConnectedSocket;
 use crate::net::socket::Socket;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
 /// Outcome of the handshake.
 pub(super) enum Dial {
-    Done(ConnectedSocket),
+    /// After so long from the request to its answer.
+    Done(ConnectedSocket, Duration),
     /// The server is elsewhere.
     Redirected(Target),
 }
@@ -41,10 +42,12 @@ pub(super) fn dial(
     let cookies = jar.field_for(target);
     let request = request(target, network, sid, cookies.as_deref(), &key);
     let mut rest = Vec::new();
+    let asked_at = Instant::now();
     let answer = wire
         .write_all(request.as_bytes())
         .and_then(|()| wire.flush())
         .and_then(|()| read_final(&mut wire, &mut rest));
+    let round_trip = asked_at.elapsed();
     let head = answer.map_err(describe)?;
     let head = head
         .ok_or_else(|| ConnectError::new("the server's answer is no HTTP; is that port https?"))?;
@@ -71,7 +74,8 @@ pub(super) fn dial(
             "the server's answer is no WebSocket handshake",
         ));
     }
-    finish(wire, rest).map(Dial::Done).map_err(describe)
+    let socket = finish(wire, rest).map_err(describe)?;
+    Ok(Dial::Done(socket, round_trip))
 }
 
 fn describe(error: io::Error) -> ConnectError {

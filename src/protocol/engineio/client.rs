@@ -337,7 +337,7 @@ impl Client {
         self.outputs.push_back(Output::Opened(open));
         if !self.config.polling {
             self.state = State::WebSocket;
-            self.outputs.extend([Output::Attach, Output::Measure]);
+            self.outputs.push_back(Output::Attach);
             return;
         }
         let mut polling = Polling {
@@ -363,7 +363,7 @@ impl Client {
             if !polling.polls && !polling.posts {
                 self.state = State::WebSocket;
                 self.outputs.push_back(Output::Write(Packet::Upgrade));
-                self.outputs.extend([Output::Attach, Output::Measure]);
+                self.outputs.push_back(Output::Attach);
             }
             return;
         }
