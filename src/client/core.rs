@@ -45,6 +45,8 @@ pub(super) struct Shared {
     last_callbacks: LastTurn,
     next_ack: AtomicU64,
     pub(super) log_limit: LogLimit,
+    /// There is, or was, a function that is told of what is emitted.
+    pub(super) has_outgoing: AtomicBool,
     /// The handlers are to be forgotten when the client has ended.
     forgets: AtomicBool,
     /// From the first connection on.
@@ -102,6 +104,7 @@ impl Shared {
             last_callbacks: LastTurn::default(),
             next_ack: AtomicU64::new(1),
             log_limit: LogLimit::default(),
+            has_outgoing: AtomicBool::new(false),
             forgets: AtomicBool::new(false),
             running: OnceLock::new(),
             life: Mutex::default(),
@@ -462,7 +465,10 @@ impl Shared {
                 let peer = client(event.namespace_shared());
                 let incoming = Incoming { event, peer };
                 let scope = incoming.event.namespace().into();
-                let call = |answer: &mut EncodedArgs| handlers.event(scope, &incoming, answer);
+                let call = |answer: &mut EncodedArgs| {
+                    handlers.on_event(&incoming.peer, &incoming.event);
+                    handlers.event(scope, &incoming, answer)
+                };
                 return invoke::run(
                     &incoming.event,
                     "client",

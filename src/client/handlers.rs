@@ -2,8 +2,9 @@
 
 use super::Client;
 use super::service::ErasedService;
+use crate::data::{Args, EncodedArgs};
 use crate::error::ConnectError;
-use crate::handlers::{StoredDisconnect, registry};
+use crate::handlers::{Event, StoredDisconnect, registry};
 use crate::reason::Reason;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub(super) type Set = registry::Set<Client, Lifecycle, dyn ErasedService>;
 
 type OnConnect = dyn Fn(&Client) + Send + Sync;
 type OnAttempt = dyn Fn(&Client, u32, Duration) + Send + Sync;
+type Tap = dyn Fn(&Client, &Event) + Send + Sync;
+type OutgoingTap = dyn Fn(&Client, &str, &Args) + Send + Sync;
 type OnConnectError = dyn Fn(&Client, &ConnectError) + Send + Sync;
 
 /// Handlers that are called when the connection comes and goes.
@@ -23,9 +26,31 @@ pub(super) struct Lifecycle {
     pub(super) disconnect: Option<StoredDisconnect<Client>>,
     pub(super) reconnect_attempt: Option<Arc<OnAttempt>>,
     pub(super) reconnect_failed: Option<Arc<OnConnect>>,
+    /// Told of every event that comes.
+    pub(super) taps: Vec<Arc<Tap>>,
+    /// Told of every event that is emitted.
+    pub(super) outgoing: Vec<Arc<OutgoingTap>>,
 }
 
 impl Handlers {
+    /// Tells of an event that has come. A panic is that of the caller.
+    pub(super) fn on_event(&self, client: &Client, event: &Event) {
+        let taps = self.sets(client.namespace()).flat_map(|set| &set.more.taps);
+        taps.for_each(|tap| tap(client, event));
+    }
+
+    /// Tells of an event that is emitted.
+    pub(super) fn on_sent(&self, client: &Client, event: &str, data: &EncodedArgs) {
+        let taps = self.sets(client.namespace());
+        let mut taps = taps.flat_map(|set| &set.more.outgoing).peekable();
+        if taps.peek().is_none() {
+            return;
+        }
+        // What was encoded can be decoded.
+        let args = data.to_args().unwrap_or_default();
+        taps.for_each(|tap| tap(client, event, &args));
+    }
+
     pub(super) fn connect(&self, client: &Client) {
         self.resolve(
             client.namespace(),

@@ -16,7 +16,7 @@ pub use service::ClientService;
 
 pub(crate) use core::{Flood, Item, Sink};
 
-use crate::data::EncodedArgs;
+use crate::data::{Args, EncodedArgs};
 use crate::engineio::{Transport, block_in_place};
 use crate::error::{ConnectError, Error};
 use crate::handlers::handler::store;
@@ -24,7 +24,7 @@ use crate::handlers::registry::ANY;
 use crate::handlers::service::Registered;
 use crate::handlers::service::refuse_reserved;
 use crate::handlers::{
-    AckCallback, Context, DisconnectHandler, Handler, Incoming, IntoAck, Waiting, encode,
+    AckCallback, Context, DisconnectHandler, Event, Handler, Incoming, IntoAck, Waiting, encode,
     store_disconnect,
 };
 use crate::limits::bounded;
@@ -35,13 +35,14 @@ use crate::util::oneshot::awaited;
 use crate::util::shutdown::{self, Ending};
 use builder::Config;
 use core::{Life, Shared};
-use handlers::Set;
+use handlers::{Handlers, Set};
 use options::with_slash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use state::{Phase, Space, Step};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -165,6 +166,27 @@ impl Client {
     pub fn on_any<S>(&self, handler: impl Handler<Client, S, Output: IntoAck>) {
         let handler = store(handler);
         drop(self.change(|set| set.any.replace(handler)));
+    }
+
+    /// Adds a function that is told of every event that comes, before its handler: JavaScript's
+    /// `onAny`. Those of `*` are told of the events of all namespaces.
+    pub fn on_event(&self, tap: impl Fn(&Client, &Event) + Send + Sync + 'static) {
+        self.change(|set| set.more.taps.push(Arc::new(tap)));
+    }
+
+    /// Adds a function that is told of every event that is emitted, with its name and its arguments:
+    /// JavaScript's `onAnyOutgoing`. It runs in the thread that emits. Once there is one, every event
+    /// that is emitted costs its decoding.
+    ///
+    /// ```
+    /// use socketio::{Args, Client};
+    ///
+    /// let client = Client::new();
+    /// client.on_event_outgoing(|_: &Client, event: &str, args: &Args| println!("{event} {args:?}"));
+    /// ```
+    pub fn on_event_outgoing(&self, tap: impl Fn(&Client, &str, &Args) + Send + Sync + 'static) {
+        self.change(|set| set.more.outgoing.push(Arc::new(tap)));
+        self.shared.has_outgoing.store(true, Ordering::Release);
     }
 
     /// Calls a function each time the namespace is connected, also again after a loss. It may
@@ -333,13 +355,13 @@ impl Client {
         }
         options.check()?;
         let line = self.shared.line()?.clone();
+        let names = options.namespaces.clone();
+        let names = names.unwrap_or_else(|| self.default_namespaces());
         let mut state = self.shared.lock_unless_closing();
         if state.phase != Phase::Idle {
             let why = "the client is connected already, or trying to be";
             return Err(Error::Invalid(why.into()));
         }
-        let names = options.namespaces.clone();
-        let names = names.unwrap_or_else(|| self.default_namespaces());
         state.spaces.clear();
         for name in &names {
             if state.space(name).is_none() {
@@ -368,8 +390,8 @@ impl Client {
 
     /// Those with handlers, or `/`.
     fn default_namespaces(&self) -> Vec<String> {
-        let handlers = self.shared.handlers.get();
-        let mut names: Vec<_> = handlers.names().map(str::to_owned).collect();
+        let names = |handlers: &Handlers| handlers.names().map(str::to_owned).collect();
+        let mut names: Vec<_> = self.shared.handlers.look(names);
         names.sort_unstable();
         if names.is_empty() {
             names.push(ROOT.to_owned());
@@ -568,12 +590,12 @@ impl Client {
 
     fn encode(&self, event: &str, data: impl Serialize) -> Result<EncodedArgs, Error> {
         let encoding = self.shared.wire().form.encoding();
-        encode::encode(
-            encoding,
-            event,
-            data,
-            self.shared.config.outgoing_attachments,
-        )
+        let max_attachments = self.shared.config.outgoing_attachments;
+        let data = encode::encode(encoding, event, data, max_attachments)?;
+        if self.shared.has_outgoing.load(Ordering::Acquire) {
+            self.shared.handlers.get().on_sent(self, event, &data);
+        }
+        Ok(data)
     }
 
     /// Changes the handlers of the namespace; returns what was replaced, to be dropped.

@@ -784,7 +784,7 @@ impl ServerSessionHandler {
 
     fn join(&mut self, namespace: &str, auth: Body<'_>) {
         let inner = &self.connection.inner;
-        let known = inner.handlers.get().know(namespace) || inner.config.namespaces.include(namespace)
+        let known = inner.handlers.look(|it| it.know(namespace)) || inner.config.namespaces.include(namespace)
             // Whether one of them lets it in is the program's to say, on a worker.
             || !inner.patterns.read().is_empty();
         let sid = known.then(|| self.connection.new_sid(namespace)).flatten();

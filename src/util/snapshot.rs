@@ -34,6 +34,12 @@ impl<T: Clone> Snapshot<T> {
         Arc::clone(&self.current.lock())
     }
 
+    /// Looks at the value. Unlike what [`get`](Snapshot::get) returns, what is seen here is never
+    /// dropped by who looks; `look` runs under the lock.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&self.current.lock())
+    }
+
     /// Changes the value, or a copy that replaces it if somebody reads it just now. What `change`
     /// takes out of it, it gives back: what a handler has captured may do anything when it is
     /// dropped, also come back here, and is dropped by the caller, without the lock.

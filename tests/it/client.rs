@@ -4,8 +4,8 @@ use crate::common::{PATIENCE, eventually, serve, url};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use socketio::engineio::Transport;
 use socketio::{
-    App, Binary, Bytes, Client, ClientService, ConnectError, ConnectOptions, Error, Event, Events,
-    Reason, Refused, Server, Socket, Value,
+    App, Args, Binary, Bytes, Client, ClientService, ConnectError, ConnectOptions, Error, Event,
+    Events, Reason, Refused, Server, Socket, Value,
 };
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -1087,4 +1087,45 @@ fn the_time_of_a_round_trip_is_measured_over_each_transport() {
         client.connect(&url(&serving)).unwrap();
         eventually("a time", || client.round_trip_time().is_some());
     }
+}
+
+#[test]
+fn every_event_is_seen_in_and_out() {
+    let io = Server::builder().namespaces("*").build();
+    io.of("*").on("say", |socket: &Socket, text: String| {
+        let _ = socket.emit("handled", &text);
+        let _ = socket.emit("unhandled", text);
+    });
+    let serving = serve(&io);
+    let (sender, next) = record();
+    let (came, goes, everywhere) = (sender.clone(), sender.clone(), sender.clone());
+    let client = Client::new();
+    client.on("handled", move |_: String| {
+        sender.send("its handler".into()).unwrap();
+    });
+    client.on_event(move |_: &Client, event: &Event| {
+        let args = event.args().unwrap();
+        came.send(format!("in {} {args:?}", event.name())).unwrap();
+    });
+    client.on_event_outgoing(move |client: &Client, event: &str, args: &Args| {
+        goes.send(format!("out {} {event} {args:?}", client.namespace()))
+            .unwrap();
+    });
+    client
+        .of("*")
+        .on_event(move |client: &Client, event: &Event| {
+            if client.namespace() == "/other" {
+                everywhere.send(format!("other {}", event.name())).unwrap();
+            }
+        });
+    let options = ConnectOptions::new(url(&serving)).namespaces(["/", "/other"]);
+    client.connect(options).unwrap();
+    client.emit("say", "x").unwrap();
+    let args = Args(vec!["x".into()]);
+    assert_eq!(next(), format!("out / say {args:?}"));
+    assert!(next().starts_with("in handled"));
+    assert_eq!(next(), "its handler");
+    assert!(next().starts_with("in unhandled"));
+    client.of("/other").emit("say", "y").unwrap();
+    assert_eq!([next(), next()], ["other handled", "other unhandled"]);
 }

@@ -146,12 +146,13 @@ impl Client {
             return Err(Error::Disconnected);
         }
         let shared = &self.shared;
+        // Its first one starts threads.
+        let runtime = Runtime::get()?;
         let mut state = shared.lock_unless_closing();
         if state.phase != Phase::Idle {
             return Err(Error::Invalid("the client is connected already".into()));
         }
         if state.running.is_none() {
-            let runtime = Runtime::get()?;
             let line = runtime.add(|_| {
                 Box::new(EngineClientHandler {
                     shared: Arc::clone(shared),
@@ -160,7 +161,7 @@ impl Client {
                     batch: Batch::default(),
                 })
             });
-            state.running = Some((runtime, line));
+            state.running = Some((Arc::clone(&runtime), line));
         }
         state.phase = Phase::Connecting;
         state.failure = None;
