@@ -2,14 +2,16 @@
 //! end that waits.
 
 use crate::common::{
-    Http, PATIENCE, Ws, eventually, node, polling_session, serve, sid_of, succeed, url,
+    Http, PATIENCE, Ws, eventually, has_peer, is_alone, node, peers, polling_session, serve,
+    sid_of, succeed, url,
 };
 use socketio::engineio::{Handshake, Transport};
 use socketio::{App, ConnectOptions, Error, Limits, Request, Server, SimpleClient, engineio};
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
-use tiny_http::Response;
+use tiny_http::{Header, Response};
 
 const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -29,6 +31,7 @@ fn guarded() -> Server {
             _ => handshake.refuse(401, "no \"key\""),
         }
     });
+    io.on("echo", |text: String| text);
     io
 }
 
@@ -189,6 +192,27 @@ fn the_official_client_sees_why_it_is_refused() {
     let serving = serve(&guarded());
     if let Some(mut client) = node("handshake_client.js", &[&url(&serving)]) {
         succeed(&mut client);
+    }
+}
+
+#[test]
+fn a_page_has_the_cookie_of_its_handshake() {
+    let chromium = std::env::var("CHROMIUM").unwrap_or("/usr/bin/chromium".into());
+    let bundle = peers().join("node_modules/socket.io-client/dist");
+    if !has_peer("Chromium", Path::new(&chromium)) || !has_peer("the official client", &bundle) {
+        return;
+    }
+    let page = "<script src=\"/socket.io/socket.io.js\"></script>";
+    let html = Header::from_bytes("Content-Type", "text/html").unwrap();
+    let app = App::new(&guarded())
+        .serve_client(&bundle)
+        .http(move |request| match request.path() {
+            "/cookie" => Response::from_string(request.header("cookie").unwrap_or_default()),
+            _ => Response::from_string(page).with_header(html.clone()),
+        });
+    let serving = app.bind("127.0.0.1:0").unwrap();
+    if let Some(mut page) = node("handshake_page.js", &[&url(&serving), &chromium]) {
+        succeed(&mut page);
     }
 }
 
@@ -457,6 +481,41 @@ mod unix {
         assert!(UnixStream::connect(&path).is_err());
         // The program has made it, and so it removes it.
         std::fs::remove_file(&path).unwrap();
+    }
+
+    // A signal is for a whole process.
+    #[test]
+    fn run_removes_its_socket_at_a_signal_and_lets_clients_finish_before() {
+        let name = "run_removes_its_socket_at_a_signal_and_lets_clients_finish_before";
+        if !is_alone(module_path!(), name) {
+            return;
+        }
+        let path = path("run");
+        drop(UnixListener::bind(&path).unwrap());
+        let io = Server::new();
+        io.on("echo", |number: u32| number);
+        let app = App::new(&io).drain_timeout(PATIENCE);
+        let to = path.clone();
+        let running = std::thread::spawn(move || app.run_unix(to));
+        let address = format!("unix:{}", path.display());
+        let connect = || SimpleClient::connect(&*address);
+        let mut client = None;
+        eventually("the server", || {
+            client = connect().ok();
+            client.is_some()
+        });
+        let client = client.unwrap();
+        let own = std::process::id().to_string();
+        let kill = std::process::Command::new("kill")
+            .args(["-TERM", &own])
+            .status();
+        assert!(kill.unwrap().success());
+        eventually("nobody new", || connect().is_err());
+        let answer: u32 = client.call("echo", 7, PATIENCE).unwrap();
+        assert_eq!(answer, 7, "it finishes");
+        client.disconnect();
+        running.join().unwrap().unwrap();
+        assert!(!path.exists());
     }
 
     #[test]
