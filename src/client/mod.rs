@@ -537,6 +537,30 @@ impl Client {
         state.session.as_ref().map(|session| session.transport())
     }
 
+    /// Waits until this namespace is connected: after [`reconnect`](Client::reconnect),
+    /// [`connect_in_background`](Client::connect_in_background), [`join`](Client::join) or a loss. Blocks,
+    /// for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`], and [`Error::Disconnected`] at once if there is neither a connection nor an
+    /// attempt to get one.
+    pub fn wait_connected(&self, timeout: Duration) -> Result<(), Error> {
+        let by = Instant::now() + bounded(timeout);
+        block_in_place(|| {
+            let mut state = self.shared.state.lock();
+            loop {
+                match state.phase {
+                    Phase::Joining | Phase::Open if state.joined(&self.namespace).is_some() => {
+                        return Ok(());
+                    }
+                    Phase::Idle => return Err(Error::Disconnected),
+                    _ if Instant::now() >= by => return Err(Error::Timeout),
+                    _ => self.shared.changed.wait_until(&mut state, by),
+                };
+            }
+        })
+    }
+
     /// Returns the time that the server has taken to answer, when that was measured last: over a
     /// WebSocket as it is opened, and after each of the server's pings, by a ping of WebSocket's own;
     /// over polling with each POST. None before that, and without a connection.

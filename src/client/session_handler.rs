@@ -485,6 +485,7 @@ impl ClientSessionHandler {
             &shared.config.parser,
         ));
         space.step = Step::Connected(Arc::clone(&joined));
+        shared.changed.notify_all();
         // The handlers of an attempt that was ended meanwhile still see both ends of it.
         self.push(Item::Connect(Arc::clone(&joined.namespace)));
         self.joined.push(Arc::clone(&joined));

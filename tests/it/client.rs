@@ -1003,6 +1003,8 @@ fn a_program_has_another_connection_when_it_wants_one() {
     let serving = serve(&io);
     let client = Client::builder().reconnection(false).build();
     assert!(matches!(client.reconnect(), Err(Error::Invalid(_))));
+    let nobody = client.wait_connected(SOON);
+    assert!(matches!(nobody, Err(Error::Disconnected)), "{nobody:?}");
     let (sender, next) = record();
     let (connected, ended) = (sender.clone(), sender);
     client.on_connect(move |client: &Client| {
@@ -1015,8 +1017,12 @@ fn a_program_has_another_connection_when_it_wants_one() {
             .unwrap();
         let first = next();
         client.reconnect().unwrap();
+        client.wait_connected(SOON).unwrap();
         assert_eq!(next(), "client disconnect");
         let second = next();
+        let other = client.of("/never");
+        let never = other.wait_connected(Duration::from_millis(1));
+        assert!(matches!(never, Err(Error::Timeout)), "{never:?}");
         assert_ne!(first, second);
         assert_eq!(client.call::<String>("sid", (), SOON).unwrap(), second);
         client.disconnect();

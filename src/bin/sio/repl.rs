@@ -13,11 +13,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Time that a server may take to let the tool into a namespace.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(10);
 
 const HELP: &str = "\
 emit EVENT [ARGUMENT...]    sends an event
@@ -76,13 +75,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
             let client = session.client.of(name);
             watch(&client, &sender);
             client.join()?;
-            let since = Instant::now();
-            while !client.is_connected() {
-                if since.elapsed() > JOIN_TIMEOUT {
-                    return Err(Error::BadNamespace(name.to_owned()));
-                }
-                std::thread::sleep(LOOK);
-            }
+            client.wait_connected(JOIN_TIMEOUT)?;
             Ok(client)
         };
         let typed = read(&mut editor, output, &mut now, &only, &join);
