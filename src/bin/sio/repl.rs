@@ -3,7 +3,7 @@
 use crate::CALL_TIMEOUT;
 use crate::arguments::{Arguments, argument};
 use crate::output::{Output, note};
-use crate::session::{Arrived, Happening, Session, watch};
+use crate::session::{Arrived, Happening, Session};
 use crossbeam_channel::unbounded;
 use rustyline::error::ReadlineError;
 use rustyline::{DefaultEditor, ExternalPrinter};
@@ -13,10 +13,6 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-/// Time that a server may take to let the tool into a namespace.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 const HELP: &str = "\
 emit EVENT [ARGUMENT...]    sends an event
@@ -52,7 +48,6 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
         Err(_) => Box::new(|line| anstream::println!("{line}")),
     };
     let only = Only::default();
-    let (sender, more) = unbounded();
     let mut now = session.first();
     let result = std::thread::scope(|scope| {
         let shown = Arc::clone(&only);
@@ -62,22 +57,17 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Result<(), Error> {
             loop {
                 let happening = crossbeam_channel::select! {
                     recv(happenings) -> it => it,
-                    recv(more) -> it => it,
-                    recv(stopped) -> _ => return,
+                    recv(stopped) -> _ => break,
                 };
-                let Ok(happening) = happening else { return };
-                if let Some(line) = line_of(happening, output, &shown) {
-                    printer(line);
-                }
+                let Ok(happening) = happening else { break };
+                line_of(happening, output, &shown).map(&mut printer);
+            }
+            // What has come before the end is printed.
+            for happening in happenings.try_iter() {
+                line_of(happening, output, &shown).map(&mut printer);
             }
         });
-        let join = |name: &str| -> Result<Client, Error> {
-            let client = session.client.of(name);
-            watch(&client, &sender);
-            client.join()?;
-            client.wait_connected(JOIN_TIMEOUT)?;
-            Ok(client)
-        };
+        let join = |name: &str| session.join(name);
         let typed = read(&mut editor, output, &mut now, &only, &join);
         drop(stop);
         typed

@@ -6,6 +6,9 @@ use socketio::{Args, Client, ClientBuilder, ClientTls, ConnectOptions, Error, Ev
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Time that a server may take to let the tool into a namespace.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What happens to a client.
 pub(crate) enum Happening {
     Came(Arrived),
@@ -27,6 +30,7 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) namespaces: Vec<String>,
     pub(crate) happenings: Receiver<Happening>,
+    sender: Sender<Happening>,
 }
 
 impl Connection {
@@ -103,7 +107,17 @@ impl Session {
             client,
             namespaces,
             happenings,
+            sender,
         })
+    }
+
+    /// Joins another namespace, and waits until the server has let the tool in.
+    pub(crate) fn join(&self, name: &str) -> Result<Client, Error> {
+        let client = self.client.of(name);
+        watch(&client, &self.sender);
+        client.join()?;
+        client.wait_connected(JOIN_TIMEOUT)?;
+        Ok(client)
     }
 
     /// Returns the client on the first namespace.
@@ -136,7 +150,7 @@ impl Session {
 }
 
 /// Tells of everything that happens to a namespace. The tool answers nothing.
-pub(crate) fn watch(client: &Client, sender: &Sender<Happening>) {
+fn watch(client: &Client, sender: &Sender<Happening>) {
     let sender = Arc::new(sender.clone());
     let events = Arc::clone(&sender);
     client.on_any(move |event: &Event| {

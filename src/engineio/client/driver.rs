@@ -179,7 +179,7 @@ impl net::Driver for Driver {
 
     fn on_pong(&mut self, io: &mut IoContext<Order>, owner: u64, payload: &[u8]) {
         if payload == MEASURING {
-            self.on_round_trip(io, owner);
+            self.on_round_trip(owner);
         } else {
             self.handle(io, owner, Input::Ponged);
         }
@@ -384,7 +384,7 @@ impl Driver {
         let now = io.now();
         if matches!(packet, Packet::Pong(_)) {
             // Of an upgrade's probe, or of Engine.IO 3.
-            self.on_round_trip(io, key);
+            self.on_round_trip(key);
         }
         let client = self.clients.get_mut(&id_of(key));
         let Some(client) = client else {
@@ -417,11 +417,11 @@ impl Driver {
     }
 
     /// The server has answered what was asked to measure the time until it does.
-    pub(super) fn on_round_trip(&mut self, io: &IoContext<Order>, key: u64) {
+    pub(super) fn on_round_trip(&mut self, key: u64) {
         let asked_at = self.session(key).and_then(|it| it.asked_at.take());
         if let (Some(asked_at), Some(client)) = (asked_at, self.clients.get_mut(&id_of(key))) {
-            let round_trip = io.now().saturating_duration_since(asked_at);
-            client.caller.measured(round_trip);
+            // The turn's own time is that of its beginning.
+            client.caller.measured(asked_at.elapsed());
         }
     }
 
@@ -479,7 +479,7 @@ impl Driver {
                 Output::Connect => self.upgrade(io, key),
                 Output::Write(packet) => {
                     if matches!(packet, Packet::Ping(_)) {
-                        session.asked_at = Some(now);
+                        session.asked_at = Some(Instant::now());
                     }
                     let frames = Frames::control(&packet);
                     if let Some(connection) = session.connection {
@@ -488,7 +488,7 @@ impl Driver {
                 }
                 Output::Send(packet) => {
                     if matches!(packet, Packet::Ping(_)) {
-                        session.asked_at = Some(now);
+                        session.asked_at = Some(Instant::now());
                     }
                     let frames = Frames::control(&packet);
                     let sent = session.handle.outbox().append(&frames.0, When::Now);
@@ -503,7 +503,7 @@ impl Driver {
                     }
                 }
                 Output::Measure => {
-                    session.asked_at = Some(now);
+                    session.asked_at = Some(Instant::now());
                     if let Some(connection) = session.connection {
                         io.ping(connection, MEASURING);
                     }

@@ -25,7 +25,7 @@ use crate::reason::Reason;
 use crate::util::budget::Share;
 use crate::util::program;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Number of packets of a payload that are handed over at once.
 const PACKETS: usize = 1000;
@@ -239,7 +239,7 @@ impl Driver {
         if let Err(error) = posted {
             return self.on_failed_request(io, key, error);
         }
-        self.on_round_trip(io, key);
+        self.on_round_trip(key);
         if let Some(session) = self.session(key) {
             if !session.handle.outbox().wait() {
                 self.handle(io, key, Input::Queued);
@@ -334,7 +334,7 @@ impl Driver {
             session.handle.outbox().wait();
             return self.handle(io, key, Input::Posted);
         }
-        session.asked_at = Some(io.now());
+        session.asked_at = Some(Instant::now());
         let reply = ReplyChannel::new(io, key, |error| Completion::Posted(Err(error)));
         self.request(key, move |polling, route, sid| {
             let posted = polling.post(&route.target, sid, &body);
