@@ -196,6 +196,19 @@ fn the_official_client_sees_why_it_is_refused() {
 }
 
 #[test]
+fn our_client_says_why_it_is_refused_on_both_transports() {
+    let serving = serve(&guarded());
+    for transport in [Transport::Polling, Transport::WebSocket] {
+        let options = ConnectOptions::new(url(&serving)).transports([transport]);
+        let error = SimpleClient::connect(options).unwrap_err().to_string();
+        assert!(
+            error.contains("401") && error.contains("no \\\"key\\\""),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_page_has_the_cookie_of_its_handshake() {
     let chromium = std::env::var("CHROMIUM").unwrap_or("/usr/bin/chromium".into());
     let bundle = peers().join("node_modules/socket.io-client/dist");

@@ -12,7 +12,8 @@ const EXAMPLES: &str = "\
 An ARGUMENT is JSON, or text where it is none: 7 is a number, '\"7\"' and seven are text. @FILE is the
 bytes of a file, @- those of the standard input, '\"@x\"' is text.
 
-On a terminal events are lines in colour; in a pipe, and with --json, each is a line of JSON. The
+On a terminal events are lines in colour; in a pipe, and with --json, each is a line of JSON, as is an
+answer. What the bench prints is for people. The
 exit status is 0, 1 if the server refused or the connection ended, 2 if the command line is wrong,
 3 if the time was over. RUST_LOG=debug shows what happens.
 

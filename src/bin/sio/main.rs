@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         // Who has closed the other end of the pipe has seen enough.
         Err(Error::Io(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(Error::Timeout) => {
-            eprintln!("sio: {}", Error::Timeout);
+            eprintln!("sio: what was waited for did not come in time");
             ExitCode::from(TIMED_OUT)
         }
         Err(error @ (Error::Invalid(_) | Error::Tls(_))) => {
@@ -63,7 +63,9 @@ fn main() -> ExitCode {
 }
 
 fn describe(error: &ConnectError) -> String {
-    match error.data::<serde_json::Value>() {
+    // That of an answer's status is in the message.
+    let data = error.data::<serde_json::Value>();
+    match data.filter(|_| error.status().is_none()) {
         Some(data) => format!("{error} {data}"),
         None => error.to_string(),
     }

@@ -301,14 +301,16 @@ pub(super) fn refusal(status: u16, headers: Vec<(String, String)>, body: &[u8]) 
     };
     let text = String::from_utf8_lossy(body);
     let json = serde_json::from_str::<serde_json::Value>(&text).ok();
+    let is_json = json.is_some();
     // Engine.IO's servers say why.
     let why = json.as_ref().and_then(|json| json["message"].as_str());
     let why = match (status, why) {
         (_, Some(why)) => format!(": {}", why.escape_debug()),
         (404, None) => "; is there a Socket.IO server, at this socketio_path?".to_owned(),
+        // A WebSocket's refusal is a sentence, and no page.
+        _ if !is_json && is_sentence(&text) => format!(": {}", text.trim().escape_debug()),
         _ => String::new(),
     };
-    let is_json = json.is_some();
     let message = format!("unexpected status {status} in the server's answer{place}{why}");
     let error = ConnectError::new(message).with_answer(status, headers, text.clone().into_owned());
     let code = json.as_ref().map(|json| json["code"].as_u64());
@@ -323,6 +325,12 @@ pub(super) fn refusal(status: u16, headers: Vec<(String, String)>, body: &[u8]) 
     } else {
         error
     }
+}
+
+/// Returns whether a text is short, on one line, and not HTML.
+fn is_sentence(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.len() <= 200 && !text.contains(['<', '\n'])
 }
 
 fn describe(error: ureq::Error) -> ConnectError {
