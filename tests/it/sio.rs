@@ -414,3 +414,19 @@ fn certificates_are_checked_unless_it_is_told_otherwise() {
     std::fs::remove_file(&file).unwrap();
     assert_eq!(trusted.1, "{\"answer\":1}\n");
 }
+
+#[test]
+fn servers_of_both_generations_are_called() {
+    let io = Server::builder().allow_eio3(true).build();
+    io.on("echo", |event: &Event| event.args());
+    let serving = serve(&io);
+    let address = url(&serving);
+    for eio in ["3", "4"] {
+        for transport in ["polling", "websocket"] {
+            let line = ["--eio", eio, "-t", transport, &address, "call", "echo", "7"];
+            let called = outcome(&line);
+            assert_eq!(called, (Some(0), "{\"answer\":7}\n".into(), String::new()));
+        }
+    }
+    assert_eq!(outcome(&["--eio", "2", &address, "listen"]).0, Some(2));
+}
