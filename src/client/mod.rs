@@ -318,8 +318,13 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it was never connected, [`Error::Io`] if the system gives no threads.
+    /// [`Error::Invalid`] if it was never connected, [`Error::Disconnected`] in a handler of a client
+    /// that is being dropped, [`Error::Io`] if the system gives no threads.
     pub fn reconnect(&self) -> Result<(), Error> {
+        if self.life.is_none() {
+            // It is being dropped, and would have nobody who ends it.
+            return Err(Error::Disconnected);
+        }
         let line = self.shared.line()?.clone();
         let mut state = self.shared.state.lock();
         match (state.phase, &state.session) {

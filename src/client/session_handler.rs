@@ -604,6 +604,10 @@ impl ClientSessionHandler {
             Phase::Closing if state.reconnects => {
                 state.reconnects = false;
                 self.note(Level::Info, "connecting again, as the program wants".into());
+                if !state.spaces.iter().any(|it| !matches!(it.step, Step::Left)) {
+                    // The server has just disconnected all of them.
+                    state.rejoin_all();
+                }
                 state.phase = Phase::Connecting;
                 self.retry = Some((now, state.attempt));
                 shared.changed.notify_all();
@@ -636,6 +640,8 @@ impl Caller for ClientSessionHandler {
         state.session = Some(Arc::clone(session));
         state.max_payload = usize::try_from(open.max_payload).unwrap_or(usize::MAX);
         state.round_trip = None;
+        // An attempt that was under way is what the program wants.
+        state.reconnects = false;
         let auth = std::mem::take(&mut state.auth);
         state.changes.clear();
         for space in &mut state.spaces {

@@ -1135,3 +1135,37 @@ fn every_event_is_seen_in_and_out() {
     client.of("/other").emit("say", "y").unwrap();
     assert_eq!([next(), next()], ["other handled", "other unhandled"]);
 }
+
+#[test]
+fn a_client_that_is_dropped_is_not_connected_again_by_its_handlers() {
+    let io = Server::new();
+    let serving = serve(&io);
+    let (sender, next) = record();
+    let client = Client::new();
+    client.on_disconnect(move |client: &Client, _: Reason| {
+        sender.send(format!("{:?}", client.reconnect())).unwrap();
+    });
+    client.connect(url(&serving)).unwrap();
+    drop(client);
+    assert_eq!(next(), "Err(Disconnected)");
+    eventually("the end", || io.sockets().is_empty());
+}
+
+#[test]
+fn a_client_comes_back_to_what_the_server_has_disconnected_if_the_program_wants() {
+    let io = Server::new();
+    io.on("kick", |socket: &Socket| socket.disconnect());
+    let serving = serve(&io);
+    let client = Client::new();
+    client.on_disconnect(|client: &Client, _: Reason| {
+        let _ = client.reconnect();
+    });
+    client.connect(url(&serving)).unwrap();
+    for _ in 0..20 {
+        let before = client.sid();
+        client.emit("kick", ()).unwrap();
+        eventually("another connection", || {
+            client.is_connected() && client.sid() != before
+        });
+    }
+}

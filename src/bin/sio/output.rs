@@ -70,6 +70,9 @@ impl Output {
         };
         line.push_str(&format!("{EVENT}{}{EVENT:#}", event.escape_debug()));
         for value in args {
+            // JSON escapes the control characters below a space, and not those behind ASCII.
+            let is_control = |it: char| ('\u{7f}'..='\u{9f}').contains(&it);
+            let value = value.to_string().replace(is_control, "\u{fffd}");
             line.push_str(&format!(" {value}"));
         }
         Ok(line)

@@ -31,8 +31,9 @@ const MAX_BYTES: usize = 6 << 10;
 /// # Ok::<(), socketio::Error>(())
 /// ```
 ///
-/// A server's cookie goes back to its host and path alone (RFC 6265, 5.4); one for another path than
-/// that of the requests is not kept. A jar keeps the 50 newest
+/// A server's cookie goes back to its host and path alone (RFC 6265, 5.4), also if it is meant for the
+/// hosts of a whole domain: a jar knows no list of the domains that several owners share. One for
+/// another path than that of the requests is not kept. A jar keeps the 50 newest
 /// cookies of at most 4 KiB each, 6 KiB in all, in memory.
 #[derive(Clone, Default)]
 pub struct CookieJar(Arc<Mutex<Vec<Cookie>>>);
@@ -40,17 +41,12 @@ pub struct CookieJar(Arc<Mutex<Vec<Cookie>>>);
 struct Cookie {
     name: String,
     value: String,
-    /// The host that has set it, or a domain above; none for one of the program's.
-    domain: Option<Domain>,
+    /// The host, or Unix socket, that has set it; none for one of the program's.
+    host: Option<String>,
     path: String,
     /// Only for TLS.
     secure: bool,
     expires: Option<SystemTime>,
-}
-
-struct Domain {
-    name: String,
-    with_hosts_below: bool,
 }
 
 impl CookieJar {
@@ -73,7 +69,7 @@ impl CookieJar {
         self.keep(Cookie {
             name: name.into(),
             value: value.into(),
-            domain: None,
+            host: None,
             path: "/".into(),
             secure: false,
             expires: None,
@@ -104,9 +100,9 @@ impl CookieJar {
 
     /// Keeps what the fields `Set-Cookie` of an answer say.
     pub(super) fn learn<'a>(&self, target: &Target, fields: impl Iterator<Item = &'a str>) {
-        let (host, path) = (target.host(), target.path());
+        let path = target.path();
         for field in fields {
-            let cookie = Cookie::parse(field, host, path, target.is_secure());
+            let cookie = Cookie::parse(field, target);
             // One of another path would push out those that are sent.
             if let Some(cookie) = cookie.filter(|it| path_matches(path, &it.path)) {
                 self.keep(cookie);
@@ -151,7 +147,8 @@ impl fmt::Debug for CookieJar {
 
 impl Cookie {
     /// Reads a `Set-Cookie`, if it is for requests to this host.
-    fn parse(field: &str, host: &str, request_path: &str, secure: bool) -> Option<Cookie> {
+    fn parse(field: &str, target: &Target) -> Option<Cookie> {
+        let (host, request_path, secure) = (target.host(), target.path(), target.is_secure());
         let mut parts = field.split(';');
         let (name, value) = parts.next()?.split_once('=')?;
         let (name, value) = (name.trim(), value.trim());
@@ -162,12 +159,11 @@ impl Cookie {
         let mut cookie = Cookie {
             name: name.into(),
             value: value.into(),
-            domain: None,
+            host: Some(site(target)),
             path: default_path(request_path).into(),
             secure: false,
             expires: None,
         };
-        let (mut domain, mut with_hosts_below) = (host, false);
         let mut by_age = false;
         for part in parts {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
@@ -175,14 +171,8 @@ impl Cookie {
             match key.trim().to_ascii_lowercase().as_str() {
                 "path" if value.starts_with('/') => cookie.path = value.into(),
                 "path" => cookie.path = default_path(request_path).into(),
-                "domain" => {
-                    let value = value.strip_prefix('.').unwrap_or(value);
-                    if !domain_matches(host, value) {
-                        return None;
-                    }
-                    if !value.is_empty() {
-                        (domain, with_hosts_below) = (value, true);
-                    }
+                "domain" if !domain_matches(host, value.strip_prefix('.').unwrap_or(value)) => {
+                    return None;
                 }
                 "secure" if !secure => return None,
                 "secure" => cookie.secure = true,
@@ -203,10 +193,6 @@ impl Cookie {
                 _ => {}
             }
         }
-        cookie.domain = Some(Domain {
-            name: domain.to_ascii_lowercase(),
-            with_hosts_below,
-        });
         Some(cookie)
     }
 
@@ -215,19 +201,22 @@ impl Cookie {
     }
 
     fn is_replaced_by(&self, other: &Cookie) -> bool {
-        let domain = |it: &Cookie| it.domain.as_ref().map(|it| it.name.clone());
-        self.name == other.name && self.path == other.path && domain(self) == domain(other)
+        (&self.name, &self.path, &self.host) == (&other.name, &other.path, &other.host)
     }
 
     fn is_for(&self, target: &Target) -> bool {
-        let is_host = self.domain.as_ref().is_none_or(|domain| {
-            target.host().eq_ignore_ascii_case(&domain.name)
-                || domain.with_hosts_below && domain_matches(target.host(), &domain.name)
-        });
-        is_host
+        self.host.as_ref().is_none_or(|host| *host == site(target))
             && path_matches(target.path(), &self.path)
             && (target.is_secure() || !self.secure)
             && self.is_live()
+    }
+}
+
+/// Returns what a server's cookies belong to: its host, whatever the port, or its Unix socket.
+fn site(target: &Target) -> String {
+    match target.unix() {
+        Some(_) => target.label().into_owned(),
+        None => target.host().to_ascii_lowercase(),
     }
 }
 
@@ -298,12 +287,25 @@ mod tests {
         let again = target("http://www.example.com");
         assert_eq!(jar.field_for(&again).unwrap(), "d=5; g=8; io=11");
         // A jar may be used for several servers.
-        assert_eq!(jar.field_for(&target("http://example.com")).unwrap(), "d=5");
-        assert_eq!(
-            jar.field_for(&target("http://a.www.example.com")).unwrap(),
-            "d=5"
+        for other in [
+            "http://example.com",
+            "http://a.www.example.com",
+            "http://evil.com",
+        ] {
+            assert_eq!(jar.field_for(&target(other)), None, "{other}");
+        }
+        assert!(
+            jar.field_for(&target("http://WWW.example.com:81"))
+                .is_some()
         );
-        assert_eq!(jar.field_for(&target("http://evil.com")), None);
+        #[cfg(unix)]
+        {
+            let (one, two) = (target("unix:/one"), target("unix:/two"));
+            jar.learn(&one, ["u=1; Path=/"].into_iter());
+            assert_eq!(jar.field_for(&one).unwrap(), "u=1");
+            assert_eq!(jar.field_for(&two), None);
+            assert_eq!(jar.field_for(&target("http://localhost")), None);
+        }
         let secure = target("https://www.example.com");
         jar.learn(&secure, ["f=7; Secure; Path=/"].into_iter());
         assert!(jar.field_for(&secure).unwrap().ends_with("f=7"));
