@@ -71,7 +71,7 @@ fn run(direct: u16, relay: u16) -> (f64, u64) {
     let begun = Instant::now();
     let mut refused = 0;
     for number in 0..COUNT {
-        while let Err(Error::TooMuch(_)) = far.emit("number", number) {
+        while let Err(Error::LimitExceeded(_)) = far.emit("number", number) {
             refused += 1;
             std::thread::sleep(Duration::from_millis(1));
         }

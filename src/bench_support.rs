@@ -7,18 +7,18 @@ use crate::data::EncodedArgs;
 use crate::engineio::Frames;
 use crate::error::Error;
 use crate::handlers::encode;
-use crate::handlers::handler::{StoredEvent, store};
-use crate::handlers::{Event, Handler, Incoming, IntoAck, Peer};
+use crate::handlers::handler::{BoxedHandler, boxed};
+use crate::handlers::{Event, EventSource, Handler, IncomingEvent, IntoAck};
 use crate::limits::Limits;
 use crate::manager::BroadcastTarget;
-use crate::net::outbox::{Outbox, When};
+use crate::net::outbox::{Flush, Outbox};
 use crate::net::websocket::{self, Role};
 use crate::parser::Wire;
 use crate::parser::incoming::PacketDecoder;
 use crate::protocol::engineio::Revision;
 use crate::protocol::engineio::{Data, payload};
 use crate::protocol::socketio::{Arrival, Body, Kind, Packet, Parser, Side, Text};
-use crate::server::rooms::Rooms;
+use crate::server::rooms::RoomIndex;
 use crate::util::budget::Share;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -70,7 +70,7 @@ pub struct Dispatch {
     json: String,
 }
 
-struct Stored(StoredEvent<()>);
+struct Stored(BoxedHandler<()>);
 
 impl std::fmt::Debug for Stored {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -83,17 +83,17 @@ impl Dispatch {
     pub fn new<S>(json: &str, handler: impl Handler<(), S, Output: IntoAck>) -> Dispatch {
         Dispatch {
             peer: Arc::new(Nobody("/".into())),
-            handler: Stored(store(handler)),
+            handler: Stored(boxed(handler)),
             json: json.to_owned(),
         }
     }
 
     /// Makes the event, calls the handler, and encodes the acknowledgement; returns its length.
     pub fn run(&self) -> usize {
-        let peer = Arc::clone(&self.peer) as Arc<dyn Peer>;
+        let peer = Arc::clone(&self.peer) as Arc<dyn EventSource>;
         let event = Event::new(peer, Cow::Borrowed("echo"), Body::text(&self.json), Some(1));
         let mut answer = EncodedArgs::default();
-        let handled = (self.handler.0)(&Incoming { event, peer: () }, &mut answer);
+        let handled = (self.handler.0)(&IncomingEvent { event, peer: () }, &mut answer);
         handled.map_or(0, |()| answer.items.len())
     }
 }
@@ -117,7 +117,7 @@ impl Echo {
         let wire = Wire::new(&parser, parser.first_form());
         let data = EncodedArgs::with(wire.form.encoding(), data).ok()?;
         let frames = encode::event_frames(wire, "/", "echo", Some(1), &data).ok()?;
-        let (is_text, start, end) = websocket::split_frame(&frames.0)?;
+        let (is_text, start, end) = websocket::parse_frame(&frames.0)?;
         let message = match is_text {
             true => String::from_utf8(frames.0[start + 1..end].to_vec())
                 .ok()?
@@ -145,7 +145,7 @@ impl Echo {
         let Ok(Some(Arrival::Packet(packet))) = received else {
             return 0;
         };
-        let peer = Arc::clone(&self.dispatch.peer) as Arc<dyn Peer>;
+        let peer = Arc::clone(&self.dispatch.peer) as Arc<dyn EventSource>;
         let event = Event::new(
             peer,
             packet.name.unwrap_or_default(),
@@ -154,7 +154,7 @@ impl Echo {
         );
         let mut answer = EncodedArgs::default();
         answer.encoding = event.encoding();
-        let incoming = Incoming { event, peer: () };
+        let incoming = IncomingEvent { event, peer: () };
         let handled = (self.dispatch.handler.0)(&incoming, &mut answer);
         let mut buffer = Vec::new();
         let wire = Wire::new(&self.parser, self.parser.first_form());
@@ -167,7 +167,7 @@ impl Echo {
 #[derive(Debug)]
 struct Nobody(Arc<str>);
 
-impl Peer for Nobody {
+impl EventSource for Nobody {
     fn namespace(&self) -> &Arc<str> {
         &self.0
     }
@@ -183,11 +183,11 @@ impl Peer for Nobody {
 
 /// Clients in rooms, a tenth of them in `some`.
 #[derive(Debug)]
-pub struct RoomTable(Rooms<u32>);
+pub struct RoomTable(RoomIndex<u32>);
 
 impl RoomTable {
     pub fn new(clients: u32, members: u32) -> RoomTable {
-        let rooms = Rooms::new();
+        let rooms = RoomIndex::new();
         for number in 0..clients {
             let sid: Arc<str> = number.to_string().into();
             rooms.insert(Arc::clone(&sid), number);
@@ -242,10 +242,10 @@ impl Outboxes {
         );
         let frames = bytes::Bytes::from(buffer);
         for outbox in &self.0 {
-            let _ = black_box(outbox.append_shared(&frames, When::Now));
+            let _ = black_box(outbox.append_shared(&frames, Flush::Now));
         }
         for outbox in &self.0 {
-            outbox.take_frames(|_, _| true);
+            outbox.drain_frames(|_, _| true);
         }
     }
 }

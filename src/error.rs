@@ -37,9 +37,9 @@ pub enum Error {
     /// The peer's answer, or an event's argument, is not of the type that was asked for.
     Decode(BoxedError),
     /// The call does not allow this argument; the text says which and why.
-    Invalid(String),
+    InvalidArgument(String),
     /// More waits, in this direction or the other, than the limits of this side allow.
-    TooMuch(LimitExceeded),
+    LimitExceeded(LimitExceeded),
     /// The certificate or its key cannot be used.
     Tls(BoxedError),
     /// The operating system refused: an address in use, a file that is not there.
@@ -60,8 +60,8 @@ impl fmt::Display for Error {
             }
             Error::Encode(why) => write!(formatter, "data cannot be sent: {why}"),
             Error::Decode(why) => write!(formatter, "the answer is not of the wanted type: {why}"),
-            Error::Invalid(why) => formatter.write_str(why),
-            Error::TooMuch(exceeded) => exceeded.fmt(formatter),
+            Error::InvalidArgument(why) => formatter.write_str(why),
+            Error::LimitExceeded(exceeded) => exceeded.fmt(formatter),
             Error::Tls(why) => write!(formatter, "TLS: {why}"),
             Error::Io(error) => error.fmt(formatter),
         }
@@ -73,11 +73,12 @@ impl std::error::Error for Error {
         match self {
             Error::Io(error) => Some(error),
             Error::Connection(error) => Some(error),
-            Error::TooMuch(exceeded) => Some(exceeded),
+            Error::LimitExceeded(exceeded) => Some(exceeded),
             Error::Encode(source) | Error::Decode(source) | Error::Tls(source) => Some(&**source),
-            Error::Timeout | Error::Disconnected | Error::BadNamespace(_) | Error::Invalid(_) => {
-                None
-            }
+            Error::Timeout
+            | Error::Disconnected
+            | Error::BadNamespace(_)
+            | Error::InvalidArgument(_) => None,
         }
     }
 }
@@ -91,7 +92,7 @@ pub(crate) type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 /// use socketio::{Error, Server};
 ///
 /// let io = Server::new();
-/// if let Err(Error::TooMuch(exceeded)) = io.emit("news", "x".repeat(20_000_000)) {
+/// if let Err(Error::LimitExceeded(exceeded)) = io.emit("news", "x".repeat(20_000_000)) {
 ///     eprintln!("{} is {:?}", exceeded.limit(), exceeded.value());
 /// }
 /// ```
@@ -142,7 +143,7 @@ impl std::error::Error for LimitExceeded {}
 
 impl From<LimitExceeded> for Error {
     fn from(exceeded: LimitExceeded) -> Self {
-        Error::TooMuch(exceeded)
+        Error::LimitExceeded(exceeded)
     }
 }
 
@@ -273,7 +274,7 @@ impl ConnectError {
     }
 
     /// Returns the same, with where it came from.
-    pub(crate) fn behind(mut self, place: &str) -> ConnectError {
+    pub(crate) fn with_context(mut self, place: &str) -> ConnectError {
         self.message = format!("{place}: {}", self.message);
         self
     }
@@ -364,7 +365,7 @@ pub(crate) fn read_file(path: impl AsRef<std::path::Path>) -> Result<Vec<u8>, io
 impl From<ConnectError> for Error {
     fn from(error: ConnectError) -> Self {
         if error.is_invalid {
-            return Error::Invalid(error.message);
+            return Error::InvalidArgument(error.message);
         }
         Error::Connection(error)
     }

@@ -27,7 +27,7 @@
 //! - [`Socket`] is one connected client on one namespace. It has rooms, a user session, and `emit`,
 //!   `call` and `emit_with_ack`.
 //! - [`Namespace`] is what `io.of("/admin")` returns; [`Service`] is a namespace written as a type.
-//! - [`To`] addresses rooms and clients: `io.to("lobby").skip(sid).emit(..)`.
+//! - [`BroadcastOperator`] addresses rooms and clients: `io.to("lobby").skip(sid).emit(..)`.
 //! - [`App`] is a port with static files and the program's own HTTP application beside Socket.IO.
 //! - [`manager`] joins several servers over Redis, RabbitMQ, Kafka or ZeroMQ.
 //!
@@ -129,10 +129,10 @@ pub use engineio::Handshake;
 #[cfg(feature = "client")]
 pub use engineio::{CookieJar, Proxy};
 pub use error::{ConnectError, Error, LimitExceeded};
-pub use handlers::{Ack, Event, HandlerError, Json, Next, Outcome, Refused, Reply};
+pub use handlers::{Ack, AckPayload, AckValue, Event, HandlerError, Json, Next, Refused};
 pub use limits::{Limits, ReceiveLimits};
 #[cfg(feature = "server")]
-pub use net::http::cors::{OriginCheck, Origins};
+pub use net::http::cors::{AllowedOrigins, OriginCheck};
 #[cfg(feature = "server")]
 pub use net::http::request::Request;
 #[cfg(feature = "server")]
@@ -148,8 +148,8 @@ pub use reason::Reason;
 pub use rustls;
 #[cfg(feature = "server")]
 pub use server::{
-    Events, Metrics, Namespace, Namespaces, Server, ServerBuilder, Service, Socket, TimedSocket,
-    To, admin,
+    AllowedNamespaces, BroadcastOperator, Metrics, Namespace, Server, ServerBuilder, Service,
+    ServiceEvents, Socket, TimedSocket, admin,
 };
 /// The crate of [`App::http`]'s responses.
 #[cfg(feature = "server")]
@@ -158,13 +158,13 @@ pub use tiny_http;
 /// The traits of handlers, of what they return, and of lists of rooms: bounds that the compiler
 /// names and programs seldom do.
 pub mod handler {
-    pub use crate::handlers::connect::Decision;
+    pub use crate::handlers::connect::IntoConnectResult;
     pub use crate::handlers::{
-        AckCallback, Check, ConnectHandler, Context, DisconnectHandler, ErrorAck, Handler, IntoAck,
-        Method, RecipientsCallback,
+        AckCallback, Check, ConnectHandler, DisconnectHandler, ErrorAck, Handler, HandlerContext,
+        IntoAck, RecipientsCallback, ServiceMethod,
     };
     #[cfg(feature = "server")]
-    pub use crate::server::Rooms;
+    pub use crate::server::IntoRooms;
 }
 
 /// The README's examples, compiled.

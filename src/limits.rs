@@ -1,6 +1,6 @@
 //! What one peer may cost.
 
-use parking_lot::Mutex;
+use crate::util::sync::Mutex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -235,26 +235,26 @@ pub(crate) const OUTGOING_BYTES: usize = 100_000_000;
 const MAX_JSON_DEPTH: usize = 500;
 
 /// The longest time that means anything here; later ones would be past the end of the clock.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Returns a time that can be added to any other.
-pub(crate) fn bounded(duration: Duration) -> Duration {
-    duration.min(LONGEST)
+pub(crate) fn clamp_duration(duration: Duration) -> Duration {
+    duration.min(MAX_DURATION)
 }
 
 impl Limits {
     /// Returns the same, with times that can be added to any other, and with nothing refused yet.
-    pub(crate) fn bounded(self) -> Limits {
+    pub(crate) fn clamp_duration(self) -> Limits {
         Limits {
-            head_timeout: bounded(self.head_timeout),
-            body_timeout: bounded(self.body_timeout),
-            idle_timeout: bounded(self.idle_timeout),
-            write_timeout: bounded(self.write_timeout),
-            http_body_timeout: bounded(self.http_body_timeout),
-            attachments_timeout: bounded(self.attachments_timeout),
+            head_timeout: clamp_duration(self.head_timeout),
+            body_timeout: clamp_duration(self.body_timeout),
+            idle_timeout: clamp_duration(self.idle_timeout),
+            write_timeout: clamp_duration(self.write_timeout),
+            http_body_timeout: clamp_duration(self.http_body_timeout),
+            attachments_timeout: clamp_duration(self.attachments_timeout),
             json_depth: self.json_depth.min(MAX_JSON_DEPTH),
-            connect_timeout: bounded(self.connect_timeout),
-            upgrade_timeout: bounded(self.upgrade_timeout),
+            connect_timeout: clamp_duration(self.connect_timeout),
+            upgrade_timeout: clamp_duration(self.upgrade_timeout),
             refused: Refusals::default(),
             ..self
         }
@@ -303,7 +303,7 @@ impl Default for Limits {
 /// chosen its server.
 ///
 /// An event over one of these is dropped, with a warning; an acknowledgement is
-/// [`Error::TooMuch`](crate::Error::TooMuch) for who waits for it.
+/// [`Error::LimitExceeded`](crate::Error::LimitExceeded) for who waits for it.
 ///
 /// ```
 /// use socketio::{Client, ReceiveLimits};
@@ -339,7 +339,7 @@ impl ReceiveLimits {
             attachments_bytes: self.attachments_bytes,
             name_bytes: self.name_bytes,
             json_depth: self.json_depth.min(MAX_JSON_DEPTH),
-            attachments_timeout: LONGEST,
+            attachments_timeout: MAX_DURATION,
             ..Limits::default()
         }
     }

@@ -53,12 +53,14 @@ impl FromStr for Reason {
     /// Reads the words that [`as_str`](Reason::as_str) returns.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for any others.
+    /// [`Error::InvalidArgument`] for any others.
     fn from_str(words: &str) -> Result<Reason, Error> {
         let found = Reason::ALL
             .into_iter()
             .find(|reason| reason.as_str() == words);
-        found.ok_or_else(|| Error::Invalid(format!("{words:?} is no reason of a disconnection")))
+        found.ok_or_else(|| {
+            Error::InvalidArgument(format!("{words:?} is no reason of a disconnection"))
+        })
     }
 }
 

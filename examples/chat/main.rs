@@ -11,7 +11,9 @@
 
 use serde::{Deserialize, Serialize};
 use socketio::admin::Admin;
-use socketio::{App, Binary, Error, Reason, Refused, Server, Socket, To, Value, manager};
+use socketio::{
+    App, Binary, BroadcastOperator, Error, Reason, Refused, Server, Socket, Value, manager,
+};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,7 +183,7 @@ fn room_name(room: &str) -> String {
     format!("room {room}")
 }
 
-fn others(socket: &Socket, user: &User) -> To {
+fn others(socket: &Socket, user: &User) -> BroadcastOperator {
     socket.broadcast().to(room_name(&user.room))
 }
 

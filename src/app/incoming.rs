@@ -2,7 +2,7 @@
 
 use super::to_response;
 use crate::engineio::Responder;
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use crate::net::PeerAddr;
 use crate::net::http::Request;
 use crate::net::http::upload::BodyReader;
@@ -46,7 +46,7 @@ impl IncomingRequests {
 
     /// Returns the next request; none if there is none in this time, or the server has ended. Blocks.
     pub fn recv_timeout(&self, timeout: Duration) -> Option<HttpRequest> {
-        let by = Instant::now() + bounded(timeout);
+        let by = Instant::now() + clamp_duration(timeout);
         let mut left = std::iter::from_fn(|| self.requests.recv_deadline(by).ok());
         left.find(|request| !request.body.is_broken())
     }

@@ -410,7 +410,7 @@ impl App {
                 }
                 answer(&files, application.as_ref(), request, responder);
             };
-            engineio::Elsewhere {
+            engineio::FallbackHandler {
                 answer: Arc::new(fallback) as Arc<Fallback>,
                 streams: self.streams,
             }
@@ -433,7 +433,7 @@ impl App {
         #[cfg(unix)]
         let files: Vec<_> = files.collect();
         let executor = Arc::clone(&workers) as Arc<dyn Executor>;
-        let engine = engineio::Serving::start(site, listeners, executor)?;
+        let engine = engineio::EngineListener::start(site, listeners, executor)?;
         let running = Running {
             engine,
             workers,
@@ -532,7 +532,7 @@ impl End {
 
 #[derive(Debug)]
 struct Running {
-    engine: engineio::Serving,
+    engine: engineio::EngineListener,
     workers: Arc<WorkerPool>,
     /// The files of Unix sockets, which go with the server.
     #[cfg(unix)]
@@ -614,7 +614,7 @@ impl Serving {
         // A handler cannot wait for its own end. Nothing is accepted from here on; the rest is
         // waited for elsewhere.
         running.remove_files();
-        running.engine.begin_to_stop(by);
+        running.engine.start_shutdown(by);
         let end = Arc::clone(&self.end);
         let (hand, running_elsewhere) = crossbeam_channel::bounded::<Running>(1);
         let spawned = std::thread::Builder::new()

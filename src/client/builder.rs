@@ -1,8 +1,8 @@
 //! The options of a client.
 
-use super::{Client, Sink};
+use super::{Client, EventSink};
 use crate::engineio::client::{TransportConfig, network_options};
-use crate::limits::{Limits, ReceiveLimits, bounded};
+use crate::limits::{Limits, ReceiveLimits, clamp_duration};
 use crate::parser::Parser;
 use crate::util::backoff::Backoff;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ impl ClientBuilder {
         self.build_with(None)
     }
 
-    pub(crate) fn build_with(self, sink: Option<Arc<dyn Sink>>) -> Client {
+    pub(crate) fn build_with(self, sink: Option<Arc<dyn EventSink>>) -> Client {
         let config = Config {
             network: Arc::new(self.network),
             ..self.config
@@ -111,14 +111,14 @@ impl ClientBuilder {
     /// Sets the delay before the first attempt. It doubles with each that fails. Defaults to 1 s.
     #[must_use]
     pub fn reconnection_delay(mut self, delay: Duration) -> Self {
-        self.config.reconnection.delay = bounded(delay);
+        self.config.reconnection.delay = clamp_duration(delay);
         self
     }
 
     /// Sets the longest delay, before it is made shorter or longer by chance. Defaults to 5 s.
     #[must_use]
     pub fn reconnection_delay_max(mut self, delay: Duration) -> Self {
-        self.config.reconnection.delay_max = bounded(delay);
+        self.config.reconnection.delay_max = clamp_duration(delay);
         self
     }
 

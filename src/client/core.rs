@@ -5,22 +5,22 @@
 
 use super::Client;
 use super::builder::Config;
-use super::handlers::Handlers;
-use super::state::{HeldEvent, Outcome, Phase, Route, State};
+use super::handlers::Registry;
+use super::state::{BufferedEvent, ConnectOutcome, CoreState, Phase, SendTarget};
 use crate::data::EncodedArgs;
-use crate::engineio::client::{Attempt, Line, Prepare, Runtime};
-use crate::engineio::{Control, Frames, SessionQueue, lock_when};
+use crate::engineio::client::{Attempt, ClientHandle, ResolveTarget, Runtime};
+use crate::engineio::{Control, Frames, SessionQueue, block_in_place, lock_when};
 use crate::error::{ConnectError, Error};
-use crate::handlers::ack::{self, Answered, CallbackOwner};
+use crate::handlers::ack::{self, CallbackOwner, ReadyCallback};
 use crate::handlers::encode::{self, SharedEvent};
 use crate::handlers::invoke::{self, Unhandled};
-use crate::handlers::{Event, Incoming, Waiting};
+use crate::handlers::{AckWaiter, Event, IncomingEvent};
 use crate::parser::Wire;
 use crate::pool::{self, Inbox, LastTurn, QueueState, Runnable};
 use crate::reason::Reason;
 use crate::util::log_limit::LogLimit;
 use crate::util::program;
-use crate::util::shutdown::{self, Ending};
+use crate::util::shutdown::{self, OnShutdown};
 use crate::util::snapshot::{Snapshot, SnapshotCache};
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use std::cell::RefCell;
@@ -29,19 +29,19 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 thread_local! {
-    static HANDLERS: RefCell<SnapshotCache<Handlers>> = const { RefCell::new(SnapshotCache::new()) };
+    static HANDLERS: RefCell<SnapshotCache<Registry>> = const { RefCell::new(SnapshotCache::new()) };
 }
 
 /// State that all handles of a client share.
-pub(super) struct Shared {
+pub(super) struct ClientCore {
     pub(super) config: Config,
-    pub(super) handlers: Snapshot<Handlers>,
-    pub(super) state: Mutex<State>,
+    pub(super) handlers: Snapshot<Registry>,
+    pub(super) state: Mutex<CoreState>,
     /// The state has changed.
     pub(super) changed: Condvar,
-    pub(super) queue: SessionQueue<Item>,
-    sink: Option<Arc<dyn Sink>>,
-    callbacks: Inbox<Answered>,
+    pub(super) queue: SessionQueue<ClientItem>,
+    sink: Option<Arc<dyn EventSink>>,
+    callbacks: Inbox<ReadyCallback>,
     last_callbacks: LastTurn,
     next_ack: AtomicU64,
     pub(super) log_limit: LogLimit,
@@ -50,35 +50,35 @@ pub(super) struct Shared {
     /// The handlers are to be forgotten when the client has ended.
     forgets: AtomicBool,
     /// From the first connection on.
-    running: OnceLock<Running>,
+    running: OnceLock<ClientThreads>,
     /// Guard that the program's handles keep alive.
-    pub(super) life: Mutex<Weak<Life>>,
+    pub(super) life: Mutex<Weak<DropGuard>>,
 }
 
 /// Receiver of events that replaces handlers. Called on the I/O thread.
-pub(crate) trait Sink: Send + Sync {
-    fn take(&self, items: Vec<(Item, usize)>) -> Flood;
+pub(crate) trait EventSink: Send + Sync {
+    fn take(&self, items: Vec<(ClientItem, usize)>) -> Overflow;
 }
 
 /// Result of giving items to a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flood {
-    Bearable,
+pub(crate) enum Overflow {
+    No,
     /// The client is to disconnect.
-    TooMuch,
+    Yes,
 }
 
 /// The threads that a client uses.
-struct Running {
+struct ClientThreads {
     runtime: Arc<Runtime>,
-    line: Line,
+    line: ClientHandle,
 }
 
 /// Ends the client with the last of its handles.
-pub(super) struct Life(pub(super) Arc<Shared>);
+pub(super) struct DropGuard(pub(super) Arc<ClientCore>);
 
 /// Something that happens to a client, for its handlers, on workers, or for a sink.
-pub(crate) enum Item {
+pub(crate) enum ClientItem {
     Connect(Arc<str>),
     ConnectError(Arc<str>, ConnectError),
     Event(Event),
@@ -91,13 +91,13 @@ pub(crate) enum Item {
     Ended,
 }
 
-impl Shared {
-    pub(super) fn new(config: Config, sink: Option<Arc<dyn Sink>>) -> Shared {
-        Shared {
-            state: Mutex::new(State::new(config.reconnection)),
+impl ClientCore {
+    pub(super) fn new(config: Config, sink: Option<Arc<dyn EventSink>>) -> ClientCore {
+        ClientCore {
+            state: Mutex::new(CoreState::new(config.reconnection)),
             queue: SessionQueue::of_client(config.backlog),
             config,
-            handlers: Snapshot::new(Handlers::default()),
+            handlers: Snapshot::new(Registry::default()),
             changed: Condvar::new(),
             sink,
             callbacks: Inbox::new(),
@@ -112,7 +112,7 @@ impl Shared {
     }
 
     /// Returns the way to the client's I/O thread, which is started if it does not run.
-    pub(super) fn line(self: &Arc<Self>) -> Result<&Line, Error> {
+    pub(super) fn line(self: &Arc<Self>) -> Result<&ClientHandle, Error> {
         if let Some(running) = self.running.get() {
             return Ok(&running.line);
         }
@@ -120,7 +120,7 @@ impl Shared {
         let running = self.running.get_or_init(|| {
             let line =
                 runtime.add(|line| super::session_handler::ClientSessionHandler::build(self, line));
-            Running { runtime, line }
+            ClientThreads { runtime, line }
         });
         Ok(&running.line)
     }
@@ -136,12 +136,12 @@ impl Shared {
     }
 
     /// Starts an attempt.
-    pub(super) fn dial(self: &Arc<Self>, state: &mut State, line: &Line) {
+    pub(super) fn start_attempt(self: &Arc<Self>, state: &mut CoreState, line: &ClientHandle) {
         if let Some(options) = &state.options {
             state.attempt = state.attempt.wrapping_add(1);
             let (attempt, options, shared) = (state.attempt, Arc::clone(options), Arc::clone(self));
             let revision = state.revision;
-            let prepare: Prepare = Box::new(move || {
+            let prepare: ResolveTarget = Box::new(move || {
                 let auth = options.auth_text()?;
                 let target = options.target()?.with_revision(revision);
                 let mut state = shared.state.lock();
@@ -156,13 +156,13 @@ impl Shared {
                     cookies: options.cookies.clone().unwrap_or_default(),
                 })
             });
-            line.dial(attempt, prepare);
+            line.start_attempt(attempt, prepare);
         }
     }
 
     /// Locks the state once a connection that is ending has ended. Blocks meanwhile: a server that
     /// does not answer takes a minute.
-    pub(super) fn lock_unless_closing(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock_unless_closing(&self) -> MutexGuard<'_, CoreState> {
         lock_when(&self.state, &self.changed, |state| {
             state.phase != Phase::Closing
         })
@@ -170,20 +170,20 @@ impl Shared {
 
     /// Waits until the client is connected as was asked for.
     pub(super) fn wait_for_connection(&self, call: u64) -> Result<(), Error> {
-        let is_decided = |state: &State| state.calls != call || state.outcome.is_some();
+        let is_decided = |state: &CoreState| state.connect_seq != call || state.outcome.is_some();
         let state = lock_when(&self.state, &self.changed, is_decided);
         match &state.outcome {
             // Somebody has ended it, and connects anew.
-            _ if state.calls != call => Err(Error::Disconnected),
-            Some(Outcome::Failed(error)) => Err(error.clone().into()),
-            Some(Outcome::Cancelled) => {
+            _ if state.connect_seq != call => Err(Error::Disconnected),
+            Some(ConnectOutcome::Failed(error)) => Err(error.clone().into()),
+            Some(ConnectOutcome::Cancelled) => {
                 drop(state);
                 // A signal that ends the process comes first.
                 self.let_process_end();
                 Err(Error::Disconnected)
             }
             // The server may have ended it already.
-            Some(Outcome::Connected) | None => Ok(()),
+            Some(ConnectOutcome::Connected) | None => Ok(()),
         }
     }
 
@@ -210,20 +210,20 @@ impl Shared {
         namespace: &Arc<str>,
         event: &str,
         data: &EncodedArgs,
-        waiting: Option<Waiting>,
+        waiting: Option<AckWaiter>,
     ) -> Result<u64, Error> {
         let id = self.next_ack.fetch_add(1, Ordering::Relaxed);
         let sent_id = waiting.as_ref().map(|_| id);
         // It waits for its answer, and no longer than it was told.
-        let is_call = matches!(waiting, Some(Waiting::Call(_)));
+        let is_call = matches!(waiting, Some(AckWaiter::Call(_)));
         if sent_id.is_some() {
             // Somebody must see to it that what waits for an answer expires.
             self.line()?;
         }
         let state = self.state.lock();
         let joined = match state.route(namespace, self.config.offline_buffer)? {
-            Route::Now(joined) => joined,
-            Route::Later => {
+            SendTarget::Connected(joined) => joined,
+            SendTarget::Buffer => {
                 return self.hold(state, namespace, event, data, waiting.map(|it| (id, it)));
             }
         };
@@ -240,7 +240,7 @@ impl Shared {
             joined.check_size(largest, data)
         });
         if sent.is_ok() && !is_call {
-            joined.session.wait_for_room();
+            joined.session.wait_for_capacity();
         }
         match sent {
             // Who waits has been told so, by the end of the connection.
@@ -252,16 +252,16 @@ impl Shared {
     /// Keeps an event until there is a connection.
     fn hold(
         self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
+        mut state: MutexGuard<'_, CoreState>,
         namespace: &Arc<str>,
         event: &str,
         data: &EncodedArgs,
-        waiting: Option<(u64, Waiting)>,
+        waiting: Option<(u64, AckWaiter)>,
     ) -> Result<u64, Error> {
         let id = waiting.as_ref().map(|(id, _)| *id);
         let mut buffer = Vec::new();
         encode::write_event(self.wire(), namespace, event, id, data, &mut buffer)?;
-        let held = HeldEvent {
+        let held = BufferedEvent {
             namespace: Arc::clone(namespace),
             frames: Frames(buffer.into()),
             id,
@@ -306,7 +306,7 @@ impl Shared {
         let unsent = state.held.clear();
         drop(state);
         for waiting in unsent {
-            ack::settle(self, waiting, Err(Error::Disconnected));
+            ack::complete(self, waiting, Err(Error::Disconnected));
         }
         count
     }
@@ -344,12 +344,12 @@ impl Shared {
                 // Its answer, if it still comes, is of an attempt that does not count.
                 state.attempt = state.attempt.wrapping_add(1);
                 state.phase = Phase::Idle;
-                state.decide(Outcome::Cancelled);
-                ended.push((Item::Ended, 0));
+                state.decide(ConnectOutcome::Cancelled);
+                ended.push((ClientItem::Ended, 0));
                 self.changed.notify_all();
             }
             Phase::Joining | Phase::Open => {
-                state.decide(Outcome::Cancelled);
+                state.decide(ConnectOutcome::Cancelled);
                 state.phase = Phase::Closing;
                 // The namespaces are left by the I/O thread, once the server has read everything.
                 state.leave_all();
@@ -361,7 +361,7 @@ impl Shared {
         }
         drop(state);
         for waiting in unsent {
-            ack::settle(self, waiting, Err(Error::Disconnected));
+            ack::complete(self, waiting, Err(Error::Disconnected));
         }
         if !ended.is_empty() {
             // There is no connection that could be ended for it.
@@ -379,32 +379,35 @@ impl Shared {
         drop(self.handlers.change(std::mem::take));
     }
 
-    /// Waits for the handlers that are due, as [`Shared::disconnect`] does.
+    /// Waits for the handlers that are due, as [`ClientCore::disconnect`] does.
     pub(super) fn wait_for_handlers(&self) {
-        self.wait_while(|_| self.queue.busy() != QueueState::Nobody);
+        self.wait_while(|_| self.queue.queue_state() != QueueState::Idle);
     }
 
     /// Waits for a few seconds at most, and not where nothing may be waited for; false if that was
     /// not enough.
-    fn wait_while(&self, is_so: impl Fn(&State) -> bool) -> bool {
+    fn wait_while(&self, is_so: impl Fn(&CoreState) -> bool) -> bool {
         if self.is_own_thread() || pool::is_io_thread() {
             return true;
         }
         let by = Instant::now() + self.config.network.request_timeout * 2;
-        let mut state = self.state.lock();
-        while is_so(&state) {
-            if self.changed.wait_until(&mut state, by).timed_out() {
-                return !is_so(&state);
+        block_in_place(|| {
+            let mut state = self.state.lock();
+            while is_so(&state) {
+                if self.changed.wait_until(&mut state, by).timed_out() {
+                    return !is_so(&state);
+                }
             }
-        }
-        true
+            true
+        })
     }
 
     /// Waits until there is neither a connection nor an attempt, and the last handler has returned.
     pub(super) fn wait(&self) {
         let on_worker = self.is_own_thread();
-        let is_over = |state: &State| {
-            state.phase == Phase::Idle && (on_worker || self.queue.busy() == QueueState::Nobody)
+        let is_over = |state: &CoreState| {
+            state.phase == Phase::Idle
+                && (on_worker || self.queue.queue_state() == QueueState::Idle)
         };
         drop(lock_when(&self.state, &self.changed, is_over));
         self.let_process_end();
@@ -413,19 +416,19 @@ impl Shared {
     /// Does not return if the client has ended because the process does.
     pub(super) fn let_process_end(&self) {
         if self.config.handle_sigint && !self.is_own_thread() && !pool::is_io_thread() {
-            shutdown::let_end();
+            shutdown::park_if_exiting();
         }
     }
 
     /// Schedules handlers, or passes the items to the sink.
-    pub(super) fn place(self: &Arc<Self>, items: Vec<(Item, usize)>) -> Control {
+    pub(super) fn place(self: &Arc<Self>, items: Vec<(ClientItem, usize)>) -> Control {
         if let Some(sink) = &self.sink {
             return match sink.take(items) {
-                Flood::TooMuch => Control::Close(Reason::ClientDisconnect),
-                Flood::Bearable => Control::Continue,
+                Overflow::Yes => Control::Close(Reason::ClientDisconnect),
+                Overflow::No => Control::Continue,
             };
         }
-        let (schedule, flow) = self.queue.place_or_close(items);
+        let (schedule, flow) = self.queue.push_or_close(items);
         if schedule {
             self.schedule(Arc::clone(self) as Arc<dyn Runnable>);
         }
@@ -433,19 +436,19 @@ impl Shared {
     }
 
     /// Returns whether so much waits for handlers that another connection would only add to it.
-    pub(super) fn is_behind(&self) -> bool {
-        self.queue.is_behind()
+    pub(super) fn has_backlog(&self) -> bool {
+        self.queue.has_backlog()
     }
 
     /// Ends a connection for good.
-    pub(super) fn end(&self, state: &mut State) {
+    pub(super) fn end(&self, state: &mut CoreState) {
         if let Some(session) = &state.session {
             state.phase = Phase::Closing;
             session.close(Reason::ClientDisconnect);
         }
     }
 
-    fn process(self: &Arc<Self>, item: Item) {
+    fn process(self: &Arc<Self>, item: ClientItem) {
         // Read for each: a handler may have added one for what came right behind its event.
         let handlers = HANDLERS.with_borrow_mut(|reader| reader.read(&self.handlers));
         let life = self.life.lock().upgrade();
@@ -455,21 +458,21 @@ impl Shared {
             life: life.clone(),
         };
         let (what, handled) = match item {
-            Item::Ended => {
+            ClientItem::Ended => {
                 if self.forgets.swap(false, Ordering::AcqRel) {
                     drop(self.handlers.change(std::mem::take));
                 }
                 return;
             }
-            Item::Event(event) => {
+            ClientItem::Event(event) => {
                 let peer = client(event.namespace_shared());
-                let incoming = Incoming { event, peer };
+                let incoming = IncomingEvent { event, peer };
                 let scope = incoming.event.namespace().into();
                 let call = |answer: &mut EncodedArgs| {
                     handlers.on_event(&incoming.peer, &incoming.event);
                     handlers.event(scope, &incoming, answer)
                 };
-                return invoke::run(
+                return invoke::invoke(
                     &incoming.event,
                     "client",
                     &self.log_limit,
@@ -478,27 +481,27 @@ impl Shared {
                     |_, _| Ok(false),
                 );
             }
-            Item::Connect(namespace) => {
+            ClientItem::Connect(namespace) => {
                 let client = client(&namespace);
                 let call = || handlers.connect(&client);
                 ("connect", program::call(call))
             }
-            Item::ConnectError(namespace, error) => {
+            ClientItem::ConnectError(namespace, error) => {
                 let client = client(&namespace);
                 let call = || handlers.connect_error(&client, &error);
                 ("connect_error", program::call(call))
             }
-            Item::Disconnect(namespace, reason) => {
+            ClientItem::Disconnect(namespace, reason) => {
                 let client = client(&namespace);
                 let call = || handlers.disconnect(&client, reason);
                 ("disconnect", program::call(call))
             }
-            Item::ReconnectAttempt(namespace, attempt, delay) => {
+            ClientItem::ReconnectAttempt(namespace, attempt, delay) => {
                 let client = client(&namespace);
                 let call = || handlers.reconnect_attempt(&client, attempt, delay);
                 ("reconnect_attempt", program::call(call))
             }
-            Item::ReconnectFailed(namespace) => {
+            ClientItem::ReconnectFailed(namespace) => {
                 let client = client(&namespace);
                 let call = || handlers.reconnect_failed(&client);
                 ("reconnect_failed", program::call(call))
@@ -510,10 +513,13 @@ impl Shared {
     }
 }
 
-impl Runnable for Shared {
+impl Runnable for ClientCore {
     fn run(self: Arc<Self>) {
         let session = self.state.lock().session.clone();
-        if self.queue.work(session.as_ref(), |item| self.process(item)) {
+        if self
+            .queue
+            .run_turn(session.as_ref(), |item| self.process(item))
+        {
             let turn = Arc::clone(&self) as Arc<dyn Runnable>;
             return self.schedule(turn);
         }
@@ -531,8 +537,8 @@ impl Runnable for Shared {
     }
 }
 
-impl CallbackOwner for Shared {
-    fn callbacks(&self) -> &Inbox<Answered> {
+impl CallbackOwner for ClientCore {
+    fn callbacks(&self) -> &Inbox<ReadyCallback> {
         &self.callbacks
     }
 
@@ -549,8 +555,8 @@ impl CallbackOwner for Shared {
     }
 }
 
-impl Ending for Shared {
-    fn begin_to_end(&self) {
+impl OnShutdown for ClientCore {
+    fn start_shutdown(&self) {
         // Not under its lock: workers take it.
         let life = self.life.lock().upgrade();
         if let Some(life) = life {
@@ -564,7 +570,7 @@ impl Ending for Shared {
     }
 }
 
-impl Drop for Life {
+impl Drop for DropGuard {
     fn drop(&mut self) {
         self.0.disconnect();
         if let Some(running) = self.0.running.get() {

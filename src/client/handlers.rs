@@ -9,8 +9,9 @@ use crate::reason::Reason;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) type Handlers = registry::Handlers<Client, Lifecycle, dyn ErasedService>;
-pub(super) type Set = registry::Set<Client, Lifecycle, dyn ErasedService>;
+pub(super) type Registry = registry::Registry<Client, Lifecycle, dyn ErasedService>;
+pub(super) type NamespaceHandlers =
+    registry::NamespaceHandlers<Client, Lifecycle, dyn ErasedService>;
 
 type OnConnect = dyn Fn(&Client) + Send + Sync;
 type OnAttempt = dyn Fn(&Client, u32, Duration) + Send + Sync;
@@ -32,17 +33,19 @@ pub(super) struct Lifecycle {
     pub(super) outgoing: Vec<Arc<OutgoingTap>>,
 }
 
-impl Handlers {
+impl Registry {
     /// Tells of an event that has come. A panic is that of the caller.
     pub(super) fn on_event(&self, client: &Client, event: &Event) {
-        let taps = self.sets(client.namespace()).flat_map(|set| &set.more.taps);
+        let taps = self
+            .candidates(client.namespace())
+            .flat_map(|set| &set.lifecycle.taps);
         taps.for_each(|tap| tap(client, event));
     }
 
     /// Tells of an event that is emitted.
     pub(super) fn on_sent(&self, client: &Client, event: &str, data: &EncodedArgs) {
-        let taps = self.sets(client.namespace());
-        let mut taps = taps.flat_map(|set| &set.more.outgoing).peekable();
+        let taps = self.candidates(client.namespace());
+        let mut taps = taps.flat_map(|set| &set.lifecycle.outgoing).peekable();
         if taps.peek().is_none() {
             return;
         }

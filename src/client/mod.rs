@@ -14,32 +14,32 @@ pub use builder::ClientBuilder;
 pub use options::{ConnectOptions, Protocol};
 pub use service::ClientService;
 
-pub(crate) use core::{Flood, Item, Sink};
+pub(crate) use core::{ClientItem, EventSink, Overflow};
 
 use crate::data::{Args, EncodedArgs};
 use crate::engineio::{Transport, block_in_place};
 use crate::error::{ConnectError, Error};
-use crate::handlers::handler::store;
+use crate::handlers::handler::boxed;
 use crate::handlers::registry::ANY;
 use crate::handlers::service::Registered;
-use crate::handlers::service::refuse_reserved;
+use crate::handlers::service::assert_not_reserved;
 use crate::handlers::{
-    AckCallback, Context, DisconnectHandler, Event, Handler, Incoming, IntoAck, Waiting, encode,
-    store_disconnect,
+    AckCallback, AckWaiter, DisconnectHandler, Event, Handler, HandlerContext, IncomingEvent,
+    IntoAck, encode, store_disconnect,
 };
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use crate::protocol::engineio::Revision;
 use crate::protocol::socketio::ROOT;
 use crate::reason::Reason;
-use crate::util::oneshot::awaited;
-use crate::util::shutdown::{self, Ending};
+use crate::util::oneshot::channel;
+use crate::util::shutdown::{self, OnShutdown};
 use builder::Config;
-use core::{Life, Shared};
-use handlers::{Handlers, Set};
+use core::{ClientCore, DropGuard};
+use handlers::{NamespaceHandlers, Registry};
 use options::with_slash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use state::{Phase, Space, Step};
+use state::{JoinState, NamespaceEntry, Phase};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -75,10 +75,10 @@ use std::time::{Duration, Instant};
 /// a clone instead keeps the client until [`shutdown`](Client::shutdown).
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    shared: Arc<ClientCore>,
     namespace: Arc<str>,
     /// None in the handlers of a client that is being dropped.
-    life: Option<Arc<Life>>,
+    life: Option<Arc<DropGuard>>,
 }
 
 impl Client {
@@ -94,14 +94,14 @@ impl Client {
         ClientBuilder::new()
     }
 
-    fn with(config: Config, sink: Option<Arc<dyn Sink>>) -> Client {
+    fn with(config: Config, sink: Option<Arc<dyn EventSink>>) -> Client {
         let handle_sigint = config.handle_sigint;
-        let shared = Arc::new(Shared::new(config, sink));
-        let life = Arc::new(Life(Arc::clone(&shared)));
+        let shared = Arc::new(ClientCore::new(config, sink));
+        let life = Arc::new(DropGuard(Arc::clone(&shared)));
         *shared.life.lock() = Arc::downgrade(&life);
         if handle_sigint {
-            let ending = Arc::downgrade(&shared) as std::sync::Weak<dyn Ending>;
-            if let Err(error) = shutdown::end_before(ending) {
+            let ending = Arc::downgrade(&shared) as std::sync::Weak<dyn OnShutdown>;
+            if let Err(error) = shutdown::register_shutdown(ending) {
                 log::error!(target: "socketio", "Ctrl-C will not disconnect the client: {error}");
             }
         }
@@ -155,8 +155,8 @@ impl Client {
     /// If the event's name is one that the protocol keeps for itself: `connect`, `disconnect`,
     /// `connect_error` and others.
     pub fn on<S>(&self, event: &str, handler: impl Handler<Client, S, Output: IntoAck>) {
-        refuse_reserved(event);
-        let handler = store(handler);
+        assert_not_reserved(event);
+        let handler = boxed(handler);
         drop(self.change(|set| set.events.insert(event.to_owned(), handler)));
     }
 
@@ -164,14 +164,14 @@ impl Client {
     /// one, as JavaScript's `onAny`; what it returns acknowledges them. Without it they
     /// are acknowledged with nothing.
     pub fn on_any<S>(&self, handler: impl Handler<Client, S, Output: IntoAck>) {
-        let handler = store(handler);
+        let handler = boxed(handler);
         drop(self.change(|set| set.any.replace(handler)));
     }
 
     /// Adds a function that is told of every event that comes, before its handler: JavaScript's
     /// `onAny`. Those of `*` are told of the events of all namespaces.
     pub fn on_event(&self, tap: impl Fn(&Client, &Event) + Send + Sync + 'static) {
-        self.change(|set| set.more.taps.push(Arc::new(tap)));
+        self.change(|set| set.lifecycle.taps.push(Arc::new(tap)));
     }
 
     /// Adds a function that is told of every event that is emitted, with its name and its arguments:
@@ -185,7 +185,7 @@ impl Client {
     /// client.on_event_outgoing(|_: &Client, event: &str, args: &Args| println!("{event} {args:?}"));
     /// ```
     pub fn on_event_outgoing(&self, tap: impl Fn(&Client, &str, &Args) + Send + Sync + 'static) {
-        self.change(|set| set.more.outgoing.push(Arc::new(tap)));
+        self.change(|set| set.lifecycle.outgoing.push(Arc::new(tap)));
         self.shared.has_outgoing.store(true, Ordering::Release);
     }
 
@@ -193,7 +193,7 @@ impl Client {
     /// return what a handler may; only an `Err` matters, and is logged.
     pub fn on_connect<R: IntoAck>(&self, handler: impl Fn(&Client) -> R + Send + Sync + 'static) {
         let handler = move |client: &Client| log_failure("connect", handler(client));
-        drop(self.change(|set| set.more.connect.replace(Arc::new(handler))));
+        drop(self.change(|set| set.lifecycle.connect.replace(Arc::new(handler))));
     }
 
     /// Calls a function for each attempt that failed: the server was not reached, or refused.
@@ -204,14 +204,14 @@ impl Client {
         let handler = move |client: &Client, error: &ConnectError| {
             log_failure("connect_error", handler(client, error));
         };
-        drop(self.change(|set| set.more.connect_error.replace(Arc::new(handler))));
+        drop(self.change(|set| set.lifecycle.connect_error.replace(Arc::new(handler))));
     }
 
     /// Calls a function once for each time the namespace was connected and is no more, after its
     /// last event. Unless one side has ended the connection on purpose, reconnecting has begun.
     pub fn on_disconnect<S>(&self, handler: impl DisconnectHandler<Client, S>) {
         let handler = store_disconnect(handler);
-        drop(self.change(|set| set.more.disconnect.replace(handler)));
+        drop(self.change(|set| set.lifecycle.disconnect.replace(handler)));
     }
 
     /// Joins this namespace of a connection that there is, with the `auth` of that. Does not wait for the
@@ -255,7 +255,7 @@ impl Client {
         let handler = move |client: &Client, attempt: u32, delay: Duration| {
             log_failure("reconnect_attempt", handler(client, attempt, delay));
         };
-        drop(self.change(|set| set.more.reconnect_attempt.replace(Arc::new(handler))));
+        drop(self.change(|set| set.lifecycle.reconnect_attempt.replace(Arc::new(handler))));
     }
 
     /// Calls a function when [`reconnection_attempts`](ClientBuilder::reconnection_attempts) are
@@ -265,7 +265,7 @@ impl Client {
         handler: impl Fn(&Client) -> R + Send + Sync + 'static,
     ) {
         let handler = move |client: &Client| log_failure("reconnect_failed", handler(client));
-        drop(self.change(|set| set.more.reconnect_failed.replace(Arc::new(handler))));
+        drop(self.change(|set| set.lifecycle.reconnect_failed.replace(Arc::new(handler))));
     }
 
     /// Forgets the handler of an event. Events that wait already find none.
@@ -284,9 +284,9 @@ impl Client {
     /// connected, or one of them is not; the options may say otherwise.
     ///
     /// # Errors
-    /// [`Error::Connection`] if the server is not reached or refuses, [`Error::Invalid`] at once, also
-    /// with [`retry`](ConnectOptions::retry), if no attempt could succeed (the URL, a header, or
-    /// `auth` that is no object) or the client is connected, or trying to be,
+    /// [`Error::Connection`] if the server is not reached or refuses, [`Error::InvalidArgument`] at
+    /// once, also with [`retry`](ConnectOptions::retry), if no attempt could succeed (the URL, a
+    /// header, or `auth` that is no object) or the client is connected, or trying to be,
     /// [`Error::Disconnected`] if [`disconnect`](Client::disconnect) was called meanwhile,
     /// [`Error::Io`] if the system gives no threads.
     pub fn connect(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
@@ -298,7 +298,7 @@ impl Client {
     /// it. Does not block.
     ///
     /// # Errors
-    /// [`Error::Invalid`] and [`Error::Io`], as [`connect`](Client::connect).
+    /// [`Error::InvalidArgument`] and [`Error::Io`], as [`connect`](Client::connect).
     pub fn connect_in_background(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
         self.begin_to_connect(Arc::new(options.into())).map(drop)
     }
@@ -318,8 +318,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it was never connected, [`Error::Disconnected`] in a handler of a client
-    /// that is being dropped, [`Error::Io`] if the system gives no threads.
+    /// [`Error::InvalidArgument`] if it was never connected, [`Error::Disconnected`] in a handler
+    /// of a client that is being dropped, [`Error::Io`] if the system gives no threads.
     pub fn reconnect(&self) -> Result<(), Error> {
         if self.life.is_none() {
             // It is being dropped, and would have nobody who ends it.
@@ -329,7 +329,7 @@ impl Client {
         let mut state = self.shared.state.lock();
         match (state.phase, &state.session) {
             (Phase::Idle, _) => {
-                let never = || Error::Invalid("the client was never connected".into());
+                let never = || Error::InvalidArgument("the client was never connected".into());
                 let options = state.options.clone().ok_or_else(never)?;
                 drop(state);
                 return self.begin_to_connect(options).map(drop);
@@ -365,12 +365,12 @@ impl Client {
         let mut state = self.shared.lock_unless_closing();
         if state.phase != Phase::Idle {
             let why = "the client is connected already, or trying to be";
-            return Err(Error::Invalid(why.into()));
+            return Err(Error::InvalidArgument(why.into()));
         }
         state.spaces.clear();
         for name in &names {
             if state.space(name).is_none() {
-                state.spaces.push(Space::new(name));
+                state.spaces.push(NamespaceEntry::new(name));
             }
         }
         state.revision = match options.protocol {
@@ -378,15 +378,15 @@ impl Client {
             Protocol::Eio3 => Revision::V3,
         };
         state.has_switched = false;
-        state.persists = options.retry;
+        state.retries = options.retry;
         state.failure = None;
         state.backoff.reset();
-        state.calls += 1;
+        state.connect_seq += 1;
         state.outcome = None;
-        let call = state.calls;
+        let call = state.connect_seq;
         let before = state.options.replace(options);
         state.phase = Phase::Connecting;
-        self.shared.dial(&mut state, &line);
+        self.shared.start_attempt(&mut state, &line);
         drop(state);
         // With it go functions of the program.
         drop(before);
@@ -395,7 +395,7 @@ impl Client {
 
     /// Those with handlers, or `/`.
     fn default_namespaces(&self) -> Vec<String> {
-        let names = |handlers: &Handlers| handlers.names().map(str::to_owned).collect();
+        let names = |handlers: &Registry| handlers.names().map(str::to_owned).collect();
         let mut names: Vec<_> = self.shared.handlers.look(names);
         names.sort_unstable();
         if names.is_empty() {
@@ -405,16 +405,16 @@ impl Client {
     }
 
     /// Sends an event: a tuple is several arguments, as is an array of a fixed size (see
-    /// [`To::emit`](crate::To::emit)); `()` is none. Bytes travel as such in
-    /// [`Binary`](crate::Binary); a `Vec<u8>` by itself is a list of numbers. Blocks only while
-    /// more waits for the server than [`max_outbox_size`](ClientBuilder::max_outbox_size).
+    /// [`BroadcastOperator::emit`](crate::BroadcastOperator::emit)); `()` is none. Bytes travel as
+    /// such in [`Binary`](crate::Binary); a `Vec<u8>` by itself is a list of numbers. Blocks only
+    /// while more waits for the server than [`max_outbox_size`](ClientBuilder::max_outbox_size).
     ///
     /// # Errors
-    /// [`Error::Disconnected`] without a connection, and [`Error::BadNamespace`] if the connection is
-    /// not to this namespace, unless an [`offline_buffer`](ClientBuilder::offline_buffer) takes it;
-    /// [`Error::TooMuch`] if that is full; [`Error::Invalid`] if it is larger than the server
-    /// takes, has too many attachments, or a name that the protocol keeps for itself;
-    /// [`Error::Encode`] if the data cannot be JSON.
+    /// [`Error::Disconnected`] without a connection, and [`Error::BadNamespace`] if the connection
+    /// is not to this namespace, unless an [`offline_buffer`](ClientBuilder::offline_buffer) takes
+    /// it; [`Error::LimitExceeded`] if that is full; [`Error::InvalidArgument`] if it is larger
+    /// than the server takes, has too many attachments, or a name that the protocol keeps for
+    /// itself; [`Error::Encode`] if the data cannot be JSON.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         let data = self.encode(event, data)?;
         self.shared.emit(&self.namespace, event, &data, None)?;
@@ -432,7 +432,7 @@ impl Client {
     /// Sends an event if it can leave at once; else it is lost, which is no error.
     ///
     /// # Errors
-    /// [`Error::Invalid`] and [`Error::Encode`], as [`emit`](Client::emit).
+    /// [`Error::InvalidArgument`] and [`Error::Encode`], as [`emit`](Client::emit).
     pub fn emit_volatile(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         let data = self.encode(event, data)?;
         self.shared.emit_volatile(&self.namespace, event, &data);
@@ -455,8 +455,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// Those of [`emit`](Client::emit), and [`Error::TooMuch`] if too many answers are awaited; the
-    /// function is not called then.
+    /// Those of [`emit`](Client::emit), and [`Error::LimitExceeded`] if too many answers are
+    /// awaited; the function is not called then.
     pub fn emit_with_ack<S>(
         &self,
         event: &str,
@@ -465,9 +465,9 @@ impl Client {
         callback: impl AckCallback<S>,
     ) -> Result<(), Error> {
         let data = self.encode(event, data)?;
-        let waiting = Waiting::Callback {
+        let waiting = AckWaiter::Callback {
             run: Box::new(move |answer| callback.call(answer)),
-            deadline: Instant::now() + bounded(timeout),
+            deadline: Instant::now() + clamp_duration(timeout),
         };
         self.shared
             .emit(&self.namespace, event, &data, Some(waiting))?;
@@ -488,13 +488,13 @@ impl Client {
         timeout: Duration,
     ) -> Result<T, Error> {
         let data = self.encode(event, data)?;
-        let deadline = Instant::now() + bounded(timeout);
-        let (giver, answer) = awaited();
-        let waiting = Waiting::Call(giver);
+        let deadline = Instant::now() + clamp_duration(timeout);
+        let (sender, answer) = channel();
+        let waiting = AckWaiter::Call(sender);
         let id = self
             .shared
             .emit(&self.namespace, event, &data, Some(waiting))?;
-        let answer = block_in_place(|| answer.take(deadline)).unwrap_or_else(|| {
+        let answer = block_in_place(|| answer.recv_deadline(deadline)).unwrap_or_else(|| {
             self.shared.forget_ack(&self.namespace, id);
             Err(Error::Timeout)
         });
@@ -550,7 +550,7 @@ impl Client {
     /// [`Error::Timeout`], and [`Error::Disconnected`] at once if there is neither a connection nor an
     /// attempt to get one.
     pub fn wait_connected(&self, timeout: Duration) -> Result<(), Error> {
-        let by = Instant::now() + bounded(timeout);
+        let by = Instant::now() + clamp_duration(timeout);
         block_in_place(|| {
             let mut state = self.shared.state.lock();
             loop {
@@ -592,7 +592,7 @@ impl Client {
     pub fn namespaces(&self) -> Vec<String> {
         let state = self.shared.state.lock();
         let spaces = state.spaces.iter();
-        let connected = spaces.filter(|space| matches!(space.step, Step::Connected(_)));
+        let connected = spaces.filter(|space| matches!(space.step, JoinState::Connected(_)));
         connected.map(|space| space.name.to_string()).collect()
     }
 
@@ -628,7 +628,7 @@ impl Client {
     }
 
     /// Changes the handlers of the namespace; returns what was replaced, to be dropped.
-    fn change<T>(&self, change: impl FnOnce(&mut Set) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut NamespaceHandlers) -> T) -> T {
         let handlers = &self.shared.handlers;
         handlers.change(|handlers| change(handlers.set(&self.namespace)))
     }
@@ -641,8 +641,8 @@ fn log_failure(handler: &str, returned: impl IntoAck) {
     }
 }
 
-impl Context<Client> for Client {
-    fn of(incoming: &Incoming<Client>) -> &Client {
+impl HandlerContext<Client> for Client {
+    fn of(incoming: &IncomingEvent<Client>) -> &Client {
         &incoming.peer
     }
 }

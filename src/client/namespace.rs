@@ -3,7 +3,7 @@
 use crate::data::{EncodedArgs, Encoding};
 use crate::engineio::{SessionHandle, frames};
 use crate::error::Error;
-use crate::handlers::{Peer, PendingAcks, encode};
+use crate::handlers::{EventSource, PendingAcks, encode};
 use crate::parser::{Form, Parser, Wire};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,7 +65,7 @@ impl NamespaceConnection {
     }
 
     fn check(&self, largest: usize, binary: usize) -> Result<(), Error> {
-        let (size, what) = if self.session.is_on_polling_for_good() {
+        let (size, what) = if self.session.is_polling_only() {
             // As base64, behind the letter b.
             let base64 = if binary > 0 {
                 binary.div_ceil(3) * 4 + 1
@@ -83,7 +83,7 @@ impl NamespaceConnection {
         if size <= self.max_payload {
             return Ok(());
         }
-        Err(Error::Invalid(format!(
+        Err(Error::InvalidArgument(format!(
             "a message of {size} bytes{what}, for {}: the server takes {}",
             self.namespace, self.max_payload
         )))
@@ -95,7 +95,7 @@ impl NamespaceConnection {
     }
 }
 
-impl Peer for NamespaceConnection {
+impl EventSource for NamespaceConnection {
     fn namespace(&self) -> &Arc<str> {
         &self.namespace
     }

@@ -1,9 +1,9 @@
 //! Where and how a client connects.
 
-use crate::engineio::client::{CookieJar, Target};
+use crate::engineio::client::{CookieJar, Endpoint};
 use crate::engineio::{Transport, copied};
 use crate::error::{ConnectError, Error};
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use crate::protocol::socketio::ROOT;
 use serde::Serialize;
 use std::borrow::Borrow;
@@ -31,10 +31,10 @@ use std::time::Duration;
 /// query goes with every request.
 #[derive(Clone)]
 pub struct ConnectOptions {
-    url: Source<String>,
+    url: Provider<String>,
     query: Vec<(String, String)>,
-    headers: Source<Vec<(String, String)>>,
-    auth: Source<Result<String, String>>,
+    headers: Provider<Vec<(String, String)>>,
+    auth: Provider<Result<String, String>>,
     pub(super) transports: Vec<Transport>,
     pub(super) tries_all: bool,
     pub(super) cookies: Option<CookieJar>,
@@ -61,16 +61,16 @@ pub enum Protocol {
 
 /// A value, or a function that is asked for it at every attempt.
 #[derive(Clone)]
-enum Source<T> {
+enum Provider<T> {
     Value(T),
     Function(Arc<dyn Fn() -> T + Send + Sync>),
 }
 
-impl<T: Clone> Source<T> {
+impl<T: Clone> Provider<T> {
     fn get(&self) -> T {
         match self {
-            Source::Value(value) => value.clone(),
-            Source::Function(function) => function(),
+            Provider::Value(value) => value.clone(),
+            Provider::Function(function) => function(),
         }
     }
 }
@@ -79,21 +79,21 @@ impl ConnectOptions {
     /// Creates options for the server at a URL of the scheme `http`, `https`, `ws` or `wss`, or at a
     /// Unix socket: `unix:///run/chat.sock`.
     pub fn new(url: impl Into<String>) -> ConnectOptions {
-        ConnectOptions::with(Source::Value(url.into()))
+        ConnectOptions::with(Provider::Value(url.into()))
     }
 
     /// Creates options for a server whose URL a function returns, anew at every attempt. It may
     /// block; no handler waits for it.
     pub fn with_url(url: impl Fn() -> String + Send + Sync + 'static) -> ConnectOptions {
-        ConnectOptions::with(Source::Function(Arc::new(url)))
+        ConnectOptions::with(Provider::Function(Arc::new(url)))
     }
 
-    fn with(url: Source<String>) -> ConnectOptions {
+    fn with(url: Provider<String>) -> ConnectOptions {
         ConnectOptions {
             url,
             query: Vec::new(),
-            headers: Source::Value(Vec::new()),
-            auth: Source::Value(Ok(String::new())),
+            headers: Provider::Value(Vec::new()),
+            auth: Provider::Value(Ok(String::new())),
             transports: vec![Transport::Polling, Transport::WebSocket],
             tries_all: false,
             cookies: None,
@@ -128,11 +128,11 @@ impl ConnectOptions {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let mut headers = match self.headers {
-            Source::Value(headers) => headers,
-            Source::Function(_) => Vec::new(),
+            Provider::Value(headers) => headers,
+            Provider::Function(_) => Vec::new(),
         };
         headers.push((name.to_owned(), value.to_owned()));
-        self.headers = Source::Value(headers);
+        self.headers = Provider::Value(headers);
         self
     }
 
@@ -143,7 +143,7 @@ impl ConnectOptions {
         mut self,
         headers: impl Fn() -> Vec<(String, String)> + Send + Sync + 'static,
     ) -> Self {
-        self.headers = Source::Function(Arc::new(headers));
+        self.headers = Provider::Function(Arc::new(headers));
         self
     }
 
@@ -151,14 +151,14 @@ impl ConnectOptions {
     /// such as a map or a struct, since servers take nothing else. Defaults to nothing.
     #[must_use]
     pub fn auth(mut self, auth: impl Serialize) -> Self {
-        self.auth = Source::Value(encode(&auth));
+        self.auth = Provider::Value(encode(&auth));
         self
     }
 
     /// Sets a function that returns `auth`, called at every attempt.
     #[must_use]
     pub fn auth_with<T: Serialize>(mut self, auth: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        self.auth = Source::Function(Arc::new(move || encode(&auth())));
+        self.auth = Provider::Function(Arc::new(move || encode(&auth())));
         self
     }
 
@@ -234,7 +234,7 @@ impl ConnectOptions {
     /// answered for another one. Defaults to 1 s.
     #[must_use]
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
-        self.wait_timeout = bounded(timeout);
+        self.wait_timeout = clamp_duration(timeout);
         self
     }
 
@@ -261,13 +261,15 @@ impl ConnectOptions {
         match self.namespaces.as_deref() {
             None => Ok(ROOT.to_owned()),
             Some([namespace]) => Ok(namespace.clone()),
-            Some(_) => Err(Error::Invalid("a SimpleClient has one namespace".into())),
+            Some(_) => Err(Error::InvalidArgument(
+                "a SimpleClient has one namespace".into(),
+            )),
         }
     }
 
     /// Returns where to connect to. Asks the program's functions.
-    pub(super) fn target(&self) -> Result<Target, ConnectError> {
-        let target = Target::new(&self.url.get(), &self.path, self.headers.get())?;
+    pub(super) fn target(&self) -> Result<Endpoint, ConnectError> {
+        let target = Endpoint::new(&self.url.get(), &self.path, self.headers.get())?;
         target.with_query(&self.query)
     }
 
@@ -279,24 +281,24 @@ impl ConnectOptions {
 
     /// Finds the mistakes that no attempt could mend, in what is known before the first one.
     pub(super) fn check(&self) -> Result<(), Error> {
-        if let (Source::Value(url), Source::Value(_)) = (&self.url, &self.headers) {
+        if let (Provider::Value(url), Provider::Value(_)) = (&self.url, &self.headers) {
             self.target()?;
-            if let Some(path) = Target::path_of(url) {
+            if let Some(path) = Endpoint::path_of(url) {
                 log::warn!(target: "socketio", "the path {path:?} of the URL is ignored: namespaces([{path:?}]) would name a namespace, socketio_path({path:?}) the server's endpoint");
             }
         }
-        if let Source::Value(_) = self.auth {
+        if let Provider::Value(_) = self.auth {
             self.auth_text()?;
         }
         let names = self.namespaces.as_deref();
         if names.is_some_and(<[String]>::is_empty) {
-            return Err(Error::Invalid(
+            return Err(Error::InvalidArgument(
                 "namespaces is empty: a client needs one".into(),
             ));
         }
         if let Some(name) = names.unwrap_or_default().iter().find(|it| it.contains(',')) {
             let why = format!("{name:?} is no namespace: a name ends at its first comma");
-            return Err(Error::Invalid(why));
+            return Err(Error::InvalidArgument(why));
         }
         Ok(())
     }

@@ -4,19 +4,19 @@ use super::Client;
 use crate::error::ConnectError;
 use crate::handlers::registry::HandlesEvents;
 use crate::handlers::service::{EventService, Registered};
-use crate::handlers::{Event, Events, HandlerError, Next, Outcome};
+use crate::handlers::{AckPayload, Event, HandlerError, Next, ServiceEvents};
 use crate::reason::Reason;
 use std::time::Duration;
 
 /// A client's namespace as a type: its methods are the handlers.
 ///
 /// ```
-/// use socketio::{Client, ClientService, Events, Reason};
+/// use socketio::{Client, ClientService, ServiceEvents, Reason};
 ///
 /// struct Chat;
 ///
 /// impl ClientService for Chat {
-///     fn events(on: &mut Events<Self, Client>) {
+///     fn events(on: &mut ServiceEvents<Self, Client>) {
 ///         on.on("said", Self::said);
 ///     }
 ///
@@ -38,7 +38,7 @@ use std::time::Duration;
 /// A function that handles the same event, or any event, goes before it.
 pub trait ClientService: Send + Sync + Sized + 'static {
     /// Says which method handles which event.
-    fn events(on: &mut Events<Self, Client>);
+    fn events(on: &mut ServiceEvents<Self, Client>);
 
     /// Is told that the namespace is connected.
     fn on_connect(&self, client: &Client) {
@@ -76,7 +76,7 @@ pub trait ClientService: Send + Sync + Sized + 'static {
         client: &Client,
         event: &Event,
         next: Next<'_>,
-    ) -> Result<Outcome, HandlerError> {
+    ) -> Result<AckPayload, HandlerError> {
         let _ = (client, event);
         next.call()
     }
@@ -92,7 +92,12 @@ pub(super) trait ErasedService: HandlesEvents<Client> + Send + Sync {
 }
 
 impl<S: ClientService> EventService<Client> for S {
-    fn event(&self, peer: &Client, event: &Event, next: Next<'_>) -> Result<Outcome, HandlerError> {
+    fn event(
+        &self,
+        peer: &Client,
+        event: &Event,
+        next: Next<'_>,
+    ) -> Result<AckPayload, HandlerError> {
         ClientService::event(self, peer, event, next)
     }
 }

@@ -2,20 +2,20 @@
 //!
 //! In a circle with `core`, for the same reason as is written there.
 
-use super::core::{Item, Shared};
+use super::core::{ClientCore, ClientItem};
 use super::namespace::NamespaceConnection;
-use super::state::{Outcome, Phase, Space, State, Step};
+use super::state::{ConnectOutcome, CoreState, JoinState, NamespaceEntry, Phase};
 use crate::data::Value;
-use crate::engineio::client::{Caller, Line};
+use crate::engineio::client::{AttemptHandler, ClientHandle};
 use crate::engineio::{Control, SessionHandle, SessionHandler};
 use crate::error::{ConnectError, Error};
 #[cfg(feature = "msgpack")]
 use crate::handlers::Auth;
 use crate::handlers::ack;
-use crate::handlers::{AckResponse, Event, Peer, Waiting, encode};
+use crate::handlers::{AckResponse, AckWaiter, Event, EventSource, encode};
 use crate::parser::incoming::PacketDecoder;
 use crate::pool::QueueState;
-use crate::protocol::engineio::{Data, Open, Revision};
+use crate::protocol::engineio::{Data, OpenPacket, Revision};
 use crate::protocol::socketio::{
     Arrival, Body, Dropped, IncomingPacket, Kind, ROOT, Side, Text, json,
 };
@@ -34,8 +34,8 @@ const EVENT_OVERHEAD_BYTES: usize = 128;
 const MIN_WAIT: Duration = Duration::from_millis(10);
 
 pub(super) struct ClientSessionHandler {
-    shared: Arc<Shared>,
-    line: Line,
+    shared: Arc<ClientCore>,
+    line: ClientHandle,
     /// The attempt that has led to the session.
     attempt: u32,
     /// Reason why the session closes, if a request has failed.
@@ -50,7 +50,7 @@ pub(super) struct ClientSessionHandler {
     /// Moment when the next acknowledgement may be overdue.
     acks_at: Option<Instant>,
     /// Work that one read has brought for the workers.
-    batch: Vec<(Item, usize)>,
+    batch: Vec<(ClientItem, usize)>,
     /// Events of namespaces that the server has not answered for: python's servers send what a
     /// connect handler emits before their CONNECT.
     early: Vec<Early>,
@@ -71,7 +71,7 @@ struct Early {
 const MAX_EARLY: usize = 1_000_000;
 
 impl ClientSessionHandler {
-    pub(super) fn build(shared: &Arc<Shared>, line: &Line) -> Box<dyn Caller> {
+    pub(super) fn build(shared: &Arc<ClientCore>, line: &ClientHandle) -> Box<dyn AttemptHandler> {
         Box::new(ClientSessionHandler {
             shared: Arc::clone(shared),
             line: line.clone(),
@@ -100,9 +100,9 @@ impl ClientSessionHandler {
         }
     }
 
-    fn push(&mut self, item: Item) {
+    fn push(&mut self, item: ClientItem) {
         let bytes = match &item {
-            Item::ConnectError(_, error) => error.size(),
+            ClientItem::ConnectError(_, error) => error.size(),
             _ => 0,
         };
         self.batch.push((item, bytes + EVENT_OVERHEAD_BYTES));
@@ -117,7 +117,7 @@ impl ClientSessionHandler {
     }
 
     /// An attempt has failed: the next one comes after a delay, or none.
-    fn try_again(&mut self, now: Instant, state: &mut State, error: ConnectError) {
+    fn schedule_retry(&mut self, now: Instant, state: &mut CoreState, error: ConnectError) {
         // Without an attempt there was a loss, which has been said.
         if state.phase != Phase::Open {
             // The text may be a server's.
@@ -147,7 +147,7 @@ impl ClientSessionHandler {
             .config
             .reconnection
             .allows(state.backoff.tried());
-        let persists = state.persists && !is_mistake && may_persist;
+        let persists = state.retries && !is_mistake && may_persist;
         let delay = persists.then(|| state.backoff.next(random::fraction()));
         match delay {
             Some(delay) => {
@@ -155,34 +155,34 @@ impl ClientSessionHandler {
                 let attempt = state.backoff.tried();
                 for space in &state.spaces {
                     let name = Arc::clone(&space.name);
-                    self.push(Item::ReconnectAttempt(name, attempt, delay));
+                    self.push(ClientItem::ReconnectAttempt(name, attempt, delay));
                 }
                 state.phase = Phase::Connecting;
                 self.retry = Some((now + delay, state.attempt));
             }
             None => {
-                if state.persists && !is_mistake {
+                if state.retries && !is_mistake {
                     self.give_up(state);
                 }
-                state.decide(Outcome::Failed(error));
-                self.become_idle(state);
+                state.decide(ConnectOutcome::Failed(error));
+                self.set_idle(state);
             }
         }
         self.shared.changed.notify_all();
     }
 
-    fn become_idle(&mut self, state: &mut State) {
+    fn set_idle(&mut self, state: &mut CoreState) {
         state.phase = Phase::Idle;
-        self.push(Item::Ended);
+        self.push(ClientItem::Ended);
     }
 
-    fn give_up(&mut self, state: &mut State) {
+    fn give_up(&mut self, state: &mut CoreState) {
         self.note(Level::Warn, "the attempts to reconnect are used up".into());
         for space in &state.spaces {
-            self.push(Item::ReconnectFailed(Arc::clone(&space.name)));
+            self.push(ClientItem::ReconnectFailed(Arc::clone(&space.name)));
         }
         for waiting in state.held.clear() {
-            ack::settle(&self.shared, waiting, Err(Error::Disconnected));
+            ack::complete(&self.shared, waiting, Err(Error::Disconnected));
         }
     }
 
@@ -191,16 +191,20 @@ impl ClientSessionHandler {
         let joined = self.joined.swap_remove(at);
         joined.leave();
         for waiting in joined.acks.close() {
-            ack::settle(&self.shared, waiting, Err(Error::Disconnected));
+            ack::complete(&self.shared, waiting, Err(Error::Disconnected));
         }
-        self.push(Item::Disconnect(Arc::clone(&joined.namespace), reason));
+        self.push(ClientItem::Disconnect(
+            Arc::clone(&joined.namespace),
+            reason,
+        ));
     }
 
     /// The server has answered for a namespace, or has been waited for long enough.
-    fn check_joined(&mut self, now: Instant, state: &mut State) {
+    fn check_namespaces(&mut self, now: Instant, state: &mut CoreState) {
         if state.phase != Phase::Joining {
             // Without `wait`, a connection that leads nowhere ends here.
-            let is_in_use = |step: &Step| matches!(step, Step::Pending | Step::Connected(_));
+            let is_in_use =
+                |step: &JoinState| matches!(step, JoinState::Pending | JoinState::Connected(_));
             if state.phase == Phase::Open && !state.spaces.iter().any(|it| is_in_use(&it.step)) {
                 self.shared.end(state);
             }
@@ -224,10 +228,10 @@ impl ClientSessionHandler {
                 state.has_switched = false;
                 state.phase = Phase::Open;
                 state.failure = None;
-                state.persists = self.shared.config.reconnection.enabled;
-                state.decide(Outcome::Connected);
+                state.retries = self.shared.config.reconnection.enabled;
+                state.decide(ConnectOutcome::Connected);
                 self.shared.changed.notify_all();
-                let connected = |step: &Step| matches!(step, Step::Connected(_));
+                let connected = |step: &JoinState| matches!(step, JoinState::Connected(_));
                 if !state.spaces.iter().any(|it| connected(&it.step)) {
                     self.shared.end(state);
                 }
@@ -236,7 +240,7 @@ impl ClientSessionHandler {
     }
 
     /// Joins and leaves the namespaces that the program has named since.
-    fn change_namespaces(&mut self, state: &mut State) {
+    fn change_namespaces(&mut self, state: &mut CoreState) {
         for (name, joins) in std::mem::take(&mut state.changes) {
             let Some(session) = state.session.clone() else {
                 return;
@@ -244,15 +248,15 @@ impl ClientSessionHandler {
             let at = self.joined.iter().position(|it| it.namespace == name);
             let is_pending = state
                 .space(&name)
-                .is_some_and(|it| matches!(it.step, Step::Pending));
+                .is_some_and(|it| matches!(it.step, JoinState::Pending));
             match (joins, at) {
                 (true, None) if !is_pending => {
                     if state.space(&name).is_none() {
-                        state.spaces.push(Space::new(&name));
+                        state.spaces.push(NamespaceEntry::new(&name));
                     }
                     let auth = state.auth_of_session.clone();
                     if let Some(space) = state.space(&name) {
-                        space.step = Step::Pending;
+                        space.step = JoinState::Pending;
                         self.send_connect(&session, &name, &auth);
                     }
                 }
@@ -262,7 +266,7 @@ impl ClientSessionHandler {
                     let _ = session.send(&packet);
                     self.leave(at, Reason::ClientDisconnect);
                     if let Some(space) = state.space(&name) {
-                        space.step = Step::Left;
+                        space.step = JoinState::Disconnected;
                     }
                 }
                 _ => {}
@@ -287,10 +291,10 @@ impl ClientSessionHandler {
         let _ = session.send(&connect);
     }
 
-    fn wait_timeout(&self, state: &State) -> std::time::Duration {
+    fn wait_timeout(&self, state: &CoreState) -> std::time::Duration {
         let wanted = state.options.as_ref().map(|it| it.wait_timeout);
         let wanted = wanted.unwrap_or_default();
-        if state.persists {
+        if state.retries {
             // Nobody waits for it, and a server that comes back is slow.
             return wanted.max(self.shared.config.network.request_timeout);
         }
@@ -303,7 +307,7 @@ impl ClientSessionHandler {
             .iter()
             .position(|joined| *joined.namespace == *received.namespace);
         match (received.kind, at) {
-            (Kind::Event, Some(at)) => self.take_event(at, received),
+            (Kind::Event, Some(at)) => self.on_event(at, received),
             (Kind::Event, None) => self.keep_early(received),
             (Kind::Ack, Some(at)) => {
                 let acks = &self.joined[at].acks;
@@ -312,7 +316,7 @@ impl ClientSessionHandler {
                     return;
                 };
                 let answer = AckResponse(received.body.into());
-                ack::settle(&self.shared, waiting, Ok(answer));
+                ack::complete(&self.shared, waiting, Ok(answer));
             }
             (Kind::Connect, None) => self.connected(now, &received),
             (Kind::ConnectError, None) => self.refused(now, &received),
@@ -321,7 +325,7 @@ impl ClientSessionHandler {
                 let shared = Arc::clone(&self.shared);
                 let mut state = shared.state.lock();
                 if let Some(space) = state.space(&received.namespace) {
-                    space.step = Step::Left;
+                    space.step = JoinState::Disconnected;
                 }
                 let is_last = state.phase == Phase::Open && self.joined.is_empty();
                 if is_last && shared.config.reconnection.on_disconnect {
@@ -331,7 +335,7 @@ impl ClientSessionHandler {
                         session.close(Reason::TransportClose);
                     }
                 } else {
-                    self.check_joined(now, &mut state);
+                    self.check_namespaces(now, &mut state);
                     if state.phase == Phase::Open && self.joined.is_empty() {
                         self.shared.end(&mut state);
                     }
@@ -343,7 +347,7 @@ impl ClientSessionHandler {
         }
     }
 
-    fn take_event(&mut self, at: usize, received: IncomingPacket<'_>) {
+    fn on_event(&mut self, at: usize, received: IncomingPacket<'_>) {
         // `42` names no event.
         let Some(name) = received.name else {
             return;
@@ -353,9 +357,9 @@ impl ClientSessionHandler {
 
     fn push_event(&mut self, at: usize, name: Cow<'_, str>, body: Body<'_>, id: Option<u64>) {
         let bytes = body.len() + EVENT_OVERHEAD_BYTES;
-        let peer = Arc::clone(&self.joined[at]) as Arc<dyn Peer>;
+        let peer = Arc::clone(&self.joined[at]) as Arc<dyn EventSource>;
         let event = Event::new(peer, name, body, id);
-        self.batch.push((Item::Event(event), bytes));
+        self.batch.push((ClientItem::Event(event), bytes));
     }
 
     /// Keeps an event of a namespace that is being connected, until it is.
@@ -367,7 +371,7 @@ impl ClientSessionHandler {
         let is_pending = {
             let mut state = self.shared.state.lock();
             let space = state.space(namespace);
-            space.is_some_and(|space| matches!(space.step, Step::Pending))
+            space.is_some_and(|space| matches!(space.step, JoinState::Pending))
         };
         if !is_pending {
             log::debug!(target: "socketio", "an event for {namespace:?}, which is not connected");
@@ -431,7 +435,7 @@ impl ClientSessionHandler {
                 .why
                 .exceeds(&self.shared.config.receive_limits)
                 .into();
-            ack::settle(&self.shared, waiting, Err(error));
+            ack::complete(&self.shared, waiting, Err(error));
         }
     }
 
@@ -457,7 +461,7 @@ impl ClientSessionHandler {
             );
             return;
         };
-        if !matches!(space.step, Step::Pending) {
+        if !matches!(space.step, JoinState::Pending) {
             return;
         }
         let content = json::read::<Content>(&text_of(received.body.clone()));
@@ -484,18 +488,18 @@ impl ClientSessionHandler {
             shared.config.outgoing_attachments,
             &shared.config.parser,
         ));
-        space.step = Step::Connected(Arc::clone(&joined));
+        space.step = JoinState::Connected(Arc::clone(&joined));
         shared.changed.notify_all();
         // The handlers of an attempt that was ended meanwhile still see both ends of it.
-        self.push(Item::Connect(Arc::clone(&joined.namespace)));
+        self.push(ClientItem::Connect(Arc::clone(&joined.namespace)));
         self.joined.push(Arc::clone(&joined));
         self.deliver_early(&joined.namespace);
-        self.send_held(&mut state, &joined);
-        self.check_joined(now, &mut state);
+        self.flush_offline(&mut state, &joined);
+        self.check_namespaces(now, &mut state);
     }
 
     /// Sends what was emitted without a connection, in its order.
-    fn send_held(&mut self, state: &mut State, joined: &Arc<NamespaceConnection>) {
+    fn flush_offline(&mut self, state: &mut CoreState, joined: &Arc<NamespaceConnection>) {
         for event in state.held.take(&joined.namespace) {
             let waiting = match event.id {
                 None => None,
@@ -514,7 +518,9 @@ impl ClientSessionHandler {
                     }
                     let _ = joined.session.send(&event.frames);
                 }
-                (Err(error), Some((_, waiting))) => ack::settle(&self.shared, waiting, Err(error)),
+                (Err(error), Some((_, waiting))) => {
+                    ack::complete(&self.shared, waiting, Err(error));
+                }
                 (Err(error), None) => {
                     self.note(Level::Error, format!("an event was not sent: {error}"));
                 }
@@ -530,13 +536,13 @@ impl ClientSessionHandler {
         let Some(space) = state.space(&received.namespace) else {
             return;
         };
-        if !matches!(space.step, Step::Pending) {
+        if !matches!(space.step, JoinState::Pending) {
             return;
         }
-        space.step = Step::Refused(error.clone());
+        space.step = JoinState::Refused(error.clone());
         let name = Arc::clone(&space.name);
-        self.push(Item::ConnectError(name, error));
-        self.check_joined(now, &mut state);
+        self.push(ClientItem::ConnectError(name, error));
+        self.check_namespaces(now, &mut state);
     }
 }
 
@@ -548,11 +554,14 @@ impl ClientSessionHandler {
             return;
         }
         for space in &state.spaces {
-            if !matches!(space.step, Step::Left) {
-                self.push(Item::ConnectError(Arc::clone(&space.name), error.clone()));
+            if !matches!(space.step, JoinState::Disconnected) {
+                self.push(ClientItem::ConnectError(
+                    Arc::clone(&space.name),
+                    error.clone(),
+                ));
             }
         }
-        self.try_again(now, &mut state, error);
+        self.schedule_retry(now, &mut state, error);
         // Whoever waits for the last handler must find it in the inbox. The session is over.
         let _ = self.flush();
     }
@@ -586,11 +595,11 @@ impl ClientSessionHandler {
                 let lost = || ConnectError::new("the connection was lost before it was complete");
                 let error = state.failure.take().or(failure).unwrap_or_else(lost);
                 for name in pending {
-                    self.push(Item::ConnectError(name, error.clone()));
+                    self.push(ClientItem::ConnectError(name, error.clone()));
                 }
-                self.try_again(now, &mut state, error);
+                self.schedule_retry(now, &mut state, error);
             }
-            Phase::Open if state.persists && is_loss(reason) => {
+            Phase::Open if state.retries && is_loss(reason) => {
                 let why = failure.map_or_else(String::new, |error| {
                     format!(": {}", error.to_string().escape_debug())
                 });
@@ -599,12 +608,16 @@ impl ClientSessionHandler {
                     format!("the connection is lost: {reason}{why}"),
                 );
                 let lost = ConnectError::new(reason.as_str());
-                self.try_again(now, &mut state, lost);
+                self.schedule_retry(now, &mut state, lost);
             }
             Phase::Closing if state.reconnects => {
                 state.reconnects = false;
                 self.note(Level::Info, "connecting again, as the program wants".into());
-                if !state.spaces.iter().any(|it| !matches!(it.step, Step::Left)) {
+                if !state
+                    .spaces
+                    .iter()
+                    .any(|it| !matches!(it.step, JoinState::Disconnected))
+                {
                     // The server has just disconnected all of them.
                     state.rejoin_all();
                 }
@@ -613,7 +626,7 @@ impl ClientSessionHandler {
                 shared.changed.notify_all();
             }
             _ => {
-                self.become_idle(&mut state);
+                self.set_idle(&mut state);
                 shared.changed.notify_all();
             }
         }
@@ -622,13 +635,19 @@ impl ClientSessionHandler {
     }
 }
 
-impl Caller for ClientSessionHandler {
+impl AttemptHandler for ClientSessionHandler {
     fn fail(&mut self, now: Instant, attempt: u32, error: ConnectError) {
         self.on_failed(now, attempt, error);
         self.write_notes();
     }
 
-    fn open(&mut self, now: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &Open) {
+    fn open(
+        &mut self,
+        now: Instant,
+        attempt: u32,
+        session: &Arc<SessionHandle>,
+        open: &OpenPacket,
+    ) {
         self.attempt = attempt;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
@@ -645,21 +664,21 @@ impl Caller for ClientSessionHandler {
         let auth = std::mem::take(&mut state.auth);
         state.changes.clear();
         for space in &mut state.spaces {
-            if !matches!(space.step, Step::Left) {
-                space.step = Step::Pending;
+            if !matches!(space.step, JoinState::Disconnected) {
+                space.step = JoinState::Pending;
                 self.send_connect(session, &space.name, &auth);
             }
         }
         state.auth_of_session = auth;
-        let waits = state.persists || state.options.as_ref().is_none_or(|it| it.wait);
+        let waits = state.retries || state.options.as_ref().is_none_or(|it| it.wait);
         if waits {
             state.phase = Phase::Joining;
             self.join_by = Some(now + self.wait_timeout(&state));
         } else {
             state.phase = Phase::Open;
             state.failure = None;
-            state.persists = shared.config.reconnection.enabled;
-            state.decide(Outcome::Connected);
+            state.retries = shared.config.reconnection.enabled;
+            state.decide(ConnectOutcome::Connected);
             state.backoff.reset();
         }
         shared.changed.notify_all();
@@ -718,7 +737,7 @@ impl SessionHandler for ClientSessionHandler {
         }
     }
 
-    fn dismiss(&mut self) {
+    fn before_close(&mut self) {
         for joined in &self.joined {
             let packet =
                 encode::packet_frames(self.shared.wire(), Kind::Disconnect, &joined.namespace, "");
@@ -747,7 +766,7 @@ impl SessionHandler for ClientSessionHandler {
         let shared = Arc::clone(&self.shared);
         if let Some((at, _)) = &mut self.retry
             && *at <= now
-            && shared.is_behind()
+            && shared.has_backlog()
         {
             *at = now + shared.config.reconnection.delay.max(MIN_WAIT);
         }
@@ -760,7 +779,7 @@ impl SessionHandler for ClientSessionHandler {
             && state.phase == Phase::Connecting
             && state.attempt == attempt
         {
-            shared.dial(&mut state, &self.line);
+            shared.start_attempt(&mut state, &self.line);
         }
         if self.join_by.take_if(|at| *at <= now).is_some() && state.phase == Phase::Joining {
             let names = state.pending().join(", ");
@@ -771,17 +790,17 @@ impl SessionHandler for ClientSessionHandler {
             }
         }
         self.change_namespaces(&mut state);
-        let (mut expired, mut next) = state.held.acks.expire(now);
+        let (mut expired, mut next) = state.held.acks.take_expired(now);
         drop(state);
         for joined in &self.joined {
-            let (late, at) = joined.acks.expire(now);
+            let (late, at) = joined.acks.take_expired(now);
             expired.extend(late);
             next = [next, at].into_iter().flatten().min();
         }
         self.acks_at = next;
         for run in expired {
-            let waiting = Waiting::Callback { run, deadline: now };
-            ack::settle(&self.shared, waiting, Err(Error::Timeout));
+            let waiting = AckWaiter::Callback { run, deadline: now };
+            ack::complete(&self.shared, waiting, Err(Error::Timeout));
         }
         match late {
             Ok(()) => Control::Continue,
@@ -792,12 +811,12 @@ impl SessionHandler for ClientSessionHandler {
         }
     }
 
-    fn busy(&self) -> QueueState {
-        self.shared.queue.busy()
+    fn queue_state(&self) -> QueueState {
+        self.shared.queue.queue_state()
     }
 }
 
-fn new_link(shared: &Shared, revision: Revision) -> PacketDecoder {
+fn new_link(shared: &ClientCore, revision: Revision) -> PacketDecoder {
     let limits = Arc::clone(&shared.config.receive_limits);
     PacketDecoder::new(&shared.config.parser, limits, Side::Client, revision)
 }

@@ -1,11 +1,11 @@
 //! A client without handlers, for scripts.
 
-use crate::client::{Client, ClientBuilder, ConnectOptions, Flood, Item, Sink};
+use crate::client::{Client, ClientBuilder, ClientItem, ConnectOptions, EventSink, Overflow};
 use crate::data::EncodedArgs;
 use crate::engineio::{Transport, block_in_place};
 use crate::error::{Error, LimitExceeded};
 use crate::handlers::Event;
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,26 +40,26 @@ const MAX_RECEIVED_BYTES: usize = 16_000_000;
 /// nothing as they come. Several threads may share it by reference. Dropping it disconnects.
 pub struct SimpleClient {
     client: Client,
-    inner: Arc<Inner>,
+    inner: Arc<SimpleInner>,
     reconnect_timeout: Duration,
 }
 
-struct Inner {
-    state: Mutex<State>,
+struct SimpleInner {
+    state: Mutex<ReceivedState>,
     changed: Condvar,
     max_bytes: usize,
 }
 
 #[derive(Default)]
-struct State {
+struct ReceivedState {
     /// Each with the bytes that it holds.
     events: VecDeque<(Event, usize)>,
     bytes: usize,
-    connection: Connection,
+    connection: SimpleConnection,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Connection {
+enum SimpleConnection {
     /// There is none, and there may be one.
     #[default]
     Awaited,
@@ -75,8 +75,8 @@ impl SimpleClient {
     /// Blocks until the namespace is connected.
     ///
     /// # Errors
-    /// [`Error::Connection`] if the server is not reached, or refuses; [`Error::Invalid`] if the
-    /// options name several namespaces; [`Error::Io`] if the system gives no threads.
+    /// [`Error::Connection`] if the server is not reached, or refuses; [`Error::InvalidArgument`]
+    /// if the options name several namespaces; [`Error::Io`] if the system gives no threads.
     pub fn connect(options: impl Into<ConnectOptions>) -> Result<SimpleClient, Error> {
         SimpleClient::builder().connect(options)
     }
@@ -134,7 +134,7 @@ impl SimpleClient {
         data: impl Serialize,
         timeout: Duration,
     ) -> Result<T, Error> {
-        let by = Instant::now() + bounded(timeout);
+        let by = Instant::now() + clamp_duration(timeout);
         loop {
             self.wait_for_connection(by.min(Instant::now() + self.reconnect_timeout))?;
             let left = by.saturating_duration_since(Instant::now());
@@ -149,8 +149,9 @@ impl SimpleClient {
     /// without one.
     ///
     /// # Errors
-    /// [`Error::Timeout`]; [`Error::Disconnected`] once everything was received and there will be no
-    /// other connection; [`Error::TooMuch`] if that is so because too much waited to be received.
+    /// [`Error::Timeout`]; [`Error::Disconnected`] once everything was received and there will be
+    /// no other connection; [`Error::LimitExceeded`] if that is so because too much waited to be
+    /// received.
     pub fn receive(&self, timeout: impl Into<Option<Duration>>) -> Result<Event, Error> {
         self.receive_that(timeout.into(), |_| true)
     }
@@ -160,7 +161,7 @@ impl SimpleClient {
         timeout: Option<Duration>,
         wanted: impl Fn(&Event) -> bool,
     ) -> Result<Event, Error> {
-        let by = timeout.map(|timeout| Instant::now() + bounded(timeout));
+        let by = timeout.map(|timeout| Instant::now() + clamp_duration(timeout));
         let received = block_in_place(|| self.inner.receive(by, wanted));
         match received {
             Err(Error::Timeout) | Ok(_) => {}
@@ -214,7 +215,7 @@ impl SimpleClient {
     /// # Errors
     /// [`Error::Timeout`], and [`Error::Disconnected`] if there will be no other connection.
     pub fn wait_connected(&self, timeout: Duration) -> Result<(), Error> {
-        self.wait_for_connection(Instant::now() + bounded(timeout))
+        self.wait_for_connection(Instant::now() + clamp_duration(timeout))
     }
 
     /// Disconnects. Blocks until the server has read what was sent before, for at most twice the
@@ -300,12 +301,12 @@ impl SimpleClientBuilder {
     pub fn connect(self, options: impl Into<ConnectOptions>) -> Result<SimpleClient, Error> {
         let options = options.into();
         let namespace = options.single_namespace()?;
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(SimpleInner {
             state: Mutex::default(),
             changed: Condvar::new(),
             max_bytes: self.max_bytes,
         });
-        let sink = Arc::clone(&inner) as Arc<dyn Sink>;
+        let sink = Arc::clone(&inner) as Arc<dyn EventSink>;
         let client = self.client.build_with(Some(sink)).of(&namespace);
         let simple = SimpleClient {
             client,
@@ -327,7 +328,7 @@ impl SimpleClientBuilder {
     /// Sets how long `emit` and `call` wait for a connection that was lost. Defaults to 60 s.
     #[must_use]
     pub fn reconnect_timeout(mut self, timeout: Duration) -> Self {
-        self.reconnect_timeout = bounded(timeout);
+        self.reconnect_timeout = clamp_duration(timeout);
         self
     }
 
@@ -341,53 +342,55 @@ impl SimpleClientBuilder {
     }
 }
 
-impl Sink for Inner {
-    fn take(&self, items: Vec<(Item, usize)>) -> Flood {
+impl EventSink for SimpleInner {
+    fn take(&self, items: Vec<(ClientItem, usize)>) -> Overflow {
         let mut state = self.state.lock();
         let before = state.connection;
         for (item, bytes) in items {
             match item {
-                Item::Event(event) => {
+                ClientItem::Event(event) => {
                     // The sender must not wait for a program that may never look at it.
                     let _ = event.acknowledge(&EncodedArgs::default());
                     // A single one may be of any size.
                     if state.bytes > 0 && state.bytes + bytes > self.max_bytes {
-                        state.connection = Connection::Overflowed;
+                        state.connection = SimpleConnection::Overflowed;
                     }
-                    if state.connection != Connection::Overflowed {
+                    if state.connection != SimpleConnection::Overflowed {
                         state.bytes += bytes;
                         state.events.push_back((event, bytes));
                     }
                 }
-                Item::Connect(_) => state.change(Connection::Connected),
-                Item::Disconnect(..) => state.change(Connection::Awaited),
-                Item::Ended => state.end(),
-                Item::ConnectError(..) | Item::ReconnectAttempt(..) | Item::ReconnectFailed(_) => {}
+                ClientItem::Connect(_) => state.change(SimpleConnection::Connected),
+                ClientItem::Disconnect(..) => state.change(SimpleConnection::Awaited),
+                ClientItem::Ended => state.end(),
+                ClientItem::ConnectError(..)
+                | ClientItem::ReconnectAttempt(..)
+                | ClientItem::ReconnectFailed(_) => {}
             }
         }
-        let overflowed = state.connection == Connection::Overflowed;
+        let overflowed = state.connection == SimpleConnection::Overflowed;
         drop(state);
         self.changed.notify_all();
-        if overflowed && before != Connection::Overflowed {
+        if overflowed && before != SimpleConnection::Overflowed {
             log::error!(target: "socketio", "disconnected: more than {} bytes wait for receive (max_buffer_size, or a Client with handlers)", self.max_bytes);
         }
         if overflowed {
-            Flood::TooMuch
+            Overflow::Yes
         } else {
-            Flood::Bearable
+            Overflow::No
         }
     }
 }
 
-impl Inner {
-    fn change(&self, change: impl FnOnce(&mut State)) {
+impl SimpleInner {
+    fn change(&self, change: impl FnOnce(&mut ReceivedState)) {
         change(&mut self.state.lock());
         self.changed.notify_all();
     }
 
     fn wait_for_connection(&self, by: Instant) -> Result<(), Error> {
-        let connected = |mut state: MutexGuard<'_, State>| {
-            while state.connection == Connection::Awaited {
+        let connected = |mut state: MutexGuard<'_, ReceivedState>| {
+            while state.connection == SimpleConnection::Awaited {
                 if !self.wait(&mut state, Some(by)) {
                     return Err(Error::Timeout);
                 }
@@ -395,7 +398,7 @@ impl Inner {
             self.check(&state)
         };
         let state = self.state.lock();
-        if state.connection != Connection::Awaited {
+        if state.connection != SimpleConnection::Awaited {
             return connected(state);
         }
         drop(state);
@@ -423,11 +426,11 @@ impl Inner {
     }
 
     /// Returns why there will be no other connection, if that is so.
-    fn check(&self, state: &State) -> Result<(), Error> {
+    fn check(&self, state: &ReceivedState) -> Result<(), Error> {
         match state.connection {
-            Connection::Awaited | Connection::Connected => Ok(()),
-            Connection::Ended => Err(Error::Disconnected),
-            Connection::Overflowed => {
+            SimpleConnection::Awaited | SimpleConnection::Connected => Ok(()),
+            SimpleConnection::Ended => Err(Error::Disconnected),
+            SimpleConnection::Overflowed => {
                 let what = "bytes of events wait to be received";
                 Err(LimitExceeded::new(what, "max_buffer_size", self.max_bytes).into())
             }
@@ -437,15 +440,15 @@ impl Inner {
     /// The client was found to be disconnected before its handler could say so.
     fn lose(&self, client: &Client) {
         let connection = if client.is_connected() {
-            Connection::Connected
+            SimpleConnection::Connected
         } else {
-            Connection::Awaited
+            SimpleConnection::Awaited
         };
         self.change(|state| state.change(connection));
     }
 
     /// Returns whether something has happened in time.
-    fn wait(&self, state: &mut MutexGuard<'_, State>, by: Option<Instant>) -> bool {
+    fn wait(&self, state: &mut MutexGuard<'_, ReceivedState>, by: Option<Instant>) -> bool {
         match by {
             Some(by) => !self.changed.wait_until(state, by).timed_out(),
             None => {
@@ -456,15 +459,15 @@ impl Inner {
     }
 }
 
-impl State {
+impl ReceivedState {
     /// Notes that there is a connection, or none, unless there will be no other.
-    fn change(&mut self, connection: Connection) {
-        if let Connection::Awaited | Connection::Connected = self.connection {
+    fn change(&mut self, connection: SimpleConnection) {
+        if let SimpleConnection::Awaited | SimpleConnection::Connected = self.connection {
             self.connection = connection;
         }
     }
 
     fn end(&mut self) {
-        self.change(Connection::Ended);
+        self.change(SimpleConnection::Ended);
     }
 }

@@ -5,7 +5,7 @@ use super::namespace::NamespaceConnection;
 use super::options::{ConnectOptions, Protocol};
 use crate::engineio::{Frames, SessionHandle};
 use crate::error::{ConnectError, Error, LimitExceeded};
-use crate::handlers::{PendingAcks, Waiting};
+use crate::handlers::{AckWaiter, PendingAcks};
 use crate::protocol::engineio::Revision;
 use crate::util::backoff::Backoff;
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The one thing that the program's threads and the I/O thread share of a client.
-pub(super) struct State {
+pub(super) struct CoreState {
     pub(super) phase: Phase,
     /// The number of the last attempt.
     pub(super) attempt: u32,
@@ -33,19 +33,19 @@ pub(super) struct State {
     pub(super) round_trip: Option<Duration>,
     /// The program wants another connection in the place of this one, or now.
     pub(super) reconnects: bool,
-    pub(super) spaces: Vec<Space>,
+    pub(super) spaces: Vec<NamespaceEntry>,
     /// Namespaces that are to be joined (true) or left, by the I/O thread.
     pub(super) changes: Vec<(Arc<str>, bool)>,
     /// True if an attempt that fails is followed by another one.
-    pub(super) persists: bool,
+    pub(super) retries: bool,
     pub(super) backoff: Backoff,
     /// Reason why the attempt that is under way is failing.
     pub(super) failure: Option<ConnectError>,
     /// Number of times that the program has called `connect`.
-    pub(super) calls: u64,
+    pub(super) connect_seq: u64,
     /// Outcome of the last call.
-    pub(super) outcome: Option<Outcome>,
-    pub(super) held: Held,
+    pub(super) outcome: Option<ConnectOutcome>,
+    pub(super) held: OfflineBuffer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(super) enum Phase {
 
 /// Outcome of a call of `connect`.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum ConnectOutcome {
     Connected,
     Failed(ConnectError),
     /// The program has ended it before it was connected.
@@ -73,40 +73,40 @@ pub(super) enum Outcome {
 
 /// A namespace that was asked for.
 #[derive(Debug)]
-pub(super) struct Space {
+pub(super) struct NamespaceEntry {
     pub(super) name: Arc<str>,
-    pub(super) step: Step,
+    pub(super) step: JoinState,
 }
 
-impl Space {
-    pub(super) fn new(name: &str) -> Space {
-        Space {
+impl NamespaceEntry {
+    pub(super) fn new(name: &str) -> NamespaceEntry {
+        NamespaceEntry {
             name: name.into(),
-            step: Step::Pending,
+            step: JoinState::Pending,
         }
     }
 }
 
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum JoinState {
     /// The server has not answered.
     Pending,
     Connected(Arc<NamespaceConnection>),
     Refused(ConnectError),
     /// The server has disconnected it: it is not connected again.
-    Left,
+    Disconnected,
 }
 
 /// Target of an event.
-pub(super) enum Route {
-    Now(Arc<NamespaceConnection>),
+pub(super) enum SendTarget {
+    Connected(Arc<NamespaceConnection>),
     /// To be kept until the namespace is connected.
-    Later,
+    Buffer,
 }
 
-impl State {
-    pub(super) fn new(reconnection: Reconnection) -> State {
-        State {
+impl CoreState {
+    pub(super) fn new(reconnection: Reconnection) -> CoreState {
+        CoreState {
             phase: Phase::Idle,
             attempt: 0,
             options: None,
@@ -120,12 +120,12 @@ impl State {
             reconnects: false,
             spaces: Vec::new(),
             changes: Vec::new(),
-            persists: false,
+            retries: false,
             backoff: reconnection.backoff(),
             failure: None,
-            calls: 0,
+            connect_seq: 0,
             outcome: None,
-            held: Held::default(),
+            held: OfflineBuffer::default(),
         }
     }
 
@@ -144,11 +144,11 @@ impl State {
     }
 
     /// Only the first one counts.
-    pub(super) fn decide(&mut self, outcome: Outcome) {
+    pub(super) fn decide(&mut self, outcome: ConnectOutcome) {
         self.outcome.get_or_insert(outcome);
     }
 
-    pub(super) fn space(&mut self, namespace: &str) -> Option<&mut Space> {
+    pub(super) fn space(&mut self, namespace: &str) -> Option<&mut NamespaceEntry> {
         self.spaces
             .iter_mut()
             .find(|space| &*space.name == namespace)
@@ -157,24 +157,30 @@ impl State {
     pub(super) fn joined(&self, namespace: &str) -> Option<&Arc<NamespaceConnection>> {
         let space = self.spaces.iter().find(|space| &*space.name == namespace)?;
         match &space.step {
-            Step::Connected(joined) => Some(joined),
+            JoinState::Connected(joined) => Some(joined),
             _ => None,
         }
     }
 
-    pub(super) fn route(&self, namespace: &str, offline_buffer: usize) -> Result<Route, Error> {
+    pub(super) fn route(
+        &self,
+        namespace: &str,
+        offline_buffer: usize,
+    ) -> Result<SendTarget, Error> {
         let space = self.spaces.iter().find(|space| &*space.name == namespace);
         let is_up = matches!(self.phase, Phase::Joining | Phase::Open);
         match space.map(|space| &space.step) {
-            Some(Step::Connected(joined)) if is_up => Ok(Route::Now(Arc::clone(joined))),
-            _ if self.phase == Phase::Idle && offline_buffer > 0 => Ok(Route::Later),
-            Some(Step::Refused(_) | Step::Left) | None if is_up => {
+            Some(JoinState::Connected(joined)) if is_up => {
+                Ok(SendTarget::Connected(Arc::clone(joined)))
+            }
+            _ if self.phase == Phase::Idle && offline_buffer > 0 => Ok(SendTarget::Buffer),
+            Some(JoinState::Refused(_) | JoinState::Disconnected) | None if is_up => {
                 Err(Error::BadNamespace(namespace.to_owned()))
             }
             // Nobody is trying to get a connection.
             _ if matches!(self.phase, Phase::Idle | Phase::Closing) => Err(Error::Disconnected),
-            None | Some(Step::Left) => Err(Error::BadNamespace(namespace.to_owned())),
-            _ if offline_buffer > 0 => Ok(Route::Later),
+            None | Some(JoinState::Disconnected) => Err(Error::BadNamespace(namespace.to_owned())),
+            _ if offline_buffer > 0 => Ok(SendTarget::Buffer),
             _ if is_up => Err(Error::BadNamespace(namespace.to_owned())),
             _ => Err(Error::Disconnected),
         }
@@ -185,20 +191,20 @@ impl State {
         !self
             .spaces
             .iter()
-            .any(|space| matches!(space.step, Step::Pending))
+            .any(|space| matches!(space.step, JoinState::Pending))
     }
 
     /// Returns why the attempt has failed, if a namespace could not be connected.
     pub(super) fn refusal(&self) -> Option<ConnectError> {
         let refused = self.spaces.iter().filter_map(|space| match &space.step {
-            Step::Refused(error) => Some((&space.name, error)),
+            JoinState::Refused(error) => Some((&space.name, error)),
             _ => None,
         });
         let refused: Vec<_> = refused.collect();
         match refused.as_slice() {
             [] => None,
             [(_, error)] if self.spaces.len() == 1 => Some(ConnectError::clone(error)),
-            [(name, error)] => Some(ConnectError::clone(error).behind(name)),
+            [(name, error)] => Some(ConnectError::clone(error).with_context(name)),
             several => {
                 let data = several
                     .iter()
@@ -220,9 +226,12 @@ impl State {
 
     /// Ends the connection: returns the namespaces that were connected.
     pub(super) fn leave_all(&mut self) -> Vec<Arc<NamespaceConnection>> {
-        let leave = |space: &mut Space| match std::mem::replace(&mut space.step, Step::Pending) {
-            Step::Connected(joined) => Some(joined),
-            Step::Pending => None,
+        let leave = |space: &mut NamespaceEntry| match std::mem::replace(
+            &mut space.step,
+            JoinState::Pending,
+        ) {
+            JoinState::Connected(joined) => Some(joined),
+            JoinState::Pending => None,
             other => {
                 space.step = other;
                 None
@@ -234,35 +243,35 @@ impl State {
     /// The server has disconnected all namespaces, and they are wanted all the same.
     pub(super) fn rejoin_all(&mut self) {
         for space in &mut self.spaces {
-            space.step = Step::Pending;
+            space.step = JoinState::Pending;
         }
     }
 
     /// Returns the namespaces that the server has not answered for.
     pub(super) fn pending(&self) -> Vec<Arc<str>> {
         let pending = self.spaces.iter();
-        let pending = pending.filter(|space| matches!(space.step, Step::Pending));
+        let pending = pending.filter(|space| matches!(space.step, JoinState::Pending));
         pending.map(|space| Arc::clone(&space.name)).collect()
     }
 }
 
 /// Events that wait for a connection.
 #[derive(Default)]
-pub(super) struct Held {
-    events: VecDeque<HeldEvent>,
+pub(super) struct OfflineBuffer {
+    events: VecDeque<BufferedEvent>,
     bytes: usize,
     pub(super) acks: PendingAcks,
 }
 
-pub(super) struct HeldEvent {
+pub(super) struct BufferedEvent {
     pub(super) namespace: Arc<str>,
     pub(super) frames: Frames,
     /// Of the acknowledgement.
     pub(super) id: Option<u64>,
 }
 
-impl Held {
-    pub(super) fn push(&mut self, event: HeldEvent, limit: usize) -> Result<(), Error> {
+impl OfflineBuffer {
+    pub(super) fn push(&mut self, event: BufferedEvent, limit: usize) -> Result<(), Error> {
         if self.bytes + event.frames.0.len() > limit {
             let what = "bytes of events wait for a connection";
             return Err(LimitExceeded::new(what, "offline_buffer", limit).into());
@@ -273,7 +282,7 @@ impl Held {
     }
 
     /// Takes out what waits for a namespace.
-    pub(super) fn take(&mut self, namespace: &str) -> Vec<HeldEvent> {
+    pub(super) fn take(&mut self, namespace: &str) -> Vec<BufferedEvent> {
         let events = std::mem::take(&mut self.events);
         let (taken, left): (Vec<_>, _) = events
             .into_iter()
@@ -288,7 +297,7 @@ impl Held {
     }
 
     /// Forgets everything; returns who waits for answers.
-    pub(super) fn clear(&mut self) -> Vec<Waiting> {
+    pub(super) fn clear(&mut self) -> Vec<AckWaiter> {
         self.events = VecDeque::new();
         self.bytes = 0;
         std::mem::take(&mut self.acks).close()

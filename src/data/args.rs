@@ -79,7 +79,7 @@ fn decode_text<T: FromArgs>(
     let mut deserializer = serde_json::Deserializer::from_str(json);
     // Its depth was checked when the packet was read.
     deserializer.disable_recursion_limit();
-    let visitor = Items {
+    let visitor = ArgsVisitor {
         skip,
         at: &mut at,
         wanted: PhantomData,
@@ -101,7 +101,7 @@ fn find_mismatch<T: FromArgs>(
     let mut deserializer = serde_json::Deserializer::from_str(json);
     deserializer.disable_recursion_limit();
     let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
-    let visitor = Items::<T> {
+    let visitor = ArgsVisitor::<T> {
         skip,
         at: &mut ignored,
         wanted: PhantomData,
@@ -214,13 +214,13 @@ pub(crate) trait FromArgs: Sized {
     fn from_args<'de, A: SeqAccess<'de>>(items: &mut A, at: &mut usize) -> Result<Self, A::Error>;
 }
 
-pub(super) struct Items<'a, T> {
+pub(super) struct ArgsVisitor<'a, T> {
     pub(super) skip: usize,
     pub(super) at: &'a mut usize,
     pub(super) wanted: PhantomData<T>,
 }
 
-impl<'de, T: FromArgs> Visitor<'de> for Items<'_, T> {
+impl<'de, T: FromArgs> Visitor<'de> for ArgsVisitor<'_, T> {
     type Value = T;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -90,7 +90,7 @@ impl EncodedArgs {
             Encoding::Msgpack => is_shallow(&self.items, depth),
         };
         if !is_shallow {
-            return Err(Error::Invalid(format!(
+            return Err(Error::InvalidArgument(format!(
                 "data is nested too deeply: the other side may refuse more than {OUTGOING_JSON_DEPTH} levels"
             )));
         }
@@ -102,7 +102,7 @@ impl EncodedArgs {
         let attached: usize = self.attachments.iter().map(|it| it.len()).sum();
         let bytes = self.items.len().max(attached);
         if bytes > OUTGOING_BYTES {
-            return Err(Error::Invalid(format!(
+            return Err(Error::InvalidArgument(format!(
                 "{bytes} bytes in one packet: the other side may close the connection on more than {OUTGOING_BYTES}"
             )));
         }
@@ -110,7 +110,7 @@ impl EncodedArgs {
         if count <= max {
             return Ok(());
         }
-        Err(Error::Invalid(format!(
+        Err(Error::InvalidArgument(format!(
             "{count} attachments in one packet: the other side may close the connection on more than {max}; Limits::outgoing_attachments, or max_outgoing_attachments of a client, raises that"
         )))
     }
@@ -181,12 +181,12 @@ macro_rules! scalars {
 impl<'a> Serializer for ArgSerializer<'a> {
     type Ok = ();
     type Error = Failure;
-    type SerializeSeq = Compound<'a>;
-    type SerializeTuple = Arguments<'a>;
-    type SerializeTupleStruct = Compound<'a>;
+    type SerializeSeq = JsonCompound<'a>;
+    type SerializeTuple = TupleArgs<'a>;
+    type SerializeTupleStruct = JsonCompound<'a>;
     type SerializeTupleVariant = Impossible<(), Failure>;
-    type SerializeMap = Compound<'a>;
-    type SerializeStruct = Compound<'a>;
+    type SerializeMap = JsonCompound<'a>;
+    type SerializeStruct = JsonCompound<'a>;
     type SerializeStructVariant = Impossible<(), Failure>;
 
     scalars! {
@@ -255,16 +255,20 @@ impl<'a> Serializer for ArgSerializer<'a> {
         self.one(&std::collections::BTreeMap::from([(variant, value)]))
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<Compound<'a>, Failure> {
-        Ok(Compound::open(self.json, b'[', b']'))
+    fn serialize_seq(self, _: Option<usize>) -> Result<JsonCompound<'a>, Failure> {
+        Ok(JsonCompound::open(self.json, b'[', b']'))
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Arguments<'a>, Failure> {
-        Ok(Arguments { json: self.json })
+    fn serialize_tuple(self, _: usize) -> Result<TupleArgs<'a>, Failure> {
+        Ok(TupleArgs { json: self.json })
     }
 
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Compound<'a>, Failure> {
-        Ok(Compound::open(self.json, b'[', b']'))
+    fn serialize_tuple_struct(
+        self,
+        _: &'static str,
+        _: usize,
+    ) -> Result<JsonCompound<'a>, Failure> {
+        Ok(JsonCompound::open(self.json, b'[', b']'))
     }
 
     fn serialize_tuple_variant(
@@ -277,12 +281,12 @@ impl<'a> Serializer for ArgSerializer<'a> {
         Err(Failure::custom(super::unsupported(name)))
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Compound<'a>, Failure> {
-        Ok(Compound::open(self.json, b'{', b'}'))
+    fn serialize_map(self, _: Option<usize>) -> Result<JsonCompound<'a>, Failure> {
+        Ok(JsonCompound::open(self.json, b'{', b'}'))
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Compound<'a>, Failure> {
-        Ok(Compound::open(self.json, b'{', b'}'))
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<JsonCompound<'a>, Failure> {
+        Ok(JsonCompound::open(self.json, b'{', b'}'))
     }
 
     fn serialize_struct_variant(
@@ -297,11 +301,11 @@ impl<'a> Serializer for ArgSerializer<'a> {
 }
 
 /// Items of a tuple, each an argument.
-struct Arguments<'a> {
+struct TupleArgs<'a> {
     json: &'a mut Vec<u8>,
 }
 
-impl SerializeTuple for Arguments<'_> {
+impl SerializeTuple for TupleArgs<'_> {
     type Ok = ();
     type Error = Failure;
 
@@ -319,19 +323,19 @@ impl SerializeTuple for Arguments<'_> {
 }
 
 /// A list or an object, written item by item.
-struct Compound<'a> {
+struct JsonCompound<'a> {
     json: &'a mut Vec<u8>,
     close: u8,
     is_empty: bool,
 }
 
-impl<'a> Compound<'a> {
-    fn open(json: &'a mut Vec<u8>, open: u8, close: u8) -> Compound<'a> {
+impl<'a> JsonCompound<'a> {
+    fn open(json: &'a mut Vec<u8>, open: u8, close: u8) -> JsonCompound<'a> {
         if !json.is_empty() {
             json.push(b',');
         }
         json.push(open);
-        Compound {
+        JsonCompound {
             json,
             close,
             is_empty: true,
@@ -347,7 +351,7 @@ impl<'a> Compound<'a> {
 
     fn key(&mut self, key: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
         // serde_json knows which keys can be made strings: it writes `{"key":null}`.
-        let object = serde_json::to_vec(&Entry(key))?;
+        let object = serde_json::to_vec(&JsonEntry(key))?;
         let key = object
             .get(1..object.len().saturating_sub(6))
             .unwrap_or_default();
@@ -365,9 +369,9 @@ impl<'a> Compound<'a> {
 }
 
 /// An object with one key and null.
-struct Entry<'a, K: ?Sized>(&'a K);
+struct JsonEntry<'a, K: ?Sized>(&'a K);
 
-impl<K: Serialize + ?Sized> Serialize for Entry<'_, K> {
+impl<K: Serialize + ?Sized> Serialize for JsonEntry<'_, K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(1))?;
         map.serialize_entry(self.0, &())?;
@@ -375,7 +379,7 @@ impl<K: Serialize + ?Sized> Serialize for Entry<'_, K> {
     }
 }
 
-impl SerializeSeq for Compound<'_> {
+impl SerializeSeq for JsonCompound<'_> {
     type Ok = ();
     type Error = Failure;
 
@@ -388,7 +392,7 @@ impl SerializeSeq for Compound<'_> {
     }
 }
 
-impl SerializeTupleStruct for Compound<'_> {
+impl SerializeTupleStruct for JsonCompound<'_> {
     type Ok = ();
     type Error = Failure;
 
@@ -401,7 +405,7 @@ impl SerializeTupleStruct for Compound<'_> {
     }
 }
 
-impl SerializeMap for Compound<'_> {
+impl SerializeMap for JsonCompound<'_> {
     type Ok = ();
     type Error = Failure;
 
@@ -419,7 +423,7 @@ impl SerializeMap for Compound<'_> {
     }
 }
 
-impl SerializeStruct for Compound<'_> {
+impl SerializeStruct for JsonCompound<'_> {
     type Ok = ();
     type Error = Failure;
 

@@ -1,6 +1,6 @@
 //! Arguments in MessagePack, out and in: user types straight to bytes and from them, by rmp-serde.
 
-use super::args::{ArgError, FromArgs, Items};
+use super::args::{ArgError, ArgsVisitor, FromArgs};
 use super::binary;
 use rmp_serde::Serializer;
 use rmp_serde::config::{DefaultConfig, HumanReadableConfig, StructMapConfig};
@@ -23,7 +23,7 @@ pub(super) fn decode<T: FromArgs>(bytes: &[u8], skip: usize) -> Result<T, ArgErr
     let mut at = 0;
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
     deserializer.set_max_depth(MAX_DEPTH);
-    let visitor = Items {
+    let visitor = ArgsVisitor {
         skip,
         at: &mut at,
         wanted: PhantomData,
@@ -39,7 +39,7 @@ fn find_mismatch<T: FromArgs>(bytes: &[u8], skip: usize, argument: usize, why: &
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
     deserializer.set_max_depth(MAX_DEPTH);
     let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
-    let visitor = Items::<T> {
+    let visitor = ArgsVisitor::<T> {
         skip,
         at: &mut ignored,
         wanted: PhantomData,

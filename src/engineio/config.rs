@@ -3,9 +3,10 @@
 use crate::error::Error;
 use crate::limits::Limits;
 use crate::net::http::Header;
-use crate::net::http::cors::{Cors, Origins};
+use crate::net::http::cors::{AllowedOrigins, Cors};
 use crate::protocol::engineio::handshake::milliseconds;
-use crate::protocol::engineio::{Open, Revision, server};
+use crate::protocol::engineio::server::ServerConfig;
+use crate::protocol::engineio::{OpenPacket, Revision};
 use std::borrow::Borrow;
 use std::fmt;
 use std::net::IpAddr;
@@ -52,9 +53,10 @@ impl FromStr for Transport {
     /// Reads `polling` or `websocket`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for any other name.
+    /// [`Error::InvalidArgument`] for any other name.
     fn from_str(name: &str) -> Result<Transport, Error> {
-        Transport::parse(name).ok_or_else(|| Error::Invalid(format!("{name:?} is no transport")))
+        Transport::parse(name)
+            .ok_or_else(|| Error::InvalidArgument(format!("{name:?} is no transport")))
     }
 }
 
@@ -178,7 +180,7 @@ impl Default for Config {
             payload_packets: None,
             cookie: None,
             cors: Cors {
-                origins: Origins::default(),
+                origins: AllowedOrigins::default(),
                 credentials: true,
             },
             trusted_proxies: Vec::new(),
@@ -191,8 +193,8 @@ impl Default for Config {
 }
 
 impl Config {
-    pub(crate) fn machine(&self, revision: Revision) -> server::Config {
-        server::Config {
+    pub(crate) fn machine(&self, revision: Revision) -> ServerConfig {
+        ServerConfig {
             ping_interval: self.ping_interval,
             ping_timeout: self.ping_timeout,
             upgrade_timeout: self.limits.upgrade_timeout,
@@ -201,14 +203,14 @@ impl Config {
     }
 
     /// Returns the content of the open packet.
-    pub(crate) fn open(&self, sid: &str, transport: Transport) -> Open {
+    pub(crate) fn open(&self, sid: &str, transport: Transport) -> OpenPacket {
         let upgrades = match transport {
             Transport::Polling if self.allow_upgrades && self.allows(Transport::WebSocket) => {
                 vec![Transport::WebSocket.as_str().to_owned()]
             }
             _ => Vec::new(),
         };
-        Open {
+        OpenPacket {
             sid: sid.to_owned(),
             upgrades,
             ping_interval: milliseconds(self.ping_interval + self.ping_grace),

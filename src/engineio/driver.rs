@@ -1,26 +1,25 @@
 //! The sessions of one I/O thread: requests and frames in, state machines and handlers between,
 //! answers and frames out.
 //!
-//! In a circle with `handshake`, `polling` and `serving`: the methods of one `Driver` stand where
-//! their subject is.
+//! In a circle with `handshake`, `polling` and `serving`: the methods of one `ServerDriver` stand
+//! where their subject is.
 
+use super::driving::{Deadlines, flush_held_answers, read_packet, send_packet};
 use super::eio3::{Eio3, Packets};
 use super::frames::{Frames, binary_form, wants_text};
-use super::handle::{self, Orders, SessionHandle};
+use super::handle::{self, CommandSink, SessionHandle};
 use super::handshake::{
-    Decided, Decision, RequestError, decide, subprotocol, thread_of, websocket_key,
+    RequestError, ResumeReason, Resumed, resume_request, subprotocol, thread_index, websocket_key,
 };
 use super::on_handshake::Handshake;
-use super::serving::{Resident, Shared};
+use super::serving::{EngineShared, Resident};
 use super::write_batching::CorkQueue;
 use super::{Control, HeldBroadcasts, SessionHandler, Transport};
-use crate::net::http::cors::Verdict;
+use crate::net::http::cors::CorsDecision;
 use crate::net::http::{Header, Headers, Request, Response};
-use crate::net::outbox::{Appended, When};
-use crate::net::{self, BodyRules, ConnectionId, IoContext, Timer, TimerKey};
+use crate::net::{self, BodyRules, ConnectionId, IoContext, TimerKey};
 use crate::pool::QueueState;
-use crate::protocol::engineio::packet::Invalid as InvalidPacket;
-use crate::protocol::engineio::server::{Input, Output, Server, TransportId};
+use crate::protocol::engineio::server::{ServerInput, ServerOutput, ServerSession, TransportId};
 use crate::protocol::engineio::{Data, Packet, Revision, payload_v3};
 use crate::reason::Reason;
 use crate::util::budget::Share;
@@ -34,24 +33,24 @@ use std::time::{Duration, Instant};
 
 /// Command to an I/O thread.
 #[derive(Debug)]
-pub(super) enum Order {
-    Session(handle::Order),
+pub(super) enum ServerCommand {
+    ServerEntry(handle::SessionCommand),
     /// The program has decided about a request that was parked.
-    Decided(Box<Decided>),
+    Resumed(Box<Resumed>),
 }
 
-impl From<handle::Order> for Order {
-    fn from(order: handle::Order) -> Self {
-        Order::Session(order)
+impl From<handle::SessionCommand> for ServerCommand {
+    fn from(order: handle::SessionCommand) -> Self {
+        ServerCommand::ServerEntry(order)
     }
 }
 
 /// The sessions of one I/O thread.
-pub(super) struct Driver {
-    pub(super) shared: Arc<Shared>,
+pub(super) struct ServerDriver {
+    pub(super) shared: Arc<EngineShared>,
     /// The way back to this thread, for all its sessions.
-    pub(super) orders: Option<Arc<dyn Orders>>,
-    pub(super) sessions: Slab<Session>,
+    pub(super) orders: Option<Arc<dyn CommandSink>>,
+    pub(super) sessions: Slab<ServerEntry>,
     pub(super) by_sid: HashMap<Box<str>, u32>,
     corks: CorkQueue,
     /// Sessions with a POST of which packets are left, to go on with in the next turn.
@@ -61,16 +60,15 @@ pub(super) struct Driver {
     pub(super) stopping: bool,
 }
 
-pub(super) struct Session {
+pub(super) struct ServerEntry {
     pub(super) key: u64,
-    pub(super) machine: Server,
+    pub(super) machine: ServerSession,
     pub(super) handle: Arc<SessionHandle>,
     /// None while the program decides, and after the end.
     pub(super) receiver: Option<Box<dyn SessionHandler>>,
     /// Requests that wait for their answers.
-    parked: Vec<(ConnectionId, Request)>,
-    alarm: Timer,
-    wake_at: Option<Instant>,
+    pending_requests: Vec<(ConnectionId, Request)>,
+    deadlines: Deadlines,
     is_stopped: bool,
     /// True if the outbox was told that a poll waits.
     is_awaited: bool,
@@ -112,16 +110,21 @@ struct Posted {
 /// microseconds each.
 const MAX_PACKETS: usize = 512;
 
-impl std::fmt::Debug for Session {
+impl std::fmt::Debug for ServerEntry {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.handle.fmt(formatter)
     }
 }
 
-impl net::Driver for Driver {
-    type Command = Order;
+impl net::Driver for ServerDriver {
+    type Command = ServerCommand;
 
-    fn on_request(&mut self, io: &mut IoContext<Order>, id: ConnectionId, mut request: Request) {
+    fn on_request(
+        &mut self,
+        io: &mut IoContext<ServerCommand>,
+        id: ConnectionId,
+        mut request: Request,
+    ) {
         request.find_client(&self.shared.config.trusted_proxies);
         if self.shared.config.allow_eio3 {
             request.find_origin_of_script();
@@ -130,25 +133,27 @@ impl net::Driver for Driver {
             return self.serve_fallback(io, id, request);
         }
         if io.threads() > 1
-            && let Some(thread) = request.param("sid").and_then(|sid| thread_of(&sid))
+            && let Some(thread) = request.param("sid").and_then(|sid| thread_index(&sid))
             && thread != io.thread()
             && thread < io.threads()
         {
             return io.transfer(id, thread, request);
         }
         match self.shared.config.cors.check(&request) {
-            Verdict::Allowed => self.route(io, id, request),
-            Verdict::Refused => self.refuse_origin(io, id, &request),
+            CorsDecision::Allowed => self.route(io, id, request),
+            CorsDecision::Refused => self.refuse_origin(io, id, &request),
             // Decided once for a session: an answer must not wait for a worker.
-            Verdict::Ask(_) if self.is_known_origin(&request) => self.route(io, id, request),
-            Verdict::Ask(check) => {
-                let mailbox = io.mailbox().clone();
+            CorsDecision::Deferred(_) if self.is_known_origin(&request) => {
+                self.route(io, id, request);
+            }
+            CorsDecision::Deferred(check) => {
+                let mailbox = io.commands().clone();
                 io.execute(move || {
                     let allowed = program::call(|| check.allows(&request));
-                    decide(
+                    resume_request(
                         &mailbox,
                         id,
-                        Decision::Origin(allowed.unwrap_or(false), request),
+                        ResumeReason::Origin(allowed.unwrap_or(false), request),
                     );
                 });
             }
@@ -194,9 +199,9 @@ impl net::Driver for Driver {
         }
         let cors = &self.shared.config.cors;
         let allowed = match cors.check(request) {
-            Verdict::Allowed => true,
-            Verdict::Refused => false,
-            Verdict::Ask(_) => self.is_known_origin(request),
+            CorsDecision::Allowed => true,
+            CorsDecision::Refused => false,
+            CorsDecision::Deferred(_) => self.is_known_origin(request),
         };
         // Without them a browser's page is told of an error of CORS, and not of this one.
         if allowed {
@@ -218,7 +223,7 @@ impl net::Driver for Driver {
         held.max_by_key(|(bytes, _)| *bytes)
     }
 
-    fn give_up(&mut self, io: &mut IoContext<Order>, key: u64) {
+    fn give_up(&mut self, io: &mut IoContext<ServerCommand>, key: u64) {
         let now = io.now();
         if let Some(session) = find(&mut self.sessions, key) {
             let held = session.held();
@@ -229,14 +234,14 @@ impl net::Driver for Driver {
             session.handle.outbox().give_up();
             session
                 .machine
-                .handle(now, Input::Close(Reason::TransportError));
-            self.drive(io, key);
+                .handle(now, ServerInput::Close(Reason::TransportError));
+            self.process_outputs(io, key);
         }
     }
 
     fn on_message(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         owner: u64,
         id: ConnectionId,
         data: Data<'_>,
@@ -246,34 +251,21 @@ impl net::Driver for Driver {
         };
         let now = io.now();
         let channel = TransportId(id.to_u64());
-        let packet = match data {
-            Data::Text(text) => match text.strip_prefix('4') {
-                Some(text) => Packet::Message(Data::Text(text)),
-                None => match session.decode(text) {
-                    // What was posted before the upgrade is handled before it.
-                    Ok(Packet::Upgrade) if session.posted.is_some() => {
-                        while find(&mut self.sessions, owner).is_some_and(|it| it.posted.is_some())
-                        {
-                            self.go_on_with_post(io, owner);
-                        }
-                        return self.on_message(io, owner, id, Data::Text("5"));
-                    }
-                    Ok(packet) => packet,
-                    Err(invalid) => {
-                        log::info!(target: "engineio", "{}: closed, it sent {invalid}", session.handle.label());
-                        session.machine.handle(now, Input::Invalid);
-                        self.drive(io, owner);
-                        return ControlFlow::Break(());
-                    }
-                },
-            },
-            Data::Binary(bytes) if session.eio3.is_some() => {
-                match Packet::decode_binary_v3(bytes) {
-                    Some(packet) => packet,
-                    None => return ControlFlow::Continue(()),
+        let packet = match read_packet(data, session.revision()) {
+            // What was posted before the upgrade is handled before it.
+            Ok(Packet::Upgrade) if session.posted.is_some() => {
+                while find(&mut self.sessions, owner).is_some_and(|it| it.posted.is_some()) {
+                    self.go_on_with_post(io, owner);
                 }
+                return self.on_message(io, owner, id, Data::Text("5"));
             }
-            binary => Packet::Message(binary),
+            Ok(packet) => packet,
+            Err(invalid) => {
+                log::info!(target: "engineio", "{}: closed, it sent {invalid}", session.handle.label());
+                session.machine.handle(now, ServerInput::Invalid);
+                self.process_outputs(io, owner);
+                return ControlFlow::Break(());
+            }
         };
         match session.machine.receive(now, channel, packet) {
             Some(message) => {
@@ -282,45 +274,49 @@ impl net::Driver for Driver {
                 };
                 match receiver.receive(now, message) {
                     Control::Continue => ControlFlow::Continue(()),
-                    flow => self.act(io, owner, flow),
+                    flow => self.apply(io, owner, flow),
                 }
             }
             None => {
-                self.drive(io, owner);
+                self.process_outputs(io, owner);
                 ControlFlow::Continue(())
             }
         }
     }
 
-    fn on_read(&mut self, io: &mut IoContext<Order>, owner: u64) {
+    fn on_read(&mut self, io: &mut IoContext<ServerCommand>, owner: u64) {
         self.on_read_complete(io, owner);
     }
 
     fn on_connection_lost(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         owner: u64,
         id: ConnectionId,
         reason: Reason,
     ) {
         let now = io.now();
         if let Some(session) = find(&mut self.sessions, owner) {
-            session.parked.retain(|(parked, _)| *parked != id);
+            session
+                .pending_requests
+                .retain(|(pending, _)| *pending != id);
             let channel = TransportId(id.to_u64());
-            session.machine.handle(now, Input::Lost { channel, reason });
-            self.drive(io, owner);
+            session
+                .machine
+                .handle(now, ServerInput::Lost { channel, reason });
+            self.process_outputs(io, owner);
         }
     }
 
-    fn on_command(&mut self, io: &mut IoContext<Order>, order: Order) {
-        use handle::Order::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
+    fn on_command(&mut self, io: &mut IoContext<ServerCommand>, order: ServerCommand) {
+        use handle::SessionCommand::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
         let now = io.now();
         let order = match order {
-            Order::Session(order) => order,
-            Order::Decided(decided) => return self.on_decided(io, *decided),
+            ServerCommand::ServerEntry(order) => order,
+            ServerCommand::Resumed(decided) => return self.on_resumed(io, *decided),
         };
         let (key, input) = match order {
-            Queued(key) => (key, Input::Queued),
+            Queued(key) => (key, ServerInput::Queued),
             Close(key, reason) => {
                 if let Some(session) = find(&mut self.sessions, key)
                     && session.is_undecided()
@@ -328,28 +324,27 @@ impl net::Driver for Driver {
                     session.ends = Some(reason);
                     return;
                 }
-                (key, Input::Close(reason))
+                (key, ServerInput::Close(reason))
             }
             TooSlow(key) => {
                 self.shared.config.limits.refused.note("outbox_bytes");
                 if let Some(session) = find(&mut self.sessions, key) {
                     session.handle.report_slowness();
                 }
-                (key, Input::Close(Reason::TransportError))
+                (key, ServerInput::Close(Reason::TransportError))
             }
             Dismiss(key) => {
                 let session = find(&mut self.sessions, key);
                 if let Some(receiver) = session.and_then(|it| it.receiver.as_mut()) {
-                    receiver.dismiss();
+                    receiver.before_close();
                 }
-                (key, Input::Close(Reason::ServerDisconnect))
+                (key, ServerInput::Close(Reason::ServerDisconnect))
             }
             Flush(held) => return self.held.push(held),
             Resume(key) => return self.resume(io, key),
             WakeAt(key, at) => {
                 if let Some(session) = find(&mut self.sessions, key) {
-                    let earlier = session.wake_at.is_none_or(|wake_at| at < wake_at);
-                    session.wake_at = if earlier { Some(at) } else { session.wake_at };
+                    session.deadlines.wake_up(at);
                     session.schedule(io);
                 }
                 return;
@@ -357,53 +352,53 @@ impl net::Driver for Driver {
         };
         if let Some(session) = find(&mut self.sessions, key) {
             session.machine.handle(now, input);
-            self.drive(io, key);
+            self.process_outputs(io, key);
         }
     }
 
-    fn on_timer(&mut self, io: &mut IoContext<Order>, key: u64, entry: (Instant, TimerKey)) {
+    fn on_timer(
+        &mut self,
+        io: &mut IoContext<ServerCommand>,
+        key: u64,
+        entry: (Instant, TimerKey),
+    ) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
         };
-        if !io.timers.is_due(&mut session.alarm, entry, now) {
+        if !session.deadlines.is_due(io, entry) {
             return;
         }
         if session.machine.next_timeout().is_some_and(|at| at <= now) {
-            session.machine.handle(now, Input::Timeout);
+            session.machine.handle(now, ServerInput::Timeout);
         }
-        let wakes = session.wake_at.take_if(|at| *at <= now).is_some();
+        let wakes = session.deadlines.take_wake_up(now);
         let mut flow = Control::Continue;
         if let Some(receiver) = &mut session.receiver
             && (wakes || receiver.next_timeout().is_some_and(|at| at <= now))
         {
             flow = receiver.timeout(now);
         }
-        let _ = self.act(io, key, flow);
-        self.drive(io, key);
+        let _ = self.apply(io, key, flow);
+        self.process_outputs(io, key);
     }
 
-    fn has(&self, key: u64) -> bool {
+    fn is_alive(&self, key: u64) -> bool {
         let session = self.sessions.get(key as u32 as usize);
         session.is_some_and(|session| session.key == key)
     }
 
-    fn on_turn(&mut self, io: &mut IoContext<Order>) -> Option<Duration> {
+    fn on_turn(&mut self, io: &mut IoContext<ServerCommand>) -> Option<Duration> {
         let now = io.now();
         for key in std::mem::take(&mut self.unfinished) {
             self.go_on_with_post(io, key);
         }
-        while let Some(corked) = self.corks.due(now) {
-            let session = find(&mut self.sessions, corked.key);
-            let receiver = session.and_then(|session| session.receiver.as_ref());
-            let busy = receiver.map_or(QueueState::Nobody, |receiver| receiver.busy());
-            let key = corked.key;
-            let flushed = self.corks.look(now, corked, busy);
-            if let Some(session) = find(&mut self.sessions, key) {
-                // What has become of the session comes as an order.
-                let _ = session.handle.settle(flushed);
-            }
-        }
+        flush_held_answers(&mut self.corks, now, |key| {
+            let session = self.sessions.get(key as u32 as usize)?;
+            let receiver = session.receiver.as_ref();
+            let state = receiver.map_or(QueueState::Idle, |receiver| receiver.queue_state());
+            (session.key == key).then_some((&*session.handle, state))
+        });
         self.held.retain(|held| {
             let is_due = held.due() <= now;
             if is_due {
@@ -415,10 +410,10 @@ impl net::Driver for Driver {
             return Some(Duration::ZERO);
         }
         let held = self.held.iter().map(|held| held.due() - now).min();
-        self.corks.patience().or(held)
+        self.corks.max_sleep().or(held)
     }
 
-    fn on_stop(&mut self, io: &mut IoContext<Order>) {
+    fn on_stop(&mut self, io: &mut IoContext<ServerCommand>) {
         self.stopping = true;
         let keys: Vec<_> = self
             .sessions
@@ -427,16 +422,16 @@ impl net::Driver for Driver {
             .collect();
         for key in keys {
             if let Some(session) = find(&mut self.sessions, key) {
-                session.machine.handle(io.now(), Input::Shutdown);
-                self.drive(io, key);
+                session.machine.handle(io.now(), ServerInput::Shutdown);
+                self.process_outputs(io, key);
             }
         }
     }
 }
 
-impl Driver {
-    pub(super) fn new(shared: &Arc<Shared>) -> Driver {
-        Driver {
+impl ServerDriver {
+    pub(super) fn new(shared: &Arc<EngineShared>) -> ServerDriver {
+        ServerDriver {
             shared: Arc::clone(shared),
             orders: None,
             sessions: Slab::new(),
@@ -449,9 +444,9 @@ impl Driver {
     }
 
     /// A request for a session that there is.
-    pub(super) fn join(
+    pub(super) fn on_session_request(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: Request,
         key: u64,
@@ -468,11 +463,13 @@ impl Driver {
         match request.method() {
             "GET" => {
                 io.set_owner(id, Some(key));
-                let queued = !session.handle.outbox().wait();
+                let queued = !session.handle.outbox().set_poll_waiting();
                 session.is_awaited = true;
-                session.parked.push((id, request));
-                session.machine.handle(now, Input::Poll { channel, queued });
-                self.drive(io, key);
+                session.pending_requests.push((id, request));
+                session
+                    .machine
+                    .handle(now, ServerInput::Poll { channel, queued });
+                self.process_outputs(io, key);
             }
             "POST" => self.on_post(io, id, request, key),
             _ => {
@@ -488,7 +485,7 @@ impl Driver {
     /// Opens the WebSocket that a session is to move to.
     pub(super) fn upgrade(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: &Request,
         key: u64,
@@ -515,13 +512,13 @@ impl Driver {
         }
         io.upgrade(id, key, &websocket, &headers, &[]);
         let channel = TransportId(id.to_u64());
-        session.machine.handle(now, Input::WebSocket(channel));
-        self.drive(io, key);
+        session.machine.handle(now, ServerInput::WebSocket(channel));
+        self.process_outputs(io, key);
     }
 
     fn on_post(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         mut request: Request,
         key: u64,
@@ -540,15 +537,15 @@ impl Driver {
             .is_some_and(|kind| kind.starts_with("application/octet-stream"));
         if is_binary && session.eio3.is_none() {
             log::info!(target: "engineio", "{}: closed, it posted an octet-stream", session.handle.label());
-            session.machine.handle(now, Input::Invalid);
+            session.machine.handle(now, ServerInput::Invalid);
             let mut headers = self.shared.config.cors.headers(&request);
             headers.extend(session.headers());
-            self.drive(io, key);
+            self.process_outputs(io, key);
             return io.respond(id, Response::new(400).with_headers(headers));
         }
         io.set_owner(id, Some(key));
-        session.parked.push((id, request));
-        session.machine.handle(now, Input::Post(channel));
+        session.pending_requests.push((id, request));
+        session.machine.handle(now, ServerInput::Post(channel));
         if session.machine.post() == Some(channel) {
             // python-engineio's clients of that time do not always say so.
             let posted = Posted {
@@ -559,10 +556,10 @@ impl Driver {
             };
             return self.take_post(io, key, posted);
         }
-        self.drive(io, key);
+        self.process_outputs(io, key);
     }
 
-    fn go_on_with_post(&mut self, io: &mut IoContext<Order>, key: u64) {
+    fn go_on_with_post(&mut self, io: &mut IoContext<ServerCommand>, key: u64) {
         let session = find(&mut self.sessions, key);
         if let Some(posted) = session.and_then(|session| session.posted.take()) {
             self.take_post(io, key, *posted);
@@ -570,7 +567,7 @@ impl Driver {
     }
 
     /// Handles the next packets of a POST: so many that other connections do not wait for long.
-    fn take_post(&mut self, io: &mut IoContext<Order>, key: u64, mut posted: Posted) {
+    fn take_post(&mut self, io: &mut IoContext<ServerCommand>, key: u64, mut posted: Posted) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
@@ -586,7 +583,7 @@ impl Driver {
                 Ok(packet) => session.machine.receive(now, channel, packet),
                 Err(invalid) => {
                     log::info!(target: "engineio", "{}: closed, it posted {invalid}", session.handle.label());
-                    session.machine.handle(now, Input::Invalid);
+                    session.machine.handle(now, ServerInput::Invalid);
                     break;
                 }
             };
@@ -594,7 +591,7 @@ impl Driver {
                 continue;
             };
             if let Control::Close(reason) = receiver.receive(now, message) {
-                session.machine.handle(now, Input::Close(reason));
+                session.machine.handle(now, ServerInput::Close(reason));
                 break;
             }
         }
@@ -608,29 +605,29 @@ impl Driver {
             posted.at = posted.body.len() - left;
             session.posted = Some(Box::new(posted));
         }
-        if flow == Control::Stop {
+        if flow == Control::PauseReading {
             // The client posts nothing more before it has its answer.
             session.is_stopped = true;
-            session.machine.suspend(now, true);
+            session.machine.set_read_paused(now, true);
         } else {
             if left.is_some() {
                 self.unfinished.push(key);
             } else {
-                session.machine.handle(now, Input::Posted(channel));
+                session.machine.handle(now, ServerInput::Posted(channel));
             }
-            let _ = self.act(io, key, flow);
+            let _ = self.apply(io, key, flow);
         }
-        self.drive(io, key);
+        self.process_outputs(io, key);
     }
 
     /// Returns the session of an id, unless the program has still to decide about it.
-    pub(super) fn find_by_sid(&self, sid: &str) -> Option<&Session> {
+    pub(super) fn find_by_sid(&self, sid: &str) -> Option<&ServerEntry> {
         let session = self.sessions.get(*self.by_sid.get(sid)? as usize)?;
         (!session.is_undecided()).then_some(session)
     }
 
     /// Takes a session out; none if it has been.
-    pub(super) fn forget(&mut self, key: u64) -> Option<Session> {
+    pub(super) fn forget(&mut self, key: u64) -> Option<ServerEntry> {
         find(&mut self.sessions, key)?;
         let session = self.sessions.remove(key as u32 as usize);
         self.by_sid.remove(session.handle.sid());
@@ -647,35 +644,40 @@ impl Driver {
     }
 
     /// Does what a session's handler wants.
-    fn act(&mut self, io: &mut IoContext<Order>, key: u64, flow: Control) -> ControlFlow<()> {
+    fn apply(
+        &mut self,
+        io: &mut IoContext<ServerCommand>,
+        key: u64,
+        flow: Control,
+    ) -> ControlFlow<()> {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return ControlFlow::Break(());
         };
         match flow {
             Control::Continue => return ControlFlow::Continue(()),
-            Control::Draining => {
+            Control::Scheduled => {
                 self.corks.push(now, key, session.handle.outbox());
                 return ControlFlow::Continue(());
             }
-            Control::Stop => {
+            Control::PauseReading => {
                 if !std::mem::replace(&mut session.is_stopped, true) {
-                    session.machine.suspend(now, true);
+                    session.machine.set_read_paused(now, true);
                 }
-                if let Some(TransportId(channel)) = session.machine.carrier() {
+                if let Some(TransportId(channel)) = session.machine.active_websocket() {
                     io.stop_reading(ConnectionId::from_u64(channel), true);
                 }
                 session.schedule(io);
             }
             Control::Close(reason) => {
-                session.machine.handle(now, Input::Close(reason));
-                self.drive(io, key);
+                session.machine.handle(now, ServerInput::Close(reason));
+                self.process_outputs(io, key);
             }
         }
         ControlFlow::Break(())
     }
 
-    fn on_read_complete(&mut self, io: &mut IoContext<Order>, key: u64) {
+    fn on_read_complete(&mut self, io: &mut IoContext<ServerCommand>, key: u64) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
@@ -687,13 +689,13 @@ impl Driver {
         let kept = receiver.kept();
         session.share.hold(kept);
         session.schedule(io);
-        if flow == Control::Draining {
+        if flow == Control::Scheduled {
             return self.corks.push(now, key, session.handle.outbox());
         }
-        let _ = self.act(io, key, flow);
+        let _ = self.apply(io, key, flow);
     }
 
-    fn resume(&mut self, io: &mut IoContext<Order>, key: u64) {
+    fn resume(&mut self, io: &mut IoContext<ServerCommand>, key: u64) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
@@ -702,58 +704,58 @@ impl Driver {
         if !may_resume || !std::mem::take(&mut session.is_stopped) {
             return;
         }
-        session.machine.suspend(now, false);
-        match session.machine.carrier() {
+        session.machine.set_read_paused(now, false);
+        match session.machine.active_websocket() {
             Some(TransportId(channel)) => io.stop_reading(ConnectionId::from_u64(channel), false),
             None if session.posted.is_some() => self.unfinished.push(key),
             None => {
                 if let Some(channel) = session.machine.post() {
-                    session.machine.handle(now, Input::Posted(channel));
+                    session.machine.handle(now, ServerInput::Posted(channel));
                 }
             }
         }
-        self.drive(io, key);
+        self.process_outputs(io, key);
     }
 
     /// Does what a session's machine wants.
-    pub(super) fn drive(&mut self, io: &mut IoContext<Order>, key: u64) {
+    pub(super) fn process_outputs(&mut self, io: &mut IoContext<ServerCommand>, key: u64) {
         let now = io.now();
         while let Some(session) = find(&mut self.sessions, key) {
             let Some(output) = session.machine.poll() else {
                 if session.is_awaited && !session.machine.has_poll() {
                     session.is_awaited = false;
-                    session.handle.outbox().stop_waiting();
+                    session.handle.outbox().clear_poll_waiting();
                 }
                 return session.schedule(io);
             };
             match output {
-                Output::Answer(TransportId(channel), answer) => {
+                ServerOutput::Respond(TransportId(channel), answer) => {
                     let id = ConnectionId::from_u64(channel);
-                    let parked = session.parked.iter().position(|(parked, _)| *parked == id);
-                    if let Some(at) = parked {
-                        let (_, request) = session.parked.swap_remove(at);
-                        if session.parked.is_empty() {
-                            session.parked = Vec::new();
+                    let position = session
+                        .pending_requests
+                        .iter()
+                        .position(|(pending, _)| *pending == id);
+                    if let Some(at) = position {
+                        let (_, request) = session.pending_requests.swap_remove(at);
+                        if session.pending_requests.is_empty() {
+                            session.pending_requests = Vec::new();
                         }
                         let empty = self.shared.answer(io, id, &request, answer, session);
                         if empty {
-                            session.machine.handle(now, Input::Drained);
+                            session.machine.handle(now, ServerInput::Drained);
                         }
                     }
                 }
-                Output::Send(packet) => {
-                    let frames = Frames::control(&packet);
-                    let sent = session.handle.outbox().append(&frames.0, When::Now);
-                    match sent {
-                        Ok(Appended::Awaited) => session.machine.handle(now, Input::Queued),
-                        sent => drop(session.handle.settle(sent)),
+                ServerOutput::Send(packet) => {
+                    if send_packet(&session.handle, &packet) {
+                        session.machine.handle(now, ServerInput::Queued);
                     }
                 }
-                Output::Probed(TransportId(channel)) => {
+                ServerOutput::SendProbePong(TransportId(channel)) => {
                     let frames = Frames::control(&Packet::Pong("probe"));
                     io.append(ConnectionId::from_u64(channel), &frames.0);
                 }
-                Output::Attach(TransportId(channel)) => {
+                ServerOutput::Attach(TransportId(channel)) => {
                     log::debug!(target: "engineio", "{}: upgraded to websocket", session.handle.label());
                     session.handle.set_transport(Transport::WebSocket);
                     session.polling_slot = None;
@@ -762,33 +764,36 @@ impl Driver {
                         receiver.upgraded();
                     }
                 }
-                Output::HangUp(TransportId(channel)) => {
+                ServerOutput::CloseWebSocket(TransportId(channel)) => {
                     if session.machine.is_open() {
                         log::info!(target: "engineio", "{}: a WebSocket is closed, it was no upgrade, or not in time", session.handle.label());
                     }
-                    io.hang_up(ConnectionId::from_u64(channel), None);
+                    io.close_websocket(ConnectionId::from_u64(channel), None);
                 }
-                Output::Closed(reason) => {
+                ServerOutput::Closed(reason) => {
                     log::debug!(target: "engineio", "{}: closed, {reason}", session.handle.label());
                     session.handle.outbox().close();
                     session.resident = None;
                     // A POST that is held, or that packets are left of, is answered now.
                     session.posted = None;
-                    let posts = session.parked.iter().filter(|it| it.1.method() == "POST");
+                    let posts = session
+                        .pending_requests
+                        .iter()
+                        .filter(|it| it.1.method() == "POST");
                     let posts: Vec<_> = posts.map(|it| TransportId(it.0.to_u64())).collect();
                     for channel in posts {
-                        session.machine.handle(now, Input::Posted(channel));
+                        session.machine.handle(now, ServerInput::Posted(channel));
                     }
                     if let Some(mut receiver) = session.receiver.take() {
                         receiver.close(now, reason);
                     }
                 }
-                Output::Gone => {
+                ServerOutput::Done => {
                     let Some(session) = self.forget(key) else {
                         return;
                     };
                     session.handle.log_limit().close(session.handle.label());
-                    for (id, request) in &session.parked {
+                    for (id, request) in &session.pending_requests {
                         let mut headers = self.shared.config.cors.headers(request);
                         headers.extend(session.headers());
                         io.respond(*id, Response::new(400).with_headers(headers));
@@ -800,7 +805,7 @@ impl Driver {
     }
 }
 
-impl Session {
+impl ServerEntry {
     /// Returns the bytes that wait for the client, or for workers, and those of what it has not
     /// sent to the end.
     fn held(&self) -> usize {
@@ -817,20 +822,19 @@ impl Session {
 
     pub(super) fn new(
         key: u64,
-        machine: Server,
+        machine: ServerSession,
         handle: Arc<SessionHandle>,
         origin: Option<Box<str>>,
         max_packets: usize,
         share: Share,
-    ) -> Session {
-        Session {
+    ) -> ServerEntry {
+        ServerEntry {
             key,
             machine,
             handle,
             receiver: None,
-            parked: Vec::new(),
-            alarm: Timer::default(),
-            wake_at: None,
+            pending_requests: Vec::new(),
+            deadlines: Deadlines::default(),
             is_stopped: false,
             is_awaited: false,
             posted: None,
@@ -852,14 +856,6 @@ impl Session {
         }
     }
 
-    /// Reads a packet from the text of a WebSocket message.
-    fn decode<'a>(&self, text: &'a str) -> Result<Packet<'a>, InvalidPacket> {
-        match self.revision() {
-            Revision::V3 => Packet::decode_v3(text),
-            Revision::V4 => Packet::decode(text),
-        }
-    }
-
     /// Keeps fields for all its answers.
     pub(super) fn keep_headers(&mut self, headers: Headers) {
         self.headers = (!headers.is_empty()).then(|| Box::new(headers));
@@ -873,19 +869,17 @@ impl Session {
     }
 
     /// Tells the timers when to look again.
-    pub(super) fn schedule(&mut self, io: &mut IoContext<Order>) {
+    pub(super) fn schedule(&mut self, io: &mut IoContext<ServerCommand>) {
         let receiver = self
             .receiver
             .as_ref()
             .and_then(|receiver| receiver.next_timeout());
-        let times = [self.machine.next_timeout(), receiver, self.wake_at];
-        let next = times.into_iter().flatten().min();
-        io.timers
-            .set(&mut self.alarm, TimerKey::Driver(self.key), next);
+        let machine = self.machine.next_timeout();
+        self.deadlines.schedule(io, self.key, machine, receiver);
     }
 }
 
-pub(super) fn find(sessions: &mut Slab<Session>, key: u64) -> Option<&mut Session> {
+pub(super) fn find(sessions: &mut Slab<ServerEntry>, key: u64) -> Option<&mut ServerEntry> {
     let session = sessions.get_mut(key as u32 as usize)?;
     (session.key == key).then_some(session)
 }

@@ -5,7 +5,7 @@ use super::frames::wants_text;
 use super::poll_body::PollBody;
 use crate::net::http::{Header, Request, form_field};
 use crate::net::outbox::Outbox;
-use crate::protocol::engineio::packet::Invalid;
+use crate::protocol::engineio::packet::EnginePacketError;
 use crate::protocol::engineio::{Packet, Revision, payload, payload_v3};
 
 /// The forms in which a client of revision 3 reads and writes payloads. Its first request decides;
@@ -109,7 +109,7 @@ pub(super) fn take_payload(
 ) -> (payload_v3::Writer, bool) {
     let mut writer = payload_v3::Writer::new(takes_bytes);
     let mut count = 0;
-    let left = outbox.take_frames(|is_text, packet| {
+    let left = outbox.drain_frames(|is_text, packet| {
         let fits = count == 0 || (count < max_packets && writer.len() + packet.len() <= max_bytes);
         if !fits {
             return false;
@@ -150,7 +150,7 @@ impl<'a> Packets<'a> {
 }
 
 impl<'a> Iterator for Packets<'a> {
-    type Item = Result<Packet<'a>, Invalid>;
+    type Item = Result<Packet<'a>, EnginePacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {

@@ -67,7 +67,7 @@ pub(crate) fn append_binaries(buffer: &mut Vec<u8>, attachments: &[Bytes]) {
 
 /// Looks at each of some frames: whether it is text, and its payload.
 pub(crate) fn each_frame(mut frames: &[u8], mut look: impl FnMut(bool, &[u8])) {
-    while let Some((is_text, start, end)) = websocket::split_frame(frames) {
+    while let Some((is_text, start, end)) = websocket::parse_frame(frames) {
         look(is_text, &frames[start..end]);
         frames = &frames[end..];
     }
@@ -151,11 +151,11 @@ mod tests {
                 |buffer| buffer.resize(buffer.len() + length, b'x'),
                 &[Bytes::from(vec![7; length])],
             );
-            let (is_text, start, end) = websocket::split_frame(&frames.0).unwrap();
+            let (is_text, start, end) = websocket::parse_frame(&frames.0).unwrap();
             assert!(is_text);
             assert_eq!((frames.0[start], end - start), (b'4', length + 1));
             let rest = &frames.0[end..];
-            let (is_text, start, end) = websocket::split_frame(rest).unwrap();
+            let (is_text, start, end) = websocket::parse_frame(rest).unwrap();
             assert!(!is_text && end == rest.len());
             assert!(rest[start..].iter().all(|byte| *byte == 7));
         }

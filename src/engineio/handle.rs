@@ -6,8 +6,8 @@
 use super::frames::{self, BinaryForm};
 use super::{Frames, HeldBroadcasts, Transport, recipients_row};
 use crate::error::{Error, LimitExceeded};
-use crate::net::outbox::{Appended, Outbox, Refusal, When};
-use crate::net::{Command, Mailbox, PeerAddr};
+use crate::net::outbox::{AppendError, Appended, Flush, Outbox};
+use crate::net::{Command, CommandSender, PeerAddr};
 use crate::pool;
 use crate::protocol::engineio::Revision;
 use crate::reason::Reason;
@@ -44,7 +44,7 @@ pub(crate) fn block_in_place<T>(wait: impl FnOnce() -> T) -> T {
     recipients_row::end();
     let handle = DRAINED_HANDLE.with_borrow(Option::clone);
     if let Some(handle) = handle {
-        let _ = handle.settle(handle.outbox.uncork());
+        let _ = handle.on_append_result(handle.outbox.uncork());
     }
     wait()
 }
@@ -71,7 +71,7 @@ pub(crate) fn lock_when<'a, S>(
 
 /// Command to a session's I/O thread.
 #[derive(Debug)]
-pub(crate) enum Order {
+pub(crate) enum SessionCommand {
     /// A packet waits, and so does a poll.
     Queued(u64),
     /// End the session.
@@ -89,12 +89,12 @@ pub(crate) enum Order {
 }
 
 /// An I/O thread, as its sessions tell it something.
-pub(crate) trait Orders: Send + Sync {
-    fn give(&self, order: Order);
+pub(crate) trait CommandSink: Send + Sync {
+    fn send_command(&self, order: SessionCommand);
 }
 
-impl<C: From<Order> + Send> Orders for Mailbox<Command<C>> {
-    fn give(&self, order: Order) {
+impl<C: From<SessionCommand> + Send> CommandSink for CommandSender<Command<C>> {
+    fn send_command(&self, order: SessionCommand) {
         self.send(Command::Driver(order.into()));
     }
 }
@@ -125,9 +125,9 @@ pub(crate) struct SessionHandle {
     /// A [`BinaryForm`].
     binary_form: AtomicU8,
     /// Something was sent since that was last asked.
-    has_spoken: AtomicBool,
+    has_sent: AtomicBool,
     outbox: Arc<Outbox>,
-    orders: Arc<dyn Orders>,
+    orders: Arc<dyn CommandSink>,
     peer: RemoteEnd,
     /// Budget of its port.
     budget: Option<Arc<Budget>>,
@@ -139,7 +139,7 @@ impl SessionHandle {
         key: u64,
         transport: Transport,
         outbox: Arc<Outbox>,
-        orders: Arc<dyn Orders>,
+        orders: Arc<dyn CommandSink>,
         peer: RemoteEnd,
         budget: Option<Arc<Budget>>,
     ) -> SessionHandle {
@@ -148,7 +148,7 @@ impl SessionHandle {
             key,
             transport: AtomicU8::new(transport as u8),
             binary_form: AtomicU8::new(BinaryForm::Plain as u8),
-            has_spoken: AtomicBool::new(false),
+            has_sent: AtomicBool::new(false),
             outbox,
             orders,
             peer,
@@ -194,7 +194,7 @@ impl SessionHandle {
     }
 
     /// Returns whether bytes can only leave as base64.
-    pub(crate) fn is_on_polling_for_good(&self) -> bool {
+    pub(crate) fn is_polling_only(&self) -> bool {
         self.transport() == Transport::Polling && !self.is_upgrading()
     }
 
@@ -218,15 +218,15 @@ impl SessionHandle {
     /// Queues messages; whether they leave now depends on who calls.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] if the session is over, [`Error::TooMuch`] if they are larger than
-    /// what may wait and others such are waiting.
+    /// [`Error::Disconnected`] if the session is over, [`Error::LimitExceeded`] if they are larger
+    /// than what may wait and others such are waiting.
     pub(crate) fn send(&self, frames: &Frames) -> Result<(), Error> {
         let when = self.when();
         let sent = match self.converted(&frames.0) {
             Some(converted) => self.outbox.append(&converted, when),
             None => self.outbox.append_shared(&frames.0, when),
         };
-        self.settle(sent)
+        self.on_append_result(sent)
     }
 
     /// Queues messages whose bytes are in the form of this session.
@@ -234,7 +234,7 @@ impl SessionHandle {
     /// # Errors
     /// Those of [`send`](SessionHandle::send).
     pub(crate) fn send_shared(&self, frames: &Frames) -> Result<(), Error> {
-        self.settle(self.outbox.append_shared(&frames.0, self.when()))
+        self.on_append_result(self.outbox.append_shared(&frames.0, self.when()))
     }
 
     /// Queues such messages, which leave with others of a row.
@@ -246,16 +246,16 @@ impl SessionHandle {
         frames: &Frames,
         held: &HeldBroadcasts,
     ) -> Result<(), Error> {
-        let sent = self.outbox.append_shared(&frames.0, When::Held);
+        let sent = self.outbox.append_shared(&frames.0, Flush::Held);
         if let Ok(Appended::Held) = sent {
             held.add(self);
         }
-        self.settle(sent)
+        self.on_append_result(sent)
     }
 
     /// Writes what was held back.
     pub(super) fn flush(&self) {
-        let _ = self.settle(self.outbox.flush());
+        let _ = self.on_append_result(self.outbox.flush());
     }
 
     /// Queues messages that are for this session alone.
@@ -266,7 +266,7 @@ impl SessionHandle {
         let when = self.when();
         let converted = self.converted(frames);
         let frames = converted.as_deref().unwrap_or(frames);
-        self.settle(self.outbox.append(frames, when))
+        self.on_append_result(self.outbox.append(frames, when))
     }
 
     /// Queues messages that are written into a buffer of this thread.
@@ -293,14 +293,14 @@ impl SessionHandle {
     pub(crate) fn send_volatile(&self, frames: &Frames) {
         let sent = self.outbox.append_volatile(&frames.0);
         // What cannot be sent now is not sent.
-        let _ = self.settle(sent);
+        let _ = self.on_append_result(sent);
     }
 
     /// Waits, if this is a client that sends faster than its server reads, until half of what may
     /// wait has left or the session is over. A worker ends it if the server reads nothing at all,
     /// an I/O thread, which is the one that writes, does not wait.
-    pub(crate) fn wait_for_room(&self) {
-        if !self.outbox.is_crowded() || pool::is_io_thread() {
+    pub(crate) fn wait_for_capacity(&self) {
+        if !self.outbox.is_over_limit() || pool::is_io_thread() {
             return;
         }
         let patience = if pool::is_worker() {
@@ -308,33 +308,33 @@ impl SessionHandle {
         } else {
             Duration::MAX
         };
-        if !block_in_place(|| self.outbox.wait_for_room(patience)) {
-            let _ = self.settle(Err(Refusal::Full));
+        if !block_in_place(|| self.outbox.wait_for_capacity(patience)) {
+            let _ = self.on_append_result(Err(AppendError::Full));
         }
     }
 
     /// Ends the session; what was sent before still leaves.
     pub(crate) fn close(&self, reason: Reason) {
-        self.order(Order::Close(self.key, reason));
+        self.command(SessionCommand::Close(self.key, reason));
     }
 
     /// Ends the session, and the client is told not to come back.
     pub(crate) fn dismiss(&self) {
-        self.order(Order::Dismiss(self.key));
+        self.command(SessionCommand::Dismiss(self.key));
     }
 
-    /// Reads again after [`Control::Stop`](super::Control::Stop).
+    /// Reads again after [`Control::PauseReading`](super::Control::PauseReading).
     pub(crate) fn resume(&self) {
-        self.order(Order::Resume(self.key));
+        self.command(SessionCommand::Resume(self.key));
     }
 
     pub(crate) fn wake_at(&self, at: Instant) {
-        self.order(Order::WakeAt(self.key, at));
+        self.command(SessionCommand::WakeAt(self.key, at));
     }
 
     /// Runs something that drains this session's inbox: what it sends to the session leaves
     /// together, at the end. It gives whether anything is left, and so does this.
-    pub(crate) fn drain(self: &Arc<Self>, work: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn run_batched(self: &Arc<Self>, work: impl FnOnce() -> bool) -> bool {
         struct Restore;
         impl Drop for Restore {
             fn drop(&mut self) {
@@ -353,22 +353,22 @@ impl SessionHandle {
         } else {
             self.outbox.uncork()
         };
-        let _ = self.settle(flushed);
+        let _ = self.on_append_result(flushed);
         again
     }
 
     /// Returns whether something was sent since this was last called.
-    pub(super) fn take_spoken(&self) -> bool {
+    pub(super) fn take_sent_flag(&self) -> bool {
         // Only what happens to be seen matters: nothing is read because of it.
-        self.has_spoken.load(Ordering::Relaxed) && self.has_spoken.swap(false, Ordering::Relaxed)
+        self.has_sent.load(Ordering::Relaxed) && self.has_sent.swap(false, Ordering::Relaxed)
     }
 
-    fn when(&self) -> When {
-        self.has_spoken.store(true, Ordering::Relaxed);
+    fn when(&self) -> Flush {
+        self.has_sent.store(true, Ordering::Relaxed);
         if DRAINED.get() == self.key {
-            When::Corked
+            Flush::Corked
         } else {
-            When::Now
+            Flush::Now
         }
     }
 
@@ -377,22 +377,27 @@ impl SessionHandle {
         log::warn!(target: "engineio", "{}: closed, it reads too slowly: more waits for it than the {} bytes that may (Limits::outbox_bytes)", self.label(), self.outbox.limit());
     }
 
-    pub(super) fn settle(&self, sent: Result<Appended, Refusal>) -> Result<(), Error> {
+    pub(super) fn on_append_result(
+        &self,
+        sent: Result<Appended, AppendError>,
+    ) -> Result<(), Error> {
         match sent {
-            Ok(Appended::Done | Appended::Held) => return Ok(()),
-            Ok(Appended::Awaited) => {
-                self.order(Order::Queued(self.key));
+            Ok(Appended::Queued | Appended::Held) => return Ok(()),
+            Ok(Appended::WakePoll) => {
+                self.command(SessionCommand::Queued(self.key));
                 return Ok(());
             }
-            Err(Refusal::TooLarge) => {
+            Err(AppendError::TooLarge) => {
                 let what = "bytes in one message, while another such one waits for its reader";
                 let limit = self.outbox.limit();
                 return Err(LimitExceeded::new(what, "outbox_bytes", limit).into());
             }
-            Err(Refusal::Closed) => {}
+            Err(AppendError::Closed) => {}
             // Said by the I/O thread: a lock may be held here, and loggers are the program's.
-            Err(Refusal::Full) => self.order(Order::TooSlow(self.key)),
-            Err(Refusal::Broken) => self.order(Order::Close(self.key, Reason::TransportClose)),
+            Err(AppendError::Full) => self.command(SessionCommand::TooSlow(self.key)),
+            Err(AppendError::Broken) => {
+                self.command(SessionCommand::Close(self.key, Reason::TransportClose));
+            }
         }
         Err(Error::Disconnected)
     }
@@ -437,8 +442,8 @@ impl SessionHandle {
         }
     }
 
-    pub(super) fn order(&self, order: Order) {
-        self.orders.give(order);
+    pub(super) fn command(&self, order: SessionCommand) {
+        self.orders.send_command(order);
     }
 }
 

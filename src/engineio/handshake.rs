@@ -1,22 +1,22 @@
 //! Requests on their way to a session: which one they are for, and who gets a new one.
 //!
-//! In a circle with `driver`, `polling` and `serving`: the methods of one `Driver` stand where
-//! their subject is.
+//! In a circle with `driver`, `polling` and `serving`: the methods of one `ServerDriver` stand
+//! where their subject is.
 
-use super::driver::Order;
-use super::driver::{Driver, Session, find};
+use super::driver::ServerCommand;
+use super::driver::{ServerDriver, ServerEntry, find};
 use super::eio3::Eio3;
 use super::frames::{Frames, binary_form, wants_text};
 use super::handle::{RemoteEnd, SessionHandle};
 use super::on_handshake::{Handshake, OnHandshake, refusal_json};
 use super::poll_body::PollBody;
-use super::serving::{Elsewhere, Responder};
-use super::{Admission, Refusal, SessionHandler, Transport, polling};
+use super::serving::{FallbackHandler, Responder};
+use super::{Admission, HandshakeRefusal, SessionHandler, Transport, polling};
 use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::outbox::Outbox;
 use crate::net::websocket::Role;
-use crate::net::{Command, ConnectionId, IoContext, Mailbox};
-use crate::protocol::engineio::server::{Input, Server, TransportId};
+use crate::net::{Command, CommandSender, ConnectionId, IoContext};
+use crate::protocol::engineio::server::{ServerInput, ServerSession, TransportId};
 use crate::protocol::engineio::{Packet, Revision};
 use crate::reason::Reason;
 use crate::util::program;
@@ -90,12 +90,12 @@ impl Query<'_> {
 }
 
 /// Decision of the program about a parked request.
-pub(crate) struct Decided {
+pub(crate) struct Resumed {
     id: ConnectionId,
-    what: Decision,
+    what: ResumeReason,
 }
 
-pub(super) enum Decision {
+pub(super) enum ResumeReason {
     /// True if its origin may connect.
     Origin(bool, Request),
     /// What the program's function says of a request that opens a session.
@@ -113,13 +113,13 @@ pub(super) enum Decision {
     /// True if it may open the session.
     Open {
         key: u64,
-        entry: Entry,
-        result: Result<Box<dyn SessionHandler>, Refusal>,
+        entry: HandshakeContext,
+        result: Result<Box<dyn SessionHandler>, HandshakeRefusal>,
     },
 }
 
 /// Context of a client that is being accepted.
-pub(super) struct Entry {
+pub(super) struct HandshakeContext {
     /// The key of the handshake; none on polling.
     websocket: Option<String>,
     headers: Headers,
@@ -127,20 +127,20 @@ pub(super) struct Entry {
     collects: bool,
 }
 
-impl std::fmt::Debug for Decided {
+impl std::fmt::Debug for Resumed {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Decided({:?})", self.id)
     }
 }
 
-impl Driver {
+impl ServerDriver {
     pub(super) fn serve_fallback(
         &self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: Request,
     ) {
-        let Some(Elsewhere { answer, .. }) = &self.shared.fallback else {
+        let Some(FallbackHandler { answer, .. }) = &self.shared.fallback else {
             return io.respond(id, Response::text(404, "Not Found"));
         };
         let fallback = Arc::clone(answer);
@@ -157,7 +157,12 @@ impl Driver {
     }
 
     /// Returns what a request wants, after its origin was found to be allowed.
-    pub(super) fn route(&mut self, io: &mut IoContext<Order>, id: ConnectionId, request: Request) {
+    pub(super) fn route(
+        &mut self,
+        io: &mut IoContext<ServerCommand>,
+        id: ConnectionId,
+        request: Request,
+    ) {
         if request.method() == "OPTIONS" {
             let headers = self.shared.config.cors.preflight_headers(&request);
             return io.respond(id, Response::new(204).with_headers(headers));
@@ -191,7 +196,7 @@ impl Driver {
                         return self.refuse(io, id, &request, RequestError::BadRequest);
                     }
                     let key = session.key;
-                    self.join(io, id, request, key, is_upgrade);
+                    self.on_session_request(io, id, request, key, is_upgrade);
                 }
             },
             None if request.method() != "GET" => {
@@ -207,7 +212,7 @@ impl Driver {
     /// Asks the program's function about a request, or opens a session if there is none.
     fn open(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: Request,
         transport: Transport,
@@ -219,22 +224,22 @@ impl Driver {
         let Some(function) = self.shared.application.on_handshake() else {
             return self.open_session(io, id, request, transport, Handshake::new(false));
         };
-        let mailbox = io.mailbox().clone();
+        let mailbox = io.commands().clone();
         io.execute(move || {
             let handshake = ask(&function, &request, false);
-            let what = Decision::Handshake {
+            let what = ResumeReason::Handshake {
                 request,
                 transport,
                 handshake,
             };
-            decide(&mailbox, id, what);
+            resume_request(&mailbox, id, what);
         });
     }
 
     /// Asks the program's function about a session that is to move to a WebSocket.
     pub(super) fn ask_to_upgrade(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: Request,
         key: u64,
@@ -245,22 +250,22 @@ impl Driver {
         let Some(function) = self.shared.application.on_handshake() else {
             return self.upgrade(io, id, &request, key, Handshake::new(true));
         };
-        let mailbox = io.mailbox().clone();
+        let mailbox = io.commands().clone();
         io.execute(move || {
             let handshake = ask(&function, &request, true);
-            let what = Decision::Upgrade {
+            let what = ResumeReason::Upgrade {
                 key,
                 request,
                 handshake,
             };
-            decide(&mailbox, id, what);
+            resume_request(&mailbox, id, what);
         });
     }
 
     /// Answers a request that the program has refused.
     fn refuse_handshake(
         &self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: &Request,
         handshake: Handshake,
@@ -287,7 +292,7 @@ impl Driver {
     /// Opens a session, or parks the request until the program has decided about the session.
     fn open_session(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: Request,
         transport: Transport,
@@ -360,9 +365,9 @@ impl Driver {
         let eio3 = Eio3::of(&request);
         let revision = eio3.as_ref().map_or(Revision::V4, |_| Revision::V3);
         let machine = match transport {
-            Transport::Polling => Server::polling(now, config.machine(revision)),
+            Transport::Polling => ServerSession::polling(now, config.machine(revision)),
             Transport::WebSocket => {
-                Server::websocket(now, config.machine(revision), TransportId(id.to_u64()))
+                ServerSession::websocket(now, config.machine(revision), TransportId(id.to_u64()))
             }
         };
         // What is sent before the client has its answer is collected: nothing goes before that.
@@ -384,7 +389,7 @@ impl Driver {
         let key = u64::from(SERIAL.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(index);
         let orders = Arc::clone(
             self.orders
-                .get_or_insert_with(|| Arc::new(io.mailbox().clone())),
+                .get_or_insert_with(|| Arc::new(io.commands().clone())),
         );
         let peer = RemoteEnd::Client(request.peer_addr());
         let handle = SessionHandle::new(key, transport, outbox, orders, peer, io.budget());
@@ -395,7 +400,7 @@ impl Driver {
         let handle = Arc::new(handle);
         let origin = request.first("origin").map(Box::from);
         let max_packets = self.shared.max_packets(&request);
-        let mut session = Session::new(
+        let mut session = ServerEntry::new(
             key,
             machine,
             Arc::clone(&handle),
@@ -413,7 +418,7 @@ impl Driver {
         // Also while the program is asked: no other session may have its id.
         self.by_sid.insert(sid.into(), index);
         io.set_owner(id, Some(key));
-        let entry = Entry {
+        let entry = HandshakeContext {
             websocket,
             headers,
             collects,
@@ -421,28 +426,28 @@ impl Driver {
         let mut request = request;
         request.trim(config.limits.session_head_bytes);
         match self.shared.application.open(&handle, request) {
-            Admission::Accepted(receiver) => self.admit(io, id, key, entry, receiver),
-            Admission::Ask(ask) => {
-                let mailbox = io.mailbox().clone();
+            Admission::Accept(receiver) => self.accept_session(io, id, key, entry, receiver),
+            Admission::Deferred(ask) => {
+                let mailbox = io.commands().clone();
                 io.execute(move || {
                     let result = program::call(ask).unwrap_or_else(|_| {
                         log::error!(target: "engineio", "the connect handler panicked");
-                        Err(Refusal {
+                        Err(HandshakeRefusal {
                             body: "\"Unauthorized\"".into(),
                         })
                     });
-                    decide(&mailbox, id, Decision::Open { key, entry, result });
+                    resume_request(&mailbox, id, ResumeReason::Open { key, entry, result });
                 });
             }
         }
     }
 
-    pub(super) fn on_decided(&mut self, io: &mut IoContext<Order>, decided: Decided) {
+    pub(super) fn on_resumed(&mut self, io: &mut IoContext<ServerCommand>, decided: Resumed) {
         let id = decided.id;
         match decided.what {
-            Decision::Origin(true, request) => self.route(io, id, request),
-            Decision::Origin(false, request) => self.refuse_origin(io, id, &request),
-            Decision::Handshake {
+            ResumeReason::Origin(true, request) => self.route(io, id, request),
+            ResumeReason::Origin(false, request) => self.refuse_origin(io, id, &request),
+            ResumeReason::Handshake {
                 request,
                 transport,
                 mut handshake,
@@ -450,7 +455,7 @@ impl Driver {
                 Some(refusal) => self.refuse_handshake(io, id, &request, handshake, refusal),
                 None => self.open_session(io, id, request, transport, handshake),
             },
-            Decision::Upgrade {
+            ResumeReason::Upgrade {
                 key,
                 request,
                 mut handshake,
@@ -458,8 +463,8 @@ impl Driver {
                 Some(refusal) => self.refuse_handshake(io, id, &request, handshake, refusal),
                 None => self.upgrade(io, id, &request, key, handshake),
             },
-            Decision::Open { key, entry, result } => match result {
-                Ok(receiver) => self.admit(io, id, key, entry, receiver),
+            ResumeReason::Open { key, entry, result } => match result {
+                Ok(receiver) => self.accept_session(io, id, key, entry, receiver),
                 Err(refusal) => {
                     if let Some(session) = self.forget(key) {
                         log::info!(target: "engineio", "{}: refused by the program", session.handle.label());
@@ -478,12 +483,12 @@ impl Driver {
     }
 
     /// Opens a session whose client may come in.
-    fn admit(
+    fn accept_session(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         key: u64,
-        entry: Entry,
+        entry: HandshakeContext,
         mut receiver: Box<dyn SessionHandler>,
     ) {
         let Some(session) =
@@ -492,7 +497,7 @@ impl Driver {
             // The client has gone meanwhile, or everything is.
             receiver.close(io.now(), Reason::TransportClose);
             self.forget(key);
-            return io.close(id);
+            return io.abort(id);
         };
         let handle = Arc::clone(&session.handle);
         receiver.opened();
@@ -521,7 +526,7 @@ impl Driver {
                     None => PollBody::text(body),
                 };
                 // Clients that are told do not use a connection that is about to be closed.
-                let response = polling::polling_answer(entry.headers, answer.kind)
+                let response = polling::polling_response(entry.headers, answer.kind)
                     .with_header("Keep-Alive", format!("timeout={idle}"))
                     .with_body(answer.bytes);
                 io.respond(id, response);
@@ -530,14 +535,14 @@ impl Driver {
         session.schedule(io);
         if let Some(reason) = session.ends.take() {
             // What was sent before still leaves.
-            session.machine.handle(io.now(), Input::Close(reason));
-            self.drive(io, key);
+            session.machine.handle(io.now(), ServerInput::Close(reason));
+            self.process_outputs(io, key);
         }
     }
 
     pub(super) fn refuse(
         &self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: &Request,
         problem: RequestError,
@@ -574,7 +579,7 @@ impl Driver {
 
     pub(super) fn refuse_origin(
         &self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: &Request,
     ) {
@@ -597,7 +602,7 @@ impl Driver {
     /// The handshake is not one of WebSocket 13.
     pub(super) fn refuse_websocket(
         &self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: &Request,
     ) {
@@ -623,9 +628,13 @@ fn ask(function: &OnHandshake, request: &Request, is_upgrade: bool) -> Handshake
     }
 }
 
-pub(super) fn decide(mailbox: &Mailbox<Command<Order>>, id: ConnectionId, what: Decision) {
-    let decided = Box::new(Decided { id, what });
-    mailbox.send(Command::Driver(Order::Decided(decided)));
+pub(super) fn resume_request(
+    mailbox: &CommandSender<Command<ServerCommand>>,
+    id: ConnectionId,
+    what: ResumeReason,
+) {
+    let decided = Box::new(Resumed { id, what });
+    mailbox.send(Command::Driver(ServerCommand::Resumed(decided)));
 }
 
 /// 14 random bytes and the thread's number, as 20 characters of base64url: as long as the reference
@@ -647,7 +656,7 @@ fn own_sid(id: &str, thread: usize, threads: usize) -> Option<String> {
     })
 }
 
-pub(super) fn thread_of(sid: &str) -> Option<usize> {
+pub(super) fn thread_index(sid: &str) -> Option<usize> {
     if let Some((_, thread)) = sid.split_once('.') {
         return thread.parse().ok();
     }
@@ -657,7 +666,7 @@ pub(super) fn thread_of(sid: &str) -> Option<usize> {
 }
 
 fn wants_websocket(request: &Request) -> bool {
-    request.lists("connection", "upgrade") && request.lists("upgrade", "websocket")
+    request.has_token("connection", "upgrade") && request.has_token("upgrade", "websocket")
 }
 
 /// Returns the key of a WebSocket handshake (RFC 6455, 4.2.1): 16 bytes in base64.

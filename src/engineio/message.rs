@@ -107,7 +107,7 @@ impl Batch {
 }
 
 /// The program's functions. `P` is what they are given: a server's session, or the client.
-pub(super) struct Handlers<P> {
+pub(super) struct EngineHandlers<P> {
     functions: RwLock<Functions<P>>,
 }
 
@@ -122,20 +122,20 @@ pub(super) type OnConnect<P> = dyn Fn(&P) -> Result<(), String> + Send + Sync;
 type OnMessage<P> = dyn Fn(&P, Message) + Send + Sync;
 type OnDisconnect<P> = dyn Fn(&P, Reason) + Send + Sync;
 
-impl<P> Default for Handlers<P> {
+impl<P> Default for EngineHandlers<P> {
     fn default() -> Self {
         let functions = Functions {
             connect: None,
             message: None,
             disconnect: None,
         };
-        Handlers {
+        EngineHandlers {
             functions: RwLock::new(functions),
         }
     }
 }
 
-impl<P> Handlers<P> {
+impl<P> EngineHandlers<P> {
     pub(super) fn on_connect(
         &self,
         handler: impl Fn(&P) -> Result<(), String> + Send + Sync + 'static,

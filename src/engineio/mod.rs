@@ -20,6 +20,7 @@
 pub(crate) mod client;
 mod config;
 mod driver;
+mod driving;
 mod eio3;
 pub(crate) mod frames;
 mod handle;
@@ -55,7 +56,7 @@ pub(crate) use on_handshake::OnHandshake;
 #[cfg(feature = "server")]
 pub(crate) use options::engine_options;
 pub(crate) use recipients_row::HeldBroadcasts;
-pub(crate) use serving::{Elsewhere, Responder, Serving, Site};
+pub(crate) use serving::{EngineListener, FallbackHandler, Responder, Site};
 pub(crate) use session_queue::SessionQueue;
 
 use crate::net::http::Request;
@@ -87,14 +88,14 @@ pub(crate) trait Acceptor: Send + Sync + Debug + 'static {
 
 /// Decision about a session that a client asks for.
 pub(crate) enum Admission {
-    Accepted(Box<dyn SessionHandler>),
+    Accept(Box<dyn SessionHandler>),
     /// A function of the program must be asked, on a worker.
-    Ask(Box<dyn FnOnce() -> Result<Box<dyn SessionHandler>, Refusal> + Send>),
+    Deferred(Box<dyn FnOnce() -> Result<Box<dyn SessionHandler>, HandshakeRefusal> + Send>),
 }
 
 /// A refusal by the program, as the client sees it.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct HandshakeRefusal {
     /// JSON text.
     pub(crate) body: String,
 }
@@ -114,7 +115,7 @@ pub(crate) trait SessionHandler: Send {
     fn on_read_complete(&mut self, now: Instant) -> Control;
 
     /// This side is about to end the session: the last chance to tell the other one why.
-    fn dismiss(&mut self) {}
+    fn before_close(&mut self) {}
 
     /// The session has ended. Comes once, and last.
     fn close(&mut self, now: Instant, reason: Reason);
@@ -127,13 +128,13 @@ pub(crate) trait SessionHandler: Send {
         Control::Continue
     }
 
-    /// Returns whether reading may go on after a [`Control::Stop`].
+    /// Returns whether reading may go on after a [`Control::PauseReading`].
     fn may_resume(&self) -> bool {
         true
     }
 
     /// Returns the state of the queue of what has come.
-    fn busy(&self) -> QueueState;
+    fn queue_state(&self) -> QueueState;
 
     /// Returns the bytes of a packet that is not complete, if a server may be short of memory for
     /// it.
@@ -158,9 +159,9 @@ pub(crate) trait SessionHandler: Send {
 pub(crate) enum Control {
     Continue,
     /// Work was given to a worker, whose answers are flushed within a millisecond.
-    Draining,
+    Scheduled,
     /// No more for now: reading stops until [`SessionHandle::resume`].
-    Stop,
+    PauseReading,
     /// Close the session.
     Close(Reason),
 }

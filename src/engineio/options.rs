@@ -7,7 +7,7 @@ macro_rules! engine_options {
             /// Sets how often clients are pinged. Defaults to 25 s.
             #[must_use]
             pub fn ping_interval(mut self, interval: std::time::Duration) -> Self {
-                self.$config$(.$path)*.ping_interval = crate::limits::bounded(interval).max(std::time::Duration::from_millis(1));
+                self.$config$(.$path)*.ping_interval = crate::limits::clamp_duration(interval).max(std::time::Duration::from_millis(1));
                 self
             }
 
@@ -15,7 +15,7 @@ macro_rules! engine_options {
             /// ping that is late by as much. Defaults to zero.
             #[must_use]
             pub fn ping_interval_grace(mut self, grace: std::time::Duration) -> Self {
-                self.$config$(.$path)*.ping_grace = crate::limits::bounded(grace);
+                self.$config$(.$path)*.ping_grace = crate::limits::clamp_duration(grace);
                 self
             }
 
@@ -23,7 +23,7 @@ macro_rules! engine_options {
             /// to 20 s.
             #[must_use]
             pub fn ping_timeout(mut self, timeout: std::time::Duration) -> Self {
-                self.$config$(.$path)*.ping_timeout = crate::limits::bounded(timeout).max(std::time::Duration::from_millis(1));
+                self.$config$(.$path)*.ping_timeout = crate::limits::clamp_duration(timeout).max(std::time::Duration::from_millis(1));
                 self
             }
 
@@ -91,7 +91,7 @@ macro_rules! engine_options {
             /// Sets the origins whose pages may connect. Defaults to the origin of the request
             /// itself.
             #[must_use]
-            pub fn cors_allowed_origins(mut self, origins: impl Into<crate::net::http::cors::Origins>) -> Self {
+            pub fn cors_allowed_origins(mut self, origins: impl Into<crate::net::http::cors::AllowedOrigins>) -> Self {
                 self.$config$(.$path)*.cors.origins = origins.into().normalized();
                 self
             }
@@ -108,7 +108,7 @@ macro_rules! engine_options {
             /// [`Limits::default`](crate::Limits::default).
             #[must_use]
             pub fn limits(mut self, limits: crate::limits::Limits) -> Self {
-                self.$config$(.$path)*.limits = limits.bounded();
+                self.$config$(.$path)*.limits = limits.clamp_duration();
                 self
             }
 

@@ -1,12 +1,12 @@
 //! What parked requests are answered with.
 //!
-//! In a circle with `driver`, `handshake` and `serving`: the methods of one `Driver` stand where
-//! their subject is.
+//! In a circle with `driver`, `handshake` and `serving`: the methods of one `ServerDriver` stand
+//! where their subject is.
 
-use super::driver::{Order, Session};
+use super::driver::{ServerCommand, ServerEntry};
 use super::handshake::RequestError;
 use super::poll_body::PollBody;
-use super::serving::Shared;
+use super::serving::EngineShared;
 #[cfg(feature = "compression")]
 use crate::net::Command;
 use crate::net::http::{Headers, Request, Response};
@@ -25,7 +25,7 @@ const COMPRESS_HERE: usize = 32 << 10;
 /// packet is taken whatever its size.
 const MAX_PAYLOAD: usize = 1_000_000;
 
-impl Shared {
+impl EngineShared {
     /// Returns how many packets a client takes in one payload.
     pub(super) fn max_packets(&self, request: &Request) -> usize {
         let is_python = || {
@@ -47,11 +47,11 @@ impl Shared {
     /// Answers a parked request; returns whether nothing waits for the client any more.
     pub(super) fn answer(
         &self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: &Request,
         answer: PollResponse,
-        session: &Session,
+        session: &ServerEntry,
     ) -> bool {
         let handle = &session.handle;
         let mut headers = self.config.cors.headers(request);
@@ -86,12 +86,12 @@ impl Shared {
                 io.respond(id, response);
                 return false;
             }
-            PollResponse::Overlap => {
+            PollResponse::ConcurrentRequest => {
                 log::info!(target: "engineio", "{}: closed, it sent two requests at once", handle.label());
                 io.respond(id, Response::new(400).with_headers(headers));
                 return false;
             }
-            PollResponse::Mismatch => {
+            PollResponse::WrongTransport => {
                 let body = format!(
                     "{{\"code\":3,\"message\":\"{}\"}}",
                     RequestError::BadRequest.message()
@@ -104,7 +104,7 @@ impl Shared {
                 return false;
             }
         };
-        let response = polling_answer(headers, body.kind);
+        let response = polling_response(headers, body.kind);
         self.respond_compressed(io, id, request, response, body.bytes);
         empty
     }
@@ -112,7 +112,7 @@ impl Shared {
     #[cfg(feature = "compression")]
     fn respond_compressed(
         &self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: &Request,
         response: Response,
@@ -136,14 +136,14 @@ impl Shared {
         if length <= COMPRESS_HERE {
             return io.respond(id, compress());
         }
-        let mailbox = io.mailbox().clone();
+        let mailbox = io.commands().clone();
         io.execute_quick(move || mailbox.send(Command::Respond(id, compress())));
     }
 
     #[cfg(not(feature = "compression"))]
     fn respond_compressed(
         &self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         _: &Request,
         response: Response,
@@ -153,7 +153,7 @@ impl Shared {
     }
 }
 
-pub(super) fn polling_answer(headers: Headers, kind: &'static str) -> Response {
+pub(super) fn polling_response(headers: Headers, kind: &'static str) -> Response {
     Response::new(200)
         .with_headers(headers)
         .with_header("Content-Type", kind)
@@ -168,9 +168,9 @@ pub(super) fn take_payload(
     max_packets: usize,
 ) -> (Vec<u8>, bool) {
     let (mut body, mut count) = (Vec::new(), 0);
-    let left = outbox.take_frames(|is_text, packet| {
+    let left = outbox.drain_frames(|is_text, packet| {
         let before = body.len();
-        payload::separate(&mut body);
+        payload::push_separator(&mut body);
         if is_text {
             body.extend_from_slice(packet);
         } else {

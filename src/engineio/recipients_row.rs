@@ -8,7 +8,7 @@
 //!
 //! In a circle with `handle`, for the same reason as is written there.
 
-use super::handle::{Order, SessionHandle};
+use super::handle::{SessionCommand, SessionHandle};
 use crate::util::sync::Mutex;
 use std::cell::RefCell;
 use std::fmt;
@@ -73,7 +73,7 @@ impl HeldBroadcasts {
                 sessions: Mutex::new(Some(Vec::new())),
             });
             row.held = Some(Arc::clone(&held));
-            one.order(Order::Flush(Arc::clone(&held)));
+            one.command(SessionCommand::Flush(Arc::clone(&held)));
             Some(held)
         })
     }

@@ -1,11 +1,11 @@
 //! The Engine.IO server, for programs that want nothing above it.
 
 use super::config::{Config, Transport};
-use super::message::{Batch, Handlers, Item, Message};
+use super::message::{Batch, EngineHandlers, Item, Message};
 use super::on_handshake::{Handshake, OnHandshake};
 use super::options::engine_options;
 use super::session_queue::SessionQueue;
-use super::{Acceptor, Admission, Control, Refusal, SessionHandle, SessionHandler};
+use super::{Acceptor, Admission, Control, HandshakeRefusal, SessionHandle, SessionHandler};
 use crate::data::Value;
 use crate::error::Error;
 use crate::net::http::Request;
@@ -37,12 +37,12 @@ use std::time::Instant;
 /// ```
 #[derive(Clone)]
 pub struct Server {
-    inner: Arc<Inner>,
+    inner: Arc<EngineInner>,
 }
 
-struct Inner {
+struct EngineInner {
     config: Config,
-    handlers: Handlers<Session>,
+    handlers: EngineHandlers<Session>,
     on_handshake: RwLock<OnHandshake>,
     sessions: RwLock<HashMap<String, Session>>,
 }
@@ -179,7 +179,7 @@ impl<E: Serialize> Accept for Result<(), E> {
 /// One client's session. A cheap handle that may be kept, and used from any thread.
 #[derive(Clone)]
 pub struct Session {
-    connection: Arc<Connection>,
+    connection: Arc<EngineConnection>,
 }
 
 impl Session {
@@ -202,8 +202,9 @@ impl Session {
     /// Sends a message. Does not block.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] if the session has ended, [`Error::TooMuch`] for a message larger
-    /// than [`Limits::outbox_bytes`](crate::Limits::outbox_bytes) while another such one waits.
+    /// [`Error::Disconnected`] if the session has ended, [`Error::LimitExceeded`] for a message
+    /// larger than [`Limits::outbox_bytes`](crate::Limits::outbox_bytes) while another such one
+    /// waits.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
         self.handle().send(&message.into().into_frames())
     }
@@ -245,9 +246,9 @@ impl ServerBuilder {
     #[must_use]
     pub fn build(self) -> Server {
         Server {
-            inner: Arc::new(Inner {
+            inner: Arc::new(EngineInner {
                 config: self.config,
-                handlers: Handlers::default(),
+                handlers: EngineHandlers::default(),
                 on_handshake: RwLock::default(),
                 sessions: RwLock::default(),
             }),
@@ -259,7 +260,7 @@ engine_options!(ServerBuilder, config);
 
 /// Accepts clients.
 struct EngineAcceptor {
-    inner: Arc<Inner>,
+    inner: Arc<EngineInner>,
     workers: Arc<WorkerPool>,
 }
 
@@ -280,7 +281,7 @@ impl Acceptor for EngineAcceptor {
 
     fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {
         let limit = self.inner.config.limits.inbox_bytes;
-        let connection = Arc::new(Connection {
+        let connection = Arc::new(EngineConnection {
             inner: Arc::clone(&self.inner),
             workers: Arc::clone(&self.workers),
             handle: Arc::clone(handle),
@@ -294,7 +295,7 @@ impl Acceptor for EngineAcceptor {
                 connection: Arc::clone(&connection),
             };
             if let Some(handler) = handler {
-                handler(&session).map_err(|body| Refusal { body })?;
+                handler(&session).map_err(|body| HandshakeRefusal { body })?;
             }
             let receiver: Box<dyn SessionHandler> = Box::new(EngineSessionHandler {
                 connection,
@@ -302,13 +303,13 @@ impl Acceptor for EngineAcceptor {
             });
             Ok(receiver)
         };
-        Admission::Ask(Box::new(accept))
+        Admission::Deferred(Box::new(accept))
     }
 }
 
 /// A session as its handlers see it.
-struct Connection {
-    inner: Arc<Inner>,
+struct EngineConnection {
+    inner: Arc<EngineInner>,
     workers: Arc<WorkerPool>,
     handle: Arc<SessionHandle>,
     queue: SessionQueue<Item>,
@@ -316,7 +317,7 @@ struct Connection {
     saved: Mutex<Value>,
 }
 
-impl Connection {
+impl EngineConnection {
     fn process(self: &Arc<Self>, item: Item) {
         let session = Session {
             connection: Arc::clone(self),
@@ -326,10 +327,10 @@ impl Connection {
     }
 }
 
-impl Runnable for Connection {
+impl Runnable for EngineConnection {
     fn run(self: Arc<Self>) {
         let session = Some(&self.handle);
-        if self.queue.work(session, |item| self.process(item)) {
+        if self.queue.run_turn(session, |item| self.process(item)) {
             let workers = Arc::clone(&self.workers);
             workers.schedule(self);
         }
@@ -346,7 +347,7 @@ impl Runnable for Connection {
 
 /// The I/O thread's end of a session.
 struct EngineSessionHandler {
-    connection: Arc<Connection>,
+    connection: Arc<EngineConnection>,
     batch: Batch,
 }
 
@@ -369,7 +370,7 @@ impl SessionHandler for EngineSessionHandler {
         self.batch.flush(|items| {
             let placed = connection
                 .queue
-                .place_or_stop(&connection.handle, items, || false);
+                .push_or_pause(&connection.handle, items, || false);
             if placed.schedule {
                 connection
                     .workers
@@ -400,7 +401,7 @@ impl SessionHandler for EngineSessionHandler {
         self.connection.queue.bytes()
     }
 
-    fn busy(&self) -> QueueState {
-        self.connection.queue.busy()
+    fn queue_state(&self) -> QueueState {
+        self.connection.queue.queue_state()
     }
 }

@@ -1,15 +1,16 @@
 //! Listeners on which sessions are served.
 //!
-//! In a circle with `driver`, `handshake` and `polling`: the methods of one `Driver` stand where
-//! their subject is.
+//! In a circle with `driver`, `handshake` and `polling`: the methods of one `ServerDriver` stand
+//! where their subject is.
 
-use super::driver::{Driver, Order};
+use super::driver::{ServerCommand, ServerDriver};
 use super::{Acceptor, Config, Fallback};
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use crate::net::http::Response;
 use crate::net::stream::Stream;
 use crate::net::{
-    Command, ConnectionId, Executor, IoContext, IoThreads, Listener, Mailbox, Options, PeerAddr,
+    Command, CommandSender, ConnectionId, Executor, IoConfig, IoContext, IoThreads, Listener,
+    PeerAddr,
 };
 use crate::util::rate::TokenBucket;
 use crate::util::slots::{Slot, Slots};
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 
 /// State that the I/O threads of one server share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct EngineShared {
     site: Site,
     /// The sessions that are on polling: they need no connection that stays, and so have limits of
     /// their own.
@@ -34,7 +35,7 @@ pub(super) struct Shared {
     pub(super) population: Arc<Population>,
 }
 
-impl Deref for Shared {
+impl Deref for EngineShared {
     type Target = Site;
 
     fn deref(&self) -> &Site {
@@ -42,7 +43,7 @@ impl Deref for Shared {
     }
 }
 
-impl Shared {
+impl EngineShared {
     /// Returns whether a request is for the sessions, and not for somebody else.
     pub(super) fn is_own(&self, path: &str) -> bool {
         if self.takes_bare_path && path == self.path.trim_end_matches('/') {
@@ -115,7 +116,7 @@ impl Population {
     /// Lets nobody new in, and waits until nobody is left; false if that takes longer.
     fn drain(&self, timeout: Duration) -> bool {
         self.is_draining.store(true, Ordering::SeqCst);
-        let by = Instant::now() + bounded(timeout);
+        let by = Instant::now() + clamp_duration(timeout);
         let mut waiting = self.waiting.lock();
         while self.count.load(Ordering::SeqCst) > 0 {
             if self.changed.wait_until(&mut waiting, by).timed_out() {
@@ -129,7 +130,7 @@ impl Population {
 /// The way of one answer to its request. If it is dropped without one, the answer is status 500.
 pub(crate) struct Responder {
     /// None once there was an answer.
-    mailbox: Option<Mailbox<Command<Order>>>,
+    mailbox: Option<CommandSender<Command<ServerCommand>>>,
     id: ConnectionId,
     /// A place among the connections, which counts until there is an answer, also if the connection has
     /// gone.
@@ -137,9 +138,9 @@ pub(crate) struct Responder {
 }
 
 impl Responder {
-    pub(super) fn new(io: &IoContext<Order>, id: ConnectionId) -> Responder {
+    pub(super) fn new(io: &IoContext<ServerCommand>, id: ConnectionId) -> Responder {
         Responder {
-            mailbox: Some(io.mailbox().clone()),
+            mailbox: Some(io.commands().clone()),
             id,
             _slot: io.take_slot(),
         }
@@ -163,13 +164,13 @@ impl Drop for Responder {
 }
 
 /// Handler of the other requests.
-pub(crate) struct Elsewhere {
+pub(crate) struct FallbackHandler {
     pub(crate) answer: Arc<Fallback>,
     /// It reads bodies as they come.
     pub(crate) streams: bool,
 }
 
-impl std::fmt::Debug for Elsewhere {
+impl std::fmt::Debug for FallbackHandler {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Fallback")
     }
@@ -182,7 +183,7 @@ pub(crate) struct Site {
     /// `/socket.io/`
     pub(crate) path: String,
     pub(crate) application: Arc<dyn Acceptor>,
-    pub(crate) fallback: Option<Elsewhere>,
+    pub(crate) fallback: Option<FallbackHandler>,
     /// The path without its slash is the sessions', too.
     pub(crate) takes_bare_path: bool,
     /// The official client's files are at the path, too.
@@ -191,18 +192,18 @@ pub(crate) struct Site {
 
 /// Listeners that are served.
 #[derive(Debug)]
-pub(crate) struct Serving {
-    threads: IoThreads<Order>,
-    shared: Arc<Shared>,
+pub(crate) struct EngineListener {
+    threads: IoThreads<ServerCommand>,
+    shared: Arc<EngineShared>,
 }
 
-impl Serving {
+impl EngineListener {
     /// Starts the I/O threads.
     pub(crate) fn start(
         site: Site,
         listeners: Vec<Listener>,
         executor: Arc<dyn Executor>,
-    ) -> io::Result<Serving> {
+    ) -> io::Result<EngineListener> {
         for listener in &listeners {
             match listener.local_addr() {
                 Some(address) => log::info!(target: "engineio", "serving on {address}"),
@@ -211,7 +212,7 @@ impl Serving {
         }
         // A session's id ends with the number of its thread, in one byte.
         let count = site.config.io_threads().min(256);
-        let options = Options {
+        let options = IoConfig {
             limits: site.config.limits.clone(),
             max_message: site.config.max_payload,
             executor,
@@ -219,14 +220,16 @@ impl Serving {
             trusted_proxies: site.config.trusted_proxies.clone(),
             budget: OnceLock::new(),
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(EngineShared {
             site,
             polling: Arc::default(),
             handshakes: Mutex::default(),
             population: Arc::default(),
         });
-        let threads = IoThreads::start("io", listeners, count, options, || Driver::new(&shared))?;
-        Ok(Serving { threads, shared })
+        let threads = IoThreads::start("io", listeners, count, options, || {
+            ServerDriver::new(&shared)
+        })?;
+        Ok(EngineListener { threads, shared })
     }
 
     /// Returns what lets nobody new in and waits until all sessions have ended; false if that takes
@@ -248,7 +251,7 @@ impl Serving {
     }
 
     /// Asks for the same without waiting.
-    pub(crate) fn begin_to_stop(&self, by: Instant) {
+    pub(crate) fn start_shutdown(&self, by: Instant) {
         self.threads.stop(by);
     }
 }

@@ -15,13 +15,13 @@ pub(crate) struct SessionQueue<T> {
     last_turn: LastTurn,
 }
 
-/// Result of [`SessionQueue::place_or_stop`].
+/// Result of [`SessionQueue::push_or_pause`].
 pub(crate) struct QueueOutcome {
     /// A worker must be found.
     pub(crate) schedule: bool,
     pub(crate) flow: Control,
     /// So much waits that not even an answer is worth reading for.
-    pub(crate) overfull: bool,
+    pub(crate) over_hard_limit: bool,
 }
 
 impl<T> SessionQueue<T> {
@@ -45,24 +45,24 @@ impl<T> SessionQueue<T> {
 
     /// Puts items down that came from a server's client. At the limit reading stops, unless an
     /// answer is awaited, which must not wait behind handlers; at twice the limit it stops anyway.
-    pub(crate) fn place_or_stop(
+    pub(crate) fn push_or_pause(
         &self,
         handle: &SessionHandle,
         items: Vec<(T, usize)>,
         awaits_answer: impl Fn() -> bool,
     ) -> QueueOutcome {
         let pushed = self.inbox.push(items);
-        let overfull = pushed.bytes >= self.limit.saturating_mul(2);
+        let over_hard_limit = pushed.bytes >= self.limit.saturating_mul(2);
         let is_crowded = || handle.budget().is_some_and(|it| it.is_exceeded());
-        let stops = overfull
-            || pushed.bytes >= self.limit && self.inbox.watch(self.limit / 2)
+        let stops = over_hard_limit
+            || pushed.bytes >= self.limit && self.inbox.arm_low_watermark(self.limit / 2)
             // Where too much waits in all, one reads no more before its own has been handled.
-            || is_crowded() && self.inbox.watch(1);
+            || is_crowded() && self.inbox.arm_low_watermark(1);
         // An answer that is awaited from now on finds that somebody watches.
-        let stop = if overfull {
-            self.inbox.watch(self.limit / 2)
+        let stop = if over_hard_limit {
+            self.inbox.arm_low_watermark(self.limit / 2)
         } else {
-            stops && !(awaits_answer() && self.inbox.unwatch())
+            stops && !(awaits_answer() && self.inbox.disarm_low_watermark())
         };
         if stop {
             log::debug!(target: "socketio", "{}: reading stops, {} bytes wait for handlers", handle.label(), pushed.bytes);
@@ -70,11 +70,11 @@ impl<T> SessionQueue<T> {
         QueueOutcome {
             schedule: pushed.schedule,
             flow: if stop {
-                Control::Stop
+                Control::PauseReading
             } else {
-                Control::Draining
+                Control::Scheduled
             },
-            overfull: stop && overfull,
+            over_hard_limit: stop && over_hard_limit,
         }
     }
 
@@ -82,13 +82,13 @@ impl<T> SessionQueue<T> {
     /// found. Reading never stops, so the client closes when more than twice the limit waited
     /// before. One read may bring as much as it likes: it is what nobody handles that must not
     /// grow.
-    pub(crate) fn place_or_close(&self, items: Vec<(T, usize)>) -> (bool, Control) {
+    pub(crate) fn push_or_close(&self, items: Vec<(T, usize)>) -> (bool, Control) {
         let own: usize = items.iter().map(|(_, bytes)| bytes).sum();
         let pushed = self.inbox.push(items);
         let flow = if pushed.bytes - own > self.limit.saturating_mul(2) {
             Control::Close(Reason::TransportError)
         } else {
-            Control::Draining
+            Control::Scheduled
         };
         (pushed.schedule, flow)
     }
@@ -104,7 +104,7 @@ impl<T> SessionQueue<T> {
     pub(crate) fn await_answer(&self, handle: &SessionHandle) {
         let is_crowded = handle.budget().is_some_and(|it| it.is_exceeded());
         let has_room = self.inbox.bytes() < self.limit.saturating_mul(2) && !is_crowded;
-        if has_room && self.inbox.unwatch() {
+        if has_room && self.inbox.disarm_low_watermark() {
             handle.resume();
         }
     }
@@ -120,8 +120,8 @@ impl<T> SessionQueue<T> {
     }
 
     /// Returns the state of the inbox.
-    pub(crate) fn busy(&self) -> QueueState {
-        self.inbox.busy()
+    pub(crate) fn queue_state(&self) -> QueueState {
+        self.inbox.queue_state()
     }
 
     /// Returns the record of the last turns.
@@ -135,13 +135,13 @@ impl<T> SessionQueue<T> {
     }
 
     /// Returns whether more waits or is being handled than the limit.
-    pub(crate) fn is_behind(&self) -> bool {
+    pub(crate) fn has_backlog(&self) -> bool {
         self.inbox.held() > self.limit
     }
 
     /// Runs a worker's turn, whose answers to the session leave together; returns whether another
     /// one is needed.
-    pub(crate) fn work(
+    pub(crate) fn run_turn(
         &self,
         session: Option<&Arc<SessionHandle>>,
         process: impl FnMut(T),
@@ -150,8 +150,8 @@ impl<T> SessionQueue<T> {
         let Some(session) = session else {
             return turn();
         };
-        let again = session.drain(turn);
-        if self.inbox.take_watched(self.limit / 2) {
+        let again = session.run_batched(turn);
+        if self.inbox.take_low_watermark(self.limit / 2) {
             session.resume();
         }
         again

@@ -1,6 +1,6 @@
 //! Sessions whose workers may hold answers back for a moment, so that they leave together.
 
-use crate::net::outbox::{Appended, Cork, Outbox, Refusal};
+use crate::net::outbox::{AppendError, Appended, CorkToken, Outbox};
 use crate::pool::QueueState;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ pub(super) struct CorkQueue {
 pub(super) struct Corked {
     pub(super) key: u64,
     outbox: Arc<Outbox>,
-    cork: Cork,
+    cork: CorkToken,
     look_at: Instant,
     /// Number of looks at which the worker had nothing to hold back yet.
-    looks: u32,
+    checks: u32,
 }
 
 impl CorkQueue {
@@ -36,7 +36,7 @@ impl CorkQueue {
                 outbox: Arc::clone(outbox),
                 cork,
                 look_at: now + MAX_DELAY,
-                looks: 0,
+                checks: 0,
             });
         }
     }
@@ -46,7 +46,10 @@ impl CorkQueue {
     pub(super) fn due(&mut self, now: Instant) -> Option<Corked> {
         while self.queue.front().is_some_and(|it| it.look_at <= now) {
             let corked = self.queue.pop_front();
-            if corked.as_ref().is_some_and(|it| it.outbox.has(it.cork)) {
+            if corked
+                .as_ref()
+                .is_some_and(|it| it.outbox.is_current(it.cork))
+            {
                 return corked;
             }
         }
@@ -55,24 +58,24 @@ impl CorkQueue {
 
     /// Writes what has been held back for long enough, and gives what became of it; `busy` says who
     /// is at the session's inbox.
-    pub(super) fn look(
+    pub(super) fn check(
         &mut self,
         now: Instant,
         mut corked: Corked,
         busy: QueueState,
-    ) -> Result<Appended, Refusal> {
-        corked.looks += u32::from(busy == QueueState::Working);
-        if busy != QueueState::Nobody && !corked.outbox.holds() && corked.looks < MAX_CHECKS {
+    ) -> Result<Appended, AppendError> {
+        corked.checks += u32::from(busy == QueueState::Running);
+        if busy != QueueState::Idle && !corked.outbox.has_deferred() && corked.checks < MAX_CHECKS {
             corked.look_at = now + MAX_DELAY;
             self.queue.push_back(corked);
-            return Ok(Appended::Done);
+            return Ok(Appended::Queued);
         }
         // What the handler sends from here on leaves at once, until more events come.
         corked.outbox.uncork()
     }
 
     /// Returns the time that the thread may sleep.
-    pub(super) fn patience(&self) -> Option<Duration> {
+    pub(super) fn max_sleep(&self) -> Option<Duration> {
         (!self.queue.is_empty()).then_some(MAX_DELAY)
     }
 }
@@ -97,12 +100,12 @@ mod tests {
         let later = now + MAX_DELAY;
         let corked = corks.due(later).expect("the one that is still on");
         assert!(corks.due(later).is_none());
-        let _ = corks.look(later, corked, QueueState::Waiting);
+        let _ = corks.check(later, corked, QueueState::Queued);
         let corked = corks
             .due(later + MAX_DELAY)
             .expect("a worker is still to come");
-        let _ = corks.look(later + MAX_DELAY, corked, QueueState::Nobody);
+        let _ = corks.check(later + MAX_DELAY, corked, QueueState::Idle);
         assert!(outbox.cork().is_some(), "it was taken off");
-        assert!(corks.queue.is_empty() && corks.patience().is_none());
+        assert!(corks.queue.is_empty() && corks.max_sleep().is_none());
     }
 }

@@ -33,7 +33,7 @@ impl AckResponse {
 }
 
 /// Waiter for an acknowledgement.
-pub(crate) enum Waiting {
+pub(crate) enum AckWaiter {
     /// A thread, which minds the time itself.
     Call(OneshotSender<Result<AckResponse, Error>>),
     /// A function that is called once, on a worker.
@@ -45,7 +45,7 @@ pub(crate) type Callback = Box<dyn FnOnce(Result<AckResponse, Error>) + Send>;
 /// An owner of callbacks: a connection.
 pub(crate) trait CallbackOwner: Send + Sync + 'static {
     /// Callbacks with their answers, beside the handlers.
-    fn callbacks(&self) -> &Inbox<Answered>;
+    fn callbacks(&self) -> &Inbox<ReadyCallback>;
 
     /// Returns the record of their last turns.
     fn last_callbacks(&self) -> &LastTurn;
@@ -57,18 +57,18 @@ pub(crate) trait CallbackOwner: Send + Sync + 'static {
 }
 
 /// A callback, and what it is to be called with.
-pub(crate) type Answered = (Callback, Result<AckResponse, Error>);
+pub(crate) type ReadyCallback = (Callback, Result<AckResponse, Error>);
 
 /// Completes a waiter with an answer, or the lack of one.
-pub(crate) fn settle<T: CallbackOwner>(
+pub(crate) fn complete<T: CallbackOwner>(
     owner: &Arc<T>,
-    waiting: Waiting,
+    waiting: AckWaiter,
     answer: Result<AckResponse, Error>,
 ) {
     match waiting {
         // The caller may have given up.
-        Waiting::Call(giver) => giver.give(answer),
-        Waiting::Callback { run, .. } => {
+        AckWaiter::Call(sender) => sender.send(answer),
+        AckWaiter::Callback { run, .. } => {
             let bytes = CALLBACK_OVERHEAD_BYTES + answer.as_ref().map_or(0, AckResponse::size);
             let item = ((run, answer), bytes);
             if owner.callbacks().push(vec![item]).schedule {
@@ -108,13 +108,13 @@ impl<T: CallbackOwner> Runnable for Callbacks<T> {
 #[derive(Default)]
 pub(crate) struct PendingAcks {
     /// Boxed, since most clients owe none.
-    state: Mutex<Option<Box<State>>>,
+    state: Mutex<Option<Box<PendingState>>>,
 }
 
 #[derive(Default)]
-struct State {
+struct PendingState {
     closed: bool,
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashMap<u64, AckWaiter>,
     /// The earliest deadline that the I/O thread knows of.
     armed: Option<Instant>,
 }
@@ -124,7 +124,7 @@ impl PendingAcks {
     pub(crate) fn insert(
         &self,
         id: u64,
-        waiting: Waiting,
+        waiting: AckWaiter,
         limit: usize,
     ) -> Result<Option<Instant>, Error> {
         let mut state = self.state.lock();
@@ -137,7 +137,7 @@ impl PendingAcks {
             return Err(LimitExceeded::new(what, "pending_acks", limit).into());
         }
         let wake = match &waiting {
-            Waiting::Callback { deadline, .. } if state.armed.is_none_or(|at| *deadline < at) => {
+            AckWaiter::Callback { deadline, .. } if state.armed.is_none_or(|at| *deadline < at) => {
                 state.armed = Some(*deadline);
                 Some(*deadline)
             }
@@ -147,7 +147,7 @@ impl PendingAcks {
         Ok(wake)
     }
 
-    pub(crate) fn take(&self, id: u64) -> Option<Waiting> {
+    pub(crate) fn take(&self, id: u64) -> Option<AckWaiter> {
         let mut state = self.state.lock();
         let inner = state.as_mut()?;
         let waiting = inner.waiting.remove(&id);
@@ -165,32 +165,32 @@ impl PendingAcks {
     }
 
     /// Takes out the callbacks whose time is over; returns when to look again.
-    pub(crate) fn expire(&self, now: Instant) -> (Vec<Callback>, Option<Instant>) {
+    pub(crate) fn take_expired(&self, now: Instant) -> (Vec<Callback>, Option<Instant>) {
         let mut state = self.state.lock();
         let Some(state) = state.as_mut() else {
             return (Vec::new(), None);
         };
-        let due = |waiting: &Waiting| matches!(waiting, Waiting::Callback { deadline, .. } if *deadline <= now);
+        let due = |waiting: &AckWaiter| matches!(waiting, AckWaiter::Callback { deadline, .. } if *deadline <= now);
         let ids = state.waiting.iter().filter(|(_, waiting)| due(waiting));
         let mut ids: Vec<_> = ids.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         let expired = ids
             .into_iter()
             .filter_map(|id| match state.waiting.remove(&id) {
-                Some(Waiting::Callback { run, .. }) => Some(run),
+                Some(AckWaiter::Callback { run, .. }) => Some(run),
                 _ => None,
             });
         let expired = expired.collect();
         let deadlines = state.waiting.values().filter_map(|waiting| match waiting {
-            Waiting::Callback { deadline, .. } => Some(*deadline),
-            Waiting::Call(_) => None,
+            AckWaiter::Callback { deadline, .. } => Some(*deadline),
+            AckWaiter::Call(_) => None,
         });
         state.armed = deadlines.min();
         (expired, state.armed)
     }
 
     /// Takes everything out; nothing can be added any more.
-    pub(crate) fn close(&self) -> Vec<Waiting> {
+    pub(crate) fn close(&self) -> Vec<AckWaiter> {
         let mut state = self.state.lock();
         let state = state.get_or_insert_default();
         state.closed = true;
@@ -198,19 +198,19 @@ impl PendingAcks {
     }
 
     /// Takes out the calls of threads.
-    pub(crate) fn take_calls(&self) -> Vec<Waiting> {
+    pub(crate) fn take_calls(&self) -> Vec<AckWaiter> {
         let mut state = self.state.lock();
         let Some(state) = state.as_mut() else {
             return Vec::new();
         };
         let calls = state
             .waiting
-            .extract_if(|_, waiting| matches!(waiting, Waiting::Call(_)));
+            .extract_if(|_, waiting| matches!(waiting, AckWaiter::Call(_)));
         calls.map(|(_, waiting)| waiting).collect()
     }
 }
 
-fn drain(state: &mut State) -> Vec<Waiting> {
+fn drain(state: &mut PendingState) -> Vec<AckWaiter> {
     let mut waiting: Vec<_> = std::mem::take(&mut state.waiting).into_iter().collect();
     waiting.sort_unstable_by_key(|(id, _)| *id);
     waiting.into_iter().map(|(_, waiting)| waiting).collect()
@@ -233,8 +233,8 @@ mod tests {
     use crate::data::Args;
     use std::time::Duration;
 
-    fn callback(deadline: Instant) -> Waiting {
-        Waiting::Callback {
+    fn callback(deadline: Instant) -> AckWaiter {
+        AckWaiter::Callback {
             run: Box::new(|_| ()),
             deadline,
         }
@@ -268,11 +268,11 @@ mod tests {
         assert_eq!(acks.insert(3, callback(at(5)), 3).unwrap(), Some(at(5)));
         assert!(matches!(
             acks.insert(4, callback(at(5)), 3),
-            Err(Error::TooMuch(_))
+            Err(Error::LimitExceeded(_))
         ));
         assert!(acks.take(2).is_some());
         assert!(acks.take(2).is_none());
-        let (expired, next) = acks.expire(at(5));
+        let (expired, next) = acks.take_expired(at(5));
         assert_eq!((expired.len(), next), (1, Some(at(10))));
         assert_eq!(acks.close().len(), 1);
         assert!(matches!(

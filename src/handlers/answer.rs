@@ -15,11 +15,11 @@ use std::sync::Arc;
 /// `()` acknowledges with nothing, a tuple or an array of a fixed size with several values, a `Vec`
 /// with one that is a list, a `Result` with what is in its `Ok`; an `Err` is logged and nothing is
 /// acknowledged, unless a server's [`on_error`](crate::Namespace::on_error) says otherwise. Types of your own become answers by
-/// `impl Reply for MyType {}`, or for once in [`Json`].
+/// `impl AckValue for MyType {}`, or for once in [`Json`].
 ///
 /// ```
 /// use serde::Serialize;
-/// use socketio::{Reply, Server};
+/// use socketio::{AckValue, Server};
 ///
 /// #[derive(Serialize)]
 /// struct Position {
@@ -27,7 +27,7 @@ use std::sync::Arc;
 ///     y: i32,
 /// }
 ///
-/// impl Reply for Position {}
+/// impl AckValue for Position {}
 ///
 /// let io = Server::new();
 /// io.on("where?", || Position { x: 1, y: 2 });
@@ -44,10 +44,10 @@ pub trait IntoAck {
     fn append_to(self, answer: &mut EncodedArgs) -> Result<(), HandlerError>;
 }
 
-/// A type that can be a handler's answer: `impl Reply for MyType {}`.
-pub trait Reply: Serialize {}
+/// A type that can be a handler's answer: `impl AckValue for MyType {}`.
+pub trait AckValue: Serialize {}
 
-impl<T: Reply> IntoAck for T {
+impl<T: AckValue> IntoAck for T {
     fn append_to(self, answer: &mut EncodedArgs) -> Result<(), HandlerError> {
         Ok(answer.push(&self)?)
     }
@@ -84,7 +84,7 @@ impl<T: IntoAck, E: fmt::Display + 'static> IntoAck for Result<T, E> {
 
 macro_rules! replies {
     ($($kind:ty)*) => {
-        $(impl Reply for $kind {})*
+        $(impl AckValue for $kind {})*
     };
 }
 
@@ -93,25 +93,25 @@ replies! {
     String Value Binary crate::data::args::Args serde_json::Value
 }
 
-impl<T: Serialize> Reply for Vec<T> {}
-impl<T, const N: usize> Reply for [T; N] where [T; N]: Serialize {}
-impl<T: Serialize> Reply for VecDeque<T> {}
-impl<T: Serialize> Reply for BTreeSet<T> {}
-impl<T: Serialize, S> Reply for HashSet<T, S> {}
-impl<T: Serialize> Reply for &'static [T] {}
-impl<T: Serialize> Reply for Arc<T> where Arc<T>: Serialize {}
-impl<T: Serialize + ToOwned<Owned: Serialize> + ?Sized> Reply for Cow<'static, T> {}
-impl Reply for serde_json::Map<String, serde_json::Value> {}
-impl<T: Serialize> Reply for Option<T> {}
-impl<T: Serialize> Reply for Json<T> {}
-impl<T: Serialize> Reply for Box<T> {}
-impl Reply for &'static str {}
-impl<K: Serialize, V: Serialize> Reply for BTreeMap<K, V> {}
-impl<K: Serialize, V: Serialize, S> Reply for HashMap<K, V, S> {}
+impl<T: Serialize> AckValue for Vec<T> {}
+impl<T, const N: usize> AckValue for [T; N] where [T; N]: Serialize {}
+impl<T: Serialize> AckValue for VecDeque<T> {}
+impl<T: Serialize> AckValue for BTreeSet<T> {}
+impl<T: Serialize, S> AckValue for HashSet<T, S> {}
+impl<T: Serialize> AckValue for &'static [T] {}
+impl<T: Serialize> AckValue for Arc<T> where Arc<T>: Serialize {}
+impl<T: Serialize + ToOwned<Owned: Serialize> + ?Sized> AckValue for Cow<'static, T> {}
+impl AckValue for serde_json::Map<String, serde_json::Value> {}
+impl<T: Serialize> AckValue for Option<T> {}
+impl<T: Serialize> AckValue for Json<T> {}
+impl<T: Serialize> AckValue for Box<T> {}
+impl AckValue for &'static str {}
+impl<K: Serialize, V: Serialize> AckValue for BTreeMap<K, V> {}
+impl<K: Serialize, V: Serialize, S> AckValue for HashMap<K, V, S> {}
 
 macro_rules! reply_tuples {
     ($($name:ident)*) => {
-        impl<$($name: Serialize),*> Reply for ($($name,)*) {}
+        impl<$($name: Serialize),*> AckValue for ($($name,)*) {}
     };
 }
 

@@ -123,18 +123,18 @@ pub trait ConnectHandler<P, Shape>: Send + Sync + 'static {
     message = "`{Self}` is no decision about a connection",
     note = "return `()`, `bool`, or `Result<(), E>` where `E` is `Refused`, text, or any other error"
 )]
-pub trait Decision {
+pub trait IntoConnectResult {
     #[doc(hidden)]
     fn decide(self) -> Result<(), Refused>;
 }
 
-impl Decision for () {
+impl IntoConnectResult for () {
     fn decide(self) -> Result<(), Refused> {
         Ok(())
     }
 }
 
-impl Decision for bool {
+impl IntoConnectResult for bool {
     fn decide(self) -> Result<(), Refused> {
         if self {
             Ok(())
@@ -144,7 +144,7 @@ impl Decision for bool {
     }
 }
 
-impl<E: fmt::Display + 'static> Decision for Result<(), E> {
+impl<E: fmt::Display + 'static> IntoConnectResult for Result<(), E> {
     fn decide(self) -> Result<(), Refused> {
         self.map_err(refusal)
     }
@@ -167,7 +167,7 @@ fn refusal<E: fmt::Display + 'static>(error: E) -> Refused {
     }
 }
 
-impl<P, Fun, Out: Decision> ConnectHandler<P, ()> for Fun
+impl<P, Fun, Out: IntoConnectResult> ConnectHandler<P, ()> for Fun
 where
     Fun: Fn() -> Out + Send + Sync + 'static,
 {
@@ -176,7 +176,7 @@ where
     }
 }
 
-impl<P, Fun, Out: Decision> ConnectHandler<P, (With<P>,)> for Fun
+impl<P, Fun, Out: IntoConnectResult> ConnectHandler<P, (With<P>,)> for Fun
 where
     Fun: Fn(&P) -> Out + Send + Sync + 'static,
 {
@@ -185,7 +185,7 @@ where
     }
 }
 
-impl<P, Fun, Out: Decision, A: DeserializeOwned> ConnectHandler<P, (With<P>, A)> for Fun
+impl<P, Fun, Out: IntoConnectResult, A: DeserializeOwned> ConnectHandler<P, (With<P>, A)> for Fun
 where
     Fun: Fn(&P, A) -> Out + Send + Sync + 'static,
 {

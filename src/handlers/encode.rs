@@ -19,12 +19,12 @@ pub(crate) fn encode(
     max_attachments: usize,
 ) -> Result<EncodedArgs, Error> {
     if is_reserved(event) {
-        return Err(Error::Invalid(format!(
+        return Err(Error::InvalidArgument(format!(
             "{event:?} is a name that the protocol keeps for itself"
         )));
     }
     if event.len() > OUTGOING_NAME_BYTES {
-        return Err(Error::Invalid(format!(
+        return Err(Error::InvalidArgument(format!(
             "an event's name of {} bytes: the other side may refuse more than {OUTGOING_NAME_BYTES}",
             event.len()
         )));

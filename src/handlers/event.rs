@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// });
 /// ```
 pub struct Event {
-    peer: Arc<dyn Peer>,
+    peer: Arc<dyn EventSource>,
     name: Name,
     /// The name first.
     args: ReceivedArgs,
@@ -31,7 +31,7 @@ pub struct Event {
 }
 
 /// Source of an event.
-pub(crate) trait Peer: Send + Sync {
+pub(crate) trait EventSource: Send + Sync {
     fn namespace(&self) -> &Arc<str>;
 
     fn sid(&self) -> &str;
@@ -46,13 +46,13 @@ pub(crate) trait Peer: Send + Sync {
 
 enum Name {
     /// A range of the arguments' bytes.
-    Here(u32, u32),
-    Apart(Box<str>),
+    Slice(u32, u32),
+    Owned(Box<str>),
 }
 
 impl Event {
     pub(crate) fn new(
-        peer: Arc<dyn Peer>,
+        peer: Arc<dyn EventSource>,
         name: Cow<'_, str>,
         body: Body<'_>,
         id: Option<u64>,
@@ -66,11 +66,11 @@ impl Event {
         };
         let here = start.and_then(|start| {
             let end = u32::try_from(start + name.len()).ok()?;
-            Some(Name::Here(start as u32, end))
+            Some(Name::Slice(start as u32, end))
         });
         Event {
             peer,
-            name: here.unwrap_or_else(|| Name::Apart((&*name).into())),
+            name: here.unwrap_or_else(|| Name::Owned((&*name).into())),
             args: body.into(),
             id,
             ack_taken: AtomicBool::new(false),
@@ -80,12 +80,12 @@ impl Event {
     /// Returns its name.
     pub fn name(&self) -> &str {
         match &self.name {
-            Name::Here(start, end) => {
+            Name::Slice(start, end) => {
                 let name = self.args.bytes().get(*start as usize..*end as usize);
                 name.and_then(|name| std::str::from_utf8(name).ok())
                     .unwrap_or_default()
             }
-            Name::Apart(name) => name,
+            Name::Owned(name) => name,
         }
     }
 
@@ -209,7 +209,7 @@ impl fmt::Debug for Event {
 /// ```
 #[must_use = "the sender waits for the acknowledgement"]
 pub struct Ack {
-    peer: Arc<dyn Peer>,
+    peer: Arc<dyn EventSource>,
     id: u64,
 }
 
@@ -217,8 +217,9 @@ impl Ack {
     /// Sends it: a tuple is several values, `()` none. Does not block.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] if the sender has gone, [`Error::Encode`] if the data cannot be JSON,
-    /// [`Error::Invalid`] if it has too many attachments or is larger than the sender takes.
+    /// [`Error::Disconnected`] if the sender has gone, [`Error::Encode`] if the data cannot be
+    /// JSON, [`Error::InvalidArgument`] if it has too many attachments or is larger than the sender
+    /// takes.
     pub fn send(self, data: impl Serialize) -> Result<(), Error> {
         let answer = EncodedArgs::with(self.peer.encoding(), &data)?;
         self.peer.acknowledge(self.id, &answer)
@@ -237,7 +238,7 @@ impl fmt::Debug for Ack {
 /// An event, and whom it came from as the program knows them.
 #[derive(Debug)]
 #[doc(hidden)]
-pub struct Incoming<P> {
+pub struct IncomingEvent<P> {
     pub(crate) event: Event,
     pub(crate) peer: P,
 }

@@ -1,7 +1,7 @@
 //! Closures as handlers, by the number and the types of their parameters.
 
 use super::answer::{HandlerError, IntoAck};
-use super::event::{Event, Incoming};
+use super::event::{Event, IncomingEvent};
 use crate::data::EncodedArgs;
 use crate::data::args::FromArgs;
 use serde::de::DeserializeOwned;
@@ -32,7 +32,7 @@ pub trait Handler<P, Shape>: Send + Sync + 'static {
     type Output;
 
     #[doc(hidden)]
-    fn call(&self, incoming: &Incoming<P>) -> Result<Self::Output, HandlerError>;
+    fn call(&self, incoming: &IncomingEvent<P>) -> Result<Self::Output, HandlerError>;
 }
 
 /// Type of a handler's first parameter: `Socket` on a server, `Client` on a client, and `Event`.
@@ -40,13 +40,13 @@ pub trait Handler<P, Shape>: Send + Sync + 'static {
     message = "`&{Self}` cannot be the first parameter of a handler on this side",
     note = "it can be `&Socket` on a server, `&Client` on a client, and `&Event` on both"
 )]
-pub trait Context<P> {
+pub trait HandlerContext<P> {
     #[doc(hidden)]
-    fn of(incoming: &Incoming<P>) -> &Self;
+    fn of(incoming: &IncomingEvent<P>) -> &Self;
 }
 
-impl<P> Context<P> for Event {
-    fn of(incoming: &Incoming<P>) -> &Event {
+impl<P> HandlerContext<P> for Event {
+    fn of(incoming: &IncomingEvent<P>) -> &Event {
         &incoming.event
     }
 }
@@ -68,14 +68,14 @@ macro_rules! handlers {
         #[diagnostic::do_not_recommend]
         impl<P, Ctx, Fun, Out, $($name,)*> Handler<P, (With<Ctx>, $($name,)*)> for Fun
         where
-            Ctx: Context<P>,
+            Ctx: HandlerContext<P>,
             Fun: Fn(&Ctx, $($name,)*) -> Out + Send + Sync + 'static,
             $($name: DeserializeOwned,)*
         {
             type Output = Out;
 
             #[allow(non_snake_case)]
-            fn call(&self, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+            fn call(&self, incoming: &IncomingEvent<P>) -> Result<Out, HandlerError> {
                 let ($($name,)*) = arguments(incoming)?;
                 Ok(self(Ctx::of(incoming), $($name,)*))
             }
@@ -84,14 +84,14 @@ macro_rules! handlers {
         #[diagnostic::do_not_recommend]
         impl<P, Ctx, Fun, Out, $($name,)*> Handler<P, (WithEvent<Ctx>, $($name,)*)> for Fun
         where
-            Ctx: Context<P>,
+            Ctx: HandlerContext<P>,
             Fun: Fn(&Ctx, &Event, $($name,)*) -> Out + Send + Sync + 'static,
             $($name: DeserializeOwned,)*
         {
             type Output = Out;
 
             #[allow(non_snake_case)]
-            fn call(&self, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+            fn call(&self, incoming: &IncomingEvent<P>) -> Result<Out, HandlerError> {
                 let ($($name,)*) = arguments(incoming)?;
                 Ok(self(Ctx::of(incoming), &incoming.event, $($name,)*))
             }
@@ -106,7 +106,7 @@ macro_rules! handlers {
             type Output = Out;
 
             #[allow(non_snake_case)]
-            fn call(&self, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+            fn call(&self, incoming: &IncomingEvent<P>) -> Result<Out, HandlerError> {
                 let ($($name,)*) = arguments(incoming)?;
                 Ok(self($($name,)*))
             }
@@ -124,7 +124,7 @@ handlers!(A B C D E F);
 handlers!(A B C D E F G);
 handlers!(A B C D E F G H);
 
-pub(super) fn arguments<P, T: FromArgs>(incoming: &Incoming<P>) -> Result<T, HandlerError> {
+pub(super) fn arguments<P, T: FromArgs>(incoming: &IncomingEvent<P>) -> Result<T, HandlerError> {
     let event = &incoming.event;
     let received = event.received();
     received
@@ -133,10 +133,10 @@ pub(super) fn arguments<P, T: FromArgs>(incoming: &Incoming<P>) -> Result<T, Han
 }
 
 /// A handler in a table. It appends what is to be acknowledged.
-pub(crate) type StoredEvent<P> =
-    Arc<dyn Fn(&Incoming<P>, &mut EncodedArgs) -> Result<(), HandlerError> + Send + Sync>;
+pub(crate) type BoxedHandler<P> =
+    Arc<dyn Fn(&IncomingEvent<P>, &mut EncodedArgs) -> Result<(), HandlerError> + Send + Sync>;
 
-pub(crate) fn store<P, S, H>(handler: H) -> StoredEvent<P>
+pub(crate) fn boxed<P, S, H>(handler: H) -> BoxedHandler<P>
 where
     H: Handler<P, S, Output: IntoAck>,
 {

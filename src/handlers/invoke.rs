@@ -27,7 +27,7 @@ pub(crate) enum Unhandled {
 
 /// Calls what handles an event, which says whether anybody does, and acknowledges. If it fails,
 /// `on_error` says whether, and with what.
-pub(crate) fn run(
+pub(crate) fn invoke(
     event: &Event,
     who: impl Display,
     log_limit: &LogLimit,

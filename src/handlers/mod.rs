@@ -12,14 +12,14 @@ pub(crate) mod registry;
 pub(crate) mod service;
 
 pub(crate) use ack::AckResponse;
-pub use answer::{Check, ErrorAck, HandlerError, IntoAck, Json, Reply};
+pub use answer::{AckValue, Check, ErrorAck, HandlerError, IntoAck, Json};
 pub use callback::{AckCallback, RecipientsCallback};
 pub use connect::{ConnectHandler, DisconnectHandler, Refused};
 pub use event::{Ack, Event};
-pub use handler::{Context, Handler};
-pub(crate) use service::Events;
-pub use service::{Method, Next, Outcome};
+pub use handler::{Handler, HandlerContext};
+pub(crate) use service::ServiceEvents;
+pub use service::{AckPayload, Next, ServiceMethod};
 
-pub(crate) use ack::{PendingAcks, Waiting};
+pub(crate) use ack::{AckWaiter, PendingAcks};
 pub(crate) use connect::{Auth, StoredConnect, StoredDisconnect, store_disconnect};
-pub(crate) use event::{Incoming, Peer};
+pub(crate) use event::{EventSource, IncomingEvent};

@@ -1,8 +1,8 @@
 //! The program's handlers, and which of them an event is for.
 
 use super::answer::HandlerError;
-use super::event::Incoming;
-use super::handler::StoredEvent;
+use super::event::IncomingEvent;
+use super::handler::BoxedHandler;
 use crate::data::EncodedArgs;
 use rustc_hash::FxBuildHasher;
 use std::collections::HashMap;
@@ -14,31 +14,31 @@ pub(crate) const ANY: &str = "*";
 
 /// The handlers of all namespaces: of events from `P`, what each side has besides in `M`, and types
 /// as namespaces behind `V`.
-pub(crate) struct Handlers<P, M, V: ?Sized> {
-    namespaces: HashMap<Arc<str>, Set<P, M, V>, FxBuildHasher>,
+pub(crate) struct Registry<P, M, V: ?Sized> {
+    namespaces: HashMap<Arc<str>, NamespaceHandlers<P, M, V>, FxBuildHasher>,
 }
 
 /// The handlers of one namespace.
-pub(crate) struct Set<P, M, V: ?Sized> {
+pub(crate) struct NamespaceHandlers<P, M, V: ?Sized> {
     /// Only the program adds to it, so that no peer can choose what collides.
-    pub(crate) events: HashMap<String, StoredEvent<P>, FxBuildHasher>,
-    pub(crate) any: Option<StoredEvent<P>>,
-    pub(crate) more: M,
+    pub(crate) events: HashMap<String, BoxedHandler<P>, FxBuildHasher>,
+    pub(crate) any: Option<BoxedHandler<P>>,
+    pub(crate) lifecycle: M,
     pub(crate) service: Option<Arc<V>>,
 }
 
 /// Whose handlers serve a client: those of its namespace, or else those of the pattern that has let
 /// it in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scope<'a> {
+pub(crate) struct HandlerScope<'a> {
     pub(crate) namespace: &'a str,
     /// The name under which the pattern's handlers are registered.
     pub(crate) pattern: Option<&'a str>,
 }
 
-impl<'a> From<&'a str> for Scope<'a> {
+impl<'a> From<&'a str> for HandlerScope<'a> {
     fn from(namespace: &'a str) -> Self {
-        Scope {
+        HandlerScope {
             namespace,
             pattern: None,
         }
@@ -48,29 +48,33 @@ impl<'a> From<&'a str> for Scope<'a> {
 /// What a side has besides the handlers of events.
 pub(crate) trait Lifecycle<P>: Default {
     /// Tells who sees all events.
-    fn on_event(&self, incoming: &Incoming<P>);
+    fn on_event(&self, incoming: &IncomingEvent<P>);
 
     /// Decides whether an event may go on to its handler.
-    fn before_event(&self, incoming: &Incoming<P>) -> Result<(), HandlerError>;
+    fn before_event(&self, incoming: &IncomingEvent<P>) -> Result<(), HandlerError>;
 }
 
 /// A namespace as a type, of whatever type.
 pub(crate) trait HandlesEvents<P> {
-    fn event(&self, incoming: &Incoming<P>, answer: &mut EncodedArgs) -> Result<(), HandlerError>;
+    fn event(
+        &self,
+        incoming: &IncomingEvent<P>,
+        answer: &mut EncodedArgs,
+    ) -> Result<(), HandlerError>;
 }
 
-impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
-    pub(crate) fn set(&mut self, namespace: &str) -> &mut Set<P, M, V> {
+impl<P, M: Default, V: ?Sized> Registry<P, M, V> {
+    pub(crate) fn set(&mut self, namespace: &str) -> &mut NamespaceHandlers<P, M, V> {
         self.namespaces.entry(Arc::from(namespace)).or_default()
     }
 
     /// Forgets the handlers of a namespace, and returns them.
-    pub(crate) fn remove(&mut self, namespace: &str) -> Option<Set<P, M, V>> {
+    pub(crate) fn remove(&mut self, namespace: &str) -> Option<NamespaceHandlers<P, M, V>> {
         self.namespaces.remove(namespace)
     }
 
     /// Returns whether a namespace has handlers of its own.
-    pub(crate) fn know(&self, namespace: &str) -> bool {
+    pub(crate) fn contains(&self, namespace: &str) -> bool {
         self.namespaces.contains_key(namespace)
     }
 
@@ -81,10 +85,10 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
     }
 
     /// Returns what serves a namespace: its own handlers, those of its pattern, then those of `*`.
-    pub(crate) fn sets<'a>(
+    pub(crate) fn candidates<'a>(
         &'a self,
-        scope: impl Into<Scope<'a>>,
-    ) -> impl DoubleEndedIterator<Item = &'a Set<P, M, V>> + Clone {
+        scope: impl Into<HandlerScope<'a>>,
+    ) -> impl DoubleEndedIterator<Item = &'a NamespaceHandlers<P, M, V>> + Clone {
         let scope = scope.into();
         let own = self.namespaces.get(scope.namespace);
         let pattern = scope.pattern.and_then(|name| self.namespaces.get(name));
@@ -96,13 +100,13 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
     /// else a service. Gives what that returns, if anybody was there.
     pub(crate) fn resolve<'a, F: ?Sized + 'a, R>(
         &'a self,
-        scope: impl Into<Scope<'a>>,
+        scope: impl Into<HandlerScope<'a>>,
         own: impl Fn(&'a M) -> Option<&'a Arc<F>>,
         function: impl FnOnce(&F) -> R,
         service: impl FnOnce(&V) -> R,
     ) -> Option<R> {
-        let mut sets = self.sets(scope);
-        if let Some(found) = sets.clone().find_map(|set| own(&set.more)) {
+        let mut sets = self.candidates(scope);
+        if let Some(found) = sets.clone().find_map(|set| own(&set.lifecycle)) {
             return Some(function(found));
         }
         sets.find_map(|set| set.service.as_deref()).map(service)
@@ -112,30 +116,31 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
     /// comes first.
     pub(crate) fn before_event(
         &self,
-        scope: Scope<'_>,
-        incoming: &Incoming<P>,
+        scope: HandlerScope<'_>,
+        incoming: &IncomingEvent<P>,
     ) -> Result<(), HandlerError>
     where
         M: Lifecycle<P>,
     {
-        let mut sets = self.sets(scope).rev();
-        sets.clone().for_each(|set| set.more.on_event(incoming));
-        sets.try_for_each(|set| set.more.before_event(incoming))
+        let mut sets = self.candidates(scope).rev();
+        sets.clone()
+            .for_each(|set| set.lifecycle.on_event(incoming));
+        sets.try_for_each(|set| set.lifecycle.before_event(incoming))
     }
 
     /// Functions before services, and in both the namespace itself before `*` (python-socketio's
     /// order). Gives whether anybody was there.
     pub(crate) fn event(
         &self,
-        scope: Scope<'_>,
-        incoming: &Incoming<P>,
+        scope: HandlerScope<'_>,
+        incoming: &IncomingEvent<P>,
         answer: &mut EncodedArgs,
     ) -> Result<bool, HandlerError>
     where
         V: HandlesEvents<P>,
     {
         let name = incoming.event.name();
-        let sets = self.sets(scope);
+        let sets = self.candidates(scope);
         for set in sets.clone() {
             if let Some(handler) = set.events.get(name).or(set.any.as_ref()) {
                 handler(incoming, answer)?;
@@ -149,46 +154,46 @@ impl<P, M: Default, V: ?Sized> Handlers<P, M, V> {
     }
 }
 
-impl<P, M, V: ?Sized> Default for Handlers<P, M, V> {
+impl<P, M, V: ?Sized> Default for Registry<P, M, V> {
     fn default() -> Self {
-        Handlers {
+        Registry {
             namespaces: HashMap::default(),
         }
     }
 }
 
-impl<P, M: Clone, V: ?Sized> Clone for Handlers<P, M, V> {
+impl<P, M: Clone, V: ?Sized> Clone for Registry<P, M, V> {
     fn clone(&self) -> Self {
-        Handlers {
+        Registry {
             namespaces: self.namespaces.clone(),
         }
     }
 }
 
-impl<P, M, V: ?Sized> fmt::Debug for Handlers<P, M, V> {
+impl<P, M, V: ?Sized> fmt::Debug for Registry<P, M, V> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.namespaces.keys();
         formatter.debug_set().entries(names).finish()
     }
 }
 
-impl<P, M: Default, V: ?Sized> Default for Set<P, M, V> {
+impl<P, M: Default, V: ?Sized> Default for NamespaceHandlers<P, M, V> {
     fn default() -> Self {
-        Set {
+        NamespaceHandlers {
             events: HashMap::default(),
             any: None,
-            more: M::default(),
+            lifecycle: M::default(),
             service: None,
         }
     }
 }
 
-impl<P, M: Clone, V: ?Sized> Clone for Set<P, M, V> {
+impl<P, M: Clone, V: ?Sized> Clone for NamespaceHandlers<P, M, V> {
     fn clone(&self) -> Self {
-        Set {
+        NamespaceHandlers {
             events: self.events.clone(),
             any: self.any.clone(),
-            more: self.more.clone(),
+            lifecycle: self.lifecycle.clone(),
             service: self.service.clone(),
         }
     }

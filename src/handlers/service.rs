@@ -1,8 +1,8 @@
 //! Methods as handlers: what namespaces that are types are made of.
 
 use super::answer::{HandlerError, IntoAck};
-use super::event::{Event, Incoming};
-use super::handler::{Context, With, WithEvent, Without, arguments};
+use super::event::{Event, IncomingEvent};
+use super::handler::{HandlerContext, With, WithEvent, Without, arguments};
 use super::registry::HandlesEvents;
 use crate::data::EncodedArgs;
 use crate::error::Error;
@@ -17,50 +17,50 @@ use std::sync::Arc;
     message = "this method cannot handle an event of the service",
     note = "it is `fn(&self, [&Socket,] [&Event,] A, B, ..) -> R` with at most eight arguments"
 )]
-pub trait Method<S, P, Shape>: Send + Sync + 'static {
+pub trait ServiceMethod<S, P, Shape>: Send + Sync + 'static {
     /// Type of the returned value.
     type Output;
 
     #[doc(hidden)]
-    fn call(&self, service: &S, incoming: &Incoming<P>) -> Result<Self::Output, HandlerError>;
+    fn call(&self, service: &S, incoming: &IncomingEvent<P>) -> Result<Self::Output, HandlerError>;
 }
 
 macro_rules! methods {
     ($($name:ident)*) => {
         #[diagnostic::do_not_recommend]
-        impl<Own, P, Ctx, Fun, Out, $($name,)*> Method<Own, P, (With<Ctx>, $($name,)*)> for Fun
+        impl<Own, P, Ctx, Fun, Out, $($name,)*> ServiceMethod<Own, P, (With<Ctx>, $($name,)*)> for Fun
         where
-            Ctx: Context<P>,
+            Ctx: HandlerContext<P>,
             Fun: Fn(&Own, &Ctx, $($name,)*) -> Out + Send + Sync + 'static,
             $($name: DeserializeOwned,)*
         {
             type Output = Out;
 
             #[allow(non_snake_case)]
-            fn call(&self, service: &Own, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+            fn call(&self, service: &Own, incoming: &IncomingEvent<P>) -> Result<Out, HandlerError> {
                 let ($($name,)*) = arguments(incoming)?;
                 Ok(self(service, Ctx::of(incoming), $($name,)*))
             }
         }
 
         #[diagnostic::do_not_recommend]
-        impl<Own, P, Ctx, Fun, Out, $($name,)*> Method<Own, P, (WithEvent<Ctx>, $($name,)*)> for Fun
+        impl<Own, P, Ctx, Fun, Out, $($name,)*> ServiceMethod<Own, P, (WithEvent<Ctx>, $($name,)*)> for Fun
         where
-            Ctx: Context<P>,
+            Ctx: HandlerContext<P>,
             Fun: Fn(&Own, &Ctx, &Event, $($name,)*) -> Out + Send + Sync + 'static,
             $($name: DeserializeOwned,)*
         {
             type Output = Out;
 
             #[allow(non_snake_case)]
-            fn call(&self, service: &Own, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+            fn call(&self, service: &Own, incoming: &IncomingEvent<P>) -> Result<Out, HandlerError> {
                 let ($($name,)*) = arguments(incoming)?;
                 Ok(self(service, Ctx::of(incoming), &incoming.event, $($name,)*))
             }
         }
 
         #[diagnostic::do_not_recommend]
-        impl<Own, P, Fun, Out, $($name,)*> Method<Own, P, (Without, $($name,)*)> for Fun
+        impl<Own, P, Fun, Out, $($name,)*> ServiceMethod<Own, P, (Without, $($name,)*)> for Fun
         where
             Fun: Fn(&Own, $($name,)*) -> Out + Send + Sync + 'static,
             $($name: DeserializeOwned,)*
@@ -68,7 +68,7 @@ macro_rules! methods {
             type Output = Out;
 
             #[allow(non_snake_case)]
-            fn call(&self, service: &Own, incoming: &Incoming<P>) -> Result<Out, HandlerError> {
+            fn call(&self, service: &Own, incoming: &IncomingEvent<P>) -> Result<Out, HandlerError> {
                 let ($($name,)*) = arguments(incoming)?;
                 Ok(self(service, $($name,)*))
             }
@@ -87,16 +87,16 @@ methods!(A B C D E F G);
 methods!(A B C D E F G H);
 
 type StoredMethod<S, P> =
-    Arc<dyn Fn(&S, &Incoming<P>, &mut EncodedArgs) -> Result<(), HandlerError> + Send + Sync>;
+    Arc<dyn Fn(&S, &IncomingEvent<P>, &mut EncodedArgs) -> Result<(), HandlerError> + Send + Sync>;
 
 /// The methods of a service, by the events that they handle.
-pub struct Events<S, P> {
+pub struct ServiceEvents<S, P> {
     methods: HashMap<String, StoredMethod<S, P>>,
 }
 
-impl<S: 'static, P: 'static> Events<S, P> {
-    pub(crate) fn new() -> Events<S, P> {
-        Events {
+impl<S: 'static, P: 'static> ServiceEvents<S, P> {
+    pub(crate) fn new() -> ServiceEvents<S, P> {
+        ServiceEvents {
             methods: HashMap::new(),
         }
     }
@@ -107,9 +107,9 @@ impl<S: 'static, P: 'static> Events<S, P> {
     /// If the event's name is one that the protocol keeps for itself.
     pub fn on<Shape, M>(&mut self, event: &str, method: M) -> &mut Self
     where
-        M: Method<S, P, Shape, Output: IntoAck>,
+        M: ServiceMethod<S, P, Shape, Output: IntoAck>,
     {
-        refuse_reserved(event);
+        assert_not_reserved(event);
         let method: StoredMethod<S, P> = Arc::new(move |service, incoming, answer| {
             method.call(service, incoming)?.append_to(answer)
         });
@@ -127,39 +127,43 @@ impl<S: 'static, P: 'static> Events<S, P> {
     pub(crate) fn call(
         &self,
         service: &S,
-        incoming: &Incoming<P>,
-    ) -> Result<Outcome, HandlerError> {
+        incoming: &IncomingEvent<P>,
+    ) -> Result<AckPayload, HandlerError> {
         let mut answer = EncodedArgs::default();
         answer.encoding = incoming.event.encoding();
         if let Some(method) = self.methods.get(incoming.event.name()) {
             method(service, incoming, &mut answer)?;
         }
-        Ok(Outcome(answer))
+        Ok(AckPayload(answer))
     }
 }
 
 /// A type whose methods are handlers, on either side.
 pub(crate) trait EventService<P>: Sized {
-    fn event(&self, peer: &P, event: &Event, next: Next<'_>) -> Result<Outcome, HandlerError>;
+    fn event(&self, peer: &P, event: &Event, next: Next<'_>) -> Result<AckPayload, HandlerError>;
 }
 
 /// A type that is registered, with its methods.
 pub(crate) struct Registered<S, P> {
     pub(crate) service: S,
-    events: Events<S, P>,
+    events: ServiceEvents<S, P>,
 }
 
 impl<S: 'static, P: 'static> Registered<S, P> {
     /// Registers a service; `fill` is its own list of methods.
-    pub(crate) fn new(service: S, fill: impl FnOnce(&mut Events<S, P>)) -> Registered<S, P> {
-        let mut events = Events::new();
+    pub(crate) fn new(service: S, fill: impl FnOnce(&mut ServiceEvents<S, P>)) -> Registered<S, P> {
+        let mut events = ServiceEvents::new();
         fill(&mut events);
         Registered { service, events }
     }
 }
 
 impl<S: EventService<P> + 'static, P: 'static> HandlesEvents<P> for Registered<S, P> {
-    fn event(&self, incoming: &Incoming<P>, answer: &mut EncodedArgs) -> Result<(), HandlerError> {
+    fn event(
+        &self,
+        incoming: &IncomingEvent<P>,
+        answer: &mut EncodedArgs,
+    ) -> Result<(), HandlerError> {
         let call = || self.events.call(&self.service, incoming);
         let next = Next::new(&call);
         let outcome = self.service.event(&incoming.peer, &incoming.event, next)?;
@@ -167,7 +171,7 @@ impl<S: EventService<P> + 'static, P: 'static> HandlesEvents<P> for Registered<S
     }
 }
 
-impl<S, P> fmt::Debug for Events<S, P> {
+impl<S, P> fmt::Debug for ServiceEvents<S, P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_set().entries(self.methods.keys()).finish()
     }
@@ -175,23 +179,23 @@ impl<S, P> fmt::Debug for Events<S, P> {
 
 /// Arguments of an acknowledgement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome(pub(crate) EncodedArgs);
+pub struct AckPayload(pub(crate) EncodedArgs);
 
-impl Outcome {
+impl AckPayload {
     /// Acknowledges with data: a tuple is several values, `()` none.
     ///
     /// # Errors
     /// [`Error::Encode`] if the data cannot be JSON.
-    pub fn new(data: impl Serialize) -> Result<Outcome, Error> {
-        EncodedArgs::new(&data).map(Outcome)
+    pub fn new(data: impl Serialize) -> Result<AckPayload, Error> {
+        EncodedArgs::new(&data).map(AckPayload)
     }
 }
 
 /// The way on to the method that handles an event.
-pub struct Next<'a>(&'a dyn Fn() -> Result<Outcome, HandlerError>);
+pub struct Next<'a>(&'a dyn Fn() -> Result<AckPayload, HandlerError>);
 
 impl<'a> Next<'a> {
-    pub(crate) fn new(method: &'a dyn Fn() -> Result<Outcome, HandlerError>) -> Next<'a> {
+    pub(crate) fn new(method: &'a dyn Fn() -> Result<AckPayload, HandlerError>) -> Next<'a> {
         Next(method)
     }
 
@@ -199,7 +203,7 @@ impl<'a> Next<'a> {
     ///
     /// # Errors
     /// The failure of the handler, arguments of other types included.
-    pub fn call(self) -> Result<Outcome, HandlerError> {
+    pub fn call(self) -> Result<AckPayload, HandlerError> {
         (self.0)()
     }
 }
@@ -215,7 +219,7 @@ impl fmt::Debug for Next<'_> {
     clippy::panic,
     reason = "a mistake of the program, found where it registers"
 )]
-pub(crate) fn refuse_reserved(event: &str) {
+pub(crate) fn assert_not_reserved(event: &str) {
     let instead = match event {
         "connect" => "on_connect",
         "connect_error" => "on_connect_error, on a client",

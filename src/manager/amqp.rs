@@ -6,7 +6,7 @@
 use super::backend::{
     Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer,
 };
-use super::listening::Heard;
+use super::listening::OnMessage;
 use super::options::BrokerOptions;
 use super::publishing::Outgoing;
 use super::pubsub::PubSubManager;
@@ -95,7 +95,7 @@ impl AmqpManager {
     /// Creates a manager for a URL. Connects once its server is built.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is not as above.
+    /// [`Error::InvalidArgument`] if it is not as above.
     #[allow(
         clippy::new_ret_no_self,
         reason = "what a broker has of its own is how it is connected to"
@@ -107,8 +107,8 @@ impl AmqpManager {
     /// Creates the same, with what the URL does not say.
     ///
     /// # Errors
-    /// Those of [`new`](AmqpManager::new), and [`Error::Invalid`] if the options ask for a broker's
-    /// certificate not to be checked.
+    /// Those of [`new`](AmqpManager::new), and [`Error::InvalidArgument`] if the options ask for a
+    /// broker's certificate not to be checked.
     pub fn with_options(url: &str, options: BrokerOptions) -> Result<PubSubManager, Error> {
         Ok(PubSubManager::new(Amqp::new(url, options)?))
     }
@@ -123,7 +123,7 @@ struct Amqp {
 impl Amqp {
     fn new(url: &str, options: BrokerOptions) -> Result<Amqp, Error> {
         // A URL may hold a password: what its parser says of it may repeat it.
-        let wrong = |why: &str| Error::Invalid(format!("no URL of an AMQP server: {why}"));
+        let wrong = |why: &str| Error::InvalidArgument(format!("no URL of an AMQP server: {why}"));
         let is_known = url.starts_with("amqp://") || url.starts_with("amqps://");
         if !is_known {
             return Err(wrong("it begins with neither amqp:// nor amqps://"));
@@ -163,7 +163,7 @@ impl Amqp {
         })
     }
 
-    async fn connect(&self, channel: &str) -> Result<Link, BackendError> {
+    async fn connect(&self, channel: &str) -> Result<AmqpConnection, BackendError> {
         let mut properties = ConnectionProperties::default();
         if let Some(name) = &self.options.name {
             properties = properties.with_connection_name(name.as_str().into());
@@ -195,7 +195,7 @@ impl Amqp {
                 FieldTable::default(),
             )
             .await?;
-        Ok(Link {
+        Ok(AmqpConnection {
             connection,
             channel: channel_of_it,
             timeout,
@@ -308,7 +308,7 @@ impl Backend for Amqp {
 }
 
 /// A connection with its one channel.
-struct Link {
+struct AmqpConnection {
     connection: Connection,
     channel: Channel,
     timeout: Duration,
@@ -318,7 +318,7 @@ struct Link {
     _line: ShutdownGuard,
 }
 
-impl Link {
+impl AmqpConnection {
     /// Closes the connection in order, if the broker still answers.
     fn close(&self, before: impl Future<Output = Result<(), BackendError>>) {
         if self.is_lost || !self.connection.status().connected() {
@@ -388,7 +388,7 @@ impl SocketSlot {
 type Confirm = Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>;
 
 struct AmqpPublisher {
-    link: Link,
+    link: AmqpConnection,
     exchange: String,
     /// Confirmations that are awaited, in order.
     confirms: VecDeque<Confirm>,
@@ -534,7 +534,7 @@ impl Drop for AmqpPublisher {
 }
 
 struct AmqpSubscriber {
-    link: Link,
+    link: AmqpConnection,
     queue: String,
     consumer: Consumer,
     /// The last message that was heard and not acknowledged, if any, and their number.
@@ -542,7 +542,7 @@ struct AmqpSubscriber {
 }
 
 impl Subscriber for AmqpSubscriber {
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
+    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
         loop {
             let next = self.next();
             self.link.is_lost = next.is_err();
@@ -597,7 +597,7 @@ impl AmqpSubscriber {
 
     /// Asks for the queue on the channel over which its messages come. The answer comes behind what
     /// is on its way, however large; a connection that is dead ends by its heartbeats.
-    fn check(&self, heard: &Heard<'_>) -> Result<(), BackendError> {
+    fn check(&self, heard: &OnMessage<'_>) -> Result<(), BackendError> {
         let options = QueueDeclareOptions {
             passive: true,
             exclusive: true,
@@ -666,7 +666,7 @@ mod tests {
             "amqp://host?heartbeet=5",
         ] {
             let wrong = Amqp::new(url, BrokerOptions::new());
-            assert!(matches!(wrong, Err(Error::Invalid(_))), "{url}");
+            assert!(matches!(wrong, Err(Error::InvalidArgument(_))), "{url}");
         }
         let secret = Amqp::new(
             "amqp://me:p%40%3A%2F%3F%23%20%25w@host",

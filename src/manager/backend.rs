@@ -3,7 +3,7 @@
 //! In a circle with `listening`, `publishing` and `worker`: a backend is given what the threads
 //! that call it have for it.
 
-use super::listening::Heard;
+use super::listening::OnMessage;
 use super::message::MAX_MESSAGE_BYTES;
 use super::publishing::Outgoing;
 use std::fmt;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// ```
 /// use socketio::Server;
 /// use socketio::manager::{
-///     Backend, Heard, PubSubManager, PublishError, Publisher, BackendError, Subscriber,
+///     Backend, OnMessage, PubSubManager, PublishError, Publisher, BackendError, Subscriber,
 /// };
 /// use std::sync::{Arc, Mutex, mpsc};
 /// use std::time::Duration;
@@ -46,7 +46,7 @@ use std::time::Duration;
 /// struct Ear(mpsc::Receiver<Vec<u8>>);
 ///
 /// impl Subscriber for Ear {
-///     fn listen(&mut self, heard: &mut Heard) -> Result<(), BackendError> {
+///     fn listen(&mut self, heard: &mut OnMessage) -> Result<(), BackendError> {
 ///         loop {
 ///             let goes_on = match self.0.recv_timeout(Duration::from_millis(250)) {
 ///                 Ok(message) => heard.message(&message),
@@ -169,7 +169,7 @@ pub trait Subscriber: Send {
     ///
     /// # Errors
     /// Why the connection is lost: another one is made.
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError>;
+    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError>;
 }
 
 /// Time that a listener waits for a message before it asks whether it is to stop.

@@ -14,13 +14,13 @@ const WINDOW_LEN: u64 = u128::BITS as u64;
 /// The numbers that each server has given to what was heard of it.
 #[derive(Debug, Default)]
 pub(super) struct Deduplicator {
-    hosts: HashMap<String, Window>,
+    hosts: HashMap<String, ReplayWindow>,
     /// Bytes of their names.
     bytes: usize,
 }
 
 #[derive(Debug)]
-struct Window {
+struct ReplayWindow {
     highest: u64,
     /// The lowest bit is the highest number.
     bits: u128,
@@ -43,7 +43,7 @@ impl Deduplicator {
             self.bytes = 0;
         }
         self.bytes += host.len();
-        let window = Window {
+        let window = ReplayWindow {
             highest: seq,
             bits: 1,
         };
@@ -52,7 +52,7 @@ impl Deduplicator {
     }
 }
 
-impl Window {
+impl ReplayWindow {
     fn is_new(&mut self, seq: u64) -> bool {
         if seq > self.highest {
             let by = u32::try_from(seq - self.highest).unwrap_or(u32::MAX);

@@ -3,7 +3,7 @@
 use super::backend::{
     Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer,
 };
-use super::listening::Heard;
+use super::listening::OnMessage;
 use super::publishing::Outgoing;
 use super::pubsub::PubSubManager;
 use super::worker::new_host;
@@ -55,7 +55,7 @@ impl KafkaManager {
     /// Creates a manager for a URL. Connects once its server is built.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is not as above.
+    /// [`Error::InvalidArgument`] if it is not as above.
     #[allow(
         clippy::new_ret_no_self,
         reason = "what a broker has of its own is how it is connected to"
@@ -69,8 +69,8 @@ impl KafkaManager {
     /// program switches on where it names that crate itself.
     ///
     /// # Errors
-    /// Those of [`new`](KafkaManager::new), and [`Error::Invalid`] if librdkafka does not know a
-    /// property or its value.
+    /// Those of [`new`](KafkaManager::new), and [`Error::InvalidArgument`] if librdkafka does not
+    /// know a property or its value.
     pub fn with_properties<'a>(
         url: &str,
         properties: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -84,7 +84,7 @@ struct Kafka {
     config: ClientConfig,
     /// Offset of the next message of each partition: a listener goes on where the one before it
     /// ended.
-    next: Positions,
+    positions: Positions,
     /// Key of every message: all of them go to one partition.
     key: String,
 }
@@ -96,7 +96,7 @@ impl Kafka {
         url: &str,
         properties: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Kafka, Error> {
-        let wrong = |why: &str| Error::Invalid(format!("no URL of Kafka: {why}"));
+        let wrong = |why: &str| Error::InvalidArgument(format!("no URL of Kafka: {why}"));
         let hosts = url
             .strip_prefix("kafka://")
             .ok_or_else(|| wrong("it does not begin with kafka://"))?;
@@ -124,16 +124,16 @@ impl Kafka {
         }
         let kafka = Kafka {
             config,
-            next: Positions::default(),
+            positions: Positions::default(),
             key: new_host(),
         };
         // Wrong properties are told of now, not with each attempt to connect.
         let invalid = |error: KafkaError| match error {
             // What librdkafka says of it may repeat a secret.
-            KafkaError::ClientConfig(_, _, name, _) => Error::Invalid(format!(
+            KafkaError::ClientConfig(_, _, name, _) => Error::InvalidArgument(format!(
                 "Kafka: the property {name} cannot be that, or is not known"
             )),
-            _ => Error::Invalid("Kafka: its properties do not go together".into()),
+            _ => Error::InvalidArgument("Kafka: its properties do not go together".into()),
         };
         kafka
             .producer_config()
@@ -226,16 +226,16 @@ impl Backend for Kafka {
     }
 
     fn subscriber(&self, channel: &str) -> Result<Box<dyn Subscriber>, BackendError> {
-        let consumer = self.consumer_config().create_with_context(Quiet)?;
+        let consumer = self.consumer_config().create_with_context(SilentContext)?;
         let mut listening = KafkaSubscriber {
             consumer,
             topic: channel.to_owned(),
             assigned: TopicPartitionList::new(),
-            next: Arc::clone(&self.next),
-            looked: Instant::now(),
+            positions: Arc::clone(&self.positions),
+            refreshed_at: Instant::now(),
         };
-        let is_first = self.next.lock().is_empty();
-        listening.look(is_first)?;
+        let is_first = self.positions.lock().is_empty();
+        listening.refresh_partitions(is_first)?;
         Ok(Box::new(listening))
     }
 }
@@ -278,9 +278,9 @@ impl ProducerContext for Deliveries {
 }
 
 /// The context of a consumer, whose failures the listener reports itself.
-struct Quiet;
+struct SilentContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for SilentContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_of_librdkafka(level, facility, message);
     }
@@ -290,7 +290,7 @@ impl ClientContext for Quiet {
     }
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for SilentContext {}
 
 /// While brokers are away librdkafka says so of every attempt: the manager says it once.
 fn log_of_librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -403,19 +403,19 @@ fn is_of_connection(error: &KafkaError) -> bool {
 }
 
 struct KafkaSubscriber {
-    consumer: BaseConsumer<Quiet>,
+    consumer: BaseConsumer<SilentContext>,
     topic: String,
     assigned: TopicPartitionList,
-    next: Positions,
+    positions: Positions,
     /// Moment when it was last asked for the partitions.
-    looked: Instant,
+    refreshed_at: Instant,
 }
 
 impl KafkaSubscriber {
     /// Takes all partitions: from where the last listener has ended, those that are there at first
     /// from their end, others from their beginning.
-    fn look(&mut self, is_first: bool) -> Result<(), BackendError> {
-        self.looked = Instant::now();
+    fn refresh_partitions(&mut self, is_first: bool) -> Result<(), BackendError> {
+        self.refreshed_at = Instant::now();
         let metadata = self
             .consumer
             .fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT)?;
@@ -435,7 +435,7 @@ impl KafkaSubscriber {
                 .consumer
                 .fetch_watermarks(&self.topic, id, ANSWER_TIMEOUT)?;
             let begin = if is_first { high } else { low };
-            let offset = self.next.lock().get(&id).copied().unwrap_or(begin);
+            let offset = self.positions.lock().get(&id).copied().unwrap_or(begin);
             added.push((id, offset.clamp(low, high)));
         }
         let mut list = TopicPartitionList::new();
@@ -453,7 +453,7 @@ impl KafkaSubscriber {
         for (id, offset) in added {
             self.assigned
                 .add_partition_offset(&self.topic, id, Offset::Offset(offset))?;
-            self.next.lock().entry(id).or_insert(offset);
+            self.positions.lock().entry(id).or_insert(offset);
         }
         Ok(())
     }
@@ -475,17 +475,17 @@ fn is_lasting(error: &KafkaError) -> bool {
 }
 
 impl Subscriber for KafkaSubscriber {
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
+    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
         loop {
-            if self.looked.elapsed() >= PARTITION_REFRESH_INTERVAL
-                && let Err(error) = self.look(false)
+            if self.refreshed_at.elapsed() >= PARTITION_REFRESH_INTERVAL
+                && let Err(error) = self.refresh_partitions(false)
             {
                 log::debug!(target: "socketio", "Kafka does not say which partitions there are: {error}");
             }
             let go_on = match self.consumer.poll(POLL_INTERVAL) {
                 Some(Ok(message)) => {
                     let next = message.offset() + 1;
-                    self.next.lock().insert(message.partition(), next);
+                    self.positions.lock().insert(message.partition(), next);
                     message.payload().is_none_or(|it| heard.message(it))
                 }
                 Some(Err(error)) if is_lasting(&error) => return Err(error.into()),
@@ -525,7 +525,7 @@ mod tests {
             "kafka://h1/topic",
         ] {
             assert!(
-                matches!(Kafka::new(url, []), Err(Error::Invalid(_))),
+                matches!(Kafka::new(url, []), Err(Error::InvalidArgument(_))),
                 "{url}"
             );
         }
@@ -537,7 +537,7 @@ mod tests {
         for property in [("no.such.thing", "1"), ("socket.timeout.ms", "soon")] {
             assert!(matches!(
                 Kafka::new("kafka://", [property]),
-                Err(Error::Invalid(_))
+                Err(Error::InvalidArgument(_))
             ));
         }
     }

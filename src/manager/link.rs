@@ -30,15 +30,15 @@ const RANDOMIZATION: f64 = 0.25;
 
 /// The attempts of one of the two connections.
 #[derive(Debug)]
-pub(super) struct Attempts {
+pub(super) struct ReconnectDelay {
     backoff: Backoff,
     /// Moment when the last one succeeded.
     since: Option<Instant>,
 }
 
-impl Attempts {
-    pub(super) fn new() -> Attempts {
-        Attempts {
+impl ReconnectDelay {
+    pub(super) fn new() -> ReconnectDelay {
+        ReconnectDelay {
             backoff: Backoff::new(MIN_DELAY, MAX_DELAY, RANDOMIZATION),
             since: None,
         }
@@ -73,8 +73,8 @@ const RECENTLY: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) publishes: bool,
-    pub(super) hears: bool,
+    pub(super) connected: bool,
+    pub(super) subscribed: bool,
     listener_lost: Option<Instant>,
     /// Reason why the broker takes nothing.
     blocked: Option<String>,
@@ -90,8 +90,8 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new() -> Link {
         Link {
-            publishes: false,
-            hears: false,
+            connected: false,
+            subscribed: false,
             listener_lost: None,
             blocked: None,
             state: ManagerState::Disconnected,
@@ -111,7 +111,7 @@ impl Link {
         match self.state {
             ManagerState::Connected | ManagerState::Ended => None,
             ManagerState::Blocked => self.blocked.clone(),
-            ManagerState::Disconnected if self.publishes => listener.clone(),
+            ManagerState::Disconnected if self.connected => listener.clone(),
             ManagerState::Disconnected => publisher.clone().or_else(|| listener.clone()),
         }
     }
@@ -128,7 +128,7 @@ impl Link {
     /// Notes why the broker takes nothing, or that it does; returns whether that has changed.
     pub(super) fn block(&mut self, why: Option<&str>) -> bool {
         // It has answered, if not as one would like.
-        self.publishes |= why.is_some();
+        self.connected |= why.is_some();
         let has_changed = self.blocked.as_deref() != why;
         if has_changed {
             self.blocked = why.map(str::to_owned);
@@ -139,10 +139,10 @@ impl Link {
     /// Notes that a side is lost; returns whether the reason is another one than before.
     pub(super) fn lose(&mut self, side: Side, error: &dyn fmt::Display) -> bool {
         match side {
-            Side::Publisher => self.publishes = false,
+            Side::Publisher => self.connected = false,
             Side::Listener => {
-                self.listener_lost = self.hears.then(Instant::now).or(self.listener_lost);
-                self.hears = false;
+                self.listener_lost = self.subscribed.then(Instant::now).or(self.listener_lost);
+                self.subscribed = false;
             }
         }
         self.fail(side, error)
@@ -151,7 +151,7 @@ impl Link {
     /// Returns whether the listener is lost, or was a moment ago: so may those of other servers.
     pub(super) fn listener_was_lost(&self, now: Instant) -> bool {
         let was_lost = |lost: Instant| now.saturating_duration_since(lost) < RECENTLY;
-        !self.hears || self.listener_lost.is_some_and(was_lost)
+        !self.subscribed || self.listener_lost.is_some_and(was_lost)
     }
 
     pub(super) fn end(&mut self) {
@@ -172,7 +172,7 @@ impl Link {
     /// Brings the state up to date; returns it if it has changed.
     pub(super) fn update(&mut self) -> Option<ManagerState> {
         let before = self.state;
-        self.state = match (self.publishes && self.hears, &self.blocked) {
+        self.state = match (self.connected && self.subscribed, &self.blocked) {
             _ if before == ManagerState::Ended => ManagerState::Ended,
             (false, _) => ManagerState::Disconnected,
             (true, Some(_)) => ManagerState::Blocked,
@@ -220,7 +220,7 @@ impl Echo {
     }
 
     /// Notes that a probe was heard.
-    pub(super) fn hear(&mut self, number: u64) {
+    pub(super) fn on_message(&mut self, number: u64) {
         self.heard = self.heard.max(number);
         self.expected.take_if(|(expected, _)| *expected <= number);
     }
@@ -269,15 +269,15 @@ mod tests {
         assert!(!fails(Side::Publisher, "refused"));
         assert!(fails(Side::Publisher, "wrong password"));
         assert!(!fails(Side::Listener, "refused"));
-        link.publishes = true;
-        link.hears = true;
+        link.connected = true;
+        link.subscribed = true;
         assert_eq!(link.update(), Some(ManagerState::Connected));
         assert!(link.fail(Side::Publisher, &"wrong password"));
     }
 
     #[test]
     fn a_connection_that_has_lasted_a_moment_does_not_shorten_the_pauses() {
-        let mut attempts = Attempts::new();
+        let mut attempts = ReconnectDelay::new();
         for _ in 0..10 {
             attempts.pause();
         }
@@ -289,7 +289,7 @@ mod tests {
     fn a_function_that_does_not_return_gathers_no_states_for_ever() {
         let mut link = Link::new();
         for number in 0..1_000 {
-            (link.publishes, link.hears) = (number % 2 == 0, true);
+            (link.connected, link.subscribed) = (number % 2 == 0, true);
             link.update();
         }
         assert_eq!(link.untold.len(), MAX_UNTOLD);
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn a_broker_that_takes_nothing_is_reached() {
         let mut link = Link::new();
-        (link.publishes, link.hears) = (true, true);
+        (link.connected, link.subscribed) = (true, true);
         assert!(link.block(Some("low on memory")));
         assert!(!link.block(Some("low on memory")));
         assert_eq!(link.update(), Some(ManagerState::Blocked));
@@ -317,7 +317,7 @@ mod tests {
         let timeout = Duration::from_secs(5);
         let later = now + ECHO_TIMEOUT;
         // Heard before the confirmation came.
-        echo.hear(1);
+        echo.on_message(1);
         echo.expect(1, now);
         assert!(!echo.is_overdue(later, timeout));
         echo.expect(2, now);
@@ -327,7 +327,7 @@ mod tests {
         assert!(!echo.is_lost(later, timeout));
         echo.check();
         assert!(echo.is_lost(later, timeout));
-        echo.hear(3);
+        echo.on_message(3);
         assert!(!echo.is_overdue(later, timeout));
         echo.expect(4, now);
         assert!(!echo.is_lost(later, timeout));

@@ -5,15 +5,15 @@
 
 use super::backend::POLL_INTERVAL;
 use super::dedup::Deduplicator;
-use super::link::{Attempts, Side};
+use super::link::{ReconnectDelay, Side};
 #[cfg(feature = "pickle")]
 use super::message::of_pickle;
-use super::message::{Invalid, Message, Old, ReplyTo, read};
-use super::worker::Shared;
-use super::{AckRequest, Local};
+use super::message::{Message, MessageError, Old, ReplyTo, read};
+use super::worker::PubSubCore;
+use super::{AckRequest, LocalNode};
 use crate::error::Error;
 use crate::handlers::AckResponse;
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -23,12 +23,12 @@ const RELAY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time in which one record says how many messages were dropped.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 
-impl Shared {
+impl PubSubCore {
     /// The listener's thread.
     pub(super) fn listen(self: &Arc<Self>) {
         let channel = self.options.lock().channel.clone();
         let timeout = self.backend.timeout();
-        let mut attempts = Attempts::new();
+        let mut attempts = ReconnectDelay::new();
         let mut hearing = Hearing::default();
         while !self.is_ending() {
             let mut connection = match self.backend.subscriber(&channel) {
@@ -41,11 +41,11 @@ impl Shared {
             };
             attempts.succeeded();
             self.echo.lock().reset();
-            self.change_state(|link| link.hears = true);
+            self.change_state(|link| link.subscribed = true);
             // Whether it hears need not wait for the next one.
             self.queue.lock().probe_now(Instant::now());
             self.changed.notify_all();
-            let listened = connection.listen(&mut Heard {
+            let listened = connection.listen(&mut OnMessage {
                 shared: self,
                 hearing: &mut hearing,
                 timeout,
@@ -72,7 +72,11 @@ impl Shared {
     }
 
     /// Acts on a message; an error has the words for what it was.
-    fn apply(self: &Arc<Self>, local: &dyn Local, message: Message) -> Result<(), (String, Error)> {
+    fn apply(
+        self: &Arc<Self>,
+        local: &dyn LocalNode,
+        message: Message,
+    ) -> Result<(), (String, Error)> {
         let done = match message {
             Message::Emit(mut emission, back) => {
                 emission.ack = back.map(|back| self.relay(back));
@@ -130,7 +134,7 @@ impl Shared {
             callback: Arc::new(callback),
             tells_of_nobody: false,
             is_single: false,
-            timeout: bounded(timeout),
+            timeout: clamp_duration(timeout),
         }
     }
 }
@@ -138,14 +142,14 @@ impl Shared {
 /// Taker of what a [`Subscriber`](super::Subscriber) hears.
 ///
 /// ```
-/// use socketio::manager::{Heard, BackendError, Subscriber};
+/// use socketio::manager::{OnMessage, BackendError, Subscriber};
 /// use std::sync::mpsc::{Receiver, RecvTimeoutError};
 /// use std::time::Duration;
 ///
 /// struct Ear(Receiver<Vec<u8>>);
 ///
 /// impl Subscriber for Ear {
-///     fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
+///     fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
 ///         loop {
 ///             let goes_on = match self.0.recv_timeout(Duration::from_millis(250)) {
 ///                 Ok(message) => heard.message(&message),
@@ -160,16 +164,16 @@ impl Shared {
 /// }
 /// ```
 #[derive(Debug)]
-pub struct Heard<'a> {
-    shared: &'a Arc<Shared>,
+pub struct OnMessage<'a> {
+    shared: &'a Arc<PubSubCore>,
     hearing: &'a mut Hearing,
     timeout: Duration,
 }
 
-impl Heard<'_> {
+impl OnMessage<'_> {
     /// Acts on a message. Returns whether to go on listening.
     pub fn message(&mut self, message: &[u8]) -> bool {
-        self.hearing.hear(self.shared, message);
+        self.hearing.on_message(self.shared, message);
         self.goes_on()
     }
 
@@ -188,15 +192,16 @@ impl Heard<'_> {
 
     /// Returns whether a message that the broker has confirmed should have been heard by now. A
     /// subscriber that can do so finds out, by a question to the broker over its own connection,
-    /// whether something large is still on its way, and calls [`note_checked`](Heard::note_checked)
-    /// with the answer. Without that the connection is given up after the same time once more.
+    /// whether something large is still on its way, and calls
+    /// [`note_checked`](OnMessage::note_checked) with the answer. Without that the connection is
+    /// given up after the same time once more.
     pub fn is_check_due(&self) -> bool {
         let echo = self.shared.echo.lock();
         echo.is_overdue(Instant::now(), self.timeout) && !echo.is_checked()
     }
 
     /// Notes that everything that was on its way has come, and is passed on before the next call of
-    /// [`nothing`](Heard::nothing).
+    /// [`nothing`](OnMessage::nothing).
     pub fn note_checked(&mut self) {
         self.shared.echo.lock().check();
     }
@@ -213,7 +218,7 @@ struct Hearing {
 
 impl Hearing {
     /// Acts on a message.
-    fn hear(&mut self, shared: &Arc<Shared>, bytes: &[u8]) {
+    fn on_message(&mut self, shared: &Arc<PubSubCore>, bytes: &[u8]) {
         #[cfg(feature = "pickle")]
         let unpickled = match bytes.first() {
             Some(0x80) if shared.options.lock().accepts_pickle => of_pickle(bytes),
@@ -233,7 +238,7 @@ impl Hearing {
         let (is_answer, from) = match incoming.message {
             Message::Probe(number) => {
                 if is_own {
-                    shared.echo.lock().hear(number);
+                    shared.echo.lock().on_message(number);
                 }
                 return;
             }
@@ -280,12 +285,12 @@ impl Hearing {
 struct Dropped {
     since: Option<Instant>,
     count: u64,
-    why: Invalid,
+    why: MessageError,
 }
 
 impl Dropped {
     /// Counts a message; returns the record that is due.
-    fn count(&mut self, now: Instant, why: Invalid) -> Option<String> {
+    fn count(&mut self, now: Instant, why: MessageError) -> Option<String> {
         if self.since.is_some() {
             self.count += 1;
             self.why = why;

@@ -1,13 +1,13 @@
 //! The manager of a server that is alone.
 
-use super::{Broadcast, Local, Manager};
+use super::{Broadcast, LocalNode, Manager};
 use crate::error::Error;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The manager of a server that is alone: everybody is here. The default.
 #[derive(Default)]
 pub struct MemoryManager {
-    local: OnceLock<Weak<dyn Local>>,
+    local: OnceLock<Weak<dyn LocalNode>>,
 }
 
 impl MemoryManager {
@@ -16,7 +16,7 @@ impl MemoryManager {
         MemoryManager::default()
     }
 
-    fn local(&self) -> Result<Arc<dyn Local>, Error> {
+    fn local(&self) -> Result<Arc<dyn LocalNode>, Error> {
         self.local
             .get()
             .and_then(Weak::upgrade)
@@ -25,7 +25,7 @@ impl MemoryManager {
 }
 
 impl Manager for MemoryManager {
-    fn start(&self, local: Weak<dyn Local>) {
+    fn start(&self, local: Weak<dyn LocalNode>) {
         // A second server would be one too many for a manager that knows no others.
         assert!(
             self.local.set(local).is_ok(),
@@ -33,7 +33,7 @@ impl Manager for MemoryManager {
         );
     }
 
-    fn is_alone(&self) -> bool {
+    fn is_single_node(&self) -> bool {
         true
     }
 

@@ -34,7 +34,7 @@ pub(super) const MAX_ATTACHMENTS: usize = OUTGOING_ATTACHMENTS;
 
 /// A message that has come.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub(super) struct IncomingMessage {
     /// Server that has published it; of an answer, the one that has asked.
     pub(super) host: String,
     /// Server that has published an answer, if it says so.
@@ -89,7 +89,7 @@ pub(super) struct ReplyTo {
 }
 
 /// Reason why a message is dropped.
-pub(super) type Invalid = &'static str;
+pub(super) type MessageError = &'static str;
 
 /// Writes the messages of one server.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Encoder {
         let mut object = self.to_asker("unanswered", to, who);
         let why = match why {
             Error::Timeout => "timeout",
-            Error::TooMuch(_) => "too much",
+            Error::LimitExceeded(_) => "too much",
             _ => "disconnected",
         };
         object.field("why", &why);
@@ -204,22 +204,22 @@ impl Encoder {
     }
 
     pub(super) fn disconnect(&self, namespace: &str, sid: &str) -> MessageBuilder {
-        self.about("disconnect", namespace, Some(sid), None)
+        self.control("disconnect", namespace, Some(sid), None)
     }
 
     pub(super) fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> MessageBuilder {
-        self.about("enter_room", namespace, Some(sid), Some(room))
+        self.control("enter_room", namespace, Some(sid), Some(room))
     }
 
     pub(super) fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> MessageBuilder {
-        self.about("leave_room", namespace, Some(sid), Some(room))
+        self.control("leave_room", namespace, Some(sid), Some(room))
     }
 
     pub(super) fn close_room(&self, namespace: &str, room: &str) -> MessageBuilder {
-        self.about("close_room", namespace, None, Some(room))
+        self.control("close_room", namespace, None, Some(room))
     }
 
-    fn about(
+    fn control(
         &self,
         method: &str,
         namespace: &str,
@@ -447,7 +447,7 @@ impl fmt::Display for Outline {
 }
 
 /// Reads a message. Nothing in it is trusted.
-pub(super) fn read(bytes: &[u8]) -> Result<Incoming, Invalid> {
+pub(super) fn read(bytes: &[u8]) -> Result<IncomingMessage, MessageError> {
     if bytes.len() > MAX_MESSAGE_BYTES {
         return Err("it is too large");
     }
@@ -494,7 +494,7 @@ pub(super) fn of_pickle(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(text)
 }
 
-fn read_text(text: &str) -> Result<Incoming, Invalid> {
+fn read_text(text: &str) -> Result<IncomingMessage, MessageError> {
     // Raw values skip what is nested without counting it.
     json::check(text, MAX_DEPTH).map_err(|_| "it is no JSON, or nested too deeply")?;
     let fields: Fields<'_> =
@@ -549,7 +549,7 @@ fn read_text(text: &str) -> Result<Incoming, Invalid> {
         },
         _ => return Err("its method is not known"),
     };
-    Ok(Incoming {
+    Ok(IncomingMessage {
         host,
         from: fields.from,
         seq,
@@ -558,7 +558,11 @@ fn read_text(text: &str) -> Result<Incoming, Invalid> {
     })
 }
 
-fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Incoming, Invalid> {
+fn read_emit(
+    fields: Fields<'_>,
+    namespace: String,
+    host: String,
+) -> Result<IncomingMessage, MessageError> {
     let event = fields.event.ok_or("it names no event")?;
     if is_reserved(&event) || event.len() > OUTGOING_NAME_BYTES {
         return Err("its event has a name that cannot be");
@@ -589,7 +593,7 @@ fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Inco
         volatile: fields.volatile,
         ack: None,
     };
-    Ok(Incoming {
+    Ok(IncomingMessage {
         host,
         from: None,
         seq: fields.seq,
@@ -599,7 +603,7 @@ fn read_emit(fields: Fields<'_>, namespace: String, host: String) -> Result<Inco
 }
 
 /// Returns an event's data, in the forms that python-socketio has had.
-fn read_data(data: &str, binary: bool) -> Result<EncodedArgs, Invalid> {
+fn read_data(data: &str, binary: bool) -> Result<EncodedArgs, MessageError> {
     if !binary {
         return Ok(EncodedArgs::in_json(read_args(data)?, Vec::new()));
     }
@@ -620,7 +624,7 @@ fn read_data(data: &str, binary: bool) -> Result<EncodedArgs, Invalid> {
 
 /// Returns the arguments without their brackets. A value that is no list is one argument, as it was
 /// before 5.15.1; a list of one null is none, as python-socketio writes that.
-fn read_args(json: &str) -> Result<Vec<u8>, Invalid> {
+fn read_args(json: &str) -> Result<Vec<u8>, MessageError> {
     let json = json.trim();
     let Some(inner) = json
         .strip_prefix('[')
@@ -640,7 +644,10 @@ fn read_args(json: &str) -> Result<Vec<u8>, Invalid> {
     })
 }
 
-fn read_answer(args: Option<&RawValue>, attachments: &[String]) -> Result<AckResponse, Invalid> {
+fn read_answer(
+    args: Option<&RawValue>,
+    attachments: &[String],
+) -> Result<AckResponse, MessageError> {
     let args = args.map_or("[]", RawValue::get);
     if !args.starts_with('[') {
         return Err("its arguments are no list");
@@ -652,13 +659,13 @@ fn read_answer(args: Option<&RawValue>, attachments: &[String]) -> Result<AckRes
     Ok(AckResponse(ReceivedArgs::json(args, attachments)))
 }
 
-fn check_placeholders(args: &[u8], count: usize) -> Result<(), Invalid> {
+fn check_placeholders(args: &[u8], count: usize) -> Result<(), MessageError> {
     let whole = [b"[", args, b"]"].concat();
     let whole = std::str::from_utf8(&whole).map_err(|_| "it is no text")?;
     json::check_placeholders(whole, count).map_err(|_| "a wrong placeholder")
 }
 
-fn read_base64(texts: &[String]) -> Result<Vec<Bytes>, Invalid> {
+fn read_base64(texts: &[String]) -> Result<Vec<Bytes>, MessageError> {
     if texts.len() > MAX_ATTACHMENTS {
         return Err("it has too many attachments");
     }
@@ -782,7 +789,7 @@ mod tests {
             br#"{"method":"close_room","room":"r","namespace":"/","host_id":"h","except":["y"],"volatile":true,"timeout":5}"#,
         ];
         crate::util::fuzz::run(|source| {
-            let bytes = source.spoil(MESSAGES);
+            let bytes = source.mutate(MESSAGES);
             let Ok(incoming) = read(&bytes) else {
                 return;
             };

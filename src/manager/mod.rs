@@ -1,8 +1,9 @@
 //! Who is in which room, here and on other servers.
 //!
 //! A server sends through its manager, and the manager reaches the clients that are here through
-//! [`Local`]. [`MemoryManager`], the default, knows no others. One that speaks to a broker passes
-//! on what concerns the clients of other servers, and calls `Local` for what comes from them.
+//! [`LocalNode`]. [`MemoryManager`], the default, knows no others. One that speaks to a broker
+//! passes on what concerns the clients of other servers, and calls `LocalNode` for what comes from
+//! them.
 
 #[cfg(feature = "amqp")]
 mod amqp;
@@ -33,7 +34,7 @@ pub use backend::{Backend, BackendError, PublishError, Publisher, Subscriber};
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaManager;
 pub use link::ManagerState;
-pub use listening::Heard;
+pub use listening::OnMessage;
 pub use memory::MemoryManager;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 pub use options::BrokerOptions;
@@ -58,12 +59,12 @@ use std::time::Duration;
 /// and `ZmqManager` for those that each knows.
 ///
 /// # Errors
-/// [`Error::Invalid`] if the scheme is not known, the feature that it needs is off, which the text
-/// names, or the URL is wrong.
+/// [`Error::InvalidArgument`] if the scheme is not known, the feature that it needs is off, which
+/// the text names, or the URL is wrong.
 pub fn from_url(url: &str) -> Result<PubSubManager, Error> {
     let Some((scheme, rest)) = url.split_once("://") else {
         let why = "a manager's URL begins with a scheme, such as redis://";
-        return Err(Error::Invalid(why.into()));
+        return Err(Error::InvalidArgument(why.into()));
     };
     let scheme = &*scheme.to_ascii_lowercase();
     #[allow(unused_variables, reason = "without any feature nobody reads it")]
@@ -94,7 +95,7 @@ pub fn from_url(url: &str) -> Result<PubSubManager, Error> {
             #[cfg(not(feature = "zmq"))]
             Err(missing(scheme, "zmq"))
         }
-        _ => Err(Error::Invalid(format!(
+        _ => Err(Error::InvalidArgument(format!(
             "no manager knows the scheme {scheme:?}: there are redis, valkey, amqp, kafka and zmq+tcp"
         ))),
     }
@@ -107,7 +108,7 @@ pub fn from_url(url: &str) -> Result<PubSubManager, Error> {
     feature = "zmq"
 )))]
 fn missing(scheme: &str, feature: &str) -> Error {
-    Error::Invalid(format!("{scheme}:// needs the feature `{feature}`"))
+    Error::InvalidArgument(format!("{scheme}:// needs the feature `{feature}`"))
 }
 
 /// Link of a server to its own clients and to other servers: it passes on what the server does to
@@ -117,35 +118,38 @@ fn missing(scheme: &str, feature: &str) -> Error {
 /// own is a [`Backend`], and [`PubSubManager`] makes a manager of it.
 pub trait Manager: sealed::Sealed + Send + Sync + fmt::Debug + 'static {
     /// Connects the manager with its server; called once, when it is built.
-    fn start(&self, local: Weak<dyn Local>);
+    fn start(&self, local: Weak<dyn LocalNode>);
 
     /// Returns whether it knows no other servers, so that who is not here is nowhere.
-    fn is_alone(&self) -> bool {
+    fn is_single_node(&self) -> bool {
         false
     }
 
     /// Sends an event to all recipients, wherever they are.
     ///
     /// # Errors
-    /// [`Error::TooMuch`] if the broker's queue has no room or the message is too large, [`Error::Invalid`] if answers are wanted of a manager that only publishes.
+    /// [`Error::LimitExceeded`] if the broker's queue has no room or the message is too large,
+    /// [`Error::InvalidArgument`] if answers are wanted of a manager that only publishes.
     fn emit(&self, emission: &Broadcast) -> Result<(), Error>;
 
     /// Adds a client, wherever it is, to a room.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] if the client is known to be nowhere, [`Error::Invalid`] if the room is another client's own, [`Error::TooMuch`] if the broker's queue has no room.
+    /// [`Error::Disconnected`] if the client is known to be nowhere, [`Error::InvalidArgument`] if
+    /// the room is another client's own, [`Error::LimitExceeded`] if the broker's queue has no
+    /// room.
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
 
     /// Removes a client, wherever it is, from a room.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the room is the client's own.
+    /// [`Error::InvalidArgument`] if the room is the client's own.
     fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
 
     /// Removes all clients from a room.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the room is a client's own.
+    /// [`Error::InvalidArgument`] if the room is a client's own.
     fn close_room(&self, namespace: &str, room: &str) -> Result<(), Error>;
 
     /// Disconnects a client, wherever it is.
@@ -180,7 +184,7 @@ mod sealed {
 }
 
 /// The clients of one server, as its manager reaches them.
-pub trait Local: Send + Sync {
+pub trait LocalNode: Send + Sync {
     /// Sends an event to those recipients that are here; returns their number.
     ///
     /// # Errors
@@ -199,13 +203,13 @@ pub trait Local: Send + Sync {
     /// Removes a client of this server from a room.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the room is the client's own.
+    /// [`Error::InvalidArgument`] if the room is the client's own.
     fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error>;
 
     /// Removes all clients of this server from a room.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the room is a client's own.
+    /// [`Error::InvalidArgument`] if the room is a client's own.
     fn close_room(&self, namespace: &str, room: &str) -> Result<(), Error>;
 
     /// Runs a function of the program on a worker.

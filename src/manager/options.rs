@@ -4,7 +4,7 @@ use super::message::MAX_MESSAGE_BYTES;
 #[cfg(feature = "tls")]
 use crate::engineio::ClientTls;
 use crate::error::Error;
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use std::time::Duration;
 
 /// Options of the connections to a broker that its URL does not have.
@@ -43,7 +43,7 @@ impl BrokerOptions {
     /// message, or answers. Large messages get more, a second for each 64 KiB. Defaults to 5 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> BrokerOptions {
-        self.timeout = bounded(timeout).max(Duration::from_millis(1));
+        self.timeout = clamp_duration(timeout).max(Duration::from_millis(1));
         self
     }
 
@@ -81,7 +81,7 @@ impl BrokerOptions {
         #[cfg(feature = "tls")]
         if self.tls.accepts_any_certificate() {
             let why = "the certificate of a broker is always checked";
-            return Err(Error::Invalid(why.into()));
+            return Err(Error::InvalidArgument(why.into()));
         }
         Ok(self)
     }

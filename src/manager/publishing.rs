@@ -4,10 +4,10 @@
 //! call it have for it.
 
 use super::backend::{BackendError, POLL_INTERVAL, PublishError, Publisher, no_answer, patience};
-use super::link::{Attempts, Side};
+use super::link::{ReconnectDelay, Side};
 use super::message;
 use super::outgoing::Lost;
-use super::worker::{Shared, broker_error, log_failure};
+use super::worker::{PubSubCore, broker_error, log_failure};
 use crate::util::sync::assert_unlocked;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// Time that what waits for a broker that was away goes on waiting, for the others to listen again.
 const RESUBSCRIBE_DELAY: Duration = Duration::from_millis(1_500);
 
-impl Shared {
+impl PubSubCore {
     /// The publisher's thread.
     pub(super) fn publish(self: &Arc<Self>) {
         let channel = self.options.lock().channel.clone();
@@ -24,7 +24,7 @@ impl Shared {
         let mut connection: Option<Box<dyn Publisher>> = None;
         let mut was_away = false;
         let mut pardoned = false;
-        let mut attempts = Attempts::new();
+        let mut attempts = ReconnectDelay::new();
         loop {
             let Some(publisher) = &mut connection else {
                 assert_unlocked();
@@ -35,14 +35,14 @@ impl Shared {
                         // That was said of the connection before.
                         self.set_blocked(None);
                         self.queue.lock().connect(Instant::now());
-                        if std::mem::take(&mut was_away) && self.is_over_after_others_listen() {
+                        if std::mem::take(&mut was_away) && self.wait_for_resubscription() {
                             return self.count_unpublished();
                         }
                     }
                     Err(error) => {
                         self.lose(Side::Publisher, &error);
                         was_away = true;
-                        if self.is_over_after(attempts.pause()) {
+                        if self.wait_or_end(attempts.pause()) {
                             return self.count_unpublished();
                         }
                     }
@@ -55,7 +55,7 @@ impl Shared {
             let published = publisher.publish_all(&mut Outgoing::new(self));
             let published = published.and_then(|()| self.check_progress(timeout));
             if self.queue.lock().has_answered() {
-                self.change_state(|link| link.publishes = true);
+                self.change_state(|link| link.connected = true);
             }
             let Err(error) = published else {
                 pardoned = pardoned && !self.queue.lock().has_answered();
@@ -71,7 +71,7 @@ impl Shared {
                     was_away = true;
                 }
                 let goes_on_at_once = is_pardoned && !std::mem::replace(&mut pardoned, is_pardoned);
-                if !goes_on_at_once && self.is_over_after(attempts.pause()) {
+                if !goes_on_at_once && self.wait_or_end(attempts.pause()) {
                     return self.count_unpublished();
                 }
             }
@@ -105,7 +105,7 @@ impl Shared {
 
     /// Returns an error if the broker has confirmed nothing for too long.
     fn check_progress(&self, timeout: Duration) -> Result<(), PublishError> {
-        match self.queue.lock().silence(Instant::now()) {
+        match self.queue.lock().unconfirmed_for(Instant::now()) {
             Some((silence, bytes)) if silence >= patience(timeout, bytes) => {
                 Err(PublishError::Lost(no_answer(timeout)))
             }
@@ -120,7 +120,7 @@ impl Shared {
         let (refused, error, is_lost) = match error {
             PublishError::Refused(error) => (queue.refuse(now), error, false),
             PublishError::Lost(error) => (queue.lose(now).refused(), error, true),
-            PublishError::Unclear(error) => (queue.suspect(now).refused(), error, true),
+            PublishError::Unclear(error) => (queue.on_refused(now).refused(), error, true),
         };
         let total = queue.refused;
         drop(queue);
@@ -158,18 +158,18 @@ impl Shared {
 
     /// Waits until this server listens again, and the others have had time to, if the broker was
     /// away for more than this connection; returns whether the manager is to end.
-    fn is_over_after_others_listen(&self) -> bool {
+    fn wait_for_resubscription(&self) -> bool {
         let by = Instant::now() + RESUBSCRIBE_DELAY * 4;
         if !self.link.lock().listener_was_lost(Instant::now()) {
             return false;
         }
         // At the end the listener has gone already, and is not waited for.
-        while !self.is_ending() && !self.link.lock().hears && Instant::now() < by {
-            if self.is_over_after(POLL_INTERVAL / 10) {
+        while !self.is_ending() && !self.link.lock().subscribed && Instant::now() < by {
+            if self.wait_or_end(POLL_INTERVAL / 10) {
                 return true;
             }
         }
-        self.is_over_after(RESUBSCRIBE_DELAY)
+        self.wait_or_end(RESUBSCRIBE_DELAY)
     }
 }
 
@@ -185,11 +185,11 @@ impl Lost {
 /// The messages that a [`Publisher`](super::Publisher) is to publish, in order.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
-    shared: &'a Shared,
+    shared: &'a PubSubCore,
 }
 
 impl<'a> Outgoing<'a> {
-    pub(super) fn new(shared: &'a Shared) -> Outgoing<'a> {
+    pub(super) fn new(shared: &'a PubSubCore) -> Outgoing<'a> {
         Outgoing { shared }
     }
 

@@ -4,8 +4,8 @@ use super::backend::Backend;
 use super::link::ManagerState;
 use super::message::MAX_ATTACHMENTS;
 use super::sid::{check_room, is_sid};
-use super::worker::Shared;
-use super::{AckRequest, Broadcast, Local, Manager, ManagerFigures};
+use super::worker::PubSubCore;
+use super::{AckRequest, Broadcast, LocalNode, Manager, ManagerFigures};
 use crate::engineio::block_in_place;
 use crate::error::Error;
 use std::fmt;
@@ -39,20 +39,20 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Clone)]
 pub struct PubSubManager {
-    inner: Arc<Inner>,
+    inner: Arc<PubSubInner>,
 }
 
-struct Inner {
-    shared: Arc<Shared>,
+struct PubSubInner {
+    shared: Arc<PubSubCore>,
 }
 
 impl PubSubManager {
     /// Creates a manager over a queue.
     #[must_use]
     pub fn new(backend: impl Backend) -> PubSubManager {
-        let shared = Shared::new(Box::new(backend));
+        let shared = PubSubCore::new(Box::new(backend));
         PubSubManager {
-            inner: Arc::new(Inner {
+            inner: Arc::new(PubSubInner {
                 shared: Arc::new(shared),
             }),
         }
@@ -61,11 +61,13 @@ impl PubSubManager {
     /// Sets the name under which its servers find each other. Defaults to `socketio`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the broker can have no channel of that name.
+    /// [`Error::InvalidArgument`] if the broker can have no channel of that name.
     pub fn channel(self, channel: &str) -> Result<Self, Error> {
         let shared = &self.inner.shared;
         let checked = shared.backend.check_channel(channel);
-        checked.map_err(|why| Error::Invalid(format!("no channel can be {channel:?}: {why}")))?;
+        checked.map_err(|why| {
+            Error::InvalidArgument(format!("no channel can be {channel:?}: {why}"))
+        })?;
         shared.options.lock().channel = channel.to_owned();
         Ok(self)
     }
@@ -87,8 +89,8 @@ impl PubSubManager {
         self
     }
 
-    /// Sets the bytes that may wait for the broker; more is [`Error::TooMuch`] at the call. One
-    /// message that is larger than all of that may wait beside the others. Defaults to 16 MiB.
+    /// Sets the bytes that may wait for the broker; more is [`Error::LimitExceeded`] at the call.
+    /// One message that is larger than all of that may wait beside the others. Defaults to 16 MiB.
     #[must_use]
     pub fn max_queue_size(self, bytes: usize) -> Self {
         self.inner.shared.queue.lock().limit = bytes;
@@ -154,7 +156,7 @@ impl PubSubManager {
         }
     }
 
-    fn local(&self) -> Option<Arc<dyn Local>> {
+    fn local(&self) -> Option<Arc<dyn LocalNode>> {
         self.inner.shared.local.get().and_then(Weak::upgrade)
     }
 
@@ -166,14 +168,14 @@ impl PubSubManager {
 }
 
 impl Manager for PubSubManager {
-    fn start(&self, local: Weak<dyn Local>) {
+    fn start(&self, local: Weak<dyn LocalNode>) {
         let shared = &self.inner.shared;
         assert!(
             shared.local.set(local).is_ok(),
             "a PubSubManager is for one server"
         );
         let write_only = shared.options.lock().write_only;
-        shared.change_state(|link| link.hears = write_only);
+        shared.change_state(|link| link.subscribed = write_only);
         shared.start(!write_only);
     }
 
@@ -181,7 +183,7 @@ impl Manager for PubSubManager {
         let shared = &self.inner.shared;
         let attachments = emission.data.attachments.len();
         if attachments > MAX_ATTACHMENTS {
-            return Err(Error::Invalid(format!(
+            return Err(Error::InvalidArgument(format!(
                 "{attachments} attachments: other servers take {MAX_ATTACHMENTS} of one event"
             )));
         }
@@ -248,7 +250,7 @@ impl PubSubManager {
         let shared = &self.inner.shared;
         if shared.options.lock().write_only {
             let why = "a write-only manager hears no answers: callbacks and call need a server";
-            return Err(Error::Invalid(why.into()));
+            return Err(Error::InvalidArgument(why.into()));
         }
         let single = match emission.recipients.rooms.as_deref() {
             Some([one]) => Some(one.as_str()),
@@ -288,7 +290,7 @@ impl PubSubManager {
     }
 }
 
-impl Drop for Inner {
+impl Drop for PubSubInner {
     fn drop(&mut self) {
         self.shared.end(FLUSH_TIMEOUT);
         self.shared.end_state();

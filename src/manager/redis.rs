@@ -3,7 +3,7 @@
 use super::backend::{
     Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer, patience,
 };
-use super::listening::Heard;
+use super::listening::OnMessage;
 use super::options::BrokerOptions;
 use super::publishing::Outgoing;
 use super::pubsub::PubSubManager;
@@ -79,7 +79,7 @@ impl RedisManager {
     /// Creates a manager for a URL. Connects once its server is built.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is none of those above.
+    /// [`Error::InvalidArgument`] if it is none of those above.
     #[allow(
         clippy::new_ret_no_self,
         reason = "what a broker has of its own is how it is connected to"
@@ -91,7 +91,7 @@ impl RedisManager {
     /// Creates the same, with what the URL does not say.
     ///
     /// # Errors
-    /// Those of [`new`](RedisManager::new), and [`Error::Invalid`] if the options ask for a
+    /// Those of [`new`](RedisManager::new), and [`Error::InvalidArgument`] if the options ask for a
     /// broker's certificate not to be checked.
     pub fn with_options(url: &str, options: BrokerOptions) -> Result<PubSubManager, Error> {
         Ok(PubSubManager::new(Redis::new(url, options)?))
@@ -128,7 +128,7 @@ impl Redis {
             && !name.bytes().all(|byte| byte.is_ascii_graphic())
         {
             let why = format!("a connection to Redis cannot be named {name:?}: no spaces there");
-            return Err(Error::Invalid(why));
+            return Err(Error::InvalidArgument(why));
         }
         let place = Topology::new(url, &options)?;
         let max_message_size = AtomicUsize::new(options.message_bytes(DEFAULT_MESSAGE_BYTES));
@@ -183,7 +183,7 @@ fn output_limit(text: &str) -> Option<usize> {
 impl Topology {
     fn new(url: &str, options: &BrokerOptions) -> Result<Topology, Error> {
         // A URL may hold a password.
-        let wrong = |why: &str| Error::Invalid(format!("no URL of a Redis server: {why}"));
+        let wrong = |why: &str| Error::InvalidArgument(format!("no URL of a Redis server: {why}"));
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| wrong("it has no scheme"))?;
@@ -466,7 +466,7 @@ impl Backend for Redis {
         subscribed.map_err(|error| plain(error, timeout))?;
         Ok(Box::new(RedisSubscriber {
             connection,
-            patience: timeout,
+            ping_after: timeout,
         }))
     }
 }
@@ -486,14 +486,14 @@ struct RedisPublisher {
     channel: String,
     timeout: Duration,
     /// The commands whose answers are awaited.
-    in_flight: VecDeque<Command>,
+    in_flight: VecDeque<RedisCommand>,
     /// Moment when it was last asked for its role.
     asked: Instant,
     /// It may be asked for it.
     knows_roles: bool,
 }
 
-enum Command {
+enum RedisCommand {
     Publish,
     Role,
 }
@@ -519,13 +519,13 @@ impl Publisher for RedisPublisher {
                     .arg(&*message)
                     .get_packed_command();
                 commands.extend_from_slice(&publish);
-                self.in_flight.push_back(Command::Publish);
+                self.in_flight.push_back(RedisCommand::Publish);
             }
             let is_role_due = self.knows_roles && self.asked.elapsed() >= ROLE_INTERVAL;
             if is_last && !commands.is_empty() && is_role_due {
                 self.asked = Instant::now();
                 commands.extend_from_slice(&redis::cmd("ROLE").get_packed_command());
-                self.in_flight.push_back(Command::Role);
+                self.in_flight.push_back(RedisCommand::Role);
             }
             if !commands.is_empty() && (is_last || commands.len() >= WRITE_BYTES) {
                 let sent = self.connection.send_packed_command(&commands);
@@ -551,10 +551,10 @@ impl RedisPublisher {
         self.connection.set_read_timeout(Some(patience))?;
         let answer = self.connection.recv_response();
         match (answer.and_then(|it| it.extract_error()), command) {
-            (Ok(_), Command::Publish) => outgoing.confirm(1),
-            (Ok(role), Command::Role) => check_role(&role).map_err(PublishError::Lost)?,
+            (Ok(_), RedisCommand::Publish) => outgoing.confirm(1),
+            (Ok(role), RedisCommand::Role) => check_role(&role).map_err(PublishError::Lost)?,
             // It need not be allowed.
-            (Err(error), Command::Role) if error.code().is_some() => self.knows_roles = false,
+            (Err(error), RedisCommand::Role) if error.code().is_some() => self.knows_roles = false,
             (Err(error), _) => return Err(self.error(error)),
         }
         Ok(())
@@ -573,11 +573,11 @@ impl RedisPublisher {
 struct RedisSubscriber {
     connection: Connection,
     /// Time that it may be silent before it is asked for a sign of life, and then until that comes.
-    patience: Duration,
+    ping_after: Duration,
 }
 
 impl Subscriber for RedisSubscriber {
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
+    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
         let mut connection = self.connection.as_pubsub();
         connection.set_read_timeout(Some(POLL_INTERVAL))?;
         let mut since = Instant::now();
@@ -589,8 +589,8 @@ impl Subscriber for RedisSubscriber {
                 }
                 Err(error) if error.is_timeout() => {
                     let is_check_due = heard.is_check_due();
-                    if is_check_due || since.elapsed() >= self.patience {
-                        ping(&mut connection, self.patience)?;
+                    if is_check_due || since.elapsed() >= self.ping_after {
+                        ping(&mut connection, self.ping_after)?;
                         since = Instant::now();
                         if is_check_due {
                             heard.note_checked();
@@ -610,12 +610,12 @@ impl Subscriber for RedisSubscriber {
 }
 
 /// Waits for a sign of life, as long as something comes.
-fn ping(connection: &mut PubSub<'_>, patience: Duration) -> Result<(), BackendError> {
-    connection.set_read_timeout(Some(patience))?;
+fn ping(connection: &mut PubSub<'_>, ping_after: Duration) -> Result<(), BackendError> {
+    connection.set_read_timeout(Some(ping_after))?;
     let alive = connection.ping::<()>();
     connection.set_read_timeout(Some(POLL_INTERVAL))?;
     match alive {
-        Err(error) if !is_answer(&error) => Err(plain(error, patience)),
+        Err(error) if !is_answer(&error) => Err(plain(error, ping_after)),
         _ => Ok(()),
     }
 }
@@ -649,7 +649,10 @@ mod tests {
             "unix:///run/redis.sock?passwd=x",
             "unix://run/redis.sock",
         ] {
-            assert!(matches!(place(url), Err(Error::Invalid(_))), "{url}");
+            assert!(
+                matches!(place(url), Err(Error::InvalidArgument(_))),
+                "{url}"
+            );
         }
     }
 
@@ -708,6 +711,6 @@ mod tests {
     fn names_that_redis_refuses_are_errors() {
         let named = |name| Redis::new("redis://h", BrokerOptions::new().name(name));
         assert!(named("chat-1").is_ok());
-        assert!(matches!(named("chat 1"), Err(Error::Invalid(_))));
+        assert!(matches!(named("chat 1"), Err(Error::InvalidArgument(_))));
     }
 }

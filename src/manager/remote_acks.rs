@@ -2,7 +2,7 @@
 
 use super::{AckCallback, AckRequest};
 use crate::error::{Error, LimitExceeded};
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use crate::util::sync::{Condvar, Mutex};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -19,22 +19,22 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Answers that are awaited, each under the id that was published with its question.
 #[derive(Default)]
 pub(super) struct RemoteAcks {
-    state: Mutex<State>,
+    state: Mutex<RemoteAcksState>,
     /// Another deadline comes first, or the manager ends.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct RemoteAcksState {
     next_id: u64,
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashMap<u64, RemoteWaiter>,
     deadlines: BTreeSet<(Instant, u64)>,
     /// A thread waits for the deadlines.
     is_watched: bool,
     has_ended: bool,
 }
 
-struct Waiting {
+struct RemoteWaiter {
     callback: AckCallback,
     deadline: Instant,
     /// One answer is all that can come.
@@ -70,9 +70,9 @@ impl RemoteAcks {
         } else {
             REPORT_GRACE
         };
-        let waiting = Waiting {
+        let waiting = RemoteWaiter {
             callback: Arc::clone(&ack.callback),
-            deadline: Instant::now() + bounded(ack.timeout) + grace,
+            deadline: Instant::now() + clamp_duration(ack.timeout) + grace,
             is_single,
             sid: sid.map(str::to_owned),
             reported,
@@ -133,11 +133,11 @@ impl RemoteAcks {
     pub(super) fn watch(&self, tell: impl Fn(AckCallback), reaches_others: impl Fn() -> bool) {
         loop {
             let mut state = self.state.lock();
-            let late = state.late(Instant::now());
+            let late = state.take_expired(Instant::now());
             if !late.is_empty() {
                 drop(state);
                 let reaches_others = reaches_others();
-                let is_unknown = |it: &Waiting| {
+                let is_unknown = |it: &RemoteWaiter| {
                     it.is_unreported() || !reaches_others && !it.is_single && !it.reported_there
                 };
                 let unreported = late.into_iter().filter(is_unknown);
@@ -158,15 +158,15 @@ impl RemoteAcks {
     }
 }
 
-impl Waiting {
+impl RemoteWaiter {
     fn is_unreported(&self) -> bool {
         !self.reported.load(Ordering::Acquire)
     }
 }
 
-impl State {
+impl RemoteAcksState {
     /// Removes what is late, and returns it.
-    fn late(&mut self, now: Instant) -> Vec<Waiting> {
+    fn take_expired(&mut self, now: Instant) -> Vec<RemoteWaiter> {
         let mut late = Vec::new();
         while let Some((deadline, id)) = self.deadlines.first().copied()
             && deadline <= now
@@ -176,7 +176,7 @@ impl State {
         late
     }
 
-    fn remove(&mut self, id: u64) -> Option<Waiting> {
+    fn remove(&mut self, id: u64) -> Option<RemoteWaiter> {
         let waiting = self.waiting.remove(&id)?;
         self.deadlines.remove(&(waiting.deadline, id));
         Some(waiting)
@@ -222,7 +222,7 @@ mod tests {
         let reported = Arc::new(AtomicBool::new(true));
         let (_, is_first) = awaited.expect(&request, true, None, reported).unwrap();
         assert!(!is_first);
-        let late = awaited.state.lock().late(Instant::now());
+        let late = awaited.state.lock().take_expired(Instant::now());
         assert_eq!(late.iter().filter(|it| it.is_unreported()).count(), 1);
         assert!(awaited.answered(first, None).is_none());
         awaited.end();

@@ -42,7 +42,7 @@ pub(crate) fn is_sid(name: &str) -> bool {
 pub(crate) fn check_room(sid: &str, room: &str) -> Result<(), Error> {
     if room != sid && is_sid(room) {
         let why = "a client's own room cannot be entered by others";
-        return Err(Error::Invalid(why.into()));
+        return Err(Error::InvalidArgument(why.into()));
     }
     Ok(())
 }
@@ -77,7 +77,10 @@ mod tests {
             let sid = new_sid().unwrap();
             assert!(sid.len() == CHARACTERS && is_sid(&sid));
             assert!(check_room(&sid, &sid).is_ok());
-            assert!(matches!(check_room("x", &sid), Err(Error::Invalid(_))));
+            assert!(matches!(
+                check_room("x", &sid),
+                Err(Error::InvalidArgument(_))
+            ));
             let mut other = sid.to_string();
             let last = if other.pop() == Some('A') { 'B' } else { 'A' };
             other.push(last);

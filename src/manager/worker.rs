@@ -8,9 +8,9 @@ use super::link::{Echo, Link, MAX_DELAY, ManagerState, Side};
 use super::message::{Encoder, MessageBuilder};
 use super::outgoing::{Queue, Room};
 use super::remote_acks::RemoteAcks;
-use super::{AckCallback, AckRequest, Local, ManagerFigures};
+use super::{AckCallback, AckRequest, LocalNode, ManagerFigures};
 use crate::error::{ConnectError, Error, LimitExceeded};
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use crate::util::program;
 use crate::util::random;
 use crate::util::sync::{Condvar, Mutex, assert_unlocked};
@@ -22,11 +22,11 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// State that the handles and the threads share.
-pub(super) struct Shared {
+pub(super) struct PubSubCore {
     pub(super) backend: Box<dyn Backend>,
     pub(super) options: Mutex<Options>,
     pub(super) writer: Encoder,
-    pub(super) local: OnceLock<Weak<dyn Local>>,
+    pub(super) local: OnceLock<Weak<dyn LocalNode>>,
     pub(super) queue: Mutex<Queue>,
     /// The queue has changed.
     pub(super) changed: Condvar,
@@ -51,7 +51,7 @@ pub(super) struct Options {
 
 /// A message for which there is room in the queue.
 pub(super) struct Prepared<'a> {
-    shared: &'a Shared,
+    shared: &'a PubSubCore,
     content: Option<(MessageBuilder, Room)>,
 }
 
@@ -75,9 +75,9 @@ impl Drop for Prepared<'_> {
     }
 }
 
-impl Shared {
-    pub(super) fn new(backend: Box<dyn Backend>) -> Shared {
-        Shared {
+impl PubSubCore {
+    pub(super) fn new(backend: Box<dyn Backend>) -> PubSubCore {
+        PubSubCore {
             backend,
             options: Mutex::new(Options {
                 channel: "socketio".into(),
@@ -146,7 +146,7 @@ impl Shared {
     ) -> Result<u64, Error> {
         let (id, is_first) = self.awaited.expect(ack, is_single, sid, reported)?;
         if is_first {
-            let watch = |shared: &Arc<Shared>| {
+            let watch = |shared: &Arc<PubSubCore>| {
                 let tell = |callback: AckCallback| {
                     shared.execute(move || callback(None, Err(Error::Timeout)));
                 };
@@ -165,9 +165,13 @@ impl Shared {
 
     /// Starts the publisher's thread, and the listener's.
     pub(super) fn start(self: &Arc<Self>, listens: bool) {
-        self.spawn("socketio-publish", Some(Side::Publisher), Shared::publish);
+        self.spawn(
+            "socketio-publish",
+            Some(Side::Publisher),
+            PubSubCore::publish,
+        );
         if listens {
-            self.spawn("socketio-listen", Some(Side::Listener), Shared::listen);
+            self.spawn("socketio-listen", Some(Side::Listener), PubSubCore::listen);
         }
     }
 
@@ -175,7 +179,7 @@ impl Shared {
         self: &Arc<Self>,
         name: &str,
         side: Option<Side>,
-        run: impl Fn(&Arc<Shared>) + Send + 'static,
+        run: impl Fn(&Arc<PubSubCore>) + Send + 'static,
     ) -> bool {
         let shared = Arc::clone(self);
         let run = move || {
@@ -185,7 +189,7 @@ impl Shared {
                 if let Some(side) = side {
                     shared.lose_to_panic(side);
                 }
-                if shared.is_over_after(MAX_DELAY) {
+                if shared.wait_or_end(MAX_DELAY) {
                     break;
                 }
             }
@@ -230,7 +234,7 @@ impl Shared {
 
     /// Waits until nothing waits to be published.
     pub(super) fn flush(&self, timeout: Duration) -> Result<(), Error> {
-        let by = Instant::now() + bounded(timeout);
+        let by = Instant::now() + clamp_duration(timeout);
         let mut queue = self.queue.lock();
         let (told, until) = (queue.refused_told, queue.next_seq());
         queue.flushes += 1;
@@ -256,7 +260,7 @@ impl Shared {
     }
 
     /// Waits, unless the manager is to end; returns whether it is.
-    pub(super) fn is_over_after(&self, pause: Duration) -> bool {
+    pub(super) fn wait_or_end(&self, pause: Duration) -> bool {
         let mut queue = self.queue.lock();
         let until = Instant::now() + pause;
         loop {
@@ -376,7 +380,7 @@ pub(super) fn broker_error(text: String) -> Error {
     Error::Connection(ConnectError::new(text))
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for PubSubCore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Shared")

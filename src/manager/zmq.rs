@@ -3,7 +3,7 @@
 use super::backend::{
     Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer, patience,
 };
-use super::listening::Heard;
+use super::listening::OnMessage;
 use super::message::MAX_MESSAGE_BYTES;
 use super::pubsub::PubSubManager;
 use super::worker::new_host;
@@ -50,7 +50,7 @@ impl ZmqManager {
     /// Creates a manager for a URL. Connects once its server is built.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is not as above.
+    /// [`Error::InvalidArgument`] if it is not as above.
     #[allow(
         clippy::new_ret_no_self,
         reason = "what a broker has of its own is how it is connected to"
@@ -81,7 +81,9 @@ impl Zmq {
             })
         };
         let (push, sub) = ports(url).ok_or_else(|| {
-            Error::Invalid("a URL of ZeroMQ is zmq+tcp://host:push+sub, with two ports".into())
+            Error::InvalidArgument(
+                "a URL of ZeroMQ is zmq+tcp://host:push+sub, with two ports".into(),
+            )
         })?;
         Ok(Zmq {
             context: Context::new(),
@@ -273,7 +275,7 @@ fn is_text(json: &RawValue, text: &str) -> bool {
 }
 
 impl Subscriber for ZmqSubscriber {
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
+    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
         loop {
             if self.asked.elapsed() >= PROBE_INTERVAL {
                 self.probe();
@@ -316,7 +318,10 @@ mod tests {
             "zmq+tcp://:5555+5556",
             "zmq+tcp://localhost:5555+five",
         ] {
-            assert!(matches!(Zmq::new(url), Err(Error::Invalid(_))), "{url}");
+            assert!(
+                matches!(Zmq::new(url), Err(Error::InvalidArgument(_))),
+                "{url}"
+            );
         }
     }
 }

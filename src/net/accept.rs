@@ -5,7 +5,7 @@ use super::commands::{Command, TransferredConnection};
 use super::context::TimerKey;
 use super::event_loop::{ACCEPT_PAUSE, EventLoop, MAX_EVENTS};
 use super::listener::{Acceptor, PeerAddr};
-use super::socket::Socket;
+use super::socket::StreamSocket;
 use super::stream::Stream;
 use super::websocket::Role;
 use crate::util::slots::NoSlot;
@@ -45,13 +45,13 @@ impl<D: Driver> EventLoop<D> {
 
     fn accepted(&mut self, listener: usize, stream: Stream, peer: PeerAddr) {
         match wrap(stream, &self.listeners[listener]) {
-            Ok(socket) => self.welcome(socket, peer, Vec::new()),
+            Ok(socket) => self.on_accept(socket, peer, Vec::new()),
             Err(error) => log::warn!(target: "engineio", "{peer}: no TLS: {error}"),
         }
     }
 
     /// Takes a new connection in, with what was read of it, or hands it to the next thread.
-    pub(super) fn welcome(&mut self, socket: Socket, peer: PeerAddr, unread: Vec<u8>) {
+    pub(super) fn on_accept(&mut self, socket: StreamSocket, peer: PeerAddr, read_buffer: Vec<u8>) {
         let options = &self.io.options;
         let limits = &options.limits;
         let address = peer.ip().filter(|it| !options.trusted_proxies.contains(it));
@@ -77,29 +77,29 @@ impl<D: Driver> EventLoop<D> {
         let handed = TransferredConnection {
             socket: Arc::new(socket),
             peer,
-            unread,
+            read_buffer,
             unwritten: Bytes::new(),
             slot: Some(slot),
             request: None,
         };
         let thread = self.next_thread;
         self.next_thread = (thread + 1) % self.io.mailboxes.len();
-        if thread == self.io.own {
-            self.adopt(handed);
+        if thread == self.io.index {
+            self.register(handed);
         } else {
             self.io.mailboxes[thread].send(Command::Adopt(Box::new(handed)));
         }
     }
 
-    pub(super) fn adopt(&mut self, handed: TransferredConnection) {
+    pub(super) fn register(&mut self, handed: TransferredConnection) {
         if self.stop_by.is_some() {
             return;
         }
-        let Some(id) = self.io.insert(
+        let Some(id) = self.io.register(
             Role::Server,
             handed.socket,
             handed.peer,
-            handed.unread,
+            handed.read_buffer,
             handed.slot,
         ) else {
             return;
@@ -114,19 +114,19 @@ impl<D: Driver> EventLoop<D> {
             return self.process(id);
         };
         if let Some(connection) = self.io.get_mut(id) {
-            connection.fresh = false;
+            connection.is_new = false;
         }
-        self.hand_request(id, exchange, request);
+        self.dispatch_request(id, exchange, request);
     }
 }
 
-fn wrap(stream: Stream, listener: &Acceptor) -> io::Result<Socket> {
+fn wrap(stream: Stream, listener: &Acceptor) -> io::Result<StreamSocket> {
     #[cfg(feature = "tls")]
     if let Some(tls) = &listener.tls {
-        return Ok(Socket::secure(stream, tls.accept()?));
+        return Ok(StreamSocket::secure(stream, tls.accept()?));
     }
     let _ = listener;
-    Ok(Socket::plain(stream))
+    Ok(StreamSocket::plain(stream))
 }
 
 /// Errors of the connection that was to be accepted, not of accepting (accept(2)).

@@ -1,6 +1,6 @@
 //! Bodies of answers that are read a chunk at a time, on workers, as their clients take them.
 
-use super::outbox::{Outbox, When};
+use super::outbox::{Flush, Outbox};
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ pub(super) const HIGH_WATER_BYTES: usize = 256 << 10;
 /// A body on its way.
 pub(crate) struct BodyStream {
     reader: Box<dyn Read + Send>,
-    framing: Framing,
+    framing: BodyFraming,
     outbox: Arc<Outbox>,
 }
 
 /// Framing of a response's body.
 #[derive(Debug)]
-pub(super) enum Framing {
+pub(super) enum BodyFraming {
     /// So many bytes are still to come.
     Length(u64),
     Chunked,
@@ -27,7 +27,7 @@ pub(super) enum Framing {
 
 /// Progress of a body.
 #[derive(Debug)]
-pub(crate) enum Progress {
+pub(crate) enum StreamState {
     /// The client has enough to read.
     Paused(Box<BodyStream>),
     Done,
@@ -38,7 +38,7 @@ pub(crate) enum Progress {
 impl BodyStream {
     pub(super) fn new(
         reader: Box<dyn Read + Send>,
-        framing: Framing,
+        framing: BodyFraming,
         outbox: Arc<Outbox>,
     ) -> BodyStream {
         BodyStream {
@@ -49,23 +49,23 @@ impl BodyStream {
     }
 
     /// Reads and writes until the client has enough, or the body ends. Runs on a worker.
-    pub(super) fn run(mut self: Box<Self>) -> Progress {
+    pub(super) fn run(mut self: Box<Self>) -> StreamState {
         let mut buffer = vec![0; CHUNK];
         loop {
             if self.outbox.waiting() > HIGH_WATER_BYTES {
-                return Progress::Paused(self);
+                return StreamState::Paused(self);
             }
             let wanted = match self.framing {
-                Framing::Length(0) => return Progress::Done,
-                Framing::Length(missing) => missing.min(CHUNK as u64) as usize,
-                Framing::Chunked | Framing::UntilClose => CHUNK,
+                BodyFraming::Length(0) => return StreamState::Done,
+                BodyFraming::Length(missing) => missing.min(CHUNK as u64) as usize,
+                BodyFraming::Chunked | BodyFraming::UntilClose => CHUNK,
             };
             let read = match self.reader.read(&mut buffer[..wanted]) {
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
                     log::warn!(target: "engineio", "the body of an answer could not be read: {error}");
-                    return Progress::Failed;
+                    return StreamState::Failed;
                 }
             };
             if let Some(progress) = self.send(&buffer[..read]) {
@@ -74,28 +74,28 @@ impl BodyStream {
         }
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Option<Progress> {
+    fn send(&mut self, bytes: &[u8]) -> Option<StreamState> {
         let sent = match &mut self.framing {
-            Framing::Length(_) if bytes.is_empty() => {
+            BodyFraming::Length(_) if bytes.is_empty() => {
                 log::warn!(target: "engineio", "the body of an answer was shorter than it had said");
-                return Some(Progress::Failed);
+                return Some(StreamState::Failed);
             }
-            Framing::Length(missing) => {
+            BodyFraming::Length(missing) => {
                 *missing -= bytes.len() as u64;
-                self.outbox.append(bytes, When::Now)
+                self.outbox.append(bytes, Flush::Now)
             }
-            Framing::UntilClose => self.outbox.append(bytes, When::Now),
-            Framing::Chunked => {
+            BodyFraming::UntilClose => self.outbox.append(bytes, Flush::Now),
+            BodyFraming::Chunked => {
                 let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
                 chunk.extend_from_slice(bytes);
                 chunk.extend_from_slice(b"\r\n");
-                self.outbox.append(&chunk, When::Now)
+                self.outbox.append(&chunk, Flush::Now)
             }
         };
         match sent {
-            Err(_) => Some(Progress::Failed),
+            Err(_) => Some(StreamState::Failed),
             // An empty chunk is the last one.
-            Ok(_) if bytes.is_empty() => Some(Progress::Done),
+            Ok(_) if bytes.is_empty() => Some(StreamState::Done),
             Ok(_) => None,
         }
     }

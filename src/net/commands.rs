@@ -1,11 +1,11 @@
 //! What other threads share with the I/O threads, and tell them.
 
 use super::Executor;
-use super::body_stream::Progress;
+use super::body_stream::StreamState;
 use super::connection::{ConnectionId, RequestMeta};
 use super::http::{Request, Response};
 use super::listener::PeerAddr;
-use super::socket::Socket;
+use super::socket::StreamSocket;
 use super::stream::Stream;
 use crate::limits::Limits;
 use crate::util::budget::{Budget, Share};
@@ -20,7 +20,7 @@ use std::time::Instant;
 
 /// State that all I/O threads of one port share.
 #[derive(Debug)]
-pub(crate) struct Options {
+pub(crate) struct IoConfig {
     pub(crate) limits: Limits,
     /// Bytes of a WebSocket message, and of a request's body.
     pub(crate) max_message: usize,
@@ -33,7 +33,7 @@ pub(crate) struct Options {
     pub(crate) budget: OnceLock<Arc<Budget>>,
 }
 
-impl Options {
+impl IoConfig {
     /// Returns a share of the budget, for one holder.
     pub(crate) fn share(&self) -> Share {
         Share::of(self.budget.get().cloned())
@@ -50,7 +50,7 @@ pub(crate) enum Command<C> {
     /// Answer a request that was parked.
     Respond(ConnectionId, Response),
     /// A part of an answer's body has been read.
-    Pumped(ConnectionId, Progress),
+    Pumped(ConnectionId, StreamState),
     /// Read from a connection again, whose body had no room.
     ReadOn(ConnectionId),
     /// More bytes wait than may.
@@ -64,9 +64,9 @@ pub(crate) enum Command<C> {
 /// A connection between two I/O threads.
 #[derive(Debug)]
 pub(crate) struct TransferredConnection {
-    pub(super) socket: Arc<Socket>,
+    pub(super) socket: Arc<StreamSocket>,
     pub(super) peer: PeerAddr,
-    pub(super) unread: Vec<u8>,
+    pub(super) read_buffer: Vec<u8>,
     /// Bytes that its outbox has not written.
     pub(super) unwritten: Bytes,
     pub(super) slot: Option<Slot>,
@@ -75,16 +75,16 @@ pub(crate) struct TransferredConnection {
 
 /// The way into an I/O thread.
 #[derive(Debug)]
-pub(crate) struct Mailbox<C> {
+pub(crate) struct CommandSender<C> {
     sender: Sender<C>,
     waker: Arc<Waker>,
     /// True if the thread has been woken for commands that it has not looked at.
     woken: Arc<AtomicBool>,
 }
 
-impl<C> Clone for Mailbox<C> {
+impl<C> Clone for CommandSender<C> {
     fn clone(&self) -> Self {
-        Mailbox {
+        CommandSender {
             sender: self.sender.clone(),
             waker: Arc::clone(&self.waker),
             woken: Arc::clone(&self.woken),
@@ -92,9 +92,9 @@ impl<C> Clone for Mailbox<C> {
     }
 }
 
-impl<C> Mailbox<C> {
-    pub(super) fn new(sender: Sender<C>, waker: Waker) -> Mailbox<C> {
-        Mailbox {
+impl<C> CommandSender<C> {
+    pub(super) fn new(sender: Sender<C>, waker: Waker) -> CommandSender<C> {
+        CommandSender {
             sender,
             waker: Arc::new(waker),
             woken: Arc::new(AtomicBool::new(false)),

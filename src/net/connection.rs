@@ -5,7 +5,7 @@ use super::http::upload::Upload;
 use super::http::{Body, Head};
 use super::listener::PeerAddr;
 use super::outbox::Outbox;
-use super::socket::Socket;
+use super::socket::StreamSocket;
 use super::timers::Timer;
 use super::websocket::Decoder;
 use crate::util::budget::Share;
@@ -36,12 +36,12 @@ impl ConnectionId {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
-    pub(super) socket: Arc<Socket>,
+    pub(super) socket: Arc<StreamSocket>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) peer: PeerAddr,
-    pub(super) protocol: Protocol,
+    pub(super) protocol: ConnectionState,
     /// Bytes that were read and not understood yet.
-    pub(super) unread: Vec<u8>,
+    pub(super) read_buffer: Vec<u8>,
     /// Key by which the driver knows it.
     pub(super) owner: Option<u64>,
     pub(super) alarm: Timer,
@@ -50,11 +50,11 @@ pub(super) struct Connection {
     /// The peer will send nothing more.
     pub(super) read_closed: bool,
     /// Reading was stopped on purpose.
-    pub(super) stopped: bool,
+    pub(super) read_paused: bool,
     /// Close once everything is written.
-    pub(super) finishing: bool,
+    pub(super) closes_after_flush: bool,
     /// No request has come over it yet.
-    pub(super) fresh: bool,
+    pub(super) is_new: bool,
     /// True if the unread bytes are the beginning of a head, and no line has ended since: they are
     /// not parsed again for every byte of a client that sends them one by one.
     pub(super) is_partial: bool,
@@ -73,17 +73,17 @@ impl Connection {
     /// Returns the bytes of requests and messages that are not complete, or not handled.
     pub(super) fn kept(&self) -> usize {
         let partial = match &self.protocol {
-            Protocol::Body(reading) => reading.1.kept(),
-            Protocol::WebSocket(decoder) => decoder.kept(),
+            ConnectionState::Body(reading) => reading.1.kept(),
+            ConnectionState::WebSocket(decoder) => decoder.kept(),
             _ => 0,
         };
-        self.unread.len() + partial
+        self.read_buffer.len() + partial
     }
 
     /// Returns the same, and what waits to be written, unless it is a session's.
     pub(super) fn held(&self) -> usize {
         let waiting = match &self.protocol {
-            Protocol::WebSocket(_) | Protocol::Busy => 0,
+            ConnectionState::WebSocket(_) | ConnectionState::Taken => 0,
             _ => self.outbox.waiting(),
         };
         self.kept() + waiting
@@ -92,20 +92,20 @@ impl Connection {
 
 /// State of a connection.
 #[derive(Debug)]
-pub(super) enum Protocol {
+pub(super) enum ConnectionState {
     /// Waiting for a request's head.
     Head,
     /// Reading a request's body.
     Body(Box<(Head, Body)>),
     /// The driver has the request.
-    Answering(RequestMeta),
+    AwaitingResponse(RequestMeta),
     /// An answer's body is read on a worker, or waits to be continued.
-    Pumping(RequestMeta, Option<Box<BodyStream>>),
+    StreamingBody(RequestMeta, Option<Box<BodyStream>>),
     WebSocket(Decoder),
     /// Everything was written: the peer closes, or is closed in a moment.
     Lingering,
     /// A decoder, or a body, has been taken out to work with.
-    Busy,
+    Taken,
 }
 
 /// Properties of a request that its response depends on.
@@ -114,5 +114,5 @@ pub(super) struct RequestMeta {
     pub(super) keep_alive: bool,
     pub(super) head_only: bool,
     /// The client knows chunks: HTTP/1.1.
-    pub(super) takes_chunks: bool,
+    pub(super) is_http_11: bool,
 }

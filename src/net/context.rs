@@ -1,14 +1,14 @@
 //! What a driver may do with the connections of its I/O thread.
 
-use super::body_stream::{self, BodyStream, Framing, Progress};
-use super::commands::Mailbox;
-use super::commands::{Command, Options, TransferredConnection};
-use super::connection::{Connection, ConnectionId, Protocol, RequestMeta};
+use super::body_stream::{self, BodyFraming, BodyStream, StreamState};
+use super::commands::CommandSender;
+use super::commands::{Command, IoConfig, TransferredConnection};
+use super::connection::{Connection, ConnectionId, ConnectionState, RequestMeta};
 use super::http::response::write_headers;
 use super::http::{Content, Header, Request, Response};
 use super::listener::PeerAddr;
-use super::outbox::{Appended, Outbox, Refusal, When};
-use super::socket::Socket;
+use super::outbox::{AppendError, Appended, Flush, Outbox};
+use super::socket::StreamSocket;
 use super::timers::Timers;
 use super::websocket::{self, Decoder, Role};
 use crate::util::budget::{Budget, Share};
@@ -35,10 +35,10 @@ pub(crate) enum TimerKey {
 /// A WebSocket to a server, its handshake done, on its way to an I/O thread.
 #[derive(Debug)]
 pub(crate) struct ConnectedSocket {
-    pub(crate) socket: Socket,
+    pub(crate) socket: StreamSocket,
     pub(crate) peer: PeerAddr,
     /// Bytes that came behind the handshake.
-    pub(crate) unread: Vec<u8>,
+    pub(crate) read_buffer: Vec<u8>,
 }
 
 /// An I/O thread's connections, its timers and the time.
@@ -49,12 +49,12 @@ pub(crate) struct IoContext<C> {
     pub(crate) timers: Timers<TimerKey>,
     pub(super) now: Instant,
     /// Connections to look at once more in this turn.
-    pub(super) again: Vec<ConnectionId>,
+    pub(super) pending_reads: Vec<ConnectionId>,
     /// The connection whose request is being handed over.
-    pub(super) handing: Option<ConnectionId>,
-    pub(super) mailboxes: Arc<[Mailbox<Command<C>>]>,
-    pub(super) own: usize,
-    pub(super) options: Arc<Options>,
+    pub(super) dispatching: Option<ConnectionId>,
+    pub(super) mailboxes: Arc<[CommandSender<Command<C>>]>,
+    pub(super) index: usize,
+    pub(super) options: Arc<IoConfig>,
     /// No more requests: a connection ends with the answer that it waits for.
     pub(super) stopping: bool,
     next_serial: u32,
@@ -63,19 +63,19 @@ pub(crate) struct IoContext<C> {
 impl<C: Send + 'static> IoContext<C> {
     pub(super) fn new(
         registry: Registry,
-        mailboxes: Arc<[Mailbox<Command<C>>]>,
-        own: usize,
-        options: Arc<Options>,
+        mailboxes: Arc<[CommandSender<Command<C>>]>,
+        index: usize,
+        options: Arc<IoConfig>,
     ) -> IoContext<C> {
         IoContext {
             registry,
             connections: Slab::new(),
             timers: Timers::new(),
             now: Instant::now(),
-            again: Vec::new(),
-            handing: None,
+            pending_reads: Vec::new(),
+            dispatching: None,
             mailboxes,
-            own,
+            index,
             options,
             stopping: false,
             next_serial: 0,
@@ -89,7 +89,7 @@ impl<C: Send + 'static> IoContext<C> {
 
     /// Returns which of the I/O threads this is.
     pub(crate) fn thread(&self) -> usize {
-        self.own
+        self.index
     }
 
     /// Returns their number.
@@ -97,8 +97,8 @@ impl<C: Send + 'static> IoContext<C> {
         self.mailboxes.len()
     }
 
-    pub(crate) fn mailbox(&self) -> &Mailbox<Command<C>> {
-        &self.mailboxes[self.own]
+    pub(crate) fn commands(&self) -> &CommandSender<Command<C>> {
+        &self.mailboxes[self.index]
     }
 
     /// Runs something that may block on a worker.
@@ -160,16 +160,16 @@ impl<C: Send + 'static> IoContext<C> {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        let Protocol::Answering(mut exchange) = connection.protocol else {
+        let ConnectionState::AwaitingResponse(mut exchange) = connection.protocol else {
             return;
         };
         if connection.upload.take().is_some() {
             // Nobody reads the rest, in which the next request cannot be found.
-            connection.stopped = false;
+            connection.read_paused = false;
             exchange.keep_alive = false;
         }
         exchange.keep_alive &= !response.close && !connection.read_closed;
-        let until_close = !exchange.takes_chunks && response.has_unknown_length();
+        let until_close = !exchange.is_http_11 && response.has_unknown_length();
         exchange.keep_alive &= !until_close;
         let mut bytes = Vec::with_capacity(256);
         response.write_head(exchange.keep_alive, !until_close, &mut bytes);
@@ -182,12 +182,12 @@ impl<C: Send + 'static> IoContext<C> {
                     return;
                 };
                 let framing = match length {
-                    Some(length) => Framing::Length(length),
-                    None if until_close => Framing::UntilClose,
-                    None => Framing::Chunked,
+                    Some(length) => BodyFraming::Length(length),
+                    None if until_close => BodyFraming::UntilClose,
+                    None => BodyFraming::Chunked,
                 };
                 let pump = BodyStream::new(reader, framing, Arc::clone(&connection.outbox));
-                connection.protocol = Protocol::Pumping(exchange, None);
+                connection.protocol = ConnectionState::StreamingBody(exchange, None);
                 self.set_deadline(id, Some(now + write_timeout));
                 self.run_pump(id, Box::new(pump));
             }
@@ -214,12 +214,12 @@ impl<C: Send + 'static> IoContext<C> {
     ) {
         let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-        let own = [
+        let index = [
             (Cow::Borrowed("Upgrade"), Cow::Borrowed("websocket")),
             (Cow::Borrowed("Connection"), Cow::Borrowed("Upgrade")),
             (Cow::Borrowed("Sec-WebSocket-Accept"), Cow::Owned(accept)),
         ];
-        write_headers(&own, &mut bytes);
+        write_headers(&index, &mut bytes);
         write_headers(headers, &mut bytes);
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(frames);
@@ -228,12 +228,12 @@ impl<C: Send + 'static> IoContext<C> {
             return;
         };
         connection.owner = Some(owner);
-        connection.protocol = Protocol::WebSocket(Decoder::new(Role::Server, max_message));
+        connection.protocol = ConnectionState::WebSocket(Decoder::new(Role::Server, max_message));
         self.append(id, &bytes);
         self.set_deadline(id, None);
-        if self.handing != Some(id) {
+        if self.dispatching != Some(id) {
             // While the program was asked, nothing was read.
-            self.again.push(id);
+            self.pending_reads.push(id);
         }
     }
 
@@ -257,7 +257,7 @@ impl<C: Send + 'static> IoContext<C> {
     /// Writes to a connection; if that fails, its reading end will notice.
     pub(crate) fn append(&mut self, id: ConnectionId, bytes: &[u8]) {
         if let Some(outbox) = self.outbox(id) {
-            self.check(id, outbox.append(bytes, When::Now));
+            self.check(id, outbox.append(bytes, Flush::Now));
         }
     }
 
@@ -269,45 +269,45 @@ impl<C: Send + 'static> IoContext<C> {
     }
 
     /// Stops or resumes reading from a connection.
-    pub(crate) fn stop_reading(&mut self, id: ConnectionId, stopped: bool) {
+    pub(crate) fn stop_reading(&mut self, id: ConnectionId, read_paused: bool) {
         if let Some(connection) = self.get_mut(id) {
-            connection.stopped = stopped;
-            if !stopped {
-                self.again.push(id);
+            connection.read_paused = read_paused;
+            if !read_paused {
+                self.pending_reads.push(id);
             }
         }
     }
 
     /// Closes a WebSocket: a close frame, then the end of the connection once that has left.
-    pub(crate) fn hang_up(&mut self, id: ConnectionId, code: Option<u16>) {
+    pub(crate) fn close_websocket(&mut self, id: ConnectionId, code: Option<u16>) {
         let mut frame = Vec::new();
         websocket::write_close(code, &mut frame);
         if let Some(outbox) = self.outbox(id) {
             // An outbox that is closed already has the close frame of somebody else.
-            let _ = outbox.append(&frame, When::Now);
+            let _ = outbox.append(&frame, Flush::Now);
         }
-        self.finish(id);
+        self.close_after_flush(id);
     }
 
     /// Closes a connection once everything has been written.
-    pub(crate) fn finish(&mut self, id: ConnectionId) {
+    pub(crate) fn close_after_flush(&mut self, id: ConnectionId) {
         let write_timeout = self.options.limits.write_timeout;
         let now = self.now;
         let Some(connection) = self.get_mut(id) else {
             return;
         };
         connection.owner = None;
-        connection.finishing = true;
+        connection.closes_after_flush = true;
         connection.outbox.close();
-        connection.protocol = Protocol::Lingering;
-        connection.unread = Vec::new();
+        connection.protocol = ConnectionState::Lingering;
+        connection.read_buffer = Vec::new();
         self.set_deadline(id, Some(now + write_timeout));
-        self.on_drained(id);
-        self.again.push(id);
+        self.on_flushed(id);
+        self.pending_reads.push(id);
     }
 
     /// Ends a connection at once.
-    pub(crate) fn close(&mut self, id: ConnectionId) {
+    pub(crate) fn abort(&mut self, id: ConnectionId) {
         drop(self.remove(id));
     }
 
@@ -321,18 +321,18 @@ impl<C: Send + 'static> IoContext<C> {
         drop(attached);
         let Some(socket) = Arc::get_mut(&mut connection.socket) else {
             log::error!(target: "engineio", "a connection that is shared cannot change its thread");
-            return connection.socket.abort();
+            return connection.socket.shutdown();
         };
         // The other thread registers it again; what has arrived meanwhile is reported then.
         let _ = self.registry.deregister(socket.source());
         let handed = TransferredConnection {
             socket: connection.socket,
             peer: connection.peer,
-            unread: connection.unread,
+            read_buffer: connection.read_buffer,
             unwritten,
             slot: connection.slot,
             request: match connection.protocol {
-                Protocol::Answering(exchange) => Some((exchange, request)),
+                ConnectionState::AwaitingResponse(exchange) => Some((exchange, request)),
                 _ => None,
             },
         };
@@ -340,31 +340,38 @@ impl<C: Send + 'static> IoContext<C> {
     }
 
     /// Takes in a WebSocket that was connected elsewhere.
-    pub(crate) fn adopt(
+    pub(crate) fn register_client(
         &mut self,
         dialled: ConnectedSocket,
         owner: u64,
         max_message: usize,
     ) -> Option<ConnectionId> {
         let socket = Arc::new(dialled.socket);
-        let id = self.insert(Role::Client, socket, dialled.peer, dialled.unread, None)?;
+        let id = self.register(
+            Role::Client,
+            socket,
+            dialled.peer,
+            dialled.read_buffer,
+            None,
+        )?;
         if let Some(connection) = self.get_mut(id) {
-            connection.protocol = Protocol::WebSocket(Decoder::new(Role::Client, max_message));
+            connection.protocol =
+                ConnectionState::WebSocket(Decoder::new(Role::Client, max_message));
             connection.owner = Some(owner);
             // TLS may have read more than the handshake.
             connection.readable = true;
         }
-        self.again.push(id);
+        self.pending_reads.push(id);
         Some(id)
     }
 
     /// Takes a connection in; returns its id.
-    pub(super) fn insert(
+    pub(super) fn register(
         &mut self,
         role: Role,
-        mut socket: Arc<Socket>,
+        mut socket: Arc<StreamSocket>,
         peer: PeerAddr,
-        unread: Vec<u8>,
+        read_buffer: Vec<u8>,
         slot: Option<Slot>,
     ) -> Option<ConnectionId> {
         let entry = self.connections.vacant_entry();
@@ -390,15 +397,15 @@ impl<C: Send + 'static> IoContext<C> {
             socket,
             outbox: Arc::new(outbox),
             peer,
-            protocol: Protocol::Head,
-            unread,
+            protocol: ConnectionState::Head,
+            read_buffer,
             owner: None,
             alarm: super::Timer::default(),
             readable: false,
             read_closed: false,
-            stopped: false,
-            finishing: false,
-            fresh: true,
+            read_paused: false,
+            closes_after_flush: false,
+            is_new: true,
             is_partial: false,
             upload: None,
             progress: 0,
@@ -423,7 +430,7 @@ impl<C: Send + 'static> IoContext<C> {
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         let connection = self.take(id)?;
         connection.outbox.discard();
-        connection.socket.abort();
+        connection.socket.shutdown();
         Some(connection)
     }
 
@@ -441,46 +448,50 @@ impl<C: Send + 'static> IoContext<C> {
     }
 
     /// A worker has read a part of an answer's body.
-    pub(super) fn on_pumped(&mut self, id: ConnectionId, progress: Progress) {
+    pub(super) fn on_pumped(&mut self, id: ConnectionId, progress: StreamState) {
         let write_timeout = self.options.limits.write_timeout;
         let now = self.now;
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        let Protocol::Pumping(exchange, waiting) = &mut connection.protocol else {
+        let ConnectionState::StreamingBody(exchange, waiting) = &mut connection.protocol else {
             return;
         };
         let exchange = *exchange;
         match progress {
-            Progress::Paused(pump) => {
+            StreamState::Paused(pump) => {
                 *waiting = Some(pump);
                 self.set_deadline(id, Some(now + write_timeout));
-                self.on_drained(id);
+                self.on_flushed(id);
             }
-            Progress::Done => self.end_exchange(id, exchange),
-            Progress::Failed => self.close(id),
+            StreamState::Done => self.end_exchange(id, exchange),
+            StreamState::Failed => self.abort(id),
         }
     }
 
     /// Looks at what waited for the outbox to become empty, or nearly so.
-    pub(super) fn on_drained(&mut self, id: ConnectionId) {
+    pub(super) fn on_flushed(&mut self, id: ConnectionId) {
         let now = self.now;
         let Some(connection) = self.get_mut(id) else {
             return;
         };
         let waiting = connection.outbox.waiting();
         match &mut connection.protocol {
-            Protocol::Pumping(_, pump) if waiting < body_stream::HIGH_WATER_BYTES / 2 => {
+            ConnectionState::StreamingBody(_, pump)
+                if waiting < body_stream::HIGH_WATER_BYTES / 2 =>
+            {
                 if let Some(pump) = pump.take() {
                     self.run_pump(id, pump);
                 }
             }
             // TLS may hold encrypted bytes that the socket has not taken.
-            Protocol::Lingering
-                if waiting == 0 && connection.finishing && connection.socket.flush().is_ok() =>
+            ConnectionState::Lingering
+                if waiting == 0
+                    && connection.closes_after_flush
+                    && connection.socket.flush().is_ok() =>
             {
-                connection.finishing = false;
-                connection.socket.finish();
+                connection.closes_after_flush = false;
+                connection.socket.shutdown_write();
                 self.set_deadline(id, Some(now + LINGER_TIMEOUT));
             }
             _ => {}
@@ -488,37 +499,37 @@ impl<C: Send + 'static> IoContext<C> {
     }
 
     /// Acts on what became of bytes that were given to an outbox.
-    fn check(&mut self, id: ConnectionId, result: Result<Appended, Refusal>) {
+    fn check(&mut self, id: ConnectionId, result: Result<Appended, AppendError>) {
         match result {
-            Ok(_) | Err(Refusal::Closed) => {}
-            Err(Refusal::Full | Refusal::Broken | Refusal::TooLarge) => {
+            Ok(_) | Err(AppendError::Closed) => {}
+            Err(AppendError::Full | AppendError::Broken | AppendError::TooLarge) => {
                 // The next read of the connection tells the driver.
                 if let Some(connection) = self.get_mut(id) {
-                    connection.socket.abort();
+                    connection.socket.shutdown();
                     connection.readable = true;
-                    self.again.push(id);
+                    self.pending_reads.push(id);
                 }
             }
         }
     }
 
     fn run_pump(&self, id: ConnectionId, pump: Box<BodyStream>) {
-        let mailbox = self.mailbox().clone();
-        self.execute(move || mailbox.send(Command::Pumped(id, pump.run())));
+        let commands = self.commands().clone();
+        self.execute(move || commands.send(Command::Pumped(id, pump.run())));
     }
 
     /// An answer is complete: the next request may come.
     fn end_exchange(&mut self, id: ConnectionId, exchange: RequestMeta) {
         if !exchange.keep_alive || self.stopping {
-            return self.finish(id);
+            return self.close_after_flush(id);
         }
         let idle_timeout = self.options.limits.idle_timeout;
         let now = self.now;
         if let Some(connection) = self.get_mut(id) {
-            connection.protocol = Protocol::Head;
+            connection.protocol = ConnectionState::Head;
             self.set_deadline(id, Some(now + idle_timeout));
-            if self.handing != Some(id) {
-                self.again.push(id);
+            if self.dispatching != Some(id) {
+                self.pending_reads.push(id);
             }
         }
     }

@@ -1,11 +1,11 @@
 //! An I/O thread's loop.
 
 use super::commands::Command;
-use super::connection::{Connection, ConnectionId, Protocol};
+use super::connection::{Connection, ConnectionId, ConnectionState};
 use super::context::{IoContext, TimerKey};
 use super::listener::Acceptor;
-use super::socket::Socket;
-use super::websocket::{self, Decoder, Incoming};
+use super::socket::StreamSocket;
+use super::websocket::{self, Decoder, WebSocketMessage};
 use super::{Driver, Timer};
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
@@ -80,10 +80,10 @@ impl<D: Driver> EventLoop<D> {
 
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(MAX_EVENTS);
-        let (mut patience, mut postponed) = (None, 0);
-        self.io.options.executor.defer();
+        let (mut max_sleep, mut postponed) = (None, 0);
+        self.io.options.executor.batch_wakeups();
         while !self.is_done() {
-            if let Err(error) = self.poll.poll(&mut events, self.sleep_for(patience)) {
+            if let Err(error) = self.poll.poll(&mut events, self.poll_timeout(max_sleep)) {
                 if error.kind() != ErrorKind::Interrupted {
                     log::error!(target: "engineio", "waiting for sockets failed: {error}");
                     std::thread::sleep(ACCEPT_PAUSE);
@@ -112,16 +112,16 @@ impl<D: Driver> EventLoop<D> {
             if self.accepting {
                 self.accept();
             }
-            for id in std::mem::take(&mut self.io.again) {
+            for id in std::mem::take(&mut self.io.pending_reads) {
                 self.read(id);
             }
             // A process that was paused finds answers in its sockets: all of them are read before
             // anybody is judged to be late. Who never stops sending does not put that off for ever.
-            let has_read_all = count < MAX_EVENTS && self.io.again.is_empty();
+            let has_read_all = count < MAX_EVENTS && self.io.pending_reads.is_empty();
             let turns = MAX_POSTPONED + self.io.connections.len() / MAX_EVENTS;
             if has_read_all || postponed >= turns {
                 postponed = 0;
-                self.ring();
+                self.fire_timers();
             } else {
                 postponed += 1;
             }
@@ -131,19 +131,19 @@ impl<D: Driver> EventLoop<D> {
                     let connection = connections.get(id.index as usize);
                     connection.is_some_and(|connection| connection.id == *id)
                 }
-                TimerKey::Driver(key) => driver.has(*key),
+                TimerKey::Driver(key) => driver.is_alive(*key),
                 TimerKey::Accept => true,
             });
             self.relieve();
-            patience = self.driver.on_turn(&mut self.io);
-            self.io.options.executor.begin();
+            max_sleep = self.driver.on_turn(&mut self.io);
+            self.io.options.executor.flush_wakeups();
             if let Some(delay) = self.driver.read_delay() {
                 std::thread::sleep(delay);
             }
         }
         let ids: Vec<_> = self.io.connections.iter().map(|(_, it)| it.id).collect();
         for id in ids {
-            self.io.close(id);
+            self.io.abort(id);
         }
     }
 
@@ -152,28 +152,28 @@ impl<D: Driver> EventLoop<D> {
             .is_some_and(|by| self.io.connections.is_empty() || by <= self.io.now)
     }
 
-    fn sleep_for(&self, patience: Option<Duration>) -> Option<Duration> {
-        if !self.io.again.is_empty() || self.accepting {
+    fn poll_timeout(&self, max_sleep: Option<Duration>) -> Option<Duration> {
+        if !self.io.pending_reads.is_empty() || self.accepting {
             return Some(Duration::ZERO);
         }
         let until = [self.io.timers.next(), self.stop_by];
         let until = until.into_iter().flatten().min();
         let until = until.map(|at| at.saturating_duration_since(Instant::now()));
-        match (until, patience) {
+        match (until, max_sleep) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         }
     }
 
     fn process_commands(&mut self) {
-        if !self.io.mailbox().take_woken() {
+        if !self.io.commands().take_woken() {
             return;
         }
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Adopt(handed) => self.adopt(*handed),
-                Command::Welcome(stream, peer, unread) => {
-                    self.welcome(Socket::plain(stream), peer, unread);
+                Command::Adopt(handed) => self.register(*handed),
+                Command::Welcome(stream, peer, read_buffer) => {
+                    self.on_accept(StreamSocket::plain(stream), peer, read_buffer);
                 }
                 Command::Respond(id, response) => self.io.respond(id, response),
                 Command::Pumped(id, progress) => self.io.on_pumped(id, progress),
@@ -201,7 +201,10 @@ impl<D: Driver> EventLoop<D> {
         self.io.stopping = true;
         self.driver.on_stop(&mut self.io);
         let idle = |connection: &Connection| {
-            matches!(connection.protocol, Protocol::Head | Protocol::Body(_))
+            matches!(
+                connection.protocol,
+                ConnectionState::Head | ConnectionState::Body(_)
+            )
         };
         let connections = self.io.connections.iter();
         let ids: Vec<_> = connections
@@ -209,7 +212,7 @@ impl<D: Driver> EventLoop<D> {
             .map(|(_, connection)| connection.id)
             .collect();
         for id in ids {
-            self.io.close(id);
+            self.io.abort(id);
         }
     }
 
@@ -220,13 +223,13 @@ impl<D: Driver> EventLoop<D> {
         let id = connection.id;
         if writable {
             if connection.outbox.on_writable().is_err() {
-                return self.lose(id, Reason::TransportClose);
+                return self.drop_connection(id, Reason::TransportClose);
             }
             if matches!(
                 connection.protocol,
-                Protocol::Pumping(..) | Protocol::Lingering
+                ConnectionState::StreamingBody(..) | ConnectionState::Lingering
             ) {
-                self.io.on_drained(id);
+                self.io.on_flushed(id);
             }
         }
         if readable && let Some(connection) = self.io.get_mut(id) {
@@ -246,24 +249,27 @@ impl<D: Driver> EventLoop<D> {
                 break;
             }
             match &connection.protocol {
-                Protocol::Answering(_) if connection.read_closed && connection.owner.is_some() => {
-                    self.lose(id, Reason::TransportClose);
+                ConnectionState::AwaitingResponse(_)
+                    if connection.read_closed && connection.owner.is_some() =>
+                {
+                    self.drop_connection(id, Reason::TransportClose);
                     break;
                 }
-                Protocol::Answering(_) if connection.upload.is_some() && !connection.stopped => {}
-                Protocol::Answering(_) | Protocol::Pumping(..) => break,
-                Protocol::WebSocket(_) if connection.stopped => break,
+                ConnectionState::AwaitingResponse(_)
+                    if connection.upload.is_some() && !connection.read_paused => {}
+                ConnectionState::AwaitingResponse(_) | ConnectionState::StreamingBody(..) => break,
+                ConnectionState::WebSocket(_) if connection.read_paused => break,
                 // What was read before comes first.
-                Protocol::WebSocket(_) if !connection.unread.is_empty() => break,
+                ConnectionState::WebSocket(_) if !connection.read_buffer.is_empty() => break,
                 _ => {}
             }
             if budget == 0 {
-                self.io.again.push(id);
+                self.io.pending_reads.push(id);
                 break;
             }
             match connection.socket.read(&mut buffer) {
                 Ok(0) => {
-                    self.lose(id, Reason::TransportClose);
+                    self.drop_connection(id, Reason::TransportClose);
                     break;
                 }
                 Ok(count) => {
@@ -276,7 +282,7 @@ impl<D: Driver> EventLoop<D> {
                     {
                         connection.readable = false;
                     }
-                    self.feed(id, &mut buffer[..count]);
+                    self.on_bytes(id, &mut buffer[..count]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     connection.readable = false;
@@ -289,7 +295,7 @@ impl<D: Driver> EventLoop<D> {
                         ErrorKind::ConnectionReset => Reason::TransportClose,
                         _ => Reason::TransportError,
                     };
-                    self.lose(id, reason);
+                    self.drop_connection(id, reason);
                     break;
                 }
             }
@@ -305,7 +311,7 @@ impl<D: Driver> EventLoop<D> {
     /// port compare what their own heaviest holds first, so that none of them closes one that holds
     /// little.
     fn relieve(&mut self) {
-        let own = self.io.own;
+        let index = self.io.index;
         let budget = self.io.options.budget.get();
         let Some(budget) = budget.filter(|it| it.is_exceeded()).cloned() else {
             self.has_claimed = false;
@@ -319,10 +325,10 @@ impl<D: Driver> EventLoop<D> {
                 .unwrap_or((0, ConnectionId::from_u64(0)));
             let waiting = self.driver.heaviest().unwrap_or((0, 0));
             let heaviest = incomplete.0.max(waiting.0);
-            let is_heaviest = budget.claim(own, heaviest);
+            let is_heaviest = budget.claim(index, heaviest);
             if self.io.mailboxes.len() > 1 && !std::mem::replace(&mut self.has_claimed, true) {
                 // The others have been woken, and claim theirs before the next turn.
-                self.io.mailbox().send(Command::Relieve);
+                self.io.commands().send(Command::Relieve);
                 return;
             }
             if !is_heaviest || heaviest < budget::STEP {
@@ -333,7 +339,7 @@ impl<D: Driver> EventLoop<D> {
                 if let Some(connection) = self.io.get(id) {
                     log::warn!(target: "engineio", "{}: closed, it holds {held} bytes that are not complete or not read, and all together more than may be held (Limits::buffered_bytes)", connection.peer);
                 }
-                self.lose(id, Reason::TransportError);
+                self.drop_connection(id, Reason::TransportError);
             } else {
                 self.driver.give_up(&mut self.io, waiting.1);
             }
@@ -341,22 +347,25 @@ impl<D: Driver> EventLoop<D> {
         budget.settle();
     }
 
-    fn feed(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+    fn on_bytes(&mut self, id: ConnectionId, bytes: &mut [u8]) {
         let head_bytes = self.io.options.limits.head_bytes;
         let Some(connection) = self.io.get_mut(id) else {
             return;
         };
         match connection.protocol {
-            Protocol::WebSocket(_) => self.decode(id, bytes),
-            Protocol::Lingering => {}
+            ConnectionState::WebSocket(_) => self.decode(id, bytes),
+            ConnectionState::Lingering => {}
             _ => {
-                let begins = connection.unread.is_empty();
-                connection.unread.extend_from_slice(bytes);
-                let is_long = connection.unread.len() >= head_bytes;
+                let begins = connection.read_buffer.is_empty();
+                connection.read_buffer.extend_from_slice(bytes);
+                let is_long = connection.read_buffer.len() >= head_bytes;
                 if is_long || bytes.contains(&b'\n') {
                     connection.is_partial = false;
                 }
-                if begins && matches!(connection.protocol, Protocol::Head) && !connection.fresh {
+                if begins
+                    && matches!(connection.protocol, ConnectionState::Head)
+                    && !connection.is_new
+                {
                     let head_timeout = self.io.options.limits.head_timeout;
                     let deadline = self.io.now + head_timeout;
                     self.io.set_deadline(id, Some(deadline));
@@ -372,8 +381,8 @@ impl<D: Driver> EventLoop<D> {
             return;
         };
         let owner = connection.owner;
-        let Protocol::WebSocket(mut decoder) =
-            std::mem::replace(&mut connection.protocol, Protocol::Busy)
+        let ConnectionState::WebSocket(mut decoder) =
+            std::mem::replace(&mut connection.protocol, ConnectionState::Taken)
         else {
             return;
         };
@@ -387,21 +396,21 @@ impl<D: Driver> EventLoop<D> {
                 return ControlFlow::Break(());
             };
             let flow = match incoming {
-                Incoming::Text(text) => driver.on_message(io, owner, id, Data::Text(text)),
-                Incoming::Binary(bytes) => {
+                WebSocketMessage::Text(text) => driver.on_message(io, owner, id, Data::Text(text)),
+                WebSocketMessage::Binary(bytes) => {
                     driver.on_message(io, owner, id, Data::Binary(Cow::Borrowed(bytes)))
                 }
-                Incoming::Ping(payload) => {
+                WebSocketMessage::Ping(payload) => {
                     let mut pong = Vec::with_capacity(payload.len() + websocket::MAX_HEADER);
                     websocket::write_pong(payload, &mut pong);
                     io.append(id, &pong);
                     ControlFlow::Continue(())
                 }
-                Incoming::Pong(payload) => {
+                WebSocketMessage::Pong(payload) => {
                     driver.on_pong(io, owner, payload);
                     ControlFlow::Continue(())
                 }
-                Incoming::Close => {
+                WebSocketMessage::Close => {
                     closed = true;
                     ControlFlow::Break(())
                 }
@@ -412,12 +421,12 @@ impl<D: Driver> EventLoop<D> {
                 flow
             }
         });
-        self.put_back(id, decoder);
+        self.restore_decoder(id, decoder);
         if let (Ok(rest @ 1..), 0, false) = (&result, left, closed)
             && let Some(connection) = self.io.get_mut(id)
         {
-            connection.unread = bytes[bytes.len() - rest..].to_vec();
-            self.io.again.push(id);
+            connection.read_buffer = bytes[bytes.len() - rest..].to_vec();
+            self.io.pending_reads.push(id);
         }
         if let Some(owner) = owner {
             self.driver.on_read(&mut self.io, owner);
@@ -429,22 +438,22 @@ impl<D: Driver> EventLoop<D> {
                 let what = violation.describe(limit);
                 log::info!(target: "engineio", "{who}: WebSocket closed with {}: {what}", violation.code());
             }
-            self.hang_up(id, Some(violation.code()), Reason::TransportError);
+            self.close_websocket(id, Some(violation.code()), Reason::TransportError);
         } else if closed {
-            self.hang_up(id, None, Reason::TransportClose);
+            self.close_websocket(id, None, Reason::TransportClose);
         }
     }
 
-    fn put_back(&mut self, id: ConnectionId, decoder: Decoder) {
+    fn restore_decoder(&mut self, id: ConnectionId, decoder: Decoder) {
         if let Some(connection) = self.io.get_mut(id)
-            && matches!(connection.protocol, Protocol::Busy)
+            && matches!(connection.protocol, ConnectionState::Taken)
         {
-            connection.protocol = Protocol::WebSocket(decoder);
+            connection.protocol = ConnectionState::WebSocket(decoder);
         }
     }
 
     /// A connection is gone.
-    fn lose(&mut self, id: ConnectionId, reason: Reason) {
+    fn drop_connection(&mut self, id: ConnectionId, reason: Reason) {
         if let Some(connection) = self.io.remove(id)
             && let Some(owner) = connection.owner
         {
@@ -454,16 +463,16 @@ impl<D: Driver> EventLoop<D> {
     }
 
     /// Closes a WebSocket, which counts as gone though its close frame is still to be written.
-    fn hang_up(&mut self, id: ConnectionId, code: Option<u16>, reason: Reason) {
+    fn close_websocket(&mut self, id: ConnectionId, code: Option<u16>, reason: Reason) {
         let owner = self.io.get_mut(id).and_then(|it| it.owner.take());
-        self.io.hang_up(id, code);
+        self.io.close_websocket(id, code);
         if let Some(owner) = owner {
             self.driver
                 .on_connection_lost(&mut self.io, owner, id, reason);
         }
     }
 
-    fn ring(&mut self) {
+    fn fire_timers(&mut self) {
         let now = self.io.now;
         while let Some(entry) = self.io.timers.pop(now) {
             match entry.1 {
@@ -477,30 +486,30 @@ impl<D: Driver> EventLoop<D> {
                     let connection = self.io.connections.get_mut(id.index as usize);
                     let connection = connection.filter(|connection| connection.id == id);
                     if connection.is_some_and(|it| timers.is_due(&mut it.alarm, entry, now)) {
-                        self.expire(id);
+                        self.on_deadline(id);
                     }
                 }
             }
         }
     }
 
-    fn expire(&mut self, id: ConnectionId) {
+    fn on_deadline(&mut self, id: ConnectionId) {
         let Some(connection) = self.io.get(id) else {
             return;
         };
         let peer = connection.peer;
-        let in_body = matches!(connection.protocol, Protocol::Body(_));
-        let begun = !connection.unread.is_empty() || in_body;
+        let in_body = matches!(connection.protocol, ConnectionState::Body(_));
+        let begun = !connection.read_buffer.is_empty() || in_body;
         let refused = &self.io.options.limits.refused;
         match &connection.protocol {
-            Protocol::Head | Protocol::Body(_) if begun => {
+            ConnectionState::Head | ConnectionState::Body(_) if begun => {
                 if !in_body {
                     refused.note("head_timeout");
                 }
                 log::info!(target: "engineio", "{peer}: a request was not complete in time");
                 self.refuse_body(id, 408);
             }
-            Protocol::Pumping(_, pump) => {
+            ConnectionState::StreamingBody(_, pump) => {
                 if pump.is_none() {
                     // A worker is still reading the body; the next look comes later.
                     let at = self.io.now + self.io.options.limits.write_timeout;
@@ -508,9 +517,9 @@ impl<D: Driver> EventLoop<D> {
                 }
                 refused.note("write_timeout");
                 log::info!(target: "engineio", "{peer}: an answer made no progress");
-                self.io.close(id);
+                self.io.abort(id);
             }
-            _ => self.lose(id, Reason::TransportError),
+            _ => self.drop_connection(id, Reason::TransportError),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use super::Driver;
 use super::commands::Command;
-use super::connection::{ConnectionId, Protocol, RequestMeta};
+use super::connection::{ConnectionId, ConnectionState, RequestMeta};
 use super::event_loop::EventLoop;
-use super::http::body::BadBody;
+use super::http::body::BodyError;
 use super::http::upload::Upload;
-use super::http::{Body, Framing, Head, Request, Response};
+use super::http::{Body, BodyLength, Head, Request, Response};
 use std::sync::Arc;
 
 /// Bytes of a body that are progress: with fewer in its time, it is a client that only holds on.
@@ -16,28 +16,30 @@ impl<D: Driver> EventLoop<D> {
     /// Reads requests from what has arrived.
     pub(super) fn process(&mut self, id: ConnectionId) {
         while let Some(connection) = self.io.get_mut(id) {
-            if connection.unread.is_empty() {
+            if connection.read_buffer.is_empty() {
                 return;
             }
             match &connection.protocol {
-                Protocol::Head if connection.is_partial => return,
-                Protocol::Head => {
+                ConnectionState::Head if connection.is_partial => return,
+                ConnectionState::Head => {
                     if !self.read_head(id) {
                         return;
                     }
                 }
-                Protocol::Body(_) => {
+                ConnectionState::Body(_) => {
                     if !self.read_body(id) {
                         return;
                     }
                 }
-                Protocol::Answering(_) if connection.upload.is_some() && !connection.stopped => {
+                ConnectionState::AwaitingResponse(_)
+                    if connection.upload.is_some() && !connection.read_paused =>
+                {
                     if !self.read_upload(id) {
                         return;
                     }
                 }
-                Protocol::WebSocket(_) if !connection.stopped => {
-                    let mut bytes = std::mem::take(&mut connection.unread);
+                ConnectionState::WebSocket(_) if !connection.read_paused => {
+                    let mut bytes = std::mem::take(&mut connection.read_buffer);
                     return self.decode(id, &mut bytes);
                 }
                 _ => return,
@@ -53,15 +55,15 @@ impl<D: Driver> EventLoop<D> {
             return false;
         };
         // An empty line before a request is to be ignored (RFC 9112, 2.2).
-        while connection.unread.starts_with(b"\r\n") {
-            connection.unread.drain(..2);
+        while connection.read_buffer.starts_with(b"\r\n") {
+            connection.read_buffer.drain(..2);
         }
-        if connection.unread.is_empty() {
+        if connection.read_buffer.is_empty() {
             return false;
         }
         let (peer, secure) = (connection.peer, connection.socket.is_secure());
         #[cfg_attr(not(feature = "tls"), allow(unused_mut))]
-        let mut head = match Head::parse(&connection.unread, limits, peer, secure) {
+        let mut head = match Head::parse(&connection.read_buffer, limits, peer, secure) {
             Ok(Some(head)) => head,
             Ok(None) => {
                 connection.is_partial = true;
@@ -76,18 +78,18 @@ impl<D: Driver> EventLoop<D> {
         #[cfg(feature = "tls")]
         head.request
             .set_certificate(connection.socket.peer_certificate());
-        connection.fresh = false;
-        connection.unread.drain(..head.length);
-        if connection.unread.is_empty() {
-            connection.unread = Vec::new();
+        connection.is_new = false;
+        connection.read_buffer.drain(..head.length);
+        if connection.read_buffer.is_empty() {
+            connection.read_buffer = Vec::new();
         }
         let exchange = RequestMeta {
             keep_alive: head.keep_alive,
             head_only: head.request.method() == "HEAD",
-            takes_chunks: head.takes_chunks,
+            is_http_11: head.is_http_11,
         };
-        if head.framing == Framing::None {
-            self.hand_request(id, exchange, head.request);
+        if head.framing == BodyLength::None {
+            self.dispatch_request(id, exchange, head.request);
             return true;
         }
         let rules = self.driver.body_rules(&head.request);
@@ -98,14 +100,16 @@ impl<D: Driver> EventLoop<D> {
                 false
             }
             Ok(body) if body.is_done() => {
-                self.hand_request(id, exchange, head.request);
+                self.dispatch_request(id, exchange, head.request);
                 true
             }
             Ok(body) if rules.streams => {
-                let expects = head.expects_continue && connection.unread.is_empty();
-                let mailbox = self.io.mailbox().clone();
-                let resume = move || mailbox.send(Command::ReadOn(id));
-                let (upload, reader) = Upload::new(body, rules.timeout, self.io.share(), resume);
+                let expects = head.expects_continue && connection.read_buffer.is_empty();
+                let commands = self.io.commands().clone();
+                let resume = move || commands.send(Command::ReadOn(id));
+                let executor = Arc::clone(&self.io.options.executor);
+                let (upload, reader) =
+                    Upload::new(body, rules.timeout, self.io.share(), executor, resume);
                 let mut request = head.request;
                 request.set_stream(reader);
                 if expects {
@@ -115,13 +119,13 @@ impl<D: Driver> EventLoop<D> {
                     connection.progress = 0;
                     connection.upload = Some(Box::new(upload));
                 }
-                self.hand_request(id, exchange, request);
+                self.dispatch_request(id, exchange, request);
                 self.io.set_deadline(id, Some(now + rules.timeout));
                 true
             }
             Ok(body) => {
-                let expects = head.expects_continue && connection.unread.is_empty();
-                connection.protocol = Protocol::Body(Box::new((head, body)));
+                let expects = head.expects_continue && connection.read_buffer.is_empty();
+                connection.protocol = ConnectionState::Body(Box::new((head, body)));
                 if expects {
                     self.io.append(id, b"HTTP/1.1 100 Continue\r\n\r\n");
                 }
@@ -140,18 +144,18 @@ impl<D: Driver> EventLoop<D> {
         let Some(upload) = &mut connection.upload else {
             return false;
         };
-        let (taken, has_room) = match upload.push(&connection.unread) {
+        let (taken, has_room) = match upload.push(&connection.read_buffer) {
             Ok(pushed) => pushed,
             Err(problem) => {
                 log::info!(target: "engineio", "{peer}: the body of a request is {problem}");
-                self.io.close(id);
+                self.io.abort(id);
                 return false;
             }
         };
         let (is_done, timeout) = (upload.is_done(), upload.timeout);
-        connection.unread.drain(..taken);
-        if connection.unread.is_empty() {
-            connection.unread = Vec::new();
+        connection.read_buffer.drain(..taken);
+        if connection.read_buffer.is_empty() {
+            connection.read_buffer = Vec::new();
         }
         connection.progress += taken;
         if is_done {
@@ -159,7 +163,7 @@ impl<D: Driver> EventLoop<D> {
             self.io.set_deadline(id, None);
             return true;
         }
-        connection.stopped = !has_room;
+        connection.read_paused = !has_room;
         let has_progressed = connection.progress >= PROGRESS;
         if has_progressed {
             connection.progress = 0;
@@ -180,17 +184,17 @@ impl<D: Driver> EventLoop<D> {
             return false;
         };
         let peer = connection.peer;
-        let Protocol::Body(reading) = &mut connection.protocol else {
+        let ConnectionState::Body(reading) = &mut connection.protocol else {
             return false;
         };
-        match reading.1.read(&connection.unread) {
+        match reading.1.read(&connection.read_buffer) {
             Ok(taken) => {
-                connection.unread.drain(..taken);
+                connection.read_buffer.drain(..taken);
                 connection.progress += taken;
             }
             Err(problem) => {
                 log::info!(target: "engineio", "{peer}: the body of a request is {problem}");
-                let status = if problem == BadBody::TooLarge {
+                let status = if problem == BodyError::TooLarge {
                     413
                 } else {
                     400
@@ -208,41 +212,42 @@ impl<D: Driver> EventLoop<D> {
         let Some(connection) = self.io.get_mut(id) else {
             return false;
         };
-        let Protocol::Body(reading) = &mut connection.protocol else {
+        let ConnectionState::Body(reading) = &mut connection.protocol else {
             return false;
         };
-        if connection.unread.is_empty() {
-            connection.unread = Vec::new();
+        if connection.read_buffer.is_empty() {
+            connection.read_buffer = Vec::new();
         }
         if !reading.1.is_done() {
             return false;
         }
-        if let Protocol::Body(reading) = std::mem::replace(&mut connection.protocol, Protocol::Busy)
+        if let ConnectionState::Body(reading) =
+            std::mem::replace(&mut connection.protocol, ConnectionState::Taken)
         {
             let (mut head, body) = *reading;
             head.request.set_body(body.into_bytes());
             let exchange = RequestMeta {
                 keep_alive: head.keep_alive,
                 head_only: head.request.method() == "HEAD",
-                takes_chunks: head.takes_chunks,
+                is_http_11: head.is_http_11,
             };
-            self.hand_request(id, exchange, head.request);
+            self.dispatch_request(id, exchange, head.request);
         }
         true
     }
 
-    pub(super) fn hand_request(
+    pub(super) fn dispatch_request(
         &mut self,
         id: ConnectionId,
         exchange: RequestMeta,
         request: Request,
     ) {
         if let Some(connection) = self.io.get_mut(id) {
-            connection.protocol = Protocol::Answering(exchange);
+            connection.protocol = ConnectionState::AwaitingResponse(exchange);
             self.io.set_deadline(id, None);
-            self.io.handing = Some(id);
+            self.io.dispatching = Some(id);
             self.driver.on_request(&mut self.io, id, request);
-            self.io.handing = None;
+            self.io.dispatching = None;
         }
     }
 
@@ -251,8 +256,8 @@ impl<D: Driver> EventLoop<D> {
         let Some(connection) = self.io.get_mut(id) else {
             return;
         };
-        match std::mem::replace(&mut connection.protocol, Protocol::Busy) {
-            Protocol::Body(reading) => self.refuse_request(id, &reading.0.request, status),
+        match std::mem::replace(&mut connection.protocol, ConnectionState::Taken) {
+            ConnectionState::Body(reading) => self.refuse_request(id, &reading.0.request, status),
             _ => self.refuse(id, status),
         }
     }
@@ -269,10 +274,10 @@ impl<D: Driver> EventLoop<D> {
 
     fn answer_last(&mut self, id: ConnectionId, response: Response) {
         if let Some(connection) = self.io.get_mut(id) {
-            connection.protocol = Protocol::Answering(RequestMeta {
+            connection.protocol = ConnectionState::AwaitingResponse(RequestMeta {
                 keep_alive: false,
                 head_only: false,
-                takes_chunks: true,
+                is_http_11: true,
             });
             self.io.respond(id, response.closing());
         }

@@ -1,7 +1,7 @@
 //! The I/O threads of one port, or of all clients, from outside.
 
 use super::Driver;
-use super::commands::{Command, Mailbox, Options};
+use super::commands::{Command, CommandSender, IoConfig};
 use super::context::IoContext;
 use super::event_loop::{EventLoop, LISTENER, WAKER};
 use super::listener::{Acceptor, Listener, PeerAddr};
@@ -16,7 +16,7 @@ use std::time::Instant;
 /// The I/O threads of one port, or of all clients of the process.
 #[derive(Debug)]
 pub(crate) struct IoThreads<C> {
-    pub(crate) mailboxes: Arc<[Mailbox<Command<C>>]>,
+    pub(crate) mailboxes: Arc<[CommandSender<Command<C>>]>,
     handles: Vec<JoinHandle<()>>,
 }
 
@@ -27,7 +27,7 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
         name: &str,
         listeners: Vec<Listener>,
         count: usize,
-        options: Options,
+        options: IoConfig,
         mut driver: impl FnMut() -> D,
     ) -> io::Result<IoThreads<C>> {
         let acceptors = listeners.into_iter().map(Listener::into_acceptor);
@@ -39,14 +39,14 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKER)?;
             let (sender, receiver) = crossbeam_channel::unbounded();
-            mailboxes.push(Mailbox::new(sender, waker));
+            mailboxes.push(CommandSender::new(sender, waker));
             polls.push((poll, receiver));
         }
         let mailboxes: Arc<[_]> = mailboxes.into();
         let told = Arc::clone(&mailboxes);
         let tell = move || {
             told.iter()
-                .for_each(|it: &Mailbox<_>| it.send(Command::Relieve));
+                .for_each(|it: &CommandSender<_>| it.send(Command::Relieve));
         };
         let budget = Budget::new(options.limits.buffered_bytes, tell);
         // It is made here and nowhere else.
@@ -86,16 +86,16 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
     }
 
     /// Returns a connection that somebody has accepted to the first thread.
-    pub(crate) fn adopt(&self, stream: Stream, peer: PeerAddr, unread: Vec<u8>) {
-        if let Some(mailbox) = self.mailboxes.first() {
-            mailbox.send(Command::Welcome(stream, peer, unread));
+    pub(crate) fn adopt(&self, stream: Stream, peer: PeerAddr, read_buffer: Vec<u8>) {
+        if let Some(commands) = self.mailboxes.first() {
+            commands.send(Command::Welcome(stream, peer, read_buffer));
         }
     }
 
     /// Asks the threads to end, by this time at the latest.
     pub(crate) fn stop(&self, by: Instant) {
-        for mailbox in self.mailboxes.iter() {
-            mailbox.send(Command::Stop(by));
+        for commands in self.mailboxes.iter() {
+            commands.send(Command::Stop(by));
         }
     }
 

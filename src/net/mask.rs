@@ -1,6 +1,6 @@
 //! What the frames of a client are covered with (RFC 6455, 5.3).
 
-use super::websocket::{Header, MAX_HEADER, apply_mask};
+use super::websocket::{FrameSpan, MAX_HEADER, apply_mask};
 use crate::util::random;
 use std::cell::RefCell;
 
@@ -22,10 +22,10 @@ struct Masks {
 
 /// The system gives no random bytes, and what can be foreseen is no mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoMask;
+pub(super) struct RngError;
 
 /// Lends the masked form of some whole frames.
-pub(super) fn with_masked<T>(frames: &[u8], work: impl FnOnce(&[u8]) -> T) -> Result<T, NoMask> {
+pub(super) fn with_masked<T>(frames: &[u8], work: impl FnOnce(&[u8]) -> T) -> Result<T, RngError> {
     MASKED.with_borrow_mut(|buffer| {
         buffer.clear();
         mask(frames, buffer)?;
@@ -38,10 +38,10 @@ pub(super) fn with_masked<T>(frames: &[u8], work: impl FnOnce(&[u8]) -> T) -> Re
 }
 
 /// Appends the masked form of some whole frames.
-pub(super) fn mask(mut frames: &[u8], out: &mut Vec<u8>) -> Result<(), NoMask> {
+pub(super) fn mask(mut frames: &[u8], out: &mut Vec<u8>) -> Result<(), RngError> {
     out.reserve(frames.len() + MAX_HEADER);
-    while let Some(header) = Header::read(frames) {
-        let mask = next().ok_or(NoMask)?;
+    while let Some(header) = FrameSpan::read(frames) {
+        let mask = next().ok_or(RngError)?;
         header.write(Some(mask), out);
         let start = out.len();
         out.extend_from_slice(&frames[header.start..header.end]);
@@ -66,7 +66,7 @@ fn next() -> Option<[u8; 4]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::websocket::{self, Decoder, Incoming, Role};
+    use super::super::websocket::{self, Decoder, Role, WebSocketMessage};
     use super::*;
     use std::ops::ControlFlow;
 
@@ -82,8 +82,8 @@ mod tests {
         let mut got = Vec::new();
         let decoded = Decoder::new(Role::Server, 100_000).decode(&mut masked, &mut |incoming| {
             got.push(match incoming {
-                Incoming::Text(text) => text.len(),
-                Incoming::Binary(bytes) => bytes.len(),
+                WebSocketMessage::Text(text) => text.len(),
+                WebSocketMessage::Binary(bytes) => bytes.len(),
                 _ => 0,
             });
             ControlFlow::Continue(())

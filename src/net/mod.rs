@@ -2,7 +2,7 @@
 //! the program.
 //!
 //! Each thread owns its connections and, through a [`Driver`], what stands above them. Others reach
-//! it by its [`Mailbox`], or write to a peer by its [`Outbox`](outbox::Outbox).
+//! it by its [`CommandSender`], or write to a peer by its [`Outbox`](outbox::Outbox).
 
 mod accept;
 mod body_stream;
@@ -25,7 +25,7 @@ mod timers;
 pub(crate) mod tls;
 pub(crate) mod websocket;
 
-pub(crate) use commands::{Command, Mailbox, Options};
+pub(crate) use commands::{Command, CommandSender, IoConfig};
 pub(crate) use connection::ConnectionId;
 pub(crate) use context::{ConnectedSocket, IoContext, TimerKey};
 pub(crate) use io_threads::IoThreads;
@@ -100,7 +100,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
     );
 
     /// Returns whether whom an entry of [`IoContext::timers`] is for is still there.
-    fn has(&self, key: u64) -> bool;
+    fn is_alive(&self, key: u64) -> bool;
 
     /// The turn is over: everything that was there has been handled. Gives how long the
     /// thread may sleep at most.
@@ -139,9 +139,13 @@ pub(crate) trait Executor: Send + Sync + Debug {
     #[cfg(feature = "compression")]
     fn has_room(&self) -> bool;
 
-    /// From now on, what this thread gives may wait for [`Executor::begin`].
-    fn defer(&self);
+    /// From now on, what this thread gives may wait for [`Executor::flush_wakeups`].
+    fn batch_wakeups(&self);
 
     /// Sees to it that everything this thread has given is begun.
-    fn begin(&self);
+    fn flush_wakeups(&self);
+
+    /// Runs a function that waits for something. On a worker, another one sees to the tasks that
+    /// wait.
+    fn block_in_place(&self, wait: &mut dyn FnMut());
 }

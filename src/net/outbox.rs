@@ -8,7 +8,7 @@
 //! second queue, and lets most writes happen in the thread that has something to say.
 
 use super::mask;
-use super::socket::Socket;
+use super::socket::StreamSocket;
 use super::websocket::{self, Role};
 use crate::util::budget::Share;
 use crate::util::sync::{Arc, AtomicBool, AtomicU32, Condvar, Mutex, Ordering};
@@ -32,7 +32,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Reason why something was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum AppendError {
     /// The peer is gone, or will be.
     Closed,
     /// The peer reads too slowly. Comes once.
@@ -45,7 +45,7 @@ pub(crate) enum Refusal {
 
 /// Moment when accepted bytes leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
+pub(crate) enum Flush {
     Now,
     /// At the next flush, if the outbox is corked; else now.
     Corked,
@@ -56,38 +56,38 @@ pub(crate) enum When {
 /// Result of accepted bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Appended {
-    Done,
+    Queued,
     /// The outbox belongs to no socket and was being waited for: a poll can be answered.
-    Awaited,
+    WakePoll,
     /// They are the first that are held back: whoever has brought them sees to the flush.
     Held,
 }
 
 /// One permission to hold answers back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cork(u32);
+pub(crate) struct CorkToken(u32);
 
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    state: Mutex<State>,
+    state: Mutex<OutboxState>,
     /// Number of times that a cork was put on or taken off. While it is odd, the worker that drains
     /// this connection's inbox may hold its answers back for a moment.
-    corks: AtomicU32,
+    cork_epoch: AtomicU32,
     /// True while it may.
     holds: AtomicBool,
     /// Of a client: more than the limit waits, or did, and half of that has not left yet.
-    crowded: AtomicBool,
+    over_limit: AtomicBool,
     /// Told when that is over.
-    room: Condvar,
+    drained: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct OutboxState {
     destination: Destination,
     closed: bool,
     /// Buffers that are complete, in order, and behind them the one that is being filled.
-    sealed: VecDeque<Bytes>,
-    open: Vec<u8>,
+    chunks: VecDeque<Bytes>,
+    tail: Vec<u8>,
     /// Bytes in both.
     waiting: usize,
     /// Of those, the ones of a large message that does not count, and those in front of it.
@@ -96,7 +96,7 @@ struct State {
     limit: usize,
     share: Share,
     /// Frames are masked as they are written: this side is the client.
-    masks: bool,
+    is_client: bool,
 }
 
 /// The way on which bytes leave.
@@ -105,8 +105,8 @@ enum Destination {
     /// Polls, if there are any: one waits for the first frame, or none does.
     Polls { is_awaited: bool },
     /// A socket. One that is blocked took less than it was given, and will say when it takes more.
-    Socket {
-        socket: Arc<Socket>,
+    StreamSocket {
+        socket: Arc<StreamSocket>,
         is_blocked: bool,
     },
 }
@@ -114,8 +114,8 @@ enum Destination {
 impl Destination {
     const NOWHERE: Destination = Destination::Polls { is_awaited: false };
 
-    fn socket(socket: Arc<Socket>) -> Destination {
-        Destination::Socket {
+    fn socket(socket: Arc<StreamSocket>) -> Destination {
+        Destination::StreamSocket {
             socket,
             is_blocked: false,
         }
@@ -129,99 +129,108 @@ impl Outbox {
     }
 
     /// Returns an outbox that writes.
-    pub(crate) fn attached(role: Role, socket: Arc<Socket>, limit: usize, share: Share) -> Outbox {
+    pub(crate) fn attached(
+        role: Role,
+        socket: Arc<StreamSocket>,
+        limit: usize,
+        share: Share,
+    ) -> Outbox {
         Outbox::new(role, Some(socket), limit, share)
     }
 
-    fn new(role: Role, socket: Option<Arc<Socket>>, limit: usize, share: Share) -> Outbox {
+    fn new(role: Role, socket: Option<Arc<StreamSocket>>, limit: usize, share: Share) -> Outbox {
         Outbox {
-            state: Mutex::new(State {
+            state: Mutex::new(OutboxState {
                 destination: socket.map_or(Destination::NOWHERE, Destination::socket),
                 closed: false,
-                sealed: VecDeque::new(),
-                open: Vec::new(),
+                chunks: VecDeque::new(),
+                tail: Vec::new(),
                 waiting: 0,
                 large: 0,
                 before_large: 0,
                 limit,
                 share,
-                masks: role == Role::Client,
+                is_client: role == Role::Client,
             }),
-            corks: AtomicU32::new(0),
+            cork_epoch: AtomicU32::new(0),
             holds: AtomicBool::new(false),
-            crowded: AtomicBool::new(false),
-            room: Condvar::new(),
+            over_limit: AtomicBool::new(false),
+            drained: Condvar::new(),
         }
     }
 
     /// Appends bytes that are for this peer alone: whole frames, unless it speaks no WebSocket.
-    pub(crate) fn append(&self, bytes: &[u8], when: When) -> Result<Appended, Refusal> {
+    pub(crate) fn append(&self, bytes: &[u8], when: Flush) -> Result<Appended, AppendError> {
         self.locked(|state| {
             if !state.is_masking() {
                 return self.append_locked(state, bytes, when);
             }
             mask::with_masked(bytes, |masked| self.append_locked(state, masked, when))
-                .unwrap_or_else(|_| Err(state.break_off()))
+                .unwrap_or_else(|_| Err(state.fail()))
         })
     }
 
     /// Notes every change of what waits.
-    fn locked<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn locked<T>(&self, change: impl FnOnce(&mut OutboxState) -> T) -> T {
         let mut state = self.state.lock();
         let result = change(&mut state);
         let waiting = state.waiting;
         state.share.hold(waiting);
-        if state.masks {
+        if state.is_client {
             if state.waiting > state.limit && !state.closed {
-                self.crowded.store(true, Ordering::Relaxed);
-            } else if self.is_crowded() && (state.waiting <= state.limit / 2 || state.closed) {
-                self.crowded.store(false, Ordering::Relaxed);
-                self.room.notify_all();
+                self.over_limit.store(true, Ordering::Relaxed);
+            } else if self.is_over_limit() && (state.waiting <= state.limit / 2 || state.closed) {
+                self.over_limit.store(false, Ordering::Relaxed);
+                self.drained.notify_all();
             }
         }
         result
     }
 
-    fn leaves_now(&self, when: When) -> bool {
+    fn leaves_now(&self, when: Flush) -> bool {
         match when {
-            When::Now => true,
-            When::Corked => !is_corked(self.corks.load(Ordering::Relaxed)),
-            When::Held => false,
+            Flush::Now => true,
+            Flush::Corked => !is_corked(self.cork_epoch.load(Ordering::Relaxed)),
+            Flush::Held => false,
         }
     }
 
     fn append_locked(
         &self,
-        state: &mut State,
+        state: &mut OutboxState,
         bytes: &[u8],
-        when: When,
-    ) -> Result<Appended, Refusal> {
-        state.admit(bytes.len())?;
+        when: Flush,
+    ) -> Result<Appended, AppendError> {
+        state.check_capacity(bytes.len())?;
         let now = self.leaves_now(when);
         if now && state.is_idle() {
             let written = state.write_idle(bytes)?;
             state.forget_large(written);
             state.extend(&bytes[written..]);
-            return Ok(Appended::Done);
+            return Ok(Appended::Queued);
         }
         state.extend(bytes);
-        if !now && !self.holds.swap(true, Ordering::Relaxed) && when == When::Held {
+        if !now && !self.holds.swap(true, Ordering::Relaxed) && when == Flush::Held {
             return Ok(Appended::Held);
         }
-        state.settle(now)
+        state.try_flush(now)
     }
 
     /// Appends frames that other peers get too.
-    pub(crate) fn append_shared(&self, frames: &Bytes, when: When) -> Result<Appended, Refusal> {
+    pub(crate) fn append_shared(
+        &self,
+        frames: &Bytes,
+        when: Flush,
+    ) -> Result<Appended, AppendError> {
         if frames.len() < MAX_COPY_BYTES {
             return self.append(frames, when);
         }
         let mut state = self.state.lock();
-        if state.masks {
+        if state.is_client {
             drop(state);
             return self.append(frames, when);
         }
-        state.admit(frames.len())?;
+        state.check_capacity(frames.len())?;
         let now = self.leaves_now(when);
         let written = if now && state.is_idle() {
             state.write_idle(frames)?
@@ -230,93 +239,95 @@ impl Outbox {
         };
         state.forget_large(written);
         if written < frames.len() {
-            state.seal();
+            state.freeze();
             state.waiting += frames.len() - written;
-            state.sealed.push_back(frames.slice(written..));
+            state.chunks.push_back(frames.slice(written..));
         }
         let is_first = !now && !self.holds.swap(true, Ordering::Relaxed);
-        let settled = state.settle(now);
+        let settled = state.try_flush(now);
         let waiting = state.waiting;
         state.share.hold(waiting);
-        if is_first && when == When::Held {
+        if is_first && when == Flush::Held {
             return Ok(Appended::Held);
         }
         settled
     }
 
     /// Appends only what can leave at once; else drops it.
-    pub(crate) fn append_volatile(&self, frames: &Bytes) -> Result<Appended, Refusal> {
+    pub(crate) fn append_volatile(&self, frames: &Bytes) -> Result<Appended, AppendError> {
         let state = self.state.lock();
         let takes = match state.destination {
             // What waits although the socket takes more is held back by this side itself, for a
             // moment, and leaves before it.
-            Destination::Socket { is_blocked, .. } => !is_blocked,
+            Destination::StreamSocket { is_blocked, .. } => !is_blocked,
             Destination::Polls { is_awaited } => is_awaited,
         };
         drop(state);
         if takes {
-            self.append_shared(frames, When::Now)
+            self.append_shared(frames, Flush::Now)
         } else {
-            Ok(Appended::Done)
+            Ok(Appended::Queued)
         }
     }
 
     /// Writes what the socket takes.
-    pub(crate) fn flush(&self) -> Result<Appended, Refusal> {
+    pub(crate) fn flush(&self) -> Result<Appended, AppendError> {
         self.locked(|state| {
             self.holds.store(false, Ordering::Relaxed);
-            state.settle(true)
+            state.try_flush(true)
         })
     }
 
     /// Returns whether something has been held back. Takes no lock: it is asked for every busy
     /// connection, every millisecond.
-    pub(crate) fn holds(&self) -> bool {
+    pub(crate) fn has_deferred(&self) -> bool {
         self.holds.load(Ordering::Relaxed)
     }
 
     /// Allows a worker to delay its answers until it flushes, or until [`Outbox::uncork`]; none if
     /// it may already. Called by the I/O thread alone.
-    pub(crate) fn cork(&self) -> Option<Cork> {
-        let corks = self.corks.load(Ordering::Relaxed);
-        if is_corked(corks) {
+    pub(crate) fn cork(&self) -> Option<CorkToken> {
+        let cork_epoch = self.cork_epoch.load(Ordering::Relaxed);
+        if is_corked(cork_epoch) {
             return None;
         }
-        let cork = corks.wrapping_add(1);
-        self.corks.store(cork, Ordering::Relaxed);
-        Some(Cork(cork))
+        let cork = cork_epoch.wrapping_add(1);
+        self.cork_epoch.store(cork, Ordering::Relaxed);
+        Some(CorkToken(cork))
     }
 
     /// Returns whether this is what lets it. Takes no lock.
-    pub(crate) fn has(&self, cork: Cork) -> bool {
-        self.corks.load(Ordering::Relaxed) == cork.0
+    pub(crate) fn is_current(&self, cork: CorkToken) -> bool {
+        self.cork_epoch.load(Ordering::Relaxed) == cork.0
     }
 
     /// Ends that, and writes what was held back.
-    pub(crate) fn uncork(&self) -> Result<Appended, Refusal> {
-        let corks = self.corks.load(Ordering::Relaxed);
-        if is_corked(corks) {
-            let (next, order) = (corks.wrapping_add(1), Ordering::Relaxed);
+    pub(crate) fn uncork(&self) -> Result<Appended, AppendError> {
+        let cork_epoch = self.cork_epoch.load(Ordering::Relaxed);
+        if is_corked(cork_epoch) {
+            let (next, order) = (cork_epoch.wrapping_add(1), Ordering::Relaxed);
             // If that fails, somebody else has just done it.
-            let _ = self.corks.compare_exchange(corks, next, order, order);
+            let _ = self
+                .cork_epoch
+                .compare_exchange(cork_epoch, next, order, order);
         }
         self.flush()
     }
 
     /// Writes, since the socket can take more, also what is left of TLS.
-    pub(crate) fn on_writable(&self) -> Result<Appended, Refusal> {
+    pub(crate) fn on_writable(&self) -> Result<Appended, AppendError> {
         self.locked(|state| {
-            if let Destination::Socket { socket, is_blocked } = &mut state.destination {
+            if let Destination::StreamSocket { socket, is_blocked } = &mut state.destination {
                 *is_blocked = false;
                 match socket.flush() {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        return Ok(Appended::Done);
+                        return Ok(Appended::Queued);
                     }
-                    Err(_) => return Err(state.break_off()),
+                    Err(_) => return Err(state.fail()),
                 }
             }
-            state.settle(true)
+            state.try_flush(true)
         })
     }
 
@@ -324,14 +335,14 @@ impl Outbox {
     #[cfg(test)]
     pub(crate) fn keeps_buffers(&self) -> bool {
         let state = self.state.lock();
-        state.sealed.capacity() + state.open.capacity() > 0
+        state.chunks.capacity() + state.tail.capacity() > 0
     }
 
     /// Accepts nothing more and forgets what waits, so that its reader is given up.
     pub(crate) fn give_up(&self) {
         self.locked(|state| {
             state.closed = true;
-            state.release();
+            state.clear();
         });
     }
 
@@ -346,35 +357,35 @@ impl Outbox {
     }
 
     /// Returns whether so much waits that whoever sends more should wait. Takes no lock.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.crowded.load(Ordering::Relaxed)
+    pub(crate) fn is_over_limit(&self) -> bool {
+        self.over_limit.load(Ordering::Relaxed)
     }
 
     /// Waits while it is crowded; false if nothing has left for so long.
-    pub(crate) fn wait_for_room(&self, patience: Duration) -> bool {
+    pub(crate) fn wait_for_capacity(&self, patience: Duration) -> bool {
         let mut state = self.state.lock();
         let (mut least, mut since) = (state.waiting, Instant::now());
-        while self.is_crowded() && since.elapsed() < patience {
-            self.room.wait_for(&mut state, PROGRESS_INTERVAL);
+        while self.is_over_limit() && since.elapsed() < patience {
+            self.drained.wait_for(&mut state, PROGRESS_INTERVAL);
             if state.waiting < least {
                 (least, since) = (state.waiting, Instant::now());
             }
         }
-        !self.is_crowded()
+        !self.is_over_limit()
     }
 
     /// Registers a waiting poll; false if there is a frame already.
-    pub(crate) fn wait(&self) -> bool {
+    pub(crate) fn set_poll_waiting(&self) -> bool {
         let mut state = self.state.lock();
         // What is being held back comes together, in a moment.
-        let waits = state.waiting == 0 || self.holds();
+        let waits = state.waiting == 0 || self.has_deferred();
         if let Destination::Polls { is_awaited } = &mut state.destination {
             *is_awaited = waits;
         }
         waits
     }
 
-    pub(crate) fn stop_waiting(&self) {
+    pub(crate) fn clear_poll_waiting(&self) {
         if let Destination::Polls { is_awaited } = &mut self.state.lock().destination {
             *is_awaited = false;
         }
@@ -382,37 +393,41 @@ impl Outbox {
 
     /// Takes frames out, each as whether it is text and its payload, until `take` says no.
     /// Returns whether any is left.
-    pub(crate) fn take_frames(&self, mut take: impl FnMut(bool, &[u8]) -> bool) -> bool {
-        self.locked(|state| state.take_frames(&mut take))
+    pub(crate) fn drain_frames(&self, mut take: impl FnMut(bool, &[u8]) -> bool) -> bool {
+        self.locked(|state| state.drain_frames(&mut take))
     }
 
     /// From now on everything goes to this socket, after `first`.
-    pub(crate) fn attach(&self, socket: Arc<Socket>, first: Bytes) -> Result<Appended, Refusal> {
+    pub(crate) fn attach(
+        &self,
+        socket: Arc<StreamSocket>,
+        first: Bytes,
+    ) -> Result<Appended, AppendError> {
         self.locked(|state| {
-            if state.masks {
+            if state.is_client {
                 state.mask_waiting()?;
             }
             state.destination = Destination::socket(socket);
             state.waiting += first.len();
             state.before_large += first.len();
-            state.sealed.push_front(first);
-            state.settle(true)
+            state.chunks.push_front(first);
+            state.try_flush(true)
         })
     }
 
     /// Takes the socket out, with the bytes that were meant for it.
-    pub(crate) fn detach(&self) -> (Option<Arc<Socket>>, Bytes) {
+    pub(crate) fn detach(&self) -> (Option<Arc<StreamSocket>>, Bytes) {
         self.locked(|state| {
             state.closed = true;
-            state.seal();
+            state.freeze();
             let mut rest = Vec::with_capacity(state.waiting);
             state
-                .sealed
+                .chunks
                 .iter()
                 .for_each(|part| rest.extend_from_slice(part));
-            state.release();
+            state.clear();
             let socket = match std::mem::replace(&mut state.destination, Destination::NOWHERE) {
-                Destination::Socket { socket, .. } => Some(socket),
+                Destination::StreamSocket { socket, .. } => Some(socket),
                 Destination::Polls { .. } => None,
             };
             (socket, rest.into())
@@ -429,23 +444,23 @@ impl Outbox {
         self.locked(|state| {
             state.closed = true;
             state.destination = Destination::NOWHERE;
-            state.release();
+            state.clear();
         });
     }
 }
 
-fn is_corked(corks: u32) -> bool {
-    corks % 2 == 1
+fn is_corked(cork_epoch: u32) -> bool {
+    cork_epoch % 2 == 1
 }
 
-impl State {
-    fn take_frames(&mut self, take: &mut impl FnMut(bool, &[u8]) -> bool) -> bool {
-        self.seal();
-        while let Some(front) = self.sealed.front_mut() {
+impl OutboxState {
+    fn drain_frames(&mut self, take: &mut impl FnMut(bool, &[u8]) -> bool) -> bool {
+        self.freeze();
+        while let Some(front) = self.chunks.front_mut() {
             // A detached outbox holds whole frames.
-            let Some((is_text, start, end)) = websocket::split_frame(front) else {
+            let Some((is_text, start, end)) = websocket::parse_frame(front) else {
                 debug_assert!(front.is_empty(), "an outbox holds whole frames");
-                self.sealed.pop_front();
+                self.chunks.pop_front();
                 continue;
             };
             if !take(is_text, &front[start..end]) {
@@ -456,17 +471,17 @@ impl State {
             self.forget_large(end);
         }
         if self.waiting == 0 {
-            self.release();
+            self.clear();
         }
         self.waiting > 0
     }
 
-    fn admit(&mut self, bytes: usize) -> Result<(), Refusal> {
+    fn check_capacity(&mut self, bytes: usize) -> Result<(), AppendError> {
         if self.closed {
-            return Err(Refusal::Closed);
+            return Err(AppendError::Closed);
         }
         // A client's own threads are asked to wait at the limit, and so find room for what cannot.
-        let limit = if self.masks {
+        let limit = if self.is_client {
             self.limit.saturating_mul(2)
         } else {
             self.limit
@@ -478,15 +493,15 @@ impl State {
         }
         if counted <= limit && bytes > limit / LARGE_PART {
             if self.large > 0 {
-                return Err(Refusal::TooLarge);
+                return Err(AppendError::TooLarge);
             }
             self.large = bytes;
             self.before_large = self.waiting;
             return Ok(());
         }
         self.closed = true;
-        self.release();
-        Err(Refusal::Full)
+        self.clear();
+        Err(AppendError::Full)
     }
 
     /// Bytes have left from the front.
@@ -500,15 +515,15 @@ impl State {
     /// Returns whether frames are masked as they come. Those that only collect are masked when they
     /// leave.
     fn is_masking(&self) -> bool {
-        self.masks && matches!(self.destination, Destination::Socket { .. })
+        self.is_client && matches!(self.destination, Destination::StreamSocket { .. })
     }
 
-    fn mask_waiting(&mut self) -> Result<(), Refusal> {
-        self.seal();
+    fn mask_waiting(&mut self) -> Result<(), AppendError> {
+        self.freeze();
         let mut masked = Vec::new();
-        for frames in std::mem::take(&mut self.sealed) {
+        for frames in std::mem::take(&mut self.chunks) {
             if mask::mask(&frames, &mut masked).is_err() {
-                return Err(self.break_off());
+                return Err(self.fail());
             }
         }
         self.waiting = masked.len();
@@ -516,80 +531,80 @@ impl State {
             // Lengths have changed a little.
             (self.large, self.before_large) = (self.waiting, 0);
         }
-        self.sealed.push_back(masked.into());
+        self.chunks.push_back(masked.into());
         Ok(())
     }
 
     fn is_idle(&self) -> bool {
         let is_blocked = match self.destination {
-            Destination::Socket { is_blocked, .. } => is_blocked,
+            Destination::StreamSocket { is_blocked, .. } => is_blocked,
             Destination::Polls { .. } => true,
         };
         self.waiting == 0 && !is_blocked
     }
 
     /// Writes without queueing; returns how much was taken.
-    fn write_idle(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
-        let Destination::Socket { socket, is_blocked } = &mut self.destination else {
+    fn write_idle(&mut self, bytes: &[u8]) -> Result<usize, AppendError> {
+        let Destination::StreamSocket { socket, is_blocked } = &mut self.destination else {
             return Ok(0);
         };
         let mut written = 0;
         while written < bytes.len() {
             match socket.write(&bytes[written..]) {
-                Ok(0) => return Err(self.break_off()),
+                Ok(0) => return Err(self.fail()),
                 Ok(count) => written += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     *is_blocked = true;
                     break;
                 }
-                Err(_) => return Err(self.break_off()),
+                Err(_) => return Err(self.fail()),
             }
         }
         Ok(written)
     }
 
     fn extend(&mut self, bytes: &[u8]) {
-        if self.open.capacity() == 0 {
+        if self.tail.capacity() == 0 {
             // A worker's turn has several answers, as a rule.
-            self.open.reserve(bytes.len().max(INITIAL_CAPACITY));
+            self.tail.reserve(bytes.len().max(INITIAL_CAPACITY));
         }
-        self.open.extend_from_slice(bytes);
+        self.tail.extend_from_slice(bytes);
         self.waiting += bytes.len();
     }
 
     /// Writes if it may, or says that somebody waits.
-    fn settle(&mut self, now: bool) -> Result<Appended, Refusal> {
+    fn try_flush(&mut self, now: bool) -> Result<Appended, AppendError> {
         if !now || self.waiting == 0 {
-            return Ok(Appended::Done);
+            return Ok(Appended::Queued);
         }
         match &mut self.destination {
             Destination::Polls { is_awaited } => Ok(if std::mem::take(is_awaited) {
-                Appended::Awaited
+                Appended::WakePoll
             } else {
-                Appended::Done
+                Appended::Queued
             }),
-            Destination::Socket {
+            Destination::StreamSocket {
                 is_blocked: true, ..
-            } => Ok(Appended::Done),
-            Destination::Socket { .. } => self.write_waiting().map(|()| Appended::Done),
+            } => Ok(Appended::Queued),
+            Destination::StreamSocket { .. } => self.write_waiting().map(|()| Appended::Queued),
         }
     }
 
-    fn write_waiting(&mut self) -> Result<(), Refusal> {
+    fn write_waiting(&mut self) -> Result<(), AppendError> {
         while self.waiting > 0 {
-            let Destination::Socket { socket, is_blocked } = &mut self.destination else {
+            let Destination::StreamSocket { socket, is_blocked } = &mut self.destination else {
                 return Ok(());
             };
-            let written = if self.sealed.is_empty() {
-                socket.write(&self.open)
+            let written = if self.chunks.is_empty() {
+                socket.write(&self.tail)
             } else {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                 let parts = self
-                    .sealed
+                    .chunks
                     .iter()
                     .map(|part| &part[..])
-                    .chain([&self.open[..]]);
+                    .chain([&self.tail[..]]);
                 let mut count = 0;
                 for (slice, part) in slices.iter_mut().zip(parts) {
                     *slice = IoSlice::new(part);
@@ -598,14 +613,14 @@ impl State {
                 socket.write_vectored(&slices[..count])
             };
             match written {
-                Ok(0) => return Err(self.break_off()),
+                Ok(0) => return Err(self.fail()),
                 Ok(count) => self.advance(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     *is_blocked = true;
                     return Ok(());
                 }
-                Err(_) => return Err(self.break_off()),
+                Err(_) => return Err(self.fail()),
             }
         }
         Ok(())
@@ -616,20 +631,20 @@ impl State {
         self.waiting -= count;
         self.forget_large(count);
         if self.waiting == 0 {
-            return self.release();
+            return self.clear();
         }
-        if self.sealed.is_empty() {
-            self.seal();
+        if self.chunks.is_empty() {
+            self.freeze();
         }
-        while let Some(front) = self.sealed.front_mut() {
+        while let Some(front) = self.chunks.front_mut() {
             if front.len() > count {
                 front.advance(count);
                 return;
             }
             count -= front.len();
-            self.sealed.pop_front();
-            if self.sealed.is_empty() {
-                self.seal();
+            self.chunks.pop_front();
+            if self.chunks.is_empty() {
+                self.freeze();
             }
             if count == 0 {
                 return;
@@ -637,23 +652,23 @@ impl State {
         }
     }
 
-    fn seal(&mut self) {
-        if !self.open.is_empty() {
-            self.sealed.push_back(std::mem::take(&mut self.open).into());
+    fn freeze(&mut self) {
+        if !self.tail.is_empty() {
+            self.chunks.push_back(std::mem::take(&mut self.tail).into());
         }
     }
 
     /// An idle connection keeps no buffer.
-    fn release(&mut self) {
+    fn clear(&mut self) {
         self.waiting = 0;
         (self.large, self.before_large) = (0, 0);
-        self.sealed = VecDeque::new();
-        self.open = Vec::new();
+        self.chunks = VecDeque::new();
+        self.tail = Vec::new();
     }
 
-    fn break_off(&mut self) -> Refusal {
+    fn fail(&mut self) -> AppendError {
         self.closed = true;
-        self.release();
-        Refusal::Broken
+        self.clear();
+        AppendError::Broken
     }
 }

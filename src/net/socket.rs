@@ -12,15 +12,15 @@ use super::tls::Connection as Tls;
 
 /// Stream with TLS or without: the I/O thread reads from it, any thread writes to it.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub(crate) struct StreamSocket {
     stream: Stream,
     #[cfg(feature = "tls")]
     tls: Option<Box<Tls>>,
 }
 
-impl Socket {
-    pub(crate) fn plain(stream: Stream) -> Socket {
-        Socket {
+impl StreamSocket {
+    pub(crate) fn plain(stream: Stream) -> StreamSocket {
+        StreamSocket {
             stream,
             #[cfg(feature = "tls")]
             tls: None,
@@ -28,8 +28,8 @@ impl Socket {
     }
 
     #[cfg(feature = "tls")]
-    pub(crate) fn secure(stream: Stream, tls: Tls) -> Socket {
-        Socket {
+    pub(crate) fn secure(stream: Stream, tls: Tls) -> StreamSocket {
+        StreamSocket {
             stream,
             tls: Some(Box::new(tls)),
         }
@@ -89,17 +89,17 @@ impl Socket {
     }
 
     /// Says that nothing more will be written.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn shutdown_write(&self) {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
-            tls.finish(&self.stream);
+            tls.shutdown_write(&self.stream);
         }
         // The peer may be gone already.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Ends the connection, whoever else still holds it.
-    pub(crate) fn abort(&self) {
+    pub(crate) fn shutdown(&self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }

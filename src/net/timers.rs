@@ -12,7 +12,7 @@ use std::time::Instant;
 pub(crate) struct Timers<K> {
     heap: BinaryHeap<Reverse<(Instant, K)>>,
     /// Number of entries that triggers the next sweep.
-    enough: usize,
+    sweep_threshold: usize,
 }
 
 /// So many entries are kept without a look.
@@ -23,14 +23,14 @@ const MIN_SWEEP_LEN: usize = 1_024;
 pub(crate) struct Timer {
     deadline: Option<Instant>,
     /// Moment when the timers will ask.
-    entry: Option<Instant>,
+    scheduled_at: Option<Instant>,
 }
 
 impl<K: Ord + Copy> Timers<K> {
     pub(crate) fn new() -> Timers<K> {
         Timers {
             heap: BinaryHeap::new(),
-            enough: MIN_SWEEP_LEN,
+            sweep_threshold: MIN_SWEEP_LEN,
         }
     }
 
@@ -38,9 +38,11 @@ impl<K: Ord + Copy> Timers<K> {
     pub(crate) fn set(&mut self, alarm: &mut Timer, key: K, deadline: Option<Instant>) {
         alarm.deadline = deadline;
         if let Some(deadline) = deadline
-            && alarm.entry.is_none_or(|entry| deadline < entry)
+            && alarm
+                .scheduled_at
+                .is_none_or(|scheduled_at| deadline < scheduled_at)
         {
-            alarm.entry = Some(deadline);
+            alarm.scheduled_at = Some(deadline);
             self.heap.push(Reverse((deadline, key)));
         }
     }
@@ -48,12 +50,12 @@ impl<K: Ord + Copy> Timers<K> {
     /// Forgets entries of who has gone, once there are twice as many as after the last time: under
     /// connections that come and go each would stay until its deadline.
     pub(crate) fn sweep(&mut self, is_there: impl Fn(&K) -> bool) {
-        if self.heap.len() <= self.enough {
+        if self.heap.len() <= self.sweep_threshold {
             return;
         }
         self.heap.retain(|Reverse((_, key))| is_there(key));
-        self.enough = (self.heap.len() * 2).max(MIN_SWEEP_LEN);
-        self.heap.shrink_to(self.enough);
+        self.sweep_threshold = (self.heap.len() * 2).max(MIN_SWEEP_LEN);
+        self.heap.shrink_to(self.sweep_threshold);
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
@@ -65,7 +67,7 @@ impl<K: Ord + Copy> Timers<K> {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse(entry)| entry)
+        self.heap.pop().map(|Reverse(scheduled_at)| scheduled_at)
     }
 
     /// Returns whether the deadline behind an entry has passed; if it was moved, a new entry is
@@ -76,11 +78,11 @@ impl<K: Ord + Copy> Timers<K> {
         (at, key): (Instant, K),
         now: Instant,
     ) -> bool {
-        if alarm.entry != Some(at) {
+        if alarm.scheduled_at != Some(at) {
             // An older entry; the one that counts is still there.
             return false;
         }
-        alarm.entry = None;
+        alarm.scheduled_at = None;
         match alarm.deadline {
             Some(deadline) if deadline <= now => {
                 alarm.deadline = None;
@@ -109,8 +111,8 @@ mod tests {
         timers.set(&mut alarm, 1, Some(at(20)));
         let mut passed = Vec::new();
         for second in 0..30 {
-            while let Some(entry) = timers.pop(at(second)) {
-                if timers.is_due(&mut alarm, entry, at(second)) {
+            while let Some(scheduled_at) = timers.pop(at(second)) {
+                if timers.is_due(&mut alarm, scheduled_at, at(second)) {
                     passed.push(second);
                 }
             }
@@ -128,8 +130,8 @@ mod tests {
         }
         assert_eq!(timers.heap.len(), 1);
         timers.set(&mut alarm, 1, None);
-        let entry = timers.pop(start).unwrap();
-        assert!(!timers.is_due(&mut alarm, entry, start));
+        let scheduled_at = timers.pop(start).unwrap();
+        assert!(!timers.is_due(&mut alarm, scheduled_at, start));
     }
 
     #[test]

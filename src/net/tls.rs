@@ -26,11 +26,11 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Tls {
-    shared: Arc<Shared>,
+    shared: Arc<TlsShared>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct TlsShared {
     config: RwLock<Arc<ServerConfig>>,
     files: Option<Files>,
 }
@@ -62,7 +62,7 @@ impl Files {
 impl Tls {
     fn new(config: ServerConfig, files: Option<Files>) -> Tls {
         Tls {
-            shared: Arc::new(Shared {
+            shared: Arc::new(TlsShared {
                 config: RwLock::new(Arc::new(config)),
                 files,
             }),
@@ -106,10 +106,12 @@ impl Tls {
     ///
     /// # Errors
     /// Those of [`from_files`](Tls::from_files), after which what was read before goes on;
-    /// [`Error::Invalid`] if it was not made of files.
+    /// [`Error::InvalidArgument`] if it was not made of files.
     pub fn reload(&self) -> Result<(), Error> {
         let Some(files) = &self.shared.files else {
-            return Err(Error::Invalid("this certificate is not from files".into()));
+            return Err(Error::InvalidArgument(
+                "this certificate is not from files".into(),
+            ));
         };
         self.shared.replace(Arc::new(files.read()?));
         Ok(())
@@ -142,7 +144,7 @@ impl Tls {
     }
 }
 
-impl Shared {
+impl TlsShared {
     fn replace(&self, config: Arc<ServerConfig>) {
         let before = std::mem::replace(&mut *self.config.write(), config);
         drop(before);
@@ -150,7 +152,7 @@ impl Shared {
 }
 
 /// Looks at the files until nobody uses them.
-fn watch(shared: &Weak<Shared>) {
+fn watch(shared: &Weak<TlsShared>) {
     let mut failure = String::new();
     loop {
         thread::sleep(WATCH_INTERVAL);
@@ -231,46 +233,46 @@ impl Connection {
                 Ok(0) => return Ok(0),
                 Ok(_) => state.process_new_packets(),
                 Err(error) => {
-                    push(&mut state, stream)?;
+                    write_pending(&mut state, stream)?;
                     return Err(error);
                 }
             };
-            push(&mut state, stream)?;
+            write_pending(&mut state, stream)?;
             processed.map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         }
     }
 
     pub(super) fn write(&self, stream: &Stream, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.state.lock();
-        push(&mut state, stream)?;
+        write_pending(&mut state, stream)?;
         if state.wants_write() {
             // What was encrypted before must leave first; rustls would buffer without end.
             return Err(ErrorKind::WouldBlock.into());
         }
         let written = state.writer().write(bytes)?;
-        push(&mut state, stream)?;
+        write_pending(&mut state, stream)?;
         Ok(written)
     }
 
     pub(super) fn flush(&self, stream: &Stream) -> io::Result<()> {
         let mut state = self.state.lock();
-        push(&mut state, stream)?;
+        write_pending(&mut state, stream)?;
         if state.wants_write() {
             return Err(ErrorKind::WouldBlock.into());
         }
         Ok(())
     }
 
-    pub(super) fn finish(&self, stream: &Stream) {
+    pub(super) fn shutdown_write(&self, stream: &Stream) {
         let mut state = self.state.lock();
         state.send_close_notify();
         // The peer may be gone already.
-        let _ = push(&mut state, stream);
+        let _ = write_pending(&mut state, stream);
     }
 }
 
 /// Writes what is encrypted, as far as the connection takes it.
-fn push(state: &mut rustls::Connection, mut stream: &Stream) -> io::Result<()> {
+fn write_pending(state: &mut rustls::Connection, mut stream: &Stream) -> io::Result<()> {
     while state.wants_write() {
         match state.write_tls(&mut stream) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),

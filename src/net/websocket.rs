@@ -20,7 +20,7 @@ const MAX_PREALLOC_BYTES: usize = 64 << 10;
 
 /// A decoded message of the peer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Incoming<'a> {
+pub(crate) enum WebSocketMessage<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
     Ping(&'a [u8]),
@@ -118,10 +118,10 @@ impl Decoder {
     pub(crate) fn decode(
         &mut self,
         mut input: &mut [u8],
-        handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
+        handle: &mut impl FnMut(WebSocketMessage<'_>) -> ControlFlow<()>,
     ) -> Result<usize, ProtocolError> {
         while !self.frame.is_empty() && !input.is_empty() {
-            let missing = match self.measure(&self.frame)? {
+            let missing = match self.parse_header(&self.frame)? {
                 Some(frame) => frame.end() - self.frame.len(),
                 // The header itself is not complete.
                 None => 1,
@@ -130,7 +130,7 @@ impl Decoder {
             let (head, rest) = input.split_at_mut(taken);
             self.frame.extend_from_slice(head);
             input = rest;
-            let whole = self.measure(&self.frame)?;
+            let whole = self.parse_header(&self.frame)?;
             if let Some(frame) = whole.filter(|frame| frame.end() == self.frame.len()) {
                 let mut bytes = std::mem::take(&mut self.frame);
                 if self
@@ -143,10 +143,10 @@ impl Decoder {
         }
         while !input.is_empty() {
             let Some(frame) = self
-                .measure(input)?
+                .parse_header(input)?
                 .filter(|frame| frame.end() <= input.len())
             else {
-                self.keep(input)?;
+                self.buffer_partial(input)?;
                 return Ok(0);
             };
             let (bytes, rest) = input.split_at_mut(frame.end());
@@ -161,8 +161,8 @@ impl Decoder {
         Ok(0)
     }
 
-    fn keep(&mut self, input: &[u8]) -> Result<(), ProtocolError> {
-        if let Some(frame) = self.measure(input)? {
+    fn buffer_partial(&mut self, input: &[u8]) -> Result<(), ProtocolError> {
+        if let Some(frame) = self.parse_header(input)? {
             self.frame
                 .reserve_exact(frame.end().min(MAX_PREALLOC_BYTES));
         }
@@ -171,7 +171,7 @@ impl Decoder {
     }
 
     /// Reads a header and checks what it announces before anything is kept for it.
-    fn measure(&self, bytes: &[u8]) -> Result<Option<Frame>, ProtocolError> {
+    fn parse_header(&self, bytes: &[u8]) -> Result<Option<Frame>, ProtocolError> {
         let mut cursor = Cursor::new(bytes);
         let header = FrameHeader::parse(&mut cursor).map_err(|_| ProtocolError::Protocol)?;
         let Some((header, length)) = header else {
@@ -210,20 +210,20 @@ impl Decoder {
         &mut self,
         frame: &Frame,
         payload: &mut [u8],
-        handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
+        handle: &mut impl FnMut(WebSocketMessage<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, ProtocolError> {
         if let Some(mask) = frame.mask {
             apply_mask(payload, mask);
         }
         match frame.opcode {
-            OpCode::Control(Control::Ping) => Ok(handle(Incoming::Ping(payload))),
+            OpCode::Control(Control::Ping) => Ok(handle(WebSocketMessage::Ping(payload))),
             OpCode::Control(Control::Close) => {
                 check_close(payload)?;
                 // Nothing counts behind a close frame.
-                let _ = handle(Incoming::Close);
+                let _ = handle(WebSocketMessage::Close);
                 Ok(ControlFlow::Break(()))
             }
-            OpCode::Control(Control::Pong) => Ok(handle(Incoming::Pong(payload))),
+            OpCode::Control(Control::Pong) => Ok(handle(WebSocketMessage::Pong(payload))),
             OpCode::Control(_) => Ok(ControlFlow::Continue(())),
             OpCode::Data(Data::Continue) => self.take_fragment(frame.is_final, payload, handle),
             OpCode::Data(_) if self.message.is_some() => Err(ProtocolError::Protocol),
@@ -246,7 +246,7 @@ impl Decoder {
         &mut self,
         is_final: bool,
         payload: &[u8],
-        handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
+        handle: &mut impl FnMut(WebSocketMessage<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, ProtocolError> {
         let message = self.message.as_mut().ok_or(ProtocolError::Protocol)?;
         message.count += 1;
@@ -282,13 +282,13 @@ impl Frame {
 fn deliver(
     is_text: bool,
     payload: &[u8],
-    handle: &mut impl FnMut(Incoming<'_>) -> ControlFlow<()>,
+    handle: &mut impl FnMut(WebSocketMessage<'_>) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, ProtocolError> {
     if !is_text {
-        return Ok(handle(Incoming::Binary(payload)));
+        return Ok(handle(WebSocketMessage::Binary(payload)));
     }
     let text = std::str::from_utf8(payload).map_err(|_| ProtocolError::Utf8)?;
-    Ok(handle(Incoming::Text(text)))
+    Ok(handle(WebSocketMessage::Text(text)))
 }
 
 /// Checks a close frame: it is empty, or a code that may be sent and a reason in UTF-8 (RFC 6455,
@@ -381,14 +381,14 @@ fn format_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
 
 /// Splits the first of some whole, unmasked frames off: whether it is text, where its payload
 /// starts, and where it ends.
-pub(crate) fn split_frame(bytes: &[u8]) -> Option<(bool, usize, usize)> {
-    let header = Header::read(bytes)?;
+pub(crate) fn parse_frame(bytes: &[u8]) -> Option<(bool, usize, usize)> {
+    let header = FrameSpan::read(bytes)?;
     let is_text = header.opcode == OpCode::Data(Data::Text);
     Some((is_text, header.start, header.end))
 }
 
 /// The header of a whole, unmasked frame.
-pub(super) struct Header {
+pub(super) struct FrameSpan {
     opcode: OpCode,
     /// Start of its payload.
     pub(super) start: usize,
@@ -396,10 +396,10 @@ pub(super) struct Header {
     pub(super) end: usize,
 }
 
-impl Header {
+impl FrameSpan {
     /// Reads the header of the first of some whole frames that this side has written. tungstenite's
     /// parser writes to the log, whose program may be waiting for the lock that is held here.
-    pub(super) fn read(bytes: &[u8]) -> Option<Header> {
+    pub(super) fn read(bytes: &[u8]) -> Option<FrameSpan> {
         let [first, second, rest @ ..] = bytes else {
             return None;
         };
@@ -409,7 +409,7 @@ impl Header {
             length => (u64::from(length), 2),
         };
         let end = usize::try_from(length).ok()?.checked_add(start)?;
-        (end <= bytes.len()).then_some(Header {
+        (end <= bytes.len()).then_some(FrameSpan {
             opcode: OpCode::from(first & 0xf),
             start,
             end,
@@ -607,13 +607,13 @@ mod tests {
             let mut got = Vec::new();
             for piece in pieces {
                 let decoded = decoder.decode(&mut piece.to_vec(), &mut |incoming| {
-                    if let Incoming::Text(text) = &incoming {
+                    if let WebSocketMessage::Text(text) = &incoming {
                         assert!(text.len() <= MAX);
                     }
                     got.push(format!("{incoming:?}"));
                     match incoming {
                         // Nothing is read behind it.
-                        Incoming::Close => ControlFlow::Break(()),
+                        WebSocketMessage::Close => ControlFlow::Break(()),
                         _ => ControlFlow::Continue(()),
                     }
                 });
@@ -631,7 +631,7 @@ mod tests {
             (got, None)
         };
         crate::util::fuzz::run(|source| {
-            let mut bytes = source.spoil(&examples);
+            let mut bytes = source.mutate(&examples);
             // What may be wrong with a header is known when it is whole.
             bytes.extend(masked(0x89, b"").repeat(4));
             let whole = decode(&[&bytes]);

@@ -193,7 +193,7 @@ mod tests {
             b"\xa4\x64type\x03\x64data\x81\xfb\x3f\xf8\0\0\0\0\0\0\x63nsp\x61/\x62id\x18\x18",
         ];
         crate::util::fuzz::run(|source| {
-            let _ = decode(&source.spoil(PACKETS));
+            let _ = decode(&source.mutate(PACKETS));
         });
     }
 }

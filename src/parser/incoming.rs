@@ -8,7 +8,7 @@ use crate::protocol::engineio::{Data, Revision};
 #[cfg(feature = "msgpack")]
 use crate::protocol::socketio::msgpack;
 use crate::protocol::socketio::{
-    Arrival, Body, Decoder, Dropped, IncomingPacket, Invalid, Kind, Side, is_reserved, json,
+    Arrival, Body, Decoder, Dropped, IncomingPacket, Kind, PacketError, Side, is_reserved, json,
     split_query,
 };
 use std::borrow::Cow;
@@ -17,11 +17,11 @@ use std::time::Instant;
 
 /// Reads a connection's messages into packets.
 pub(crate) struct PacketDecoder {
-    state: State,
+    state: DecoderState,
     revision: Revision,
 }
 
-enum State {
+enum DecoderState {
     Text(Decoder),
     #[cfg(feature = "msgpack")]
     Msgpack(Arc<Limits>),
@@ -39,29 +39,29 @@ impl PacketDecoder {
     ) -> PacketDecoder {
         let text = |limits| Decoder::new(limits, side, revision);
         let state = match &parser.0 {
-            Choice::Text => State::Text(text(limits)),
+            Choice::Text => DecoderState::Text(text(limits)),
             #[cfg(feature = "msgpack")]
-            Choice::Msgpack => State::Msgpack(limits),
-            Choice::Codec(codec) => State::Codec(codec.decoder(), limits),
+            Choice::Msgpack => DecoderState::Msgpack(limits),
+            Choice::Codec(codec) => DecoderState::Codec(codec.decoder(), limits),
             Choice::Detect if side == Side::Server && revision == Revision::V4 => {
-                State::Undecided(limits)
+                DecoderState::Undecided(limits)
             }
-            Choice::Detect => State::Text(text(limits)),
+            Choice::Detect => DecoderState::Text(text(limits)),
         };
         PacketDecoder { state, revision }
     }
 
     /// Looks at the first message of a connection; returns its form, if it was not known.
     pub(crate) fn detect(&mut self, parser: &Parser, message: &Data<'_>) -> Option<Form> {
-        let State::Undecided(limits) = &self.state else {
+        let DecoderState::Undecided(limits) = &self.state else {
             return None;
         };
         let (form, limits) = (form_of(message), Arc::clone(limits));
         self.state = match (form, parser.codec(form)) {
             #[cfg(feature = "msgpack")]
-            (Form::Msgpack, _) => State::Msgpack(limits),
-            (_, Some(codec)) => State::Codec(codec.decoder(), limits),
-            (_, None) => State::Text(Decoder::new(limits, Side::Server, self.revision)),
+            (Form::Msgpack, _) => DecoderState::Msgpack(limits),
+            (_, Some(codec)) => DecoderState::Codec(codec.decoder(), limits),
+            (_, None) => DecoderState::Text(Decoder::new(limits, Side::Server, self.revision)),
         };
         Some(form)
     }
@@ -71,39 +71,39 @@ impl PacketDecoder {
         &mut self,
         now: Instant,
         message: Data<'a>,
-        admits: impl Fn(Kind, &str) -> Result<(), Invalid>,
-    ) -> Result<Option<Arrival<'a>>, Invalid> {
+        validate: impl Fn(Kind, &str) -> Result<(), PacketError>,
+    ) -> Result<Option<Arrival<'a>>, PacketError> {
         let revision = self.revision;
         let arrival = match &mut self.state {
-            State::Text(decoder) => return decoder.receive(now, message, admits),
-            State::Undecided(_) => return Err(Invalid::Packet),
+            DecoderState::Text(decoder) => return decoder.receive(now, message, validate),
+            DecoderState::Undecided(_) => return Err(PacketError::Packet),
             #[cfg(feature = "msgpack")]
-            State::Msgpack(limits) => match message {
-                Data::Text(_) => return Err(Invalid::Packet),
+            DecoderState::Msgpack(limits) => match message {
+                Data::Text(_) => return Err(PacketError::Packet),
                 Data::Binary(Cow::Borrowed(bytes)) => msgpack::decode(bytes, limits, revision)?,
                 Data::Binary(Cow::Owned(bytes)) => {
                     msgpack::decode(&bytes, limits, revision)?.into_owned()
                 }
             },
-            State::Codec(decoder, limits) => match decoder.decode(message.into()) {
+            DecoderState::Codec(decoder, limits) => match decoder.decode(message.into()) {
                 Ok(Some(packet)) => check(packet, limits, revision)?,
                 Ok(None) => return Ok(None),
                 Err(error) => {
                     log::debug!(target: "socketio", "not read by its parser: {error}");
-                    return Err(Invalid::Packet);
+                    return Err(PacketError::Packet);
                 }
             },
         };
         match &arrival {
-            Arrival::Packet(packet) => admits(packet.kind, &packet.namespace)?,
-            Arrival::Dropped(dropped) => admits(dropped.kind, &dropped.namespace)?,
+            Arrival::Packet(packet) => validate(packet.kind, &packet.namespace)?,
+            Arrival::Dropped(dropped) => validate(dropped.kind, &dropped.namespace)?,
         }
         Ok(Some(arrival))
     }
 
     fn text(&self) -> Option<&Decoder> {
         match &self.state {
-            State::Text(decoder) => Some(decoder),
+            DecoderState::Text(decoder) => Some(decoder),
             _ => None,
         }
     }
@@ -120,14 +120,14 @@ impl PacketDecoder {
 
     /// Something has come from the peer, if only a part of an attachment: only silence counts.
     pub(crate) fn on_traffic(&mut self, now: Instant) {
-        if let State::Text(decoder) = &mut self.state {
+        if let DecoderState::Text(decoder) = &mut self.state {
             decoder.on_traffic(now);
         }
     }
 
-    pub(crate) fn on_timeout(&mut self, now: Instant) -> Result<(), Invalid> {
+    pub(crate) fn on_timeout(&mut self, now: Instant) -> Result<(), PacketError> {
         match &mut self.state {
-            State::Text(decoder) => decoder.on_timeout(now),
+            DecoderState::Text(decoder) => decoder.on_timeout(now),
             _ => Ok(()),
         }
     }
@@ -153,7 +153,11 @@ fn form_of(message: &Data<'_>) -> Form {
 }
 
 /// Checks a packet of a codec as those of text are checked.
-fn check<'a>(packet: Packet, limits: &Limits, revision: Revision) -> Result<Arrival<'a>, Invalid> {
+fn check<'a>(
+    packet: Packet,
+    limits: &Limits,
+    revision: Revision,
+) -> Result<Arrival<'a>, PacketError> {
     let kind = match packet.kind {
         PacketKind::Connect => Kind::Connect,
         PacketKind::Disconnect => Kind::Disconnect,
@@ -168,9 +172,9 @@ fn check<'a>(packet: Packet, limits: &Limits, revision: Revision) -> Result<Arri
         (namespace, query) = (name, Some(text));
     }
     if namespace.len() > limits.name_bytes && kind != Kind::Connect {
-        return Err(Invalid::Namespace);
+        return Err(PacketError::Namespace);
     }
-    let mut over = (namespace.len() > limits.name_bytes).then_some(Invalid::Namespace);
+    let mut over = (namespace.len() > limits.name_bytes).then_some(PacketError::Namespace);
     let mut name = None;
     let encoded = match (kind, packet.data) {
         (Kind::Event | Kind::Ack, Value::Array(items)) => {
@@ -183,21 +187,21 @@ fn check<'a>(packet: Packet, limits: &Limits, revision: Revision) -> Result<Arri
         (Kind::Connect, data @ Value::Object(_))
         | (Kind::ConnectError, data @ (Value::Object(_) | Value::String(_))) => encode(&(data,)),
         (Kind::ConnectError, data) if revision == Revision::V3 => encode(&(data,)),
-        _ => return Err(Invalid::Payload),
+        _ => return Err(PacketError::Payload),
     }?;
     if let Some(name) = &name {
         if is_reserved(name) {
-            return Err(Invalid::ReservedEvent);
+            return Err(PacketError::ReservedEvent);
         }
         if name.len() > limits.name_bytes {
-            over = Some(Invalid::Name);
+            over = Some(PacketError::Name);
         }
     }
     let attached: usize = encoded.attachments.iter().map(|bytes| bytes.len()).sum();
     if encoded.attachments.len() > limits.attachments {
-        over = Some(Invalid::Attachments);
+        over = Some(PacketError::Attachments);
     } else if attached > limits.attachments_bytes {
-        over = Some(Invalid::AttachmentsTooLarge);
+        over = Some(PacketError::AttachmentsTooLarge);
     }
     let text = match kind {
         Kind::Event | Kind::Ack => {
@@ -208,7 +212,7 @@ fn check<'a>(packet: Packet, limits: &Limits, revision: Revision) -> Result<Arri
         _ => encoded.items,
     };
     if json::check_depth(&text, limits.json_depth).is_err() {
-        over = Some(Invalid::Depth);
+        over = Some(PacketError::Depth);
     }
     Ok(match over {
         Some(why) => Arrival::Dropped(Dropped {
@@ -231,16 +235,16 @@ fn check<'a>(packet: Packet, limits: &Limits, revision: Revision) -> Result<Arri
     })
 }
 
-fn encode(data: &impl serde::Serialize) -> Result<EncodedArgs, Invalid> {
-    EncodedArgs::new(data).map_err(|_| Invalid::Packet)
+fn encode(data: &impl serde::Serialize) -> Result<EncodedArgs, PacketError> {
+    EncodedArgs::new(data).map_err(|_| PacketError::Packet)
 }
 
-fn event_name(items: &[Value]) -> Result<Option<String>, Invalid> {
+fn event_name(items: &[Value]) -> Result<Option<String>, PacketError> {
     match items.first() {
         None => Ok(None),
         Some(Value::String(name)) => Ok(Some(name.clone())),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(_) => Err(Invalid::Payload),
+        Some(_) => Err(PacketError::Payload),
     }
 }
 

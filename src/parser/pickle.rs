@@ -455,7 +455,7 @@ mod tests {
     #[test]
     fn spoilt_streams_are_read_or_refused() {
         crate::util::fuzz::run(|source| {
-            let _ = read(&source.spoil(&[EVENT, OLD]));
+            let _ = read(&source.mutate(&[EVENT, OLD]));
         });
     }
 }

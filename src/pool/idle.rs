@@ -38,23 +38,23 @@ impl IdleWorkers {
     }
 
     /// Sleeps until there is something to do, which `look` finds; none if nobody wakes this thread
-    /// within `limit`. `pass_on` is called if it was woken although it has found something itself:
-    /// what it was woken for must not wait for the end of that.
+    /// within `limit`. `on_extra_wake` is called if it was woken although it has found something
+    /// itself: what it was woken for must not wait for the end of that.
     pub(super) fn wait<T>(
         &self,
         limit: Option<Duration>,
         look: impl Fn() -> Option<T>,
-        pass_on: impl FnOnce(),
+        on_extra_wake: impl FnOnce(),
     ) -> Option<T> {
         loop {
             self.enlist();
             if let Some(found) = look() {
                 if !self.withdraw() {
-                    pass_on();
+                    on_extra_wake();
                 }
                 return Some(found);
             }
-            let woken = self.rest(limit);
+            let woken = self.park(limit);
             // Another thread may have been quicker.
             let found = look();
             if found.is_some() || !woken {
@@ -72,7 +72,7 @@ impl IdleWorkers {
     }
 
     /// Sleeps until somebody wakes this thread; false if nobody did in that time.
-    fn rest(&self, limit: Option<Duration>) -> bool {
+    fn park(&self, limit: Option<Duration>) -> bool {
         let until = limit.map(|limit| Instant::now() + limit);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));

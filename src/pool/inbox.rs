@@ -11,7 +11,7 @@ const MAX_IN_HAND: usize = 64 << 10;
 /// A queue that is worked off by one worker at a time.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
-    state: Mutex<State<T>>,
+    state: Mutex<InboxState<T>>,
     /// A [`QueueState`], for those who only want a look.
     busy: AtomicU8,
 }
@@ -19,15 +19,15 @@ pub(crate) struct Inbox<T> {
 /// State of an inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueueState {
-    Nobody,
+    Idle,
     /// It waits for a worker.
-    Waiting,
+    Queued,
     /// A worker is at it.
-    Working,
+    Running,
 }
 
 #[derive(Debug)]
-struct State<T> {
+struct InboxState<T> {
     queue: VecDeque<(T, usize)>,
     /// Bytes in the queue.
     bytes: usize,
@@ -40,7 +40,7 @@ struct State<T> {
     share: Share,
 }
 
-impl<T> State<T> {
+impl<T> InboxState<T> {
     fn count(&mut self) {
         self.share.hold(self.bytes);
     }
@@ -63,7 +63,7 @@ impl<T> Inbox<T> {
     /// Creates an inbox whose bytes are a part of a budget.
     pub(crate) fn with(share: Share) -> Inbox<T> {
         Inbox {
-            state: Mutex::new(State {
+            state: Mutex::new(InboxState {
                 queue: VecDeque::new(),
                 bytes: 0,
                 in_hand: 0,
@@ -71,7 +71,7 @@ impl<T> Inbox<T> {
                 watched: false,
                 share,
             }),
-            busy: AtomicU8::new(QueueState::Nobody as u8),
+            busy: AtomicU8::new(QueueState::Idle as u8),
         }
     }
 
@@ -88,7 +88,7 @@ impl<T> Inbox<T> {
         }
         let schedule = !std::mem::replace(&mut state.scheduled, true);
         if schedule {
-            self.set_busy(QueueState::Waiting);
+            self.set_queue_state(QueueState::Queued);
         }
         PushOutcome {
             schedule,
@@ -103,11 +103,11 @@ impl<T> Inbox<T> {
         state.in_hand = 0;
         if state.queue.is_empty() {
             state.scheduled = false;
-            self.set_busy(QueueState::Nobody);
+            self.set_queue_state(QueueState::Idle);
             // An idle connection keeps no buffer.
             return std::mem::take(&mut state.queue);
         }
-        self.set_busy(QueueState::Working);
+        self.set_queue_state(QueueState::Running);
         if state.queue.len() <= count && state.bytes <= MAX_IN_HAND {
             state.in_hand = std::mem::take(&mut state.bytes);
             state.count();
@@ -128,7 +128,7 @@ impl<T> Inbox<T> {
     }
 
     /// Puts items back that were taken last, in front of what has come since.
-    pub(crate) fn put_back(&self, mut items: VecDeque<(T, usize)>) {
+    pub(crate) fn push_front(&self, mut items: VecDeque<(T, usize)>) {
         let mut state = self.state.lock();
         state.in_hand = 0;
         state.bytes += items.iter().map(|(_, bytes)| bytes).sum::<usize>();
@@ -154,29 +154,29 @@ impl<T> Inbox<T> {
     }
 
     /// Returns its state of a moment ago. Takes no lock.
-    pub(crate) fn busy(&self) -> QueueState {
-        const WAITING: u8 = QueueState::Waiting as u8;
-        const WORKING: u8 = QueueState::Working as u8;
+    pub(crate) fn queue_state(&self) -> QueueState {
+        const WAITING: u8 = QueueState::Queued as u8;
+        const WORKING: u8 = QueueState::Running as u8;
         match self.busy.load(Ordering::Relaxed) {
-            WAITING => QueueState::Waiting,
-            WORKING => QueueState::Working,
-            _ => QueueState::Nobody,
+            WAITING => QueueState::Queued,
+            WORKING => QueueState::Running,
+            _ => QueueState::Idle,
         }
     }
 
-    fn set_busy(&self, busy: QueueState) {
+    fn set_queue_state(&self, busy: QueueState) {
         self.busy.store(busy as u8, Ordering::Relaxed);
     }
 
     /// Asks to be told, once, when fewer than `bytes` wait; false if that is so now.
-    pub(crate) fn watch(&self, bytes: usize) -> bool {
+    pub(crate) fn arm_low_watermark(&self, bytes: usize) -> bool {
         let mut state = self.state.lock();
         state.watched = state.bytes >= bytes;
         state.watched
     }
 
     /// Nobody needs to be told any more; returns whether somebody was to be.
-    pub(crate) fn unwatch(&self) -> bool {
+    pub(crate) fn disarm_low_watermark(&self) -> bool {
         std::mem::take(&mut self.state.lock().watched)
     }
 
@@ -193,7 +193,7 @@ impl<T> Inbox<T> {
     }
 
     /// Returns whether somebody is to be told that fewer than `bytes` wait.
-    pub(crate) fn take_watched(&self, bytes: usize) -> bool {
+    pub(crate) fn take_low_watermark(&self, bytes: usize) -> bool {
         let mut state = self.state.lock();
         let tell = state.watched && state.bytes < bytes;
         if tell {

@@ -16,9 +16,9 @@ fn one_worker_at_a_time_takes_everything_in_order() {
     assert_eq!(inbox.take(2), [(1, 10), (2, 10)]);
     assert!(!inbox.push(vec![(4, 10)]).schedule);
     assert_eq!(inbox.take(9), [(3, 10), (4, 10)]);
-    assert_eq!(inbox.busy(), QueueState::Working);
+    assert_eq!(inbox.queue_state(), QueueState::Running);
     assert_eq!(inbox.take(9), []);
-    assert_eq!(inbox.busy(), QueueState::Nobody);
+    assert_eq!(inbox.queue_state(), QueueState::Idle);
     assert_eq!(
         inbox.push(vec![(5, 10)]),
         PushOutcome {
@@ -32,12 +32,12 @@ fn one_worker_at_a_time_takes_everything_in_order() {
 fn who_stopped_reading_is_told_once() {
     let inbox = Inbox::new();
     inbox.push(vec![((), 100)]);
-    assert!(inbox.watch(50));
-    assert!(!inbox.take_watched(50));
+    assert!(inbox.arm_low_watermark(50));
+    assert!(!inbox.take_low_watermark(50));
     inbox.take(1);
-    assert!(inbox.take_watched(50));
-    assert!(!inbox.take_watched(50));
-    assert!(!inbox.watch(50));
+    assert!(inbox.take_low_watermark(50));
+    assert!(!inbox.take_low_watermark(50));
+    assert!(!inbox.arm_low_watermark(50));
 }
 
 #[test]

@@ -64,7 +64,7 @@ const LONG_TURN: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// The pool that this thread works for.
-    static POOL: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+    static POOL: RefCell<Option<Arc<PoolShared>>> = const { RefCell::new(None) };
     /// On a worker, when its task was begun.
     static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
     /// On an I/O thread, how many tasks no worker has been woken for yet.
@@ -78,7 +78,7 @@ pub(crate) fn is_io_thread() -> bool {
 
 /// Asks the pool that this thread works for; none if it works for none, or is just ending: what it
 /// keeps in storage of its own may be dropped after the pool.
-fn with_pool<T>(ask: impl FnOnce(&Arc<Shared>) -> T) -> Option<T> {
+fn with_pool<T>(ask: impl FnOnce(&Arc<PoolShared>) -> T) -> Option<T> {
     let asked = POOL.try_with(|pool| pool.borrow().as_ref().map(ask));
     asked.ok().flatten()
 }
@@ -99,8 +99,8 @@ pub(crate) fn before_waiting() {
 
 /// Returns whether the turn that this worker has has become long, and others wait for theirs.
 fn should_yield() -> bool {
-    let is_long = |pool: &Arc<Shared>| {
-        !pool.pace.is_quick()
+    let is_long = |pool: &Arc<PoolShared>| {
+        !pool.pace.is_short()
             && pool.queues.len() > 0
             && BEGUN.get().is_some_and(|begun| begun.elapsed() > LONG_TURN)
     };
@@ -123,10 +123,10 @@ pub(crate) struct PoolLoad {
 
 /// A pool of workers. Dropping it ends them, without waiting.
 pub(crate) struct WorkerPool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
 }
 
-struct Shared {
+struct PoolShared {
     queues: Queues,
     base: usize,
     limit: usize,
@@ -148,12 +148,12 @@ struct Shared {
     stopping: AtomicBool,
     /// They leave with the task that they have; no task is taken any more.
     abandoned: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     /// True if the watchdog was asked to look.
     alarm: bool,
     named: usize,
@@ -161,7 +161,7 @@ struct State {
 }
 
 /// Next step of a worker.
-enum Next {
+enum NextTask {
     Run(Task, Lane),
     Leave,
 }
@@ -185,7 +185,7 @@ impl WorkerPool {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let limit = limit.max(1);
         let workers = WorkerPool {
-            shared: Arc::new(Shared {
+            shared: Arc::new(PoolShared {
                 queues: Queues::new(limit, cores),
                 base: cores.min(limit),
                 limit,
@@ -224,7 +224,7 @@ impl WorkerPool {
     pub(crate) fn load(&self) -> PoolLoad {
         PoolLoad {
             workers: self.shared.count.load(Ordering::Relaxed),
-            busy: self.shared.states.busy(),
+            busy: self.shared.states.queue_state(),
             waiting: self.shared.queues.len(),
         }
     }
@@ -238,7 +238,7 @@ impl WorkerPool {
     /// what is left then is dropped, with a warning. Called on one of them, it does not wait.
     pub(crate) fn stop(&self, by: Instant) {
         let shared = &self.shared;
-        shared.begin_to_stop();
+        shared.start_shutdown();
         if self.is_own_thread() {
             return;
         }
@@ -288,26 +288,31 @@ impl Executor for WorkerPool {
         !shared.sleepers.is_empty() || shared.count.load(Ordering::Acquire) < shared.limit
     }
 
-    fn defer(&self) {
+    fn batch_wakeups(&self) {
         DEFERRED.set(Some(0));
     }
 
-    fn begin(&self) {
+    fn flush_wakeups(&self) {
         if let Some(tasks) = DEFERRED.get().filter(|tasks| *tasks > 0) {
             DEFERRED.set(Some(0));
             self.shared.wake(tasks);
-            if self.shared.pace.is_quick() {
+            if self.shared.pace.is_short() {
                 // Where a worker shares this thread's core it comes first: its answers bring the
                 // events of the next turn, which are then many.
                 std::thread::yield_now();
             }
         }
     }
+
+    fn block_in_place(&self, wait: &mut dyn FnMut()) {
+        before_waiting();
+        wait();
+    }
 }
 
 impl Drop for WorkerPool {
     fn drop(&mut self) {
-        self.shared.begin_to_stop();
+        self.shared.start_shutdown();
     }
 }
 
@@ -321,7 +326,7 @@ impl fmt::Debug for WorkerPool {
     }
 }
 
-impl Shared {
+impl PoolShared {
     fn push(&self, task: Task, lane: Lane) {
         if self.abandoned.load(Ordering::Acquire) {
             // No worker would take it, and what it holds may hold the pool.
@@ -340,7 +345,7 @@ impl Shared {
 
     /// Wakes workers for new tasks, and the watchdog if they may not be enough.
     fn wake(&self, tasks: usize) {
-        let wanted = if self.pace.is_quick() { 1 } else { tasks };
+        let wanted = if self.pace.is_short() { 1 } else { tasks };
         let wanted = wanted.min(self.queues.takeable());
         if self.sleepers.wake(wanted) < tasks && !self.watching.swap(true, Ordering::AcqRel) {
             self.state.lock().alarm = true;
@@ -348,7 +353,7 @@ impl Shared {
         }
     }
 
-    fn begin_to_stop(&self) {
+    fn start_shutdown(&self) {
         let state = self.state.lock();
         self.stopping.store(true, Ordering::SeqCst);
         drop(state);
@@ -442,8 +447,8 @@ impl Shared {
     /// Waits for a task; none if this worker is to leave, which it is not counted any more then.
     fn next(&self) -> Option<(Task, Lane)> {
         match self.look_for_work().or_else(|| self.sleep()) {
-            Some(Next::Run(task, lane)) => Some((task, lane)),
-            Some(Next::Leave) => {
+            Some(NextTask::Run(task, lane)) => Some((task, lane)),
+            Some(NextTask::Leave) => {
                 self.count.fetch_sub(1, Ordering::AcqRel);
                 None
             }
@@ -451,37 +456,37 @@ impl Shared {
         }
     }
 
-    fn look_for_work(&self) -> Option<Next> {
+    fn look_for_work(&self) -> Option<NextTask> {
         if self.abandoned.load(Ordering::Acquire) {
-            return Some(Next::Leave);
+            return Some(NextTask::Leave);
         }
         if let Some((task, lane)) = self.queues.take() {
-            return Some(Next::Run(task, lane));
+            return Some(NextTask::Run(task, lane));
         }
         // A task that another worker has may bring more.
         let is_over = self.stopping.load(Ordering::SeqCst)
             && !self.states.any_busy()
             && self.queues.len() == 0;
-        is_over.then_some(Next::Leave)
+        is_over.then_some(NextTask::Leave)
     }
 
     /// Sleeps until there is a task. The channel's own waiting spins first, which costs more than
     /// it gains when tasks come one by one. None if it has left.
-    fn sleep(&self) -> Option<Next> {
+    fn sleep(&self) -> Option<NextTask> {
         loop {
             let is_surplus = self.count.load(Ordering::Acquire) > self.base;
             let limit = is_surplus.then_some(IDLE_TIMEOUT);
             let next = self
                 .sleepers
                 .wait(limit, || self.look_for_work(), || self.wake(1));
-            if next.is_some() || self.leave() {
+            if next.is_some() || self.retire() {
                 return next;
             }
         }
     }
 
     /// Returns whether this worker, which was idle for long, may go.
-    fn leave(&self) -> bool {
+    fn retire(&self) -> bool {
         // Under the lock, so that not all of those beyond the cores go at once.
         let _state = self.state.lock();
         let leaves = self.count.load(Ordering::Acquire) > self.base;
@@ -546,7 +551,7 @@ impl Shared {
         self.queues.let_go();
         let takeable = self.queues.takeable();
         // Quick tasks need no more workers than there are cores to run them.
-        let wanted = if self.pace.is_quick() {
+        let wanted = if self.pace.is_short() {
             takeable.min(self.base - running)
         } else {
             takeable
@@ -619,7 +624,7 @@ mod tests {
             let (last, when_last) = mpsc::channel();
             let turn = Arc::clone(&workers);
             let io_thread = std::thread::spawn(move || {
-                turn.defer();
+                turn.batch_wakeups();
                 run(&turn, move || {
                     if says_so {
                         before_waiting();
@@ -632,7 +637,7 @@ mod tests {
                     run(&turn, || {});
                 }
                 run(&turn, move || last.send(()).unwrap());
-                turn.begin();
+                turn.flush_wakeups();
             });
             io_thread.join().unwrap();
             workers.stop(Instant::now() + Duration::from_secs(20));

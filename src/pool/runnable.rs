@@ -35,7 +35,7 @@ pub(crate) fn work_off<T>(inbox: &Inbox<T>, mut process: impl FnMut(T)) -> bool 
                 log::error!(target: "socketio", "the program's code panicked: a destructor, or a logger");
             }
             if !items.is_empty() && should_yield() {
-                inbox.put_back(items);
+                inbox.push_front(items);
                 return true;
             }
         }

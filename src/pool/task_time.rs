@@ -54,12 +54,12 @@ impl TaskTimeEstimate {
     }
 
     /// Returns whether most tasks are short.
-    pub(crate) fn is_quick(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.long.load(Ordering::Relaxed) < WINDOW_LEN / 2
     }
 
     pub(crate) fn lane(&self) -> Lane {
-        if self.is_quick() {
+        if self.is_short() {
             Lane::Quick
         } else {
             Lane::Slow
@@ -114,16 +114,16 @@ mod tests {
             SHORT_TASK / 10,
             SHORT_TASK * 10,
         );
-        assert!(pace.is_quick());
+        assert!(pace.is_short());
         for _ in 0..100 {
             pace.note(long);
             (0..10).for_each(|_| pace.note(short));
-            assert!(pace.is_quick(), "one in ten");
+            assert!(pace.is_short(), "one in ten");
         }
         (0..8).for_each(|_| pace.note(long));
-        assert!(!pace.is_quick());
+        assert!(!pace.is_short());
         (0..100).for_each(|_| pace.note(long));
         (0..9).for_each(|_| pace.note(short));
-        assert!(pace.is_quick(), "it does not take as long to forget");
+        assert!(pace.is_short(), "it does not take as long to forget");
     }
 }

@@ -6,15 +6,15 @@
 use super::namespace::Namespace;
 use super::namespaces::is_pattern;
 use super::socket::Socket;
-use super::{Inner, Rooms, Server, encode_data};
+use super::{IntoRooms, Server, ServerInner, encode_data};
 use crate::data::{EncodedArgs, Encoding};
 use crate::engineio::{HeldBroadcasts, block_in_place};
 use crate::error::Error;
 use crate::handlers::encode;
 use crate::handlers::{AckResponse, RecipientsCallback};
-use crate::limits::bounded;
-use crate::manager::{AckRequest, Broadcast, BroadcastTarget, Local as _};
-use crate::util::oneshot::awaited;
+use crate::limits::clamp_duration;
+use crate::manager::{AckRequest, Broadcast, BroadcastTarget, LocalNode as _};
+use crate::util::oneshot::channel;
 use crate::util::sync::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing is sent before `emit`, `send` or `call`"]
-pub struct To {
+pub struct BroadcastOperator {
     server: Server,
     namespace: Arc<str>,
     recipients: BroadcastTarget,
@@ -42,9 +42,9 @@ pub struct To {
     local: bool,
 }
 
-impl To {
-    pub(crate) fn new(server: &Server, namespace: &Arc<str>) -> To {
-        To {
+impl BroadcastOperator {
+    pub(crate) fn new(server: &Server, namespace: &Arc<str>) -> BroadcastOperator {
+        BroadcastOperator {
             server: server.clone(),
             namespace: Arc::clone(namespace),
             recipients: BroadcastTarget::default(),
@@ -54,33 +54,33 @@ impl To {
     }
 
     /// Adds the members of rooms, or clients by their sids. Who is in several gets it once.
-    pub fn to(mut self, rooms: impl Rooms) -> To {
+    pub fn to(mut self, rooms: impl IntoRooms) -> BroadcastOperator {
         let names = self.recipients.rooms.get_or_insert_default();
         names.extend(rooms.into_names());
         self
     }
 
     /// Leaves clients out, by their sids.
-    pub fn skip(mut self, sids: impl Rooms) -> To {
+    pub fn skip(mut self, sids: impl IntoRooms) -> BroadcastOperator {
         self.recipients.skip.extend(sids.into_names());
         self
     }
 
     /// Leaves the members of rooms out.
-    pub fn except(mut self, rooms: impl Rooms) -> To {
+    pub fn except(mut self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.recipients.except.extend(rooms.into_names());
         self
     }
 
     /// Makes what is sent volatile: only those get it that can take it at once: for what is out
     /// of date a moment later.
-    pub fn volatile(mut self) -> To {
+    pub fn volatile(mut self) -> BroadcastOperator {
         self.volatile = true;
         self
     }
 
     /// Addresses only clients of this server, not those of others that share a manager.
-    pub fn local(mut self) -> To {
+    pub fn local(mut self) -> BroadcastOperator {
         self.local = true;
         self
     }
@@ -103,20 +103,20 @@ impl To {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Encode`] if the data cannot be JSON, [`Error::Invalid`] if the name is reserved or
-    /// too long, the data is nested too deeply, or there are too many attachments. With a manager
-    /// that knows other servers, [`Error::TooMuch`] if its queue has no room, or the message is
-    /// larger than the broker takes. Whatever the error, nobody gets the event, and it can be tried
-    /// again.
+    /// [`Error::Encode`] if the data cannot be JSON, [`Error::InvalidArgument`] if the name is
+    /// reserved or too long, the data is nested too deeply, or there are too many attachments. With
+    /// a manager that knows other servers, [`Error::LimitExceeded`] if its queue has no room, or
+    /// the message is larger than the broker takes. Whatever the error, nobody gets the event, and
+    /// it can be tried again.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         let data = encode_data(&self.server.inner, Encoding::Json, event, data)?;
-        self.send_out(&self.emission(event, data, None))
+        self.publish(&self.broadcast_of(event, data, None))
     }
 
     /// Sends the event `message`.
     ///
     /// # Errors
-    /// Those of [`emit`](To::emit).
+    /// Those of [`emit`](BroadcastOperator::emit).
     pub fn send(&self, data: impl Serialize) -> Result<(), Error> {
         self.emit("message", data)
     }
@@ -135,7 +135,7 @@ impl To {
     /// [`Error::Timeout`], at most a second after the time is over.
     ///
     /// # Errors
-    /// Those of [`emit`](To::emit). The function is not called then.
+    /// Those of [`emit`](BroadcastOperator::emit). The function is not called then.
     ///
     /// ```no_run
     /// # use socketio::{Error, Server};
@@ -167,27 +167,30 @@ impl To {
             ),
             timeout,
             is_single: false,
-            tells_of_nobody: self.local || self.server.inner.manager.is_alone(),
+            tells_of_nobody: self.local || self.server.inner.manager.is_single_node(),
         };
-        self.send_out(&self.emission(event, data, Some(ack)))
+        self.publish(&self.broadcast_of(event, data, Some(ack)))
     }
 
     /// Sends an event to one client and waits for its answer: no value is null, several are a
     /// tuple. Blocks, for at most `timeout`; in a handler it occupies a worker.
     ///
     /// # Errors
-    /// [`Error::Timeout`], [`Error::Disconnected`] at once when the client goes or is not there (with a
-    /// manager that knows other servers [`Error::Timeout`] if it is nowhere),
-    /// [`Error::Decode`] if the answer is of another type, [`Error::Invalid`] if this addresses
-    /// more than one client, and those of [`emit`](To::emit).
+    /// [`Error::Timeout`], [`Error::Disconnected`] at once when the client goes or is not there
+    /// (with a manager that knows other servers [`Error::Timeout`] if it is nowhere),
+    /// [`Error::Decode`] if the answer is of another type, [`Error::InvalidArgument`] if this
+    /// addresses more than one client, and those of [`emit`](BroadcastOperator::emit).
     pub fn call<T: DeserializeOwned>(
         &self,
         event: &str,
         data: impl Serialize,
         timeout: Duration,
     ) -> Result<T, Error> {
-        let several =
-            || Error::Invalid("call waits for one answer: address one client, by its sid".into());
+        let several = || {
+            Error::InvalidArgument(
+                "call waits for one answer: address one client, by its sid".into(),
+            )
+        };
         if self
             .recipients
             .rooms
@@ -199,14 +202,16 @@ impl To {
         let data = encode_data(&self.server.inner, Encoding::Json, event, data)?;
         match self.sockets_with_pending().as_slice() {
             [socket] => socket.call_encoded(event, &data, timeout)?.decode(),
-            [] if self.local || self.server.inner.manager.is_alone() => Err(Error::Disconnected),
+            [] if self.local || self.server.inner.manager.is_single_node() => {
+                Err(Error::Disconnected)
+            }
             [] => {
-                let by = Instant::now() + bounded(timeout);
-                let (giver, answer) = awaited();
-                let giver = Mutex::new(Some(giver));
+                let by = Instant::now() + clamp_duration(timeout);
+                let (sender, answer) = channel();
+                let sender = Mutex::new(Some(sender));
                 let give = move |_: Option<&str>, answer| {
-                    if let Some(giver) = giver.lock().take() {
-                        giver.give(answer);
+                    if let Some(sender) = sender.lock().take() {
+                        sender.send(answer);
                     }
                 };
                 let ack = AckRequest {
@@ -215,8 +220,8 @@ impl To {
                     is_single: true,
                     tells_of_nobody: false,
                 };
-                self.send_out(&self.emission(event, data, Some(ack)))?;
-                let answer = block_in_place(|| answer.take(by));
+                self.publish(&self.broadcast_of(event, data, Some(ack)))?;
+                let answer = block_in_place(|| answer.recv_deadline(by));
                 answer.ok_or(Error::Timeout)??.decode()
             }
             _ => Err(several()),
@@ -242,7 +247,7 @@ impl To {
             .unwrap_or_default()
     }
 
-    fn emission(&self, event: &str, data: EncodedArgs, ack: Option<AckRequest>) -> Broadcast {
+    fn broadcast_of(&self, event: &str, data: EncodedArgs, ack: Option<AckRequest>) -> Broadcast {
         Broadcast {
             namespace: Arc::clone(&self.namespace),
             event: event.to_owned(),
@@ -253,10 +258,10 @@ impl To {
         }
     }
 
-    fn send_out(&self, emission: &Broadcast) -> Result<(), Error> {
+    fn publish(&self, emission: &Broadcast) -> Result<(), Error> {
         if is_pattern(&self.namespace) {
             let why = "what `of_matching` returns is for handlers: name the namespace to send to";
-            return Err(Error::Invalid(why.into()));
+            return Err(Error::InvalidArgument(why.into()));
         }
         if self.local {
             self.server.inner.emit(emission).map(|_| ())
@@ -267,7 +272,7 @@ impl To {
 }
 
 /// Sends an event to its recipients on this server. It is encoded once for all.
-pub(super) fn deliver(inner: &Inner, emission: &Broadcast) -> Result<usize, Error> {
+pub(super) fn emit_local(inner: &ServerInner, emission: &Broadcast) -> Result<usize, Error> {
     // Before the recipients are looked for: that may take longer than a row may have gaps.
     let begun = Instant::now();
     let space = inner.spaces.get(&emission.namespace);
@@ -297,7 +302,7 @@ pub(super) fn deliver(inner: &Inner, emission: &Broadcast) -> Result<usize, Erro
             (Some(ack), Some(id)) => {
                 let callback = (Arc::clone(&ack.callback), Arc::clone(socket.shared_sid()));
                 let run = move |answer| callback.0(Some(&callback.1), answer);
-                socket.expect_ack(id, ack.timeout, Box::new(run))
+                socket.register_ack(id, ack.timeout, Box::new(run))
             }
             _ => Ok(()),
         };

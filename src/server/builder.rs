@@ -3,7 +3,7 @@
 use super::Server;
 use crate::engineio::{self, engine_options};
 use crate::limits::Limits;
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use crate::manager::{Manager, MemoryManager};
 use crate::parser::Parser;
 use crate::protocol::socketio::ROOT;
@@ -16,51 +16,51 @@ pub(crate) struct Config {
     pub(crate) engine: engineio::Config,
     pub(crate) async_handlers: bool,
     pub(crate) always_connect: bool,
-    pub(crate) namespaces: Namespaces,
+    pub(crate) namespaces: AllowedNamespaces,
     pub(crate) parser: Parser,
     pub(crate) slow_handler: Option<Duration>,
     pub(crate) shutdown_timeout: Duration,
     /// The engine's limits, shared by all connections.
-    pub(crate) link_limits: Arc<Limits>,
+    pub(crate) decode_limits: Arc<Limits>,
 }
 
 /// The namespaces that clients may connect to, besides those with handlers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Namespaces {
+pub enum AllowedNamespaces {
     /// These.
     List(Vec<String>),
     /// Any that a client names.
     Any,
 }
 
-impl From<&str> for Namespaces {
+impl From<&str> for AllowedNamespaces {
     /// One namespace, or `*` for any.
     fn from(namespace: &str) -> Self {
-        Namespaces::from([namespace])
+        AllowedNamespaces::from([namespace])
     }
 }
 
-impl<const N: usize> From<[&str; N]> for Namespaces {
+impl<const N: usize> From<[&str; N]> for AllowedNamespaces {
     fn from(namespaces: [&str; N]) -> Self {
-        Namespaces::from(namespaces.map(str::to_owned).to_vec())
+        AllowedNamespaces::from(namespaces.map(str::to_owned).to_vec())
     }
 }
 
-impl From<Vec<String>> for Namespaces {
+impl From<Vec<String>> for AllowedNamespaces {
     fn from(namespaces: Vec<String>) -> Self {
         if namespaces.iter().any(|namespace| namespace == "*") {
-            return Namespaces::Any;
+            return AllowedNamespaces::Any;
         }
-        Namespaces::List(namespaces)
+        AllowedNamespaces::List(namespaces)
     }
 }
 
-impl Namespaces {
+impl AllowedNamespaces {
     pub(crate) fn include(&self, namespace: &str) -> bool {
         match self {
-            Namespaces::List(list) => list.iter().any(|name| name == namespace),
-            Namespaces::Any => true,
+            AllowedNamespaces::List(list) => list.iter().any(|name| name == namespace),
+            AllowedNamespaces::Any => true,
         }
     }
 }
@@ -89,11 +89,11 @@ impl ServerBuilder {
                 engine: engineio::Config::default(),
                 async_handlers: false,
                 always_connect: false,
-                namespaces: Namespaces::List(vec![ROOT.to_owned()]),
+                namespaces: AllowedNamespaces::List(vec![ROOT.to_owned()]),
                 parser: Parser::default(),
                 slow_handler: None,
                 shutdown_timeout: Duration::from_secs(10),
-                link_limits: Arc::default(),
+                decode_limits: Arc::default(),
             },
             manager: Arc::new(MemoryManager::new()),
         }
@@ -102,7 +102,7 @@ impl ServerBuilder {
     /// Builds the server.
     #[must_use]
     pub fn build(mut self) -> Server {
-        self.config.link_limits = Arc::new(self.config.engine.limits.clone());
+        self.config.decode_limits = Arc::new(self.config.engine.limits.clone());
         Server::with(self.config, self.manager)
     }
 
@@ -141,7 +141,7 @@ impl ServerBuilder {
     /// Sets the namespaces that clients may connect to, besides those with handlers; `"*"` for any.
     /// Defaults to `/`.
     #[must_use]
-    pub fn namespaces(mut self, namespaces: impl Into<Namespaces>) -> Self {
+    pub fn namespaces(mut self, namespaces: impl Into<AllowedNamespaces>) -> Self {
         self.config.namespaces = namespaces.into();
         self
     }
@@ -149,7 +149,7 @@ impl ServerBuilder {
     /// Sets how long a client may stay without having joined a namespace. Defaults to 45 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.config.engine.limits.connect_timeout = bounded(timeout);
+        self.config.engine.limits.connect_timeout = clamp_duration(timeout);
         self
     }
 
@@ -164,7 +164,7 @@ impl ServerBuilder {
     /// Sets how long a shutdown waits for handlers that are running. Defaults to 10 s.
     #[must_use]
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
-        self.config.shutdown_timeout = bounded(timeout);
+        self.config.shutdown_timeout = clamp_duration(timeout);
         self
     }
 }

@@ -5,22 +5,22 @@
 //! and its rooms, and each of these to sockets.
 
 use super::admin::Record;
-use super::handlers::Handlers;
+use super::handlers::Registry;
 use super::metrics::Counted;
 use super::overlap::Overlap;
 use super::socket::{Phase, Socket};
 use super::throttle::{Pace, Throttle};
-use super::{Inner, Server};
+use super::{Server, ServerInner};
 use crate::data::{EncodedArgs, Value};
 use crate::engineio::{
     Acceptor, Admission, Control, OnHandshake, SessionHandle, SessionHandler, SessionQueue,
     Transport,
 };
 use crate::error::{Error, LimitExceeded};
-use crate::handlers::ack::{self, Answered, CallbackOwner};
+use crate::handlers::ack::{self, CallbackOwner, ReadyCallback};
 use crate::handlers::connect::read_auth;
 use crate::handlers::invoke::{self, Unhandled};
-use crate::handlers::{AckResponse, Auth, Event, Incoming, Refused, Waiting, encode};
+use crate::handlers::{AckResponse, AckWaiter, Auth, Event, IncomingEvent, Refused, encode};
 use crate::limits::Limits;
 use crate::manager::new_sid;
 use crate::net::Executor as _;
@@ -30,7 +30,7 @@ use crate::parser::{Form, Wire};
 use crate::pool::{Inbox, Lane, LastTurn, QueueState, Runnable, WorkerPool};
 use crate::protocol::engineio::{Data, Revision};
 use crate::protocol::socketio::{
-    Arrival, Body, Dropped, IncomingPacket, Invalid, Kind, ROOT, Side, Text,
+    Arrival, Body, Dropped, IncomingPacket, Kind, PacketError, ROOT, Side, Text,
 };
 use crate::reason::Reason;
 use crate::util::budget::Share;
@@ -53,7 +53,7 @@ const CONNECT_OVERHEAD_BYTES: usize = 1024;
 const INITIAL_BATCH_LEN: usize = 8;
 
 thread_local! {
-    static HANDLERS: RefCell<SnapshotCache<Handlers>> = const { RefCell::new(SnapshotCache::new()) };
+    static HANDLERS: RefCell<SnapshotCache<Registry>> = const { RefCell::new(SnapshotCache::new()) };
 }
 
 /// Acceptor that turns Engine.IO sessions into connections of a server.
@@ -77,8 +77,8 @@ impl Acceptor for SocketIoAcceptor {
 
     fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {
         let inner = Arc::clone(&self.server.inner);
-        let limits = Arc::clone(&inner.config.link_limits);
-        let connection = Arc::new(Connection {
+        let limits = Arc::clone(&inner.config.decode_limits);
+        let connection = Arc::new(ClientConnection {
             queue: SessionQueue::of_session(
                 handle,
                 limits.inbox_bytes,
@@ -98,7 +98,7 @@ impl Acceptor for SocketIoAcceptor {
             inner,
             request,
         });
-        Admission::Accepted(Box::new(ServerSessionHandler {
+        Admission::Accept(Box::new(ServerSessionHandler {
             throttle: Throttle::new(&limits, Instant::now()),
             connect_by: Some(Instant::now() + limits.connect_timeout),
             max_namespaces: limits.namespaces,
@@ -128,29 +128,29 @@ impl fmt::Debug for SocketIoAcceptor {
 }
 
 /// A connection as workers and other threads know it.
-pub(crate) struct Connection {
-    inner: Arc<Inner>,
+pub(crate) struct ClientConnection {
+    inner: Arc<ServerInner>,
     workers: Arc<WorkerPool>,
     handle: Arc<SessionHandle>,
-    queue: SessionQueue<Item>,
+    queue: SessionQueue<Work>,
     /// The events that run at once, with `async_handlers`.
     overlap: Option<Box<Overlap>>,
     /// The [`Form`] of its packets.
     form: AtomicU8,
     /// Callbacks with their answers, beside the handlers.
-    callbacks: Inbox<Answered>,
+    callbacks: Inbox<ReadyCallback>,
     last_callbacks: LastTurn,
     request: Request,
 }
 
 /// Work that waits for a worker.
-enum Item {
+enum Work {
     Connect(Socket, Auth),
-    Event(Incoming<Socket>),
+    Event(IncomingEvent<Socket>),
     Disconnect(Socket, Reason),
 }
 
-impl Connection {
+impl ClientConnection {
     pub(super) fn handle(&self) -> &Arc<SessionHandle> {
         &self.handle
     }
@@ -170,7 +170,7 @@ impl Connection {
         &self.request
     }
 
-    pub(super) fn inner(&self) -> &Arc<Inner> {
+    pub(super) fn inner(&self) -> &Arc<ServerInner> {
         &self.inner
     }
 
@@ -190,8 +190,8 @@ impl Connection {
     }
 
     /// Queues the disconnect handler behind the events that wait.
-    pub(super) fn depart(self: &Arc<Self>, socket: &Socket, reason: Reason) {
-        let item = Item::Disconnect(socket.clone(), reason);
+    pub(super) fn queue_disconnect(self: &Arc<Self>, socket: &Socket, reason: Reason) {
+        let item = Work::Disconnect(socket.clone(), reason);
         if self.queue.add(item, EVENT_OVERHEAD_BYTES) {
             self.workers.schedule(Arc::clone(self) as Arc<dyn Runnable>);
         }
@@ -208,14 +208,14 @@ impl Connection {
         }
     }
 
-    fn process(self: &Arc<Self>, item: Item) {
+    fn run_work(self: &Arc<Self>, item: Work) {
         match item {
-            Item::Connect(socket, auth) => self.connect(&socket, &auth),
-            Item::Event(incoming) => match &self.overlap {
+            Work::Connect(socket, auth) => self.connect(&socket, &auth),
+            Work::Event(incoming) => match &self.overlap {
                 Some(overlap) => self.overlap(overlap, incoming),
                 None => self.event(&incoming),
             },
-            Item::Disconnect(socket, reason) => {
+            Work::Disconnect(socket, reason) => {
                 let ends = match &self.overlap {
                     Some(overlap) => overlap.end_behind(socket, reason),
                     None => Some((socket, reason)),
@@ -229,7 +229,7 @@ impl Connection {
 
     /// Runs an event beside those that run already, or here if their bytes are as many as may wait:
     /// what comes behind it waits then, too.
-    fn overlap(self: &Arc<Self>, overlap: &Overlap, incoming: Incoming<Socket>) {
+    fn overlap(self: &Arc<Self>, overlap: &Overlap, incoming: IncomingEvent<Socket>) {
         let event = &incoming.event;
         let bytes = event.received().size() + EVENT_OVERHEAD_BYTES;
         if !overlap.begin(bytes, self.limits().inbox_bytes) {
@@ -247,7 +247,7 @@ impl Connection {
     }
 
     fn connect(&self, socket: &Socket, auth: &Auth) {
-        if socket.phase() != Phase::Pending {
+        if socket.phase() != Phase::Connecting {
             // It has gone before its turn came; its `Disconnect` follows.
             return;
         }
@@ -296,7 +296,7 @@ impl Connection {
     /// Finds the pattern whose handlers serve a namespace, beside its own if it has some.
     fn find_pattern(
         &self,
-        handlers: &Handlers,
+        handlers: &Registry,
         socket: &Socket,
         auth: &Auth,
     ) -> Result<(), Refused> {
@@ -310,13 +310,14 @@ impl Connection {
             socket.set_pattern(&pattern.name);
             return Ok(());
         }
-        let is_open = handlers.know(namespace) || self.inner.config.namespaces.include(namespace);
+        let is_open =
+            handlers.contains(namespace) || self.inner.config.namespaces.include(namespace);
         is_open
             .then_some(())
             .ok_or_else(|| Refused::new("Invalid namespace"))
     }
 
-    fn event(&self, incoming: &Incoming<Socket>) {
+    fn event(&self, incoming: &IncomingEvent<Socket>) {
         if incoming.peer.phase() == Phase::Refused {
             return;
         }
@@ -337,7 +338,7 @@ impl Connection {
                 None => handlers.event(socket.scope(), incoming, answer),
             }
         };
-        invoke::run(
+        invoke::invoke(
             &incoming.event,
             self.handle().label(),
             self.handle().log_limit(),
@@ -373,15 +374,15 @@ impl Connection {
         socket.forget();
     }
 
-    fn handlers(&self) -> Arc<Handlers> {
+    fn handlers(&self) -> Arc<Registry> {
         HANDLERS.with_borrow_mut(|reader| reader.read(&self.inner.handlers))
     }
 }
 
-impl Runnable for Connection {
+impl Runnable for ClientConnection {
     fn run(self: Arc<Self>) {
         let session = Some(&self.handle);
-        if self.queue.work(session, |item| self.process(item)) {
+        if self.queue.run_turn(session, |item| self.run_work(item)) {
             let workers = Arc::clone(&self.workers);
             workers.schedule(self);
         }
@@ -396,8 +397,8 @@ impl Runnable for Connection {
     }
 }
 
-impl CallbackOwner for Connection {
-    fn callbacks(&self) -> &Inbox<Answered> {
+impl CallbackOwner for ClientConnection {
+    fn callbacks(&self) -> &Inbox<ReadyCallback> {
         &self.callbacks
     }
 
@@ -406,7 +407,10 @@ impl CallbackOwner for Connection {
     }
 
     fn on_called_back(&self) {
-        if self.callbacks.take_watched(self.limits().inbox_bytes / 2) {
+        if self
+            .callbacks
+            .take_low_watermark(self.limits().inbox_bytes / 2)
+        {
             self.handle().resume();
         }
     }
@@ -418,7 +422,7 @@ impl CallbackOwner for Connection {
 
 /// The I/O thread's end of a connection.
 struct ServerSessionHandler {
-    connection: Arc<Connection>,
+    connection: Arc<ClientConnection>,
     link: PacketDecoder,
     /// Copied from the limits, which are far away for something that every packet needs.
     max_namespaces: usize,
@@ -430,7 +434,7 @@ struct ServerSessionHandler {
     /// Moment when the next acknowledgement may be overdue.
     acks_at: Option<Instant>,
     /// Work that one read has brought for the workers.
-    batch: Vec<(Item, usize)>,
+    batch: Vec<(Work, usize)>,
     /// The rates of the client, if they are limited.
     throttle: Option<Box<Throttle>>,
     /// Messages, events and bytes that have not been counted yet.
@@ -448,8 +452,8 @@ impl SessionHandler for ServerSessionHandler {
         self.counted = Some(counters.opened(handle.transport(), handle.revision(), form));
         if self.connection.handle().revision() == Revision::V3 {
             // In Socket.IO 4 the server joins a client to `/`, unasked.
-            self.join(ROOT, Body::text(""));
-            let _ = self.place(Instant::now());
+            self.on_connect(ROOT, Body::text(""));
+            let _ = self.push_batch(Instant::now());
         }
     }
 
@@ -510,7 +514,7 @@ impl SessionHandler for ServerSessionHandler {
                 Control::Continue
             }
             Ok(None) => Control::Continue,
-            Err(invalid) => self.close_for(invalid),
+            Err(invalid) => self.protocol_error(invalid),
         }
     }
 
@@ -520,13 +524,13 @@ impl SessionHandler for ServerSessionHandler {
 
     fn on_read_complete(&mut self, now: Instant) -> Control {
         self.count();
-        let flow = self.place(now);
+        let flow = self.push_batch(now);
         let Some(throttle) = &mut self.throttle else {
             return flow;
         };
         match throttle.check(now) {
             Pace::Fine => flow,
-            Pace::TooFast => Control::Stop,
+            Pace::TooFast => Control::PauseReading,
             Pace::Hopeless(limit) => {
                 self.connection.limits().refused.note(limit);
                 log::warn!(target: "socketio", "{}: closed, it has been faster than it may for a minute (Limits::{limit})", self.connection.handle().label());
@@ -537,7 +541,7 @@ impl SessionHandler for ServerSessionHandler {
 
     fn discard(&mut self) -> usize {
         // Whoever has gone is still to be forgotten, and its disconnect handler to be run.
-        let is_end = |item: &Item| matches!(item, Item::Disconnect(..));
+        let is_end = |item: &Work| matches!(item, Work::Disconnect(..));
         self.connection.queue.discard(is_end)
     }
 
@@ -545,9 +549,9 @@ impl SessionHandler for ServerSessionHandler {
         self.connection.queue.bytes() + self.connection.callbacks.bytes()
     }
 
-    fn dismiss(&mut self) {
+    fn before_close(&mut self) {
         for socket in &self.sockets {
-            socket.leave();
+            socket.disconnect_now();
         }
     }
 
@@ -557,7 +561,7 @@ impl SessionHandler for ServerSessionHandler {
             self.connection.inner.counters.closed(counted, reason);
         }
         // The end of the session is the end of reading, too.
-        let _ = self.place(now);
+        let _ = self.push_batch(now);
         for socket in self.sockets.drain(..) {
             socket.lose(reason);
         }
@@ -581,23 +585,23 @@ impl SessionHandler for ServerSessionHandler {
             self.connection.handle().resume();
         }
         if let Err(invalid) = self.link.on_timeout(now) {
-            return self.close_for(invalid);
+            return self.protocol_error(invalid);
         }
         if self.connect_by.is_some_and(|at| at <= now) {
             self.connect_by = None;
             let joined =
                 self.has_joined || self.sockets.iter().any(|it| it.phase() != Phase::Refused);
             if !joined {
-                return self.close_for(Invalid::NeverConnected);
+                return self.protocol_error(PacketError::NeverConnected);
             }
         }
         self.acks_at = None;
         for socket in &self.sockets {
-            let (expired, next) = socket.acks().expire(now);
+            let (expired, next) = socket.acks().take_expired(now);
             self.acks_at = [self.acks_at, next].into_iter().flatten().min();
             for run in expired {
-                let waiting = Waiting::Callback { run, deadline: now };
-                ack::settle(&self.connection, waiting, Err(Error::Timeout));
+                let waiting = AckWaiter::Callback { run, deadline: now };
+                ack::complete(&self.connection, waiting, Err(Error::Timeout));
             }
         }
         Control::Continue
@@ -609,24 +613,26 @@ impl SessionHandler for ServerSessionHandler {
             .is_none_or(|it| it.resume_at.is_none())
     }
 
-    fn busy(&self) -> QueueState {
-        self.connection.queue.busy()
+    fn queue_state(&self) -> QueueState {
+        self.connection.queue.queue_state()
     }
 }
 
 /// Returns whether a packet may come now.
-fn admits(phase: Option<Phase>, is_full: bool, kind: Kind) -> Result<(), Invalid> {
+fn admits(phase: Option<Phase>, is_full: bool, kind: Kind) -> Result<(), PacketError> {
     match (kind, phase) {
-        (Kind::ConnectError, _) => Err(Invalid::Direction),
+        (Kind::ConnectError, _) => Err(PacketError::Direction),
         // One while the first is undecided changes nothing (see `ServerSessionHandler::take`).
-        (Kind::Connect, Some(Phase::Admitted | Phase::Connected)) => Err(Invalid::ConnectedTwice),
-        (Kind::Connect, None) if is_full => Err(Invalid::TooManyNamespaces),
+        (Kind::Connect, Some(Phase::Accepting | Phase::Connected)) => {
+            Err(PacketError::ConnectedTwice)
+        }
+        (Kind::Connect, None) if is_full => Err(PacketError::TooManyNamespaces),
         (Kind::Connect, _) => Ok(()),
-        (_, Some(Phase::Admitted | Phase::Connected)) => Ok(()),
+        (_, Some(Phase::Accepting | Phase::Connected)) => Ok(()),
         // The server has disconnected it, and the client cannot know yet.
-        (_, Some(Phase::Gone)) => Ok(()),
-        (Kind::Disconnect, Some(Phase::Pending)) => Ok(()),
-        (_, Some(Phase::Pending | Phase::Refused) | None) => Err(Invalid::NotConnected),
+        (_, Some(Phase::Disconnected)) => Ok(()),
+        (Kind::Disconnect, Some(Phase::Connecting)) => Ok(()),
+        (_, Some(Phase::Connecting | Phase::Refused) | None) => Err(PacketError::NotConnected),
     }
 }
 
@@ -647,15 +653,15 @@ impl ServerSessionHandler {
     }
 
     /// Hands what one read has brought to the workers.
-    fn place(&mut self, now: Instant) -> Control {
+    fn push_batch(&mut self, now: Instant) -> Control {
         self.link.on_traffic(now);
         let limit = self.connection.limits().inbox_bytes;
         // Answers that callbacks are slow to take are held back as events are.
         let callbacks = &self.connection.callbacks;
-        let is_full = callbacks.bytes() >= limit && callbacks.watch(limit / 2);
+        let is_full = callbacks.bytes() >= limit && callbacks.arm_low_watermark(limit / 2);
         if self.batch.is_empty() {
             return if is_full {
-                Control::Stop
+                Control::PauseReading
             } else {
                 Control::Continue
             };
@@ -667,13 +673,13 @@ impl ServerSessionHandler {
             let connection = &self.connection;
             connection
                 .queue
-                .place_or_stop(&connection.handle, batch, awaits)
+                .push_or_pause(&connection.handle, batch, awaits)
         };
         if placed.schedule {
             let turn = Arc::clone(&self.connection) as Arc<dyn Runnable>;
             self.connection.workers.schedule(turn);
         }
-        if placed.overfull {
+        if placed.over_hard_limit {
             let handle = self.connection.handle();
             if handle.may_log(log::Level::Warn) {
                 log::warn!(target: "socketio", "{}: its events come faster than they are handled", handle.label());
@@ -686,13 +692,17 @@ impl ServerSessionHandler {
                 let what = "bytes of this client's events wait";
                 self.connection.limits().refused.note("inbox_bytes");
                 let error = LimitExceeded::new(what, "inbox_bytes", limit).into();
-                ack::settle(&self.connection, waiting, Err(error));
+                ack::complete(&self.connection, waiting, Err(error));
             }
         }
-        if is_full { Control::Stop } else { placed.flow }
+        if is_full {
+            Control::PauseReading
+        } else {
+            placed.flow
+        }
     }
 
-    fn close_for(&self, invalid: Invalid) -> Control {
+    fn protocol_error(&self, invalid: PacketError) -> Control {
         if let Some(limit) = invalid.limit() {
             self.connection.limits().refused.note(limit);
         }
@@ -703,19 +713,19 @@ impl ServerSessionHandler {
     fn take(&mut self, at: Option<usize>, received: IncomingPacket<'_>) {
         match (received.kind, at) {
             // The official client sends two when a namespace is connected twice in a row.
-            (Kind::Connect, Some(at)) if self.sockets[at].phase() == Phase::Pending => {}
-            (Kind::Connect, _) => self.join(&received.namespace, received.body),
-            (Kind::Event, Some(at)) => self.take_event(at, received),
+            (Kind::Connect, Some(at)) if self.sockets[at].phase() == Phase::Connecting => {}
+            (Kind::Connect, _) => self.on_connect(&received.namespace, received.body),
+            (Kind::Event, Some(at)) => self.on_event(at, received),
             (Kind::Ack, Some(at)) => {
                 let answer = AckResponse(received.body.into());
                 self.take_ack(at, received.id, Ok(answer));
             }
             (Kind::Disconnect, Some(at)) => {
                 let socket = self.sockets.swap_remove(at);
-                self.has_joined |= socket.phase() != Phase::Pending;
+                self.has_joined |= socket.phase() != Phase::Connecting;
                 if socket.end() {
                     // Behind what came before it, and counted as that is.
-                    let item = Item::Disconnect(socket, Reason::ClientDisconnect);
+                    let item = Work::Disconnect(socket, Reason::ClientDisconnect);
                     self.batch.push((item, EVENT_OVERHEAD_BYTES));
                 }
             }
@@ -725,7 +735,7 @@ impl ServerSessionHandler {
 
     fn take_ack(&self, at: usize, id: Option<u64>, answer: Result<AckResponse, Error>) {
         match id.and_then(|id| self.sockets[at].acks().take(id)) {
-            Some(waiting) => ack::settle(&self.connection, waiting, answer),
+            Some(waiting) => ack::complete(&self.connection, waiting, answer),
             None => {
                 log::debug!(target: "socketio", "{}: an acknowledgement that nobody waits for", self.connection.handle().label());
             }
@@ -752,7 +762,7 @@ impl ServerSessionHandler {
             }
             (Kind::Connect, _) => {
                 let data = match dropped.why {
-                    Invalid::Namespace => "{\"message\":\"Invalid namespace\"}",
+                    PacketError::Namespace => "{\"message\":\"Invalid namespace\"}",
                     _ => "{\"message\":\"Invalid auth\"}",
                 };
                 let kind = Kind::ConnectError;
@@ -764,7 +774,7 @@ impl ServerSessionHandler {
         }
     }
 
-    fn take_event(&mut self, at: usize, received: IncomingPacket<'_>) {
+    fn on_event(&mut self, at: usize, received: IncomingPacket<'_>) {
         let socket = &self.sockets[at];
         // `42` names no event, and there is nobody left to hear one.
         let (Some(name), true) = (received.name, socket.is_connected()) else {
@@ -779,12 +789,12 @@ impl ServerSessionHandler {
             self.batch.reserve(INITIAL_BATCH_LEN);
         }
         self.batch
-            .push((Item::Event(Incoming { event, peer }), bytes));
+            .push((Work::Event(IncomingEvent { event, peer }), bytes));
     }
 
-    fn join(&mut self, namespace: &str, auth: Body<'_>) {
+    fn on_connect(&mut self, namespace: &str, auth: Body<'_>) {
         let inner = &self.connection.inner;
-        let known = inner.handlers.look(|it| it.know(namespace)) || inner.config.namespaces.include(namespace)
+        let known = inner.handlers.look(|it| it.contains(namespace)) || inner.config.namespaces.include(namespace)
             // Whether one of them lets it in is the program's to say, on a worker.
             || !inner.patterns.read().is_empty();
         let sid = known.then(|| self.connection.new_sid(namespace)).flatten();
@@ -812,6 +822,6 @@ impl ServerSessionHandler {
         self.sockets.push(socket.clone());
         let auth = Auth::from(auth);
         let bytes = auth.size() + CONNECT_OVERHEAD_BYTES;
-        self.batch.push((Item::Connect(socket, auth), bytes));
+        self.batch.push((Work::Connect(socket, auth), bytes));
     }
 }

@@ -7,15 +7,16 @@ use super::service::ErasedService;
 use super::socket::Socket;
 use crate::data::{Args, EncodedArgs};
 use crate::handlers::{
-    Auth, Event, HandlerError, Incoming, Refused, StoredConnect, StoredDisconnect, registry,
+    Auth, Event, HandlerError, IncomingEvent, Refused, StoredConnect, StoredDisconnect, registry,
 };
 use crate::reason::Reason;
 use std::sync::Arc;
 
 pub(crate) use crate::handlers::registry::ANY;
 
-pub(crate) type Handlers = registry::Handlers<Socket, Lifecycle, dyn ErasedService>;
-pub(crate) type Set = registry::Set<Socket, Lifecycle, dyn ErasedService>;
+pub(crate) type Registry = registry::Registry<Socket, Lifecycle, dyn ErasedService>;
+pub(crate) type NamespaceHandlers =
+    registry::NamespaceHandlers<Socket, Lifecycle, dyn ErasedService>;
 
 type Tap = dyn Fn(&Socket, &Event) + Send + Sync;
 pub(crate) type OutgoingTap = dyn Fn(&Socket, &str, &Args) + Send + Sync;
@@ -40,24 +41,24 @@ pub(crate) struct Lifecycle {
 }
 
 impl registry::Lifecycle<Socket> for Lifecycle {
-    fn on_event(&self, incoming: &Incoming<Socket>) {
+    fn on_event(&self, incoming: &IncomingEvent<Socket>) {
         self.taps
             .iter()
             .for_each(|tap| tap(&incoming.peer, &incoming.event));
     }
 
-    fn before_event(&self, incoming: &Incoming<Socket>) -> Result<(), HandlerError> {
+    fn before_event(&self, incoming: &IncomingEvent<Socket>) -> Result<(), HandlerError> {
         let mut all = self.before_event.iter();
         all.try_for_each(|before| before(&incoming.peer, &incoming.event))
     }
 }
 
-impl Handlers {
+impl Registry {
     /// Tells of an event that is sent to a client. A panic is that of the caller.
     pub(crate) fn on_sent(&self, socket: &Socket, event: &str, data: &EncodedArgs) {
         let mut taps = self
-            .sets(socket.scope())
-            .flat_map(|set| &set.more.outgoing)
+            .candidates(socket.scope())
+            .flat_map(|set| &set.lifecycle.outgoing)
             .peekable();
         if taps.peek().is_none() {
             return;
@@ -69,8 +70,8 @@ impl Handlers {
 
     pub(crate) fn connect(&self, socket: &Socket, auth: &Auth) -> Result<(), Refused> {
         // Those of `*` first: what it refuses nobody else lets in.
-        for set in self.sets(socket.scope()).rev() {
-            let mut all = set.more.before_connect.iter();
+        for set in self.candidates(socket.scope()).rev() {
+            let mut all = set.lifecycle.before_connect.iter();
             all.try_for_each(|before| before(socket, auth))?;
         }
         let decided = self.resolve(
@@ -85,12 +86,12 @@ impl Handlers {
     /// Asks what a client is told of an event whose handler has failed; returns whether anything.
     pub(crate) fn error(
         &self,
-        incoming: &Incoming<Socket>,
+        incoming: &IncomingEvent<Socket>,
         error: &HandlerError,
         answer: &mut EncodedArgs,
     ) -> Result<bool, HandlerError> {
-        let mut sets = self.sets(incoming.peer.scope());
-        match sets.find_map(|set| set.more.error.as_ref()) {
+        let mut sets = self.candidates(incoming.peer.scope());
+        match sets.find_map(|set| set.lifecycle.error.as_ref()) {
             Some(on_error) => on_error(&incoming.peer, &incoming.event, error, answer),
             None => Ok(false),
         }

@@ -1,7 +1,7 @@
 //! Figures of a running server, for machines.
 
-use super::Inner;
-use super::rooms::Rooms;
+use super::ServerInner;
+use super::rooms::RoomIndex;
 use crate::engineio::Transport;
 use crate::parser::Form;
 use crate::protocol::engineio::Revision;
@@ -213,13 +213,13 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn of(inner: &Inner) -> Metrics {
+    pub(super) fn of(inner: &ServerInner) -> Metrics {
         inner.counters.time();
         Metrics::sums_of(inner)
     }
 
     /// Returns the same, and times no handlers because of it.
-    pub(super) fn sums_of(inner: &Inner) -> Metrics {
+    pub(super) fn sums_of(inner: &ServerInner) -> Metrics {
         let sums = inner.counters.counters.sums();
         let by_place = |start: usize, at: usize| sums[start + at];
         let closed = Reason::ALL.iter().enumerate();
@@ -245,8 +245,8 @@ impl Metrics {
             sessions_closed_total: closed
                 .map(|(at, reason)| (*reason, by_place(CLOSED, at)))
                 .collect(),
-            clients: inner.spaces.counts(Rooms::clients),
-            rooms: inner.spaces.counts(Rooms::count),
+            clients: inner.spaces.counts(RoomIndex::clients),
+            rooms: inner.spaces.counts(RoomIndex::count),
             events_received_total: sums[EVENTS_IN],
             events_sent_total: sums[EVENTS_OUT],
             messages_received_total: sums[MESSAGES_IN],

@@ -14,10 +14,10 @@ mod service;
 mod socket;
 mod throttle;
 
-pub use broadcast::To;
-pub use builder::{Namespaces, ServerBuilder};
+pub use broadcast::BroadcastOperator;
+pub use builder::{AllowedNamespaces, ServerBuilder};
 pub use namespace::Namespace;
-pub use service::{Events, Service};
+pub use service::{Service, ServiceEvents};
 pub use socket::{Socket, TimedSocket};
 
 pub(crate) use connection::SocketIoAcceptor;
@@ -30,7 +30,7 @@ use crate::handlers::{
     Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler, HandlerError, IntoAck,
     RecipientsCallback,
 };
-use crate::manager::{Broadcast, BroadcastTarget, Local, Manager};
+use crate::manager::{Broadcast, BroadcastTarget, LocalNode, Manager};
 use crate::net::Executor as _;
 use crate::net::http::Request;
 use crate::pool::WorkerPool;
@@ -40,7 +40,7 @@ use crate::util::snapshot::Snapshot;
 use crate::util::sync::{Mutex, RwLock};
 use admin::{Record, Watch};
 use builder::Config;
-use handlers::Handlers;
+use handlers::Registry;
 pub use metrics::Metrics;
 use metrics::ServerCounters;
 use namespaces::{NamespaceRegistry, PATTERN, Pattern};
@@ -73,13 +73,13 @@ use std::time::Duration;
 /// worker threads and may block; those of one client run in order, one at a time.
 #[derive(Clone)]
 pub struct Server {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<ServerInner>,
 }
 
 /// State that all handles of a server share.
-pub(crate) struct Inner {
+pub(crate) struct ServerInner {
     pub(crate) config: Config,
-    pub(crate) handlers: Snapshot<Handlers>,
+    pub(crate) handlers: Snapshot<Registry>,
     pub(crate) spaces: NamespaceRegistry,
     pub(crate) on_handshake: RwLock<OnHandshake>,
     pub(crate) patterns: RwLock<Vec<Pattern>>,
@@ -114,12 +114,12 @@ impl Server {
         if config.slow_handler.is_some() {
             counters.time();
         }
-        let inner = Arc::new(Inner {
+        let inner = Arc::new(ServerInner {
             root: ROOT.into(),
             on_handshake: RwLock::default(),
             patterns: RwLock::default(),
             config,
-            handlers: Snapshot::new(Handlers::default()),
+            handlers: Snapshot::new(Registry::default()),
             spaces: NamespaceRegistry::default(),
             manager,
             counters,
@@ -128,7 +128,7 @@ impl Server {
             next_ack: AtomicU64::new(1),
             workers: Mutex::default(),
         });
-        let local: Weak<dyn Local> = Arc::downgrade(&inner) as Weak<dyn Local>;
+        let local: Weak<dyn LocalNode> = Arc::downgrade(&inner) as Weak<dyn LocalNode>;
         inner.manager.start(local);
         Server { inner }
     }
@@ -304,34 +304,34 @@ impl Server {
     }
 
     /// Addresses rooms, or clients by their sids. See [`Namespace::to`].
-    pub fn to(&self, rooms: impl Rooms) -> To {
+    pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.root().to(rooms)
     }
 
     /// Addresses everybody but some. See [`Namespace::skip`].
-    pub fn skip(&self, sids: impl Rooms) -> To {
+    pub fn skip(&self, sids: impl IntoRooms) -> BroadcastOperator {
         self.root().skip(sids)
     }
 
     /// Addresses everybody but the members of some rooms. See [`Namespace::except`].
-    pub fn except(&self, rooms: impl Rooms) -> To {
+    pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.root().except(rooms)
     }
 
     /// Addresses everybody with something that may get lost. See [`Namespace::volatile`].
-    pub fn volatile(&self) -> To {
+    pub fn volatile(&self) -> BroadcastOperator {
         self.root().volatile()
     }
 
     /// Addresses only clients of this server. See [`Namespace::local`].
-    pub fn local(&self) -> To {
+    pub fn local(&self) -> BroadcastOperator {
         self.root().local()
     }
 
-    /// Sends an event to everybody. See [`To::emit`].
+    /// Sends an event to everybody. See [`BroadcastOperator::emit`].
     ///
     /// # Errors
-    /// Those of [`To::emit`].
+    /// Those of [`BroadcastOperator::emit`].
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         self.root().emit(event, data)
     }
@@ -339,7 +339,7 @@ impl Server {
     /// Sends the event `message` to everybody.
     ///
     /// # Errors
-    /// Those of [`To::emit`].
+    /// Those of [`BroadcastOperator::emit`].
     pub fn send(&self, data: impl Serialize) -> Result<(), Error> {
         self.root().emit("message", data)
     }
@@ -384,10 +384,10 @@ impl Server {
     }
 
     /// Sends an event to everybody, and calls a function with the answer of each. See
-    /// [`To::emit_with_ack`].
+    /// [`BroadcastOperator::emit_with_ack`].
     ///
     /// # Errors
-    /// Those of [`To::emit_with_ack`].
+    /// Those of [`BroadcastOperator::emit_with_ack`].
     pub fn emit_with_ack<S>(
         &self,
         event: &str,
@@ -433,10 +433,10 @@ impl Server {
         self.root().transport(sid)
     }
 
-    /// Calls a client and waits for its answer. See [`To::call`].
+    /// Calls a client and waits for its answer. See [`BroadcastOperator::call`].
     ///
     /// # Errors
-    /// Those of [`To::call`].
+    /// Those of [`BroadcastOperator::call`].
     pub fn call<T: DeserializeOwned>(
         &self,
         sid: &str,
@@ -479,14 +479,14 @@ impl fmt::Debug for Server {
     message = "`{Self}` is no name of a room or a client, nor several",
     note = "it can be text, a `Vec`, slice, deque or set of text, an array of `&str`, or a reference to an array of any text: `&[a, b]`"
 )]
-pub trait Rooms {
+pub trait IntoRooms {
     #[doc(hidden)]
     fn into_names(self) -> Vec<String>;
 }
 
 macro_rules! one_room {
     ($($kind:ty)*) => {
-        $(impl Rooms for $kind {
+        $(impl IntoRooms for $kind {
             fn into_names(self) -> Vec<String> {
                 vec![AsRef::<str>::as_ref(&*self).to_owned()]
             }
@@ -498,7 +498,7 @@ one_room!(&str String &String Arc<str> &Arc<str> Box<str> Cow<'_, str>);
 
 macro_rules! several_rooms {
     ($(<$($name:ident)?> $kind:ty;)*) => {
-        $(impl<T: AsRef<str> $(, $name)?> Rooms for $kind {
+        $(impl<T: AsRef<str> $(, $name)?> IntoRooms for $kind {
             fn into_names(self) -> Vec<String> {
                 self.iter().map(|name| name.as_ref().to_owned()).collect()
             }
@@ -513,25 +513,25 @@ several_rooms! {
     <S> HashSet<T, S>; <S> &HashSet<T, S>;
 }
 
-impl<T: AsRef<str>, const N: usize> Rooms for &[T; N] {
+impl<T: AsRef<str>, const N: usize> IntoRooms for &[T; N] {
     fn into_names(self) -> Vec<String> {
         self.as_slice().into_names()
     }
 }
 
-impl<const N: usize> Rooms for [&str; N] {
+impl<const N: usize> IntoRooms for [&str; N] {
     fn into_names(self) -> Vec<String> {
         self.as_slice().into_names()
     }
 }
 
-impl Inner {
+impl ServerInner {
     pub(crate) fn engine(&self) -> &engineio::Config {
         &self.config.engine
     }
 }
 
-impl Local for Inner {
+impl LocalNode for ServerInner {
     fn emit(&self, emission: &Broadcast) -> Result<usize, Error> {
         if admin::on_signal(self, emission) {
             return Ok(0);
@@ -540,13 +540,13 @@ impl Local for Inner {
         emission
             .data
             .check_size(self.engine().limits.outgoing_attachments)?;
-        broadcast::deliver(self, emission)
+        broadcast::emit_local(self, emission)
     }
 
     fn is_connected(&self, namespace: &str, sid: &str) -> bool {
         self.spaces
             .socket(namespace, sid)
-            .is_some_and(|socket| socket.is_here())
+            .is_some_and(|socket| socket.is_present())
     }
 
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {
@@ -557,7 +557,9 @@ impl Local for Inner {
     fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {
         match self.spaces.socket(namespace, sid) {
             Some(socket) => socket.leave_room(room),
-            None if room == sid => Err(Error::Invalid("a client cannot leave its own room".into())),
+            None if room == sid => Err(Error::InvalidArgument(
+                "a client cannot leave its own room".into(),
+            )),
             None => Ok(()),
         }
     }
@@ -598,13 +600,13 @@ impl Local for Inner {
 
     fn disconnect(&self, namespace: &str, sid: &str) -> bool {
         let socket = self.spaces.socket(namespace, sid);
-        socket.is_some_and(|socket| socket.leave())
+        socket.is_some_and(|socket| socket.disconnect_now())
     }
 }
 
 /// Returns data as it is sent by this server, in an encoding.
 pub(crate) fn encode_data(
-    inner: &Inner,
+    inner: &ServerInner,
     encoding: Encoding,
     event: &str,
     data: impl Serialize,

@@ -3,17 +3,17 @@
 //! In a circle with the other handles of this folder: a socket leads to its server, its namespace
 //! and its rooms, and each of these to sockets.
 
-use super::broadcast::To;
+use super::broadcast::BroadcastOperator;
 use super::handlers::{ANY, OnError};
 use super::service::Service;
 use super::socket::Socket;
-use super::{Rooms, Server};
+use super::{IntoRooms, Server};
 use crate::data::Args;
 use crate::engineio::Transport;
 use crate::error::Error;
-use crate::handlers::handler::store;
+use crate::handlers::handler::boxed;
 use crate::handlers::service::Registered;
-use crate::handlers::service::refuse_reserved;
+use crate::handlers::service::assert_not_reserved;
 use crate::handlers::{
     Auth, Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler, HandlerError,
     IntoAck, RecipientsCallback, StoredConnect, store_disconnect,
@@ -122,8 +122,8 @@ impl Namespace {
     /// If the event's name is one that the protocol keeps for itself: `connect`, `disconnect`,
     /// `connect_error` and others.
     pub fn on<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
-        refuse_reserved(event);
-        let handler = store(handler);
+        assert_not_reserved(event);
+        let handler = boxed(handler);
         drop(self.change(|set| set.events.insert(event.to_owned(), handler)));
     }
 
@@ -131,7 +131,7 @@ impl Namespace {
     /// acknowledges them. For all events, as JavaScript's `onAny`, see
     /// [`on_event`](Namespace::on_event).
     pub fn on_any<S>(&self, handler: impl Handler<Socket, S, Output: IntoAck>) {
-        let handler = store(handler);
+        let handler = boxed(handler);
         drop(self.change(|set| set.any.replace(handler)));
     }
 
@@ -154,14 +154,14 @@ impl Namespace {
     /// ```
     pub fn on_connect<S>(&self, handler: impl ConnectHandler<Socket, S>) {
         let handler = Arc::new(move |socket: &Socket, auth: &Auth| handler.call(socket, auth));
-        drop(self.change(|set| set.more.connect.replace(handler)));
+        drop(self.change(|set| set.lifecycle.connect.replace(handler)));
     }
 
     /// Calls a function once for each client that was accepted and has gone, after its last event.
     /// Its rooms and its user session are still there.
     pub fn on_disconnect<S>(&self, handler: impl DisconnectHandler<Socket, S>) {
         let handler = store_disconnect(handler);
-        drop(self.change(|set| set.more.disconnect.replace(handler)));
+        drop(self.change(|set| set.lifecycle.disconnect.replace(handler)));
     }
 
     /// Forgets the handler of an event. Events that wait already find none.
@@ -187,7 +187,7 @@ impl Namespace {
     /// ```
     pub fn before_connect<S>(&self, decide: impl ConnectHandler<Socket, S>) {
         let decide: StoredConnect<Socket> = Arc::new(move |socket, auth| decide.call(socket, auth));
-        self.change(|set| set.more.before_connect.push(decide));
+        self.change(|set| set.lifecycle.before_connect.push(decide));
     }
 
     /// Adds a function that sees every event before its handler does, whether it has one or not, in
@@ -211,14 +211,14 @@ impl Namespace {
         check: impl Fn(&Socket, &Event) -> R + Send + Sync + 'static,
     ) {
         let check = move |socket: &Socket, event: &Event| check(socket, event).check();
-        self.change(|set| set.more.before_event.push(Arc::new(check)));
+        self.change(|set| set.lifecycle.before_event.push(Arc::new(check)));
     }
 
     /// Adds a function that is told of every event that comes, also of those that
     /// [`before_event`](Namespace::before_event) keeps from their handlers: JavaScript's `onAny`.
     /// [`on_any`](Namespace::on_any) is for events without a handler.
     pub fn on_event(&self, tap: impl Fn(&Socket, &Event) + Send + Sync + 'static) {
-        self.change(|set| set.more.taps.push(Arc::new(tap)));
+        self.change(|set| set.lifecycle.taps.push(Arc::new(tap)));
     }
 
     /// Adds a function that is told of every event that is sent to a client, with its name and its
@@ -236,7 +236,7 @@ impl Namespace {
     /// ```
     pub fn on_event_outgoing(&self, tap: impl Fn(&Socket, &str, &Args) + Send + Sync + 'static) {
         let inner = &self.server.inner;
-        self.change(|set| set.more.outgoing.push(Arc::new(tap)));
+        self.change(|set| set.lifecycle.outgoing.push(Arc::new(tap)));
         inner.has_outgoing.store(true, Ordering::Release);
     }
 
@@ -262,7 +262,7 @@ impl Namespace {
         let decide: Arc<OnError> = Arc::new(move |socket, event, error, answer| {
             decide(socket, event, error).append_to(answer)
         });
-        drop(self.change(|set| set.more.error.replace(decide)));
+        drop(self.change(|set| set.lifecycle.error.replace(decide)));
     }
 
     /// Registers a type as the handler of the namespace. Replaces one that was registered before.
@@ -274,43 +274,43 @@ impl Namespace {
 
     /// Addresses the members of a room, or of any of several, or a client by its sid. `to([])` is
     /// nobody.
-    pub fn to(&self, rooms: impl Rooms) -> To {
-        To::new(&self.server, &self.name).to(rooms)
+    pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        BroadcastOperator::new(&self.server, &self.name).to(rooms)
     }
 
     /// Addresses everybody but these sids.
-    pub fn skip(&self, sids: impl Rooms) -> To {
-        To::new(&self.server, &self.name).skip(sids)
+    pub fn skip(&self, sids: impl IntoRooms) -> BroadcastOperator {
+        BroadcastOperator::new(&self.server, &self.name).skip(sids)
     }
 
     /// Addresses everybody but the members of these rooms.
-    pub fn except(&self, rooms: impl Rooms) -> To {
-        To::new(&self.server, &self.name).except(rooms)
+    pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        BroadcastOperator::new(&self.server, &self.name).except(rooms)
     }
 
     /// Addresses everybody with what a client gets only if it can take it at once: see
-    /// [`To::volatile`](crate::To::volatile).
-    pub fn volatile(&self) -> To {
-        To::new(&self.server, &self.name).volatile()
+    /// [`BroadcastOperator::volatile`](crate::BroadcastOperator::volatile).
+    pub fn volatile(&self) -> BroadcastOperator {
+        BroadcastOperator::new(&self.server, &self.name).volatile()
     }
 
     /// Addresses only clients of this server, not those of others that share a manager.
-    pub fn local(&self) -> To {
-        To::new(&self.server, &self.name).local()
+    pub fn local(&self) -> BroadcastOperator {
+        BroadcastOperator::new(&self.server, &self.name).local()
     }
 
-    /// Sends an event to everybody on the namespace. See [`To::emit`].
+    /// Sends an event to everybody on the namespace. See [`BroadcastOperator::emit`].
     ///
     /// # Errors
-    /// Those of [`To::emit`].
+    /// Those of [`BroadcastOperator::emit`].
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
-        To::new(&self.server, &self.name).emit(event, data)
+        BroadcastOperator::new(&self.server, &self.name).emit(event, data)
     }
 
     /// Sends the event `message` to everybody on the namespace.
     ///
     /// # Errors
-    /// Those of [`To::emit`].
+    /// Those of [`BroadcastOperator::emit`].
     pub fn send(&self, data: impl Serialize) -> Result<(), Error> {
         self.emit("message", data)
     }
@@ -322,15 +322,15 @@ impl Namespace {
 
     /// Returns all clients that are connected to this server.
     pub fn sockets(&self) -> Vec<Socket> {
-        To::new(&self.server, &self.name).sockets()
+        BroadcastOperator::new(&self.server, &self.name).sockets()
     }
 
     /// Adds a client to a room, which exists from its first member on.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the room is another client's own, [`Error::Disconnected`] if there is no
-    /// such client; with a manager that knows other servers that is no error, and
-    /// [`Error::TooMuch`] is, if its queue has no room.
+    /// [`Error::InvalidArgument`] if the room is another client's own, [`Error::Disconnected`] if
+    /// there is no such client; with a manager that knows other servers that is no error, and
+    /// [`Error::LimitExceeded`] is, if its queue has no room.
     pub fn enter_room(&self, sid: &str, room: &str) -> Result<(), Error> {
         self.server.inner.manager.enter_room(&self.name, sid, room)
     }
@@ -338,8 +338,8 @@ impl Namespace {
     /// Removes a client from a room; does nothing without such a client, or room.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the room is the client's own, [`Error::TooMuch`] if the client is of
-    /// another server, and the manager's queue has no room.
+    /// [`Error::InvalidArgument`] if the room is the client's own, [`Error::LimitExceeded`] if the
+    /// client is of another server, and the manager's queue has no room.
     pub fn leave_room(&self, sid: &str, room: &str) -> Result<(), Error> {
         self.server.inner.manager.leave_room(&self.name, sid, room)
     }
@@ -347,8 +347,8 @@ impl Namespace {
     /// Removes all clients from a room; does nothing without such a room.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the room is a client's own, [`Error::TooMuch`] if a manager that knows
-    /// other servers has no room in its queue: then nobody leaves.
+    /// [`Error::InvalidArgument`] if the room is a client's own, [`Error::LimitExceeded`] if a
+    /// manager that knows other servers has no room in its queue: then nobody leaves.
     pub fn close_room(&self, room: &str) -> Result<(), Error> {
         self.server.inner.manager.close_room(&self.name, room)
     }
@@ -361,10 +361,10 @@ impl Namespace {
     }
 
     /// Sends an event to everybody on the namespace, and calls a function with the answer of each. See
-    /// [`To::emit_with_ack`].
+    /// [`BroadcastOperator::emit_with_ack`].
     ///
     /// # Errors
-    /// Those of [`To::emit_with_ack`].
+    /// Those of [`BroadcastOperator::emit_with_ack`].
     pub fn emit_with_ack<S>(
         &self,
         event: &str,
@@ -372,7 +372,8 @@ impl Namespace {
         timeout: Duration,
         callback: impl RecipientsCallback<S>,
     ) -> Result<(), Error> {
-        To::new(&self.server, &self.name).emit_with_ack(event, data, timeout, callback)
+        BroadcastOperator::new(&self.server, &self.name)
+            .emit_with_ack(event, data, timeout, callback)
     }
 
     /// Returns the user session of a client, if one of this type was saved.
@@ -432,7 +433,7 @@ impl Namespace {
     }
 
     /// Changes the handlers of the namespace; returns what was replaced, to be dropped.
-    fn change<T>(&self, change: impl FnOnce(&mut super::handlers::Set) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut super::handlers::NamespaceHandlers) -> T) -> T {
         let handlers = &self.server.inner.handlers;
         handlers.change(|handlers| change(handlers.set(&self.name)))
     }

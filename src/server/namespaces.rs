@@ -3,7 +3,7 @@
 //! In a circle with the other handles of this folder: a socket leads to its server, its namespace
 //! and its rooms, and each of these to sockets.
 
-use super::rooms::Rooms;
+use super::rooms::RoomIndex;
 use super::socket::Socket;
 use crate::data::Value;
 use crate::util::sync::RwLock;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct NamespaceState<M = Socket> {
     pub(crate) name: Arc<str>,
-    pub(crate) rooms: Rooms<M>,
+    pub(crate) rooms: RoomIndex<M>,
 }
 
 type Admits = dyn Fn(&str, &Value) -> bool + Send + Sync;
@@ -61,7 +61,7 @@ impl<M: Clone + PartialEq> NamespaceRegistry<M> {
     }
 
     /// Returns a number of each namespace, by their names.
-    pub(crate) fn counts(&self, count: impl Fn(&Rooms<M>) -> usize) -> Vec<(String, u64)> {
+    pub(crate) fn counts(&self, count: impl Fn(&RoomIndex<M>) -> usize) -> Vec<(String, u64)> {
         let spaces = self.spaces.read();
         let mut counts: Vec<_> = spaces
             .iter()
@@ -90,7 +90,7 @@ impl<M: Clone + PartialEq> NamespaceRegistry<M> {
         let space = spaces.entry(Arc::clone(&name)).or_insert_with(|| {
             Arc::new(NamespaceState {
                 name,
-                rooms: Rooms::new(),
+                rooms: RoomIndex::new(),
             })
         });
         let socket = make(Arc::clone(space));

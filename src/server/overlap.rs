@@ -11,11 +11,11 @@ use crate::util::sync::Mutex;
 /// Events that run, and what comes behind them.
 #[derive(Debug)]
 pub(super) struct Overlap {
-    state: Mutex<State>,
+    state: Mutex<OverlapState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct OverlapState {
     running: usize,
     bytes: usize,
     share: Share,
@@ -26,7 +26,7 @@ struct State {
 impl Overlap {
     pub(super) fn new(share: Share) -> Overlap {
         Overlap {
-            state: Mutex::new(State {
+            state: Mutex::new(OverlapState {
                 running: 0,
                 bytes: 0,
                 share,

@@ -12,12 +12,12 @@ use std::sync::Arc;
 /// A client has a number, and rooms are sets of numbers: what an operation costs depends on whom it
 /// addresses, not on who else is there.
 #[derive(Debug)]
-pub(crate) struct Rooms<M> {
-    state: RwLock<State<M>>,
+pub(crate) struct RoomIndex<M> {
+    state: RwLock<RoomTables<M>>,
 }
 
 #[derive(Debug)]
-struct State<M> {
+struct RoomTables<M> {
     members: Slab<Member<M>>,
     by_sid: HashMap<Arc<str>, u32>,
     rooms: HashMap<Arc<str>, HashSet<u32>>,
@@ -31,10 +31,10 @@ struct Member<M> {
     rooms: HashSet<Arc<str>>,
 }
 
-impl<M: Clone> Rooms<M> {
-    pub(crate) fn new() -> Rooms<M> {
-        Rooms {
-            state: RwLock::new(State {
+impl<M: Clone> RoomIndex<M> {
+    pub(crate) fn new() -> RoomIndex<M> {
+        RoomIndex {
+            state: RwLock::new(RoomTables {
                 members: Slab::new(),
                 by_sid: HashMap::new(),
                 rooms: HashMap::new(),
@@ -97,7 +97,7 @@ impl<M: Clone> Rooms<M> {
         }
         check_room(sid, room)?;
         if state.by_sid.contains_key(room) {
-            return Err(Error::Invalid(
+            return Err(Error::InvalidArgument(
                 "a client's own room cannot be entered by others".into(),
             ));
         }
@@ -116,7 +116,9 @@ impl<M: Clone> Rooms<M> {
     /// Removes a client from a room; returns whether it was in it.
     pub(crate) fn leave(&self, sid: &str, room: &str) -> Result<bool, Error> {
         if room == sid {
-            return Err(Error::Invalid("a client cannot leave its own room".into()));
+            return Err(Error::InvalidArgument(
+                "a client cannot leave its own room".into(),
+            ));
         }
         let mut state = self.state.write();
         let Some(index) = state.by_sid.get(sid).copied() else {
@@ -129,7 +131,7 @@ impl<M: Clone> Rooms<M> {
     pub(crate) fn close(&self, room: &str) -> Result<(), Error> {
         let mut state = self.state.write();
         if state.by_sid.contains_key(room) {
-            return Err(Error::Invalid(
+            return Err(Error::InvalidArgument(
                 "a client's own room cannot be closed".into(),
             ));
         }
@@ -251,7 +253,7 @@ impl Room<'_> {
     }
 }
 
-impl<M> State<M> {
+impl<M> RoomTables<M> {
     fn find_mut(&mut self, sid: &str) -> Option<&mut Member<M>> {
         let index = self.by_sid.get(sid)?;
         self.members.get_mut(*index as usize)
@@ -290,8 +292,8 @@ impl<M> State<M> {
 mod tests {
     use super::*;
 
-    fn rooms(sids: &[&'static str]) -> Rooms<&'static str> {
-        let rooms = Rooms::new();
+    fn rooms(sids: &[&'static str]) -> RoomIndex<&'static str> {
+        let rooms = RoomIndex::new();
         for sid in sids {
             rooms.insert(Arc::from(*sid), *sid);
             rooms.admit(sid);
@@ -300,7 +302,7 @@ mod tests {
     }
 
     fn select(
-        rooms: &Rooms<&'static str>,
+        rooms: &RoomIndex<&'static str>,
         to: Option<&[&str]>,
         skip: &[&str],
         except: &[&str],
@@ -350,9 +352,15 @@ mod tests {
     #[test]
     fn a_client_s_own_room_is_its_own() {
         let rooms = rooms(&["1", "2"]);
-        assert!(matches!(rooms.enter("1", "2"), Err(Error::Invalid(_))));
-        assert!(matches!(rooms.leave("1", "1"), Err(Error::Invalid(_))));
-        assert!(matches!(rooms.close("1"), Err(Error::Invalid(_))));
+        assert!(matches!(
+            rooms.enter("1", "2"),
+            Err(Error::InvalidArgument(_))
+        ));
+        assert!(matches!(
+            rooms.leave("1", "1"),
+            Err(Error::InvalidArgument(_))
+        ));
+        assert!(matches!(rooms.close("1"), Err(Error::InvalidArgument(_))));
         assert!(rooms.enter("1", "1").is_ok());
         assert_eq!(rooms.of("1"), ["1"]);
         assert!(matches!(rooms.enter("3", "a"), Err(Error::Disconnected)));

@@ -8,24 +8,24 @@ use crate::data::Value;
 use crate::handlers::connect::{Auth, read_auth};
 use crate::handlers::registry::HandlesEvents;
 use crate::handlers::service::{EventService, Registered};
-use crate::handlers::{self, Event, HandlerError, Next, Outcome, Refused};
+use crate::handlers::{self, AckPayload, Event, HandlerError, Next, Refused};
 use crate::reason::Reason;
 
-/// The methods of a [`Service`], by the events that they handle; with `Events<Self, Client>` those
-/// of a [`ClientService`](crate::ClientService).
-pub type Events<S, P = Socket> = handlers::Events<S, P>;
+/// The methods of a [`Service`], by the events that they handle; with `ServiceEvents<Self, Client>`
+/// those of a [`ClientService`](crate::ClientService).
+pub type ServiceEvents<S, P = Socket> = handlers::ServiceEvents<S, P>;
 
 /// A namespace as a type: its methods are the handlers.
 ///
 /// ```
-/// use socketio::{Events, HandlerError, Reason, Refused, Server, Service, Socket, Value};
+/// use socketio::{ServiceEvents, HandlerError, Reason, Refused, Server, Service, Socket, Value};
 ///
 /// struct Chat {
 ///     password: String,
 /// }
 ///
 /// impl Service for Chat {
-///     fn events(on: &mut Events<Self>) {
+///     fn events(on: &mut ServiceEvents<Self>) {
 ///         on.on("say", Self::say).on("shout", Self::shout);
 ///     }
 ///
@@ -56,7 +56,7 @@ pub type Events<S, P = Socket> = handlers::Events<S, P>;
 /// A function that handles the same event, or any event, goes before it.
 pub trait Service: Send + Sync + Sized + 'static {
     /// Says which method handles which event.
-    fn events(on: &mut Events<Self>);
+    fn events(on: &mut ServiceEvents<Self>);
 
     /// Decides about a client that connects. All may by default.
     ///
@@ -84,7 +84,7 @@ pub trait Service: Send + Sync + Sized + 'static {
         socket: &Socket,
         event: &Event,
         next: Next<'_>,
-    ) -> Result<Outcome, HandlerError> {
+    ) -> Result<AckPayload, HandlerError> {
         let _ = (socket, event);
         next.call()
     }
@@ -97,7 +97,12 @@ pub(crate) trait ErasedService: HandlesEvents<Socket> + Send + Sync {
 }
 
 impl<S: Service> EventService<Socket> for S {
-    fn event(&self, peer: &Socket, event: &Event, next: Next<'_>) -> Result<Outcome, HandlerError> {
+    fn event(
+        &self,
+        peer: &Socket,
+        event: &Event,
+        next: Next<'_>,
+    ) -> Result<AckPayload, HandlerError> {
         Service::event(self, peer, event, next)
     }
 }

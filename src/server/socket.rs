@@ -4,30 +4,31 @@
 //! and its rooms, and each of these to sockets.
 
 use super::admin::Record;
-use super::broadcast::To;
-use super::connection::Connection;
+use super::broadcast::BroadcastOperator;
+use super::connection::ClientConnection;
 use super::namespace::Namespace;
 use super::namespaces::NamespaceState;
-use super::{Rooms, Server, encode_data};
+use super::{IntoRooms, Server, encode_data};
 use crate::data::{EncodedArgs, Encoding};
 use crate::engineio::frames::BinaryForm;
 use crate::engineio::{Frames, HeldBroadcasts, Transport, block_in_place};
 use crate::error::{Error, LimitExceeded};
 use crate::handlers::ack::{self, Callback};
 use crate::handlers::encode::{self, SharedEvent};
-use crate::handlers::handler::{StoredEvent, store};
-use crate::handlers::registry::Scope;
-use crate::handlers::service::refuse_reserved;
+use crate::handlers::handler::{BoxedHandler, boxed};
+use crate::handlers::registry::HandlerScope;
+use crate::handlers::service::assert_not_reserved;
 use crate::handlers::{
-    AckCallback, AckResponse, Context, Handler, Incoming, IntoAck, Peer, PendingAcks, Waiting,
+    AckCallback, AckResponse, AckWaiter, EventSource, Handler, HandlerContext, IncomingEvent,
+    IntoAck, PendingAcks,
 };
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use crate::net::http::Request;
 use crate::parser::{Form, Wire};
 use crate::protocol::engineio::Revision;
 use crate::protocol::socketio::Kind;
 use crate::reason::Reason;
-use crate::util::oneshot::awaited;
+use crate::util::oneshot::channel;
 use crate::util::sync::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,13 +55,13 @@ use std::time::{Duration, Instant};
 /// ```
 #[derive(Clone)]
 pub struct Socket {
-    inner: Arc<Inner>,
+    inner: Arc<SocketInner>,
 }
 
-struct Inner {
+struct SocketInner {
     sid: Arc<str>,
     space: Arc<NamespaceState>,
-    connection: Arc<Connection>,
+    connection: Arc<ClientConnection>,
     phase: AtomicU8,
     /// Form of the connection's packets, beside what a broadcast looks at for each recipient.
     form: Form,
@@ -68,19 +69,19 @@ struct Inner {
     has_own: AtomicBool,
     /// The pattern that has let it in, whose handlers serve it.
     pattern: OnceLock<Arc<str>>,
-    state: Mutex<State>,
+    state: Mutex<SocketState>,
     acks: PendingAcks,
 }
 
 #[derive(Default)]
-struct State {
+struct SocketState {
     /// Frames that were sent before the client was accepted.
     held: Vec<Frames>,
     held_bytes: usize,
     /// The connect handler has accepted.
     accepted: bool,
     /// Disconnect as soon as it is connected.
-    leaves: bool,
+    disconnect_requested: bool,
     /// The user session: one value of each type.
     #[allow(
         clippy::box_collection,
@@ -97,9 +98,9 @@ struct State {
     forgotten: bool,
 }
 
-impl State {
+impl SocketState {
     /// Keeps a value of the user session; returns what is to be dropped.
-    fn keep<T: Any>(
+    fn store_value<T: Any>(
         &mut self,
         session: Arc<dyn Any + Send + Sync>,
     ) -> Option<Arc<dyn Any + Send + Sync>> {
@@ -119,7 +120,7 @@ impl State {
 }
 
 struct OwnHandler {
-    handler: StoredEvent<Socket>,
+    handler: BoxedHandler<Socket>,
     is_once: bool,
 }
 
@@ -128,12 +129,12 @@ struct OwnHandler {
 #[repr(u8)]
 pub(super) enum Phase {
     /// The connect handler has not accepted.
-    Pending,
+    Connecting,
     /// It has, and the client is being told so, before what was held for it.
-    Admitted,
+    Accepting,
     Connected,
     /// It was connected.
-    Gone,
+    Disconnected,
     /// It was refused, or went away before.
     Refused,
 }
@@ -141,10 +142,10 @@ pub(super) enum Phase {
 impl Phase {
     fn from(number: u8) -> Phase {
         match number {
-            0 => Phase::Pending,
-            1 => Phase::Admitted,
+            0 => Phase::Connecting,
+            1 => Phase::Accepting,
             2 => Phase::Connected,
-            3 => Phase::Gone,
+            3 => Phase::Disconnected,
             _ => Phase::Refused,
         }
     }
@@ -154,15 +155,15 @@ impl Socket {
     pub(super) fn new(
         sid: Arc<str>,
         space: Arc<NamespaceState>,
-        connection: Arc<Connection>,
+        connection: Arc<ClientConnection>,
     ) -> Socket {
         let form = connection.form();
         Socket {
-            inner: Arc::new(Inner {
+            inner: Arc::new(SocketInner {
                 sid,
                 space,
                 connection,
-                phase: AtomicU8::new(Phase::Pending as u8),
+                phase: AtomicU8::new(Phase::Connecting as u8),
                 form,
                 pattern: OnceLock::new(),
                 has_own: AtomicBool::new(false),
@@ -199,8 +200,8 @@ impl Socket {
     }
 
     /// Returns whose handlers serve it.
-    pub(super) fn scope(&self) -> Scope<'_> {
-        Scope {
+    pub(super) fn scope(&self) -> HandlerScope<'_> {
+        HandlerScope {
             namespace: self.namespace_name(),
             pattern: self.inner.pattern.get().map(|name| &**name),
         }
@@ -235,21 +236,23 @@ impl Socket {
 
     /// Returns whether it was accepted and has not gone.
     pub fn is_connected(&self) -> bool {
-        matches!(self.phase(), Phase::Admitted | Phase::Connected)
+        matches!(self.phase(), Phase::Accepting | Phase::Connected)
     }
 
     /// Returns whether it is there, also while its connect handler runs.
-    pub(super) fn is_here(&self) -> bool {
-        !matches!(self.phase(), Phase::Gone | Phase::Refused)
+    pub(super) fn is_present(&self) -> bool {
+        !matches!(self.phase(), Phase::Disconnected | Phase::Refused)
     }
 
     /// Sends it an event. A tuple is several arguments, as is an array of a fixed size (see
-    /// [`To::emit`]); `()` is none, anything else one. Does not block: what the client does not
-    /// read yet is kept, up to [`Limits::outbox_bytes`](crate::Limits::outbox_bytes).
+    /// [`BroadcastOperator::emit`]); `()` is none, anything else one. Does not block: what the
+    /// client does not read yet is kept, up to
+    /// [`Limits::outbox_bytes`](crate::Limits::outbox_bytes).
     ///
     /// # Errors
     /// [`Error::Disconnected`] if it has gone, [`Error::Encode`] if the data cannot be JSON,
-    /// [`Error::Invalid`] if the name is reserved or too long, the data is nested too deeply, or there are too many attachments.
+    /// [`Error::InvalidArgument`] if the name is reserved or too long, the data is nested too
+    /// deeply, or there are too many attachments.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         let data = self.encode(event, data)?;
         self.emit_encoded(event, None, &data)
@@ -269,8 +272,8 @@ impl Socket {
     /// [`call`](Socket::call). See [`AckCallback`] for what a function may be.
     ///
     /// # Errors
-    /// Those of [`emit`](Socket::emit), and [`Error::TooMuch`] if it owes too many answers. The
-    /// function is not called then.
+    /// Those of [`emit`](Socket::emit), and [`Error::LimitExceeded`] if it owes too many answers.
+    /// The function is not called then.
     pub fn emit_with_ack<S>(
         &self,
         event: &str,
@@ -281,7 +284,7 @@ impl Socket {
         let data = self.encode(event, data)?;
         let id = self.next_ack();
         let callback = |answer: Result<AckResponse, Error>| callback.call(answer);
-        self.expect_ack(id, timeout, Box::new(callback))?;
+        self.register_ack(id, timeout, Box::new(callback))?;
         match self.emit_encoded(event, Some(id), &data) {
             // The callback has been told, or will be.
             Err(_) if !self.forget_ack(id) => Ok(()),
@@ -323,19 +326,20 @@ impl Socket {
     }
 
     /// Addresses everybody on the namespace but this client.
-    pub fn broadcast(&self) -> To {
-        To::new(&self.server(), &self.inner.space.name).skip(self.sid())
+    pub fn broadcast(&self) -> BroadcastOperator {
+        BroadcastOperator::new(&self.server(), &self.inner.space.name).skip(self.sid())
     }
 
     /// Addresses the members of rooms, without this client.
-    pub fn to(&self, rooms: impl Rooms) -> To {
+    pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.broadcast().to(rooms)
     }
 
     /// Enters a room.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] if it has gone, [`Error::Invalid`] if the room is another client's.
+    /// [`Error::Disconnected`] if it has gone, [`Error::InvalidArgument`] if the room is another
+    /// client's.
     pub fn enter_room(&self, room: &str) -> Result<(), Error> {
         if self.inner.space.rooms.enter(self.sid(), room)? {
             let watch = &self.connection().inner().watch;
@@ -347,7 +351,7 @@ impl Socket {
     /// Leaves a room.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if the room is its own.
+    /// [`Error::InvalidArgument`] if the room is its own.
     pub fn leave_room(&self, room: &str) -> Result<(), Error> {
         if self.inner.space.rooms.leave(self.sid(), room)? {
             let watch = &self.connection().inner().watch;
@@ -363,8 +367,8 @@ impl Socket {
 
     /// Addresses this client, with what is dropped if it cannot leave at once: for what is out of date
     /// a moment later.
-    pub fn volatile(&self) -> To {
-        let to = To::new(&self.server(), &self.inner.space.name);
+    pub fn volatile(&self) -> BroadcastOperator {
+        let to = BroadcastOperator::new(&self.server(), &self.inner.space.name);
         to.to(self.sid()).local().volatile()
     }
 
@@ -384,7 +388,7 @@ impl Socket {
     /// # Panics
     /// If the event is reserved: `connect`, `disconnect`, and such.
     pub fn on<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
-        self.add(event, store(handler), false);
+        self.add(event, boxed(handler), false);
     }
 
     /// Handles the next event of this name, as [`on`](Socket::on) does, and is forgotten then, also if
@@ -393,7 +397,7 @@ impl Socket {
     /// # Panics
     /// If the event is reserved.
     pub fn once<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
-        self.add(event, store(handler), true);
+        self.add(event, boxed(handler), true);
     }
 
     /// Forgets the handler of [`on`](Socket::on) or [`once`](Socket::once).
@@ -404,8 +408,8 @@ impl Socket {
         drop(before);
     }
 
-    fn add(&self, event: &str, handler: StoredEvent<Socket>, is_once: bool) {
-        refuse_reserved(event);
+    fn add(&self, event: &str, handler: BoxedHandler<Socket>, is_once: bool) {
+        assert_not_reserved(event);
         let own = OwnHandler { handler, is_once };
         let mut state = self.inner.state.lock();
         let before = if state.forgotten {
@@ -425,7 +429,7 @@ impl Socket {
     }
 
     /// Returns its own handler of an event; one for a single event is taken out.
-    pub(super) fn own_handler(&self, event: &str) -> Option<StoredEvent<Socket>> {
+    pub(super) fn own_handler(&self, event: &str) -> Option<BoxedHandler<Socket>> {
         let mut state = self.inner.state.lock();
         let all = state.own.as_mut()?;
         let own = all.get(event)?;
@@ -460,7 +464,7 @@ impl Socket {
     pub fn save_session<T: Any + Send + Sync>(&self, session: T) {
         let session: Arc<dyn Any + Send + Sync> = Arc::new(session);
         let mut state = self.inner.state.lock();
-        let before = state.keep::<T>(session);
+        let before = state.store_value::<T>(session);
         drop(state);
         // A user's type may do anything when it is dropped.
         drop(before);
@@ -499,7 +503,8 @@ impl Socket {
                 (now, before) => now.is_none() && before.is_none(),
             };
             if is_same {
-                let replaced = state.keep::<T>(Arc::clone(&changed) as Arc<dyn Any + Send + Sync>);
+                let replaced =
+                    state.store_value::<T>(Arc::clone(&changed) as Arc<dyn Any + Send + Sync>);
                 drop(state);
                 drop(replaced);
                 return changed;
@@ -511,7 +516,7 @@ impl Socket {
     /// Disconnects it from the namespace: what was sent before still arrives, and the disconnect
     /// handler runs. In its connect handler, this happens once it is accepted.
     pub fn disconnect(&self) {
-        self.leave();
+        self.disconnect_now();
     }
 
     /// Disconnects it from all its namespaces and ends its connection. The official client does
@@ -520,7 +525,7 @@ impl Socket {
         self.connection().handle().dismiss();
     }
 
-    pub(super) fn connection(&self) -> &Arc<Connection> {
+    pub(super) fn connection(&self) -> &Arc<ClientConnection> {
         &self.inner.connection
     }
 
@@ -550,33 +555,33 @@ impl Socket {
         data: &EncodedArgs,
         timeout: Duration,
     ) -> Result<AckResponse, Error> {
-        if self.phase() == Phase::Pending {
+        if self.phase() == Phase::Connecting {
             return Err(Error::Disconnected);
         }
-        let by = Instant::now() + bounded(timeout);
-        let (giver, answer) = awaited();
+        let by = Instant::now() + clamp_duration(timeout);
+        let (sender, answer) = channel();
         let id = self.next_ack();
-        self.await_ack(id, Waiting::Call(giver))?;
+        self.await_ack(id, AckWaiter::Call(sender))?;
         self.connection().await_answer();
         if let Err(error) = self.emit_encoded(event, Some(id), data) {
             self.inner.acks.take(id);
             return Err(error);
         }
-        block_in_place(|| answer.take(by)).unwrap_or_else(|| {
+        block_in_place(|| answer.recv_deadline(by)).unwrap_or_else(|| {
             self.inner.acks.take(id);
             Err(Error::Timeout)
         })
     }
 
-    pub(super) fn expect_ack(
+    pub(super) fn register_ack(
         &self,
         id: u64,
         timeout: Duration,
         run: Callback,
     ) -> Result<(), Error> {
-        let waiting = Waiting::Callback {
+        let waiting = AckWaiter::Callback {
             run,
-            deadline: Instant::now() + bounded(timeout),
+            deadline: Instant::now() + clamp_duration(timeout),
         };
         if let Some(deadline) = self.await_ack(id, waiting)? {
             self.connection().handle().wake_at(deadline);
@@ -586,7 +591,7 @@ impl Socket {
     }
 
     /// Returns the moment when it is late, if another one was later.
-    fn await_ack(&self, id: u64, waiting: Waiting) -> Result<Option<Instant>, Error> {
+    fn await_ack(&self, id: u64, waiting: AckWaiter) -> Result<Option<Instant>, Error> {
         let limits = self.connection().limits();
         let inserted = self.inner.acks.insert(id, waiting, limits.pending_acks);
         inserted.inspect_err(|_| limits.refused.note("pending_acks"))
@@ -646,7 +651,7 @@ impl Socket {
                     None => handle.send_shared(frames),
                 }
             }
-            Phase::Pending if volatile => Ok(()),
+            Phase::Connecting if volatile => Ok(()),
             // Its bytes get their form when they leave.
             _ => self.deliver_or_hold(event.frames(form, BinaryForm::Plain)?),
         }
@@ -655,7 +660,7 @@ impl Socket {
     fn deliver_or_hold(&self, frames: &Frames) -> Result<(), Error> {
         let mut state = self.inner.state.lock();
         match self.phase() {
-            Phase::Pending => {
+            Phase::Connecting => {
                 let limit = self.connection().limits().outbox_bytes;
                 if state.held_bytes + frames.0.len() > limit {
                     let what = "bytes for a client that is not connected yet";
@@ -665,8 +670,8 @@ impl Socket {
                 state.held.push(frames.clone());
                 Ok(())
             }
-            Phase::Admitted | Phase::Connected => self.connection().handle().send(frames),
-            Phase::Gone | Phase::Refused => Err(Error::Disconnected),
+            Phase::Accepting | Phase::Connected => self.connection().handle().send(frames),
+            Phase::Disconnected | Phase::Refused => Err(Error::Disconnected),
         }
     }
 
@@ -681,11 +686,11 @@ impl Socket {
     /// Tells the client that it is connected, and sends what was held for it.
     pub(super) fn open(&self) {
         let mut state = self.inner.state.lock();
-        if self.phase() != Phase::Pending {
+        if self.phase() != Phase::Connecting {
             return;
         }
         // Its events are welcome as soon as it can know; sending from others waits for the lock.
-        self.set_phase(Phase::Admitted);
+        self.set_phase(Phase::Accepting);
         match self.connection().handle().revision() {
             Revision::V4 => {
                 self.send_packet(Kind::Connect, &format!("{{\"sid\":\"{}\"}}", self.sid()));
@@ -693,15 +698,15 @@ impl Socket {
             Revision::V3 => self.send_packet(Kind::Connect, ""),
         }
         for frames in std::mem::take(&mut state.held) {
-            if let Err(error @ Error::TooMuch(_)) = self.connection().handle().send(&frames) {
+            if let Err(error @ Error::LimitExceeded(_)) = self.connection().handle().send(&frames) {
                 log::error!(target: "socketio", "{}: what was sent in the connect handler is lost: {error}", self.sid());
             }
         }
         self.set_phase(Phase::Connected);
-        let leaves = state.leaves;
+        let disconnect_requested = state.disconnect_requested;
         drop(state);
-        if leaves {
-            self.leave();
+        if disconnect_requested {
+            self.disconnect_now();
         }
     }
 
@@ -723,28 +728,28 @@ impl Socket {
     }
 
     /// Disconnects it; returns whether it was connected, or about to be.
-    pub(super) fn leave(&self) -> bool {
+    pub(super) fn disconnect_now(&self) -> bool {
         let mut state = self.inner.state.lock();
         match self.phase() {
-            Phase::Pending => {
-                state.leaves = true;
+            Phase::Connecting => {
+                state.disconnect_requested = true;
                 true
             }
-            Phase::Admitted | Phase::Connected => {
+            Phase::Accepting | Phase::Connected => {
                 self.send_packet(Kind::Disconnect, "");
-                self.set_phase(Phase::Gone);
+                self.set_phase(Phase::Disconnected);
                 drop(state);
                 self.on_gone(Reason::ServerDisconnect);
                 true
             }
-            Phase::Gone | Phase::Refused => false,
+            Phase::Disconnected | Phase::Refused => false,
         }
     }
 
     /// The client has gone, or its connection has. Called on the I/O thread.
     pub(super) fn lose(&self, reason: Reason) {
         if self.end() {
-            self.connection().depart(self, reason);
+            self.connection().queue_disconnect(self, reason);
         }
     }
 
@@ -754,10 +759,10 @@ impl Socket {
             let _state = self.inner.state.lock();
             let before = self.phase();
             if before <= Phase::Connected {
-                self.set_phase(if before == Phase::Pending {
+                self.set_phase(if before == Phase::Connecting {
                     Phase::Refused
                 } else {
-                    Phase::Gone
+                    Phase::Disconnected
                 });
             }
             before
@@ -771,12 +776,12 @@ impl Socket {
 
     fn on_gone(&self, reason: Reason) {
         self.fail_acks();
-        self.connection().depart(self, reason);
+        self.connection().queue_disconnect(self, reason);
     }
 
     fn fail_acks(&self) {
         for waiting in self.inner.acks.close() {
-            ack::settle(self.connection(), waiting, Err(Error::Disconnected));
+            ack::complete(self.connection(), waiting, Err(Error::Disconnected));
         }
     }
 
@@ -802,8 +807,8 @@ impl Socket {
         &self.inner.acks
     }
 
-    pub(super) fn as_peer(&self) -> Arc<dyn Peer> {
-        Arc::clone(&self.inner) as Arc<dyn Peer>
+    pub(super) fn as_peer(&self) -> Arc<dyn EventSource> {
+        Arc::clone(&self.inner) as Arc<dyn EventSource>
     }
 }
 
@@ -838,19 +843,19 @@ impl TimedSocket<'_> {
     }
 }
 
-impl Context<Socket> for Socket {
-    fn of(incoming: &Incoming<Socket>) -> &Socket {
+impl HandlerContext<Socket> for Socket {
+    fn of(incoming: &IncomingEvent<Socket>) -> &Socket {
         &incoming.peer
     }
 }
 
-impl Inner {
+impl SocketInner {
     fn wire(&self) -> Wire<'_> {
         Wire::new(&self.connection.inner().config.parser, self.form)
     }
 }
 
-impl Peer for Inner {
+impl EventSource for SocketInner {
     fn namespace(&self) -> &Arc<str> {
         &self.space.name
     }
@@ -865,7 +870,7 @@ impl Peer for Inner {
 
     fn acknowledge(&self, id: u64, answer: &EncodedArgs) -> Result<(), Error> {
         let phase = Phase::from(self.phase.load(Ordering::Acquire));
-        if !matches!(phase, Phase::Admitted | Phase::Connected) {
+        if !matches!(phase, Phase::Accepting | Phase::Connected) {
             return Err(Error::Disconnected);
         }
         let max_attachments = self.connection.limits().outgoing_attachments;

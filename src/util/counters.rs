@@ -27,10 +27,10 @@ impl<const N: usize> Shard for [AtomicU64; N] {
 /// A set of counters. They may go down, too: they wrap.
 pub(crate) struct Counters<const N: usize> {
     number: u64,
-    state: Mutex<State<N>>,
+    state: Mutex<CountersState<N>>,
 }
 
-struct State<const N: usize> {
+struct CountersState<const N: usize> {
     shards: Vec<Arc<[AtomicU64; N]>>,
     /// Of threads that have ended.
     ended: [u64; N],
@@ -40,7 +40,7 @@ impl<const N: usize> Counters<N> {
     pub(crate) fn new() -> Counters<N> {
         Counters {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            state: Mutex::new(State {
+            state: Mutex::new(CountersState {
                 shards: Vec::new(),
                 ended: [0; N],
             }),
@@ -92,7 +92,7 @@ impl<const N: usize> Counters<N> {
     }
 }
 
-impl<const N: usize> State<N> {
+impl<const N: usize> CountersState<N> {
     /// Keeps the sums of threads that have ended, and nothing else of them.
     fn fold(&mut self) {
         let ended = &mut self.ended;

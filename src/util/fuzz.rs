@@ -60,7 +60,7 @@ impl Source {
     }
 
     /// Returns whether it is so, once in so many times.
-    pub(crate) fn once_in(&mut self, times: usize) -> bool {
+    pub(crate) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
@@ -70,8 +70,8 @@ impl Source {
 
     /// One of the examples, spoilt in a few places: bytes changed, cut out, repeated, or taken from
     /// another example.
-    pub(crate) fn spoil(&mut self, examples: &[&[u8]]) -> Vec<u8> {
-        const TELLING: &[u8] = b"\0\x01\x1e\x7f\x80\xff\"\\[]{}:,/-+ 0249e%\r\n";
+    pub(crate) fn mutate(&mut self, examples: &[&[u8]]) -> Vec<u8> {
+        const INTERESTING_BYTES: &[u8] = b"\0\x01\x1e\x7f\x80\xff\"\\[]{}:,/-+ 0249e%\r\n";
         let mut bytes = self.pick(examples).to_vec();
         for _ in 0..self.below(6) {
             let at = self.below(bytes.len() + 1);
@@ -89,7 +89,7 @@ impl Source {
                     let from = self.below(other.len() + 1);
                     bytes.splice(at..at, other[from..].iter().copied());
                 }
-                4 => bytes.insert(at, TELLING[self.below(TELLING.len())]),
+                4 => bytes.insert(at, INTERESTING_BYTES[self.below(INTERESTING_BYTES.len())]),
                 _ if at < bytes.len() => bytes[at] = self.next() as u8,
                 _ => bytes.push(self.next() as u8),
             }
@@ -103,7 +103,7 @@ impl Source {
         let mut pieces = Vec::new();
         let mut rest = bytes;
         while !rest.is_empty() {
-            let most = if self.once_in(2) { 4 } else { rest.len() };
+            let most = if self.one_in(2) { 4 } else { rest.len() };
             let (piece, after) = rest.split_at(1 + self.below(most.min(rest.len())));
             pieces.push(piece);
             rest = after;

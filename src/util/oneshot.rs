@@ -8,33 +8,33 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The sending half. Dropped without a value, it ends the wait.
-pub(crate) struct OneshotSender<T>(Arc<Place<T>>);
+pub(crate) struct OneshotSender<T>(Arc<OneshotSlot<T>>);
 
 /// The receiving half.
-pub(crate) struct OneshotReceiver<T>(Arc<Place<T>>);
+pub(crate) struct OneshotReceiver<T>(Arc<OneshotSlot<T>>);
 
-struct Place<T> {
-    state: Mutex<State<T>>,
+struct OneshotSlot<T> {
+    state: Mutex<SlotState<T>>,
     changed: Condvar,
 }
 
-enum State<T> {
-    Awaited,
-    Given(T),
-    Over,
+enum SlotState<T> {
+    Empty,
+    Sent(T),
+    Closed,
 }
 
-pub(crate) fn awaited<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
-    let place = Arc::new(Place {
-        state: Mutex::new(State::Awaited),
+pub(crate) fn channel<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
+    let slot = Arc::new(OneshotSlot {
+        state: Mutex::new(SlotState::Empty),
         changed: Condvar::new(),
     });
-    (OneshotSender(Arc::clone(&place)), OneshotReceiver(place))
+    (OneshotSender(Arc::clone(&slot)), OneshotReceiver(slot))
 }
 
 impl<T> OneshotSender<T> {
-    pub(crate) fn give(self, value: T) {
-        *self.0.state.lock() = State::Given(value);
+    pub(crate) fn send(self, value: T) {
+        *self.0.state.lock() = SlotState::Sent(value);
         // Dropping it wakes who waits.
     }
 }
@@ -42,8 +42,8 @@ impl<T> OneshotSender<T> {
 impl<T> Drop for OneshotSender<T> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
-        if let State::Awaited = *state {
-            *state = State::Over;
+        if let SlotState::Empty = *state {
+            *state = SlotState::Closed;
         }
         drop(state);
         self.0.changed.notify_one();
@@ -52,16 +52,16 @@ impl<T> Drop for OneshotSender<T> {
 
 impl<T> OneshotReceiver<T> {
     /// Waits for it; none if it does not come in time, or ever.
-    pub(crate) fn take(self, by: Instant) -> Option<T> {
+    pub(crate) fn recv_deadline(self, by: Instant) -> Option<T> {
         let mut state = self.0.state.lock();
-        while let State::Awaited = *state {
+        while let SlotState::Empty = *state {
             if self.0.changed.wait_until(&mut state, by).timed_out() {
                 break;
             }
         }
-        match std::mem::replace(&mut *state, State::Over) {
-            State::Given(value) => Some(value),
-            State::Awaited | State::Over => None,
+        match std::mem::replace(&mut *state, SlotState::Closed) {
+            SlotState::Sent(value) => Some(value),
+            SlotState::Empty | SlotState::Closed => None,
         }
     }
 }
@@ -77,19 +77,19 @@ mod tests {
 
     #[test]
     fn what_is_given_is_taken() {
-        let (giver, taker) = awaited();
-        let thread = std::thread::spawn(move || taker.take(later()));
-        giver.give(5);
+        let (sender, receiver) = channel();
+        let thread = std::thread::spawn(move || receiver.recv_deadline(later()));
+        sender.send(5);
         assert_eq!(thread.join().unwrap(), Some(5));
     }
 
     #[test]
     fn nobody_waits_for_who_has_gone_or_is_late() {
-        let (giver, taker) = awaited::<i32>();
-        drop(giver);
-        assert_eq!(taker.take(later()), None);
-        let (giver, taker) = awaited::<i32>();
-        assert_eq!(taker.take(Instant::now()), None);
-        giver.give(5);
+        let (sender, receiver) = channel::<i32>();
+        drop(sender);
+        assert_eq!(receiver.recv_deadline(later()), None);
+        let (sender, receiver) = channel::<i32>();
+        assert_eq!(receiver.recv_deadline(Instant::now()), None);
+        sender.send(5);
     }
 }

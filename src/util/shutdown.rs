@@ -1,23 +1,23 @@
 //! Ctrl-C and SIGTERM, for whoever in the process wants to end in order.
 
-use crate::error::Error;
 use crate::util::sync::Mutex;
 use crossbeam_channel::{Receiver, Sender};
+use std::io;
 use std::sync::Weak;
 
 /// Exit status of a process that was ended by SIGINT.
 const INTERRUPTED: i32 = 130;
 
 /// Listeners of a signal.
-struct Told {
+struct SignalListeners {
     installed: bool,
     /// Servers, which end, and then let the program go on.
     waiting: Vec<Sender<()>>,
     /// Clients, which end before the process does.
-    ending: Vec<Weak<dyn Ending>>,
+    ending: Vec<Weak<dyn OnShutdown>>,
 }
 
-static TOLD: Mutex<Told> = Mutex::new(Told {
+static TOLD: Mutex<SignalListeners> = Mutex::new(SignalListeners {
     installed: false,
     waiting: Vec::new(),
     ending: Vec::new(),
@@ -28,21 +28,21 @@ static ENDING: Mutex<()> = Mutex::new(());
 
 /// Does not return while a signal is ending the process: the program is not to go on with what was
 /// broken off by that.
-pub(crate) fn let_end() {
+pub(crate) fn park_if_exiting() {
     drop(ENDING.lock());
 }
 
 /// Something that wants to end in order.
-pub(crate) trait Ending: Send + Sync {
+pub(crate) trait OnShutdown: Send + Sync {
     /// Does not block.
-    fn begin_to_end(&self);
+    fn start_shutdown(&self);
 
     /// May block for a few seconds.
     fn wait_for_end(&self);
 }
 
 /// Returns a channel that gets a message with the next signal; the process goes on.
-pub(crate) fn wait() -> Result<Receiver<()>, Error> {
+pub(crate) fn wait() -> io::Result<Receiver<()>> {
     let (sender, signal) = crossbeam_channel::bounded(1);
     let mut told = TOLD.lock();
     told.install()?;
@@ -51,7 +51,7 @@ pub(crate) fn wait() -> Result<Receiver<()>, Error> {
 }
 
 /// Ends something before a signal ends the process.
-pub(crate) fn end_before(ending: Weak<dyn Ending>) -> Result<(), Error> {
+pub(crate) fn register_shutdown(ending: Weak<dyn OnShutdown>) -> io::Result<()> {
     let mut told = TOLD.lock();
     told.install()?;
     told.ending.retain(|known| known.strong_count() > 0);
@@ -59,11 +59,10 @@ pub(crate) fn end_before(ending: Weak<dyn Ending>) -> Result<(), Error> {
     Ok(())
 }
 
-impl Told {
-    fn install(&mut self) -> Result<(), Error> {
+impl SignalListeners {
+    fn install(&mut self) -> io::Result<()> {
         if !self.installed {
-            ctrlc::set_handler(on_signal)
-                .map_err(|error| Error::Io(std::io::Error::other(error)))?;
+            ctrlc::set_handler(on_signal).map_err(io::Error::other)?;
             self.installed = true;
         }
         Ok(())
@@ -78,7 +77,7 @@ fn on_signal() {
         let ending: Vec<_> = told.ending.iter().filter_map(Weak::upgrade).collect();
         (std::mem::take(&mut told.waiting), ending)
     };
-    ending.iter().for_each(|ending| ending.begin_to_end());
+    ending.iter().for_each(|ending| ending.start_shutdown());
     ending.iter().for_each(|ending| ending.wait_for_end());
     // One whose server has ended by itself has nobody who listens.
     let told = waiting

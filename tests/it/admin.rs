@@ -139,7 +139,10 @@ fn what_is_dropped_leaves_nothing_and_servers_do_not_mix() {
     let other = Server::new();
     let (serving, administration) = instrument(&io, admin());
     let other_serving = serve(&other);
-    assert!(matches!(io.instrument(admin()), Err(Error::Invalid(_))));
+    assert!(matches!(
+        io.instrument(admin()),
+        Err(Error::InvalidArgument(_))
+    ));
     let watcher = watch(&url(&serving));
     next(&watcher, "config");
     let stranger = SimpleClient::connect(url(&other_serving)).expect("connected");

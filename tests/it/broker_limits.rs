@@ -41,7 +41,10 @@ fn redis_says_how_large_a_message_may_be() {
     let make = || from_url(&redis.url()).unwrap();
     let (one, other) = (node(&make), node(&make));
     let refused = one.io.emit("large", "x".repeat(1_100_000));
-    assert!(matches!(refused, Err(Error::TooMuch(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::LimitExceeded(_))),
+        "{refused:?}"
+    );
     one.io.emit("small", ()).unwrap();
     for node in [&one, &other] {
         assert_eq!(received(&node.client), "small ");
@@ -49,7 +52,10 @@ fn redis_says_how_large_a_message_may_be() {
     // Unless a user asks for more than the default, whatever the server takes.
     redis.ask("CONFIG SET proto-max-bulk-len 536870912");
     let refused = node(&make).io.emit("large", "x".repeat(9 << 20));
-    assert!(matches!(refused, Err(Error::TooMuch(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::LimitExceeded(_))),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -388,7 +394,7 @@ fn what_cannot_work_is_an_error_when_it_is_given() {
     assert!(amqp().channel(&"x".repeat(255)).is_ok());
     for channel in ["", &"x".repeat(256)] {
         let wrong = amqp().channel(channel);
-        assert!(matches!(wrong, Err(Error::Invalid(_))), "{channel}");
+        assert!(matches!(wrong, Err(Error::InvalidArgument(_))), "{channel}");
     }
     for url in [
         "rediss://h/#insecure",
@@ -396,7 +402,10 @@ fn what_cannot_work_is_an_error_when_it_is_given() {
         "redis://h?x=y",
         "amqp://h?heartbeet=5",
     ] {
-        assert!(matches!(from_url(url), Err(Error::Invalid(_))), "{url}");
+        assert!(
+            matches!(from_url(url), Err(Error::InvalidArgument(_))),
+            "{url}"
+        );
     }
 }
 

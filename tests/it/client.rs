@@ -5,7 +5,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use socketio::engineio::Transport;
 use socketio::{
     App, Args, Binary, Bytes, Client, ClientService, ConnectError, ConnectOptions, Error, Event,
-    Events, Reason, Refused, Server, Socket, Value,
+    Reason, Refused, Server, ServiceEvents, Socket, Value,
 };
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -447,7 +447,7 @@ fn a_first_attempt_is_repeated_if_asked_for() {
     assert!(client.is_connected());
     assert!(matches!(
         client.connect("http://localhost"),
-        Err(Error::Invalid(_))
+        Err(Error::InvalidArgument(_))
     ));
 }
 
@@ -482,7 +482,7 @@ fn what_is_larger_than_the_server_takes_is_an_error_at_the_call() {
             .unwrap();
         let last = *transports.last().unwrap();
         eventually("the last transport", || client.transport() == Some(last));
-        let Err(Error::Invalid(why)) = client.emit("echo", "x".repeat(1_000)) else {
+        let Err(Error::InvalidArgument(why)) = client.emit("echo", "x".repeat(1_000)) else {
             panic!("too large");
         };
         assert!(why.contains("1013") && why.contains("1000"), "{why}");
@@ -491,9 +491,15 @@ fn what_is_larger_than_the_server_takes_is_an_error_at_the_call() {
         let sent = client.emit("bytes", &bytes);
         assert_eq!(sent.is_err(), last == Transport::Polling, "{sent:?}");
         assert_eq!(client.call::<String>("echo", "x", SOON).unwrap(), "x");
-        assert!(matches!(client.emit("connect", ()), Err(Error::Invalid(_))));
+        assert!(matches!(
+            client.emit("connect", ()),
+            Err(Error::InvalidArgument(_))
+        ));
         let many: Vec<_> = (0..11).map(|number| Binary::from(&[number])).collect();
-        assert!(matches!(client.emit("bytes", many), Err(Error::Invalid(_))));
+        assert!(matches!(
+            client.emit("bytes", many),
+            Err(Error::InvalidArgument(_))
+        ));
     }
 }
 
@@ -539,7 +545,7 @@ fn an_offline_buffer_is_sent_in_order_once_there_is_a_connection() {
         .unwrap();
     assert!(matches!(
         client.emit("number", "x".repeat(10_000)),
-        Err(Error::TooMuch(_))
+        Err(Error::LimitExceeded(_))
     ));
     let io = Server::new();
     let sent = sender.clone();
@@ -623,7 +629,7 @@ fn events_find_their_handlers_as_on_a_server() {
     struct Chat(Sender<String>);
 
     impl ClientService for Chat {
-        fn events(on: &mut Events<Self, Client>) {
+        fn events(on: &mut ServiceEvents<Self, Client>) {
             on.on("said", Self::said).on("both", Self::said);
         }
 
@@ -759,7 +765,7 @@ fn auth_that_no_server_takes_is_an_error_that_says_so() {
         options.clone().auth("text").retry(true),
         options.auth_with(|| "text").retry(true),
     ] {
-        let Err(Error::Invalid(why)) = client.connect(options) else {
+        let Err(Error::InvalidArgument(why)) = client.connect(options) else {
             panic!("servers close the connection on it");
         };
         assert!(why.contains("object"), "{why}");
@@ -783,7 +789,10 @@ fn what_no_attempt_can_mend_is_an_error_at_once() {
         ConnectOptions::new("http://localhost").headers_with(|| vec![("a b".into(), "1".into())]),
     ] {
         let connected = client.connect(options.retry(true));
-        assert!(matches!(connected, Err(Error::Invalid(_))), "{connected:?}");
+        assert!(
+            matches!(connected, Err(Error::InvalidArgument(_))),
+            "{connected:?}"
+        );
     }
 }
 
@@ -970,11 +979,11 @@ fn what_a_client_may_owe_and_attach_is_bounded() {
     let ask = || client.emit_with_ack("asked", (), SOON, |_: Result<(), Error>| ());
     ask().expect("the first");
     ask().expect("the second");
-    assert!(matches!(ask(), Err(Error::TooMuch(_))));
+    assert!(matches!(ask(), Err(Error::LimitExceeded(_))));
     let bytes = || Binary::from([1]);
     client.emit("one", bytes()).expect("sent");
     let two = client.emit("two", (bytes(), bytes()));
-    assert!(matches!(two, Err(Error::Invalid(_))));
+    assert!(matches!(two, Err(Error::InvalidArgument(_))));
     drop(release);
     client.disconnect();
 }
@@ -1002,7 +1011,7 @@ fn a_program_has_another_connection_when_it_wants_one() {
     io.on("sid", |socket: &Socket| socket.sid().to_owned());
     let serving = serve(&io);
     let client = Client::builder().reconnection(false).build();
-    assert!(matches!(client.reconnect(), Err(Error::Invalid(_))));
+    assert!(matches!(client.reconnect(), Err(Error::InvalidArgument(_))));
     let nobody = client.wait_connected(SOON);
     assert!(matches!(nobody, Err(Error::Disconnected)), "{nobody:?}");
     let (sender, next) = record();

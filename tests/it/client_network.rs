@@ -230,7 +230,7 @@ fn a_server_on_a_unix_socket_has_a_url() {
     let error = client.connect(&nowhere).unwrap_err().to_string();
     assert!(error.contains(&nowhere.replace("//", "")), "{error}");
     let wrong = Client::new().connect("unix:relative.sock").unwrap_err();
-    assert!(matches!(wrong, Error::Invalid(_)), "{wrong}");
+    assert!(matches!(wrong, Error::InvalidArgument(_)), "{wrong}");
 }
 
 #[test]
@@ -582,7 +582,7 @@ fn a_function_that_gives_the_url_occupies_no_handler_and_may_panic() {
         panic!("an error");
     };
     assert!(error.message().contains("panicked"), "{error}");
-    let Err(Error::Invalid(why)) = SimpleClient::connect("ftp://localhost") else {
+    let Err(Error::InvalidArgument(why)) = SimpleClient::connect("ftp://localhost") else {
         panic!("an error");
     };
     assert!(why.contains("scheme"), "{why}");

@@ -5,7 +5,8 @@ use crate::common::{eventually, serve, url};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
 use socketio::manager::{
-    Backend, BackendError, Heard, ManagerState, PubSubManager, PublishError, Publisher, Subscriber,
+    Backend, BackendError, ManagerState, OnMessage, PubSubManager, PublishError, Publisher,
+    Subscriber,
 };
 use socketio::{Binary, Client, Error, Limits, Refused, Server, SimpleClient, Socket};
 use std::sync::Arc;
@@ -111,7 +112,7 @@ impl Publisher for Hub {
 struct Ear(Receiver<Vec<u8>>, Arc<AtomicBool>);
 
 impl Subscriber for Ear {
-    fn listen(&mut self, heard: &mut Heard<'_>) -> Result<(), BackendError> {
+    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
         loop {
             assert!(!self.1.swap(false, Ordering::SeqCst), "a backend may panic");
             let go_on = match self.0.recv_timeout(Duration::from_millis(100)) {
@@ -193,7 +194,7 @@ fn a_broker_that_goes_away_costs_nobody_and_is_found_again() {
     io.emit("waits too", "x".repeat(9_000)).unwrap();
     assert!(received(&client).starts_with("waits too "));
     let full = io.emit("full", "x".repeat(9_000));
-    assert!(matches!(full, Err(Error::TooMuch(_))), "{full:?}");
+    assert!(matches!(full, Err(Error::LimitExceeded(_))), "{full:?}");
     hub.set_down(false);
     assert_eq!(states.recv_timeout(SOON), Ok(ManagerState::Connected));
     eventually("the broker", || {
@@ -405,7 +406,10 @@ fn what_the_queue_can_never_carry_is_an_error_at_the_call() {
     let io = Server::builder().manager(manager.clone()).build();
     let other = node(&hub);
     let refused = io.emit("large", "x".repeat(1_000));
-    assert!(matches!(refused, Err(Error::TooMuch(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::LimitExceeded(_))),
+        "{refused:?}"
+    );
     io.emit("small", ()).unwrap();
     manager.flush(SOON).unwrap();
     assert_eq!(received(&other.client), "small ");
@@ -497,7 +501,7 @@ fn an_emit_that_fails_has_done_nothing() {
     let asked = io
         .except("x")
         .emit_with_ack("number", 0, SOON, |_: Result<(), Error>| ());
-    assert!(matches!(asked, Err(Error::TooMuch(_))));
+    assert!(matches!(asked, Err(Error::LimitExceeded(_))));
     while io.close_room("x").is_ok() {}
     io.local().emit("end", ()).unwrap();
     for number in 0..emitted {
@@ -614,7 +618,10 @@ fn a_client_s_own_room_is_its_own_on_every_server() {
     victim.connect(url(&one.serving)).unwrap();
     let sid = victim.sid().unwrap();
     let entered = other.io.enter_room(&other.sid, &sid);
-    assert!(matches!(entered, Err(Error::Invalid(_))), "{entered:?}");
+    assert!(
+        matches!(entered, Err(Error::InvalidArgument(_))),
+        "{entered:?}"
+    );
     // Nor by a server that is not as careful.
     hub.say(&format!(
         r#"{{"method":"enter_room","sid":"{}","room":"{sid}","namespace":"/","host_id":"x"}}"#,
@@ -665,14 +672,23 @@ fn what_recipients_would_not_take_is_an_error_where_it_is_emitted() {
     // With the list of arguments, and the event's own.
     one.io.emit("deep", nested(127)).unwrap();
     let too_deep = one.io.emit("deep", nested(128));
-    assert!(matches!(too_deep, Err(Error::Invalid(_))), "{too_deep:?}");
+    assert!(
+        matches!(too_deep, Err(Error::InvalidArgument(_))),
+        "{too_deep:?}"
+    );
     let name = "x".repeat(65_536);
     one.io.emit(&name, ()).unwrap();
     let too_long = one.io.emit(&format!("{name}x"), ());
-    assert!(matches!(too_long, Err(Error::Invalid(_))), "{too_long:?}");
+    assert!(
+        matches!(too_long, Err(Error::InvalidArgument(_))),
+        "{too_long:?}"
+    );
     let many: Vec<_> = (0..11).map(|number| Binary::from([number])).collect();
     let too_many = one.io.emit("many", &many);
-    assert!(matches!(too_many, Err(Error::Invalid(_))), "{too_many:?}");
+    assert!(
+        matches!(too_many, Err(Error::InvalidArgument(_))),
+        "{too_many:?}"
+    );
     let text = "x".repeat(100_000_000);
     let bytes = Binary(vec![0; 100_000_001].into());
     let too_large = [
@@ -681,7 +697,10 @@ fn what_recipients_would_not_take_is_an_error_where_it_is_emitted() {
         one.io.socket(&one.sid).unwrap().emit("large", &bytes),
     ];
     for too_large in too_large {
-        assert!(matches!(too_large, Err(Error::Invalid(_))), "{too_large:?}");
+        assert!(
+            matches!(too_large, Err(Error::InvalidArgument(_))),
+            "{too_large:?}"
+        );
     }
     one.io.emit("end", ()).unwrap();
     for node in [&one, &other] {

@@ -500,7 +500,7 @@ mod tls {
         ends.store(true, Ordering::SeqCst);
         assert!(traffic.join().unwrap() > 0);
         let text = Tls::from_pem(third.as_bytes(), third_key.as_bytes()).unwrap();
-        assert!(matches!(text.reload(), Err(Error::Invalid(_))));
+        assert!(matches!(text.reload(), Err(Error::InvalidArgument(_))));
         std::fs::remove_dir_all(folder).unwrap();
     }
 

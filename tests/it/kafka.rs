@@ -64,12 +64,12 @@ fn topics_that_cannot_be_and_messages_that_are_too_large_are_errors_at_once() {
     assert!(make().channel("chat-1_a.b").is_ok());
     for wrong in ["", ".", "a b", "a/b", &"x".repeat(250)] {
         let topic = make().channel(wrong);
-        assert!(matches!(topic, Err(Error::Invalid(_))), "{wrong}");
+        assert!(matches!(topic, Err(Error::InvalidArgument(_))), "{wrong}");
     }
     let properties = [("message.max.bytes", "10000")];
     let manager = KafkaManager::with_properties("kafka://", properties).unwrap();
     let io = Server::builder().manager(manager.write_only()).build();
     io.emit("small", "x".repeat(8_000)).unwrap();
     let large = io.emit("large", "x".repeat(10_000));
-    assert!(matches!(large, Err(Error::TooMuch(_))), "{large:?}");
+    assert!(matches!(large, Err(Error::LimitExceeded(_))), "{large:?}");
 }

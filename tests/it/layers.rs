@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The folders and files of `src`, lowest first. Each uses those before it, and no others.
 const LAYERS: [&str; 15] = [
-    "limits", "error", "reason", "util", "protocol", "data", "net", "pool", "engineio", "parser",
+    "util", "limits", "error", "reason", "protocol", "data", "net", "pool", "engineio", "parser",
     "handlers", "manager", "client", "server", "app",
 ];
 /// What stands beside the layers: the tool, the crate's root, its guide, and what the benches reach.

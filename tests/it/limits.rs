@@ -207,7 +207,7 @@ fn of_a_client() {
             )
         };
         let owed: Result<Vec<_>, _> = (0..count).map(owe).collect();
-        matches!(owed, Err(Error::TooMuch(_)))
+        matches!(owed, Err(Error::LimitExceeded(_)))
     });
     for (count, refused) in [(3, "false"), (4, "false"), (5, "true")] {
         let (mut ws, _) = Ws::join(serving.local_addr(), "40");
@@ -221,7 +221,7 @@ fn of_a_client() {
     let bytes = || Binary(vec![1].into());
     io.emit("two", (bytes(), bytes())).unwrap();
     let three = io.emit("three", (bytes(), bytes(), bytes()));
-    assert!(matches!(three, Err(Error::Invalid(_))));
+    assert!(matches!(three, Err(Error::InvalidArgument(_))));
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn an_idle_client_costs_its_own_process_little() {
     };
     let first: Vec<_> = (0..100).map(|_| connect()).collect();
     let before = resident(std::process::id());
-    let clients: Vec<_> = (0..300).map(|_| connect()).collect();
+    let clients: Vec<_> = (0..600).map(|_| connect()).collect();
     let each = || resident(std::process::id()).saturating_sub(before) / clients.len() as u64;
     println!("{} KiB for each of {} clients", each(), clients.len());
     eventually("little memory", || each() <= EACH);

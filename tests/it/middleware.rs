@@ -310,7 +310,10 @@ fn namespaces_are_let_in_by_what_a_function_says() {
     assert_eq!(one.text(), "42/workspace-1,[\"said\",\"a\"]");
     assert_eq!(other.text(), "42/workspace-2,[\"said\",\"b\"]");
     let unheard = workspaces.emit("said", "to whom?");
-    assert!(matches!(unheard, Err(Error::Invalid(_))), "{unheard:?}");
+    assert!(
+        matches!(unheard, Err(Error::InvalidArgument(_))),
+        "{unheard:?}"
+    );
     // Handlers of its own open a namespace to everybody, and do not keep the pattern's from it.
     io.of("/workspace-1").on("own", || 1);
     let (mut third, _) = join("/workspace-1");

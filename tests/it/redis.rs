@@ -57,7 +57,7 @@ fn tls_reaches_a_broker_of_an_authority_that_is_trusted() {
     drop((io, wary));
     let any = ClientTls::new().danger_accept_any_certificate();
     let refused = RedisManager::with_options(&url, BrokerOptions::new().tls(any));
-    assert!(matches!(refused, Err(Error::Invalid(_))));
+    assert!(matches!(refused, Err(Error::InvalidArgument(_))));
     std::fs::remove_dir_all(&files).unwrap();
 }
 

@@ -2,8 +2,8 @@
 
 use crate::common::{PATIENCE, Ws, eventually, serve, sid_of, url};
 use socketio::{
-    Args, Binary, Client, Error, Event, Events, HandlerError, Json, Limits, Next, Outcome, Reason,
-    Refused, Reply, Server, Service, Serving, Socket, Value,
+    AckPayload, AckValue, Args, Binary, Client, Error, Event, HandlerError, Json, Limits, Next,
+    Reason, Refused, Server, Service, ServiceEvents, Serving, Socket, Value,
 };
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -116,13 +116,19 @@ fn data_becomes_arguments_as_in_python() {
         "451-[\"e\",{\"x\":1,\"bytes\":{\"_placeholder\":true,\"num\":0}}]"
     );
     assert_eq!(ws.bytes(), [7]);
-    assert!(matches!(socket.emit("connect", ()), Err(Error::Invalid(_))));
+    assert!(matches!(
+        socket.emit("connect", ()),
+        Err(Error::InvalidArgument(_))
+    ));
     assert!(matches!(
         socket.emit("e", BTreeMap::from([((1, 2), 3)])),
         Err(Error::Encode(_))
     ));
     let many: Vec<_> = (0..11).map(|number| Binary::from(&[number])).collect();
-    assert!(matches!(socket.emit("e", many), Err(Error::Invalid(_))));
+    assert!(matches!(
+        socket.emit("e", many),
+        Err(Error::InvalidArgument(_))
+    ));
 }
 
 #[test]
@@ -131,7 +137,7 @@ fn what_a_handler_returns_is_the_acknowledgement() {
     struct Receipt {
         id: u32,
     }
-    impl Reply for Receipt {}
+    impl AckValue for Receipt {}
     let io = Server::new();
     io.on("nothing", || ());
     io.on("number", || 7);
@@ -208,7 +214,7 @@ fn what_a_handler_returns_is_the_acknowledgement() {
 struct Named(&'static str);
 
 impl Service for Named {
-    fn events(on: &mut Events<Self>) {
+    fn events(on: &mut ServiceEvents<Self>) {
         on.on("known", Self::known)
             .on("service", |own: &Named| format!("{} service", own.0));
     }
@@ -217,9 +223,9 @@ impl Service for Named {
         socket.emit("auth", auth).map_err(Refused::from)
     }
 
-    fn event(&self, _: &Socket, event: &Event, next: Next<'_>) -> Result<Outcome, HandlerError> {
+    fn event(&self, _: &Socket, event: &Event, next: Next<'_>) -> Result<AckPayload, HandlerError> {
         if event.name() == "refused" {
-            return Ok(Outcome::new("not here")?);
+            return Ok(AckPayload::new("not here")?);
         }
         next.call()
     }
@@ -313,8 +319,14 @@ fn sessions_rooms_and_requests_are_kept_until_the_client_has_gone() {
     assert_eq!(io.session::<u8>(&sid), None);
     socket.enter_room("room").unwrap();
     assert_eq!(io.rooms(&sid), [sid.as_str(), "room"]);
-    assert!(matches!(socket.leave_room(&sid), Err(Error::Invalid(_))));
-    assert!(matches!(io.close_room(&sid), Err(Error::Invalid(_))));
+    assert!(matches!(
+        socket.leave_room(&sid),
+        Err(Error::InvalidArgument(_))
+    ));
+    assert!(matches!(
+        io.close_room(&sid),
+        Err(Error::InvalidArgument(_))
+    ));
     assert!(matches!(
         io.enter_room("nobody", "room"),
         Err(Error::Disconnected)

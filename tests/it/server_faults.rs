@@ -5,8 +5,8 @@ use crossbeam_channel::{bounded, unbounded};
 use serde::Deserialize;
 use socketio::engineio;
 use socketio::{
-    App, Binary, Error, Event, Events, Limits, Origins, Reason, Refused, Server, Service, Socket,
-    Value,
+    AllowedOrigins, App, Binary, Error, Event, Limits, Reason, Refused, Server, Service,
+    ServiceEvents, Socket, Value,
 };
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -33,7 +33,10 @@ fn an_answer_holds_no_more_attachments_than_an_event() {
     io.on("value", |value: Value| value);
     io.on("late", |event: &Event| {
         let ack = event.take_ack().expect("it is wanted");
-        matches!(ack.send(event.args().unwrap()), Err(Error::Invalid(_)))
+        matches!(
+            ack.send(event.args().unwrap()),
+            Err(Error::InvalidArgument(_))
+        )
     });
     io.on("after", || {});
     let serving = serve(&io);
@@ -90,7 +93,7 @@ fn a_callback_is_called_once_or_the_call_is_an_error() {
     io.emit_with_ack_all("ask", callback(&sender));
     assert!(other.text().ends_with("[\"ask\"]"));
     let answer = calls.recv_timeout(PATIENCE).unwrap();
-    assert!(matches!(answer, Err(Error::TooMuch(_))), "{answer:?}");
+    assert!(matches!(answer, Err(Error::LimitExceeded(_))), "{answer:?}");
     drop((ws, other));
     let answer = calls.recv_timeout(PATIENCE).unwrap();
     assert!(matches!(answer, Err(Error::Disconnected)), "{answer:?}");
@@ -158,14 +161,16 @@ fn an_answer_over_a_limit_is_an_error_for_who_waits() {
     let question = ws.text();
     let id = question.trim_start_matches("42").split('[').next().unwrap();
     ws.send(&format!("43{id}{}{}", "[".repeat(70), "]".repeat(70)));
-    assert!(matches!(call.join().unwrap(), Err(Error::TooMuch(_))));
+    assert!(matches!(call.join().unwrap(), Err(Error::LimitExceeded(_))));
 }
 
 #[test]
 fn what_answers_a_call_needs_no_worker() {
     let io = Server::builder()
         .limits(Limits::default().workers(1))
-        .cors_allowed_origins(Origins::matching(|origin, _| origin == "http://page"))
+        .cors_allowed_origins(AllowedOrigins::matching(|origin, _| {
+            origin == "http://page"
+        }))
         .build();
     io.on("ask", |socket: &Socket| {
         let text = "x".repeat(50_000);
@@ -316,7 +321,7 @@ fn one_message_may_fill_an_outbox_and_others_follow() {
         socket.emit("blob", Binary::from(vec![7; bytes]))?;
         let second = socket.emit("blob", Binary::from(vec![7; bytes]));
         // The client may have read the first already.
-        Ok::<_, socketio::HandlerError>(matches!(second, Ok(()) | Err(Error::TooMuch(_))))
+        Ok::<_, socketio::HandlerError>(matches!(second, Ok(()) | Err(Error::LimitExceeded(_))))
     });
     let serving = serve(&io);
     let (mut ws, _) = Ws::join(serving.local_addr(), "40");
@@ -587,7 +592,7 @@ struct Login {
 struct Door;
 
 impl Service for Door {
-    fn events(on: &mut Events<Self>) {
+    fn events(on: &mut ServiceEvents<Self>) {
         on.on("text", |_: &Door, text: String| text);
     }
 

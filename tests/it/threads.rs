@@ -305,7 +305,7 @@ fn call_fails_at_once_when_the_client_goes() {
     ));
     assert!(matches!(
         io.to(["a", "b"]).call::<()>("q", (), PATIENCE),
-        Err(Error::Invalid(_))
+        Err(Error::InvalidArgument(_))
     ));
 }
 

@@ -2,7 +2,7 @@
 
 use crate::common::{Http, PATIENCE, Ws, eventually, polling_session, serve, sid_of};
 use socketio::engineio::Cookie;
-use socketio::{App, Handshake, Limits, Origins, Request, Server, engineio};
+use socketio::{AllowedOrigins, App, Handshake, Limits, Request, Server, engineio};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -563,9 +563,9 @@ fn foreign_origins_are_refused_on_polling_and_websocket() {
         allowed.0
     };
     let origins =
-        |origins: Origins| serve(&Server::builder().cors_allowed_origins(origins).build());
+        |origins: AllowedOrigins| serve(&Server::builder().cors_allowed_origins(origins).build());
 
-    let same = origins(Origins::Same);
+    let same = origins(AllowedOrigins::Same);
     for (fields, allowed) in [
         ("", true),
         ("Origin: http://localhost\r\n", true),
@@ -594,7 +594,7 @@ fn foreign_origins_are_refused_on_polling_and_websocket() {
     assert!(!ask(list.local_addr(), "Origin: http://localhost\r\n"));
     let any = origins("*".into());
     assert!(ask(any.local_addr(), "Origin: http://whoever\r\n"));
-    let function = origins(Origins::matching(|origin, request| {
+    let function = origins(AllowedOrigins::matching(|origin, request| {
         origin.ends_with(".example") && request.path() == "/socket.io/"
     }));
     assert!(ask(function.local_addr(), "Origin: http://x.example\r\n"));

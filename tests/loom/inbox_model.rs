@@ -66,7 +66,7 @@ fn everything_is_handled_once_in_order_by_one_at_a_time() {
                 .map(|item| item.1)
         };
         assert!(of(0).eq(0..2) && of(1).eq(0..2), "{handled:?}");
-        assert_eq!(shared.inbox.busy(), QueueState::Nobody);
+        assert_eq!(shared.inbox.queue_state(), QueueState::Idle);
     });
 }
 
@@ -80,11 +80,11 @@ fn who_watches_is_told() {
         let worker = Arc::clone(&shared);
         let thread = thread::spawn(move || {
             worker.work();
-            worker.inbox.take_watched(5)
+            worker.inbox.take_low_watermark(5)
         });
-        let waits = shared.inbox.watch(5);
+        let waits = shared.inbox.arm_low_watermark(5);
         let told = thread.join().unwrap();
         // The worker may have been through before: then it is asked again by the next one.
-        assert!(!waits || told || shared.inbox.take_watched(5));
+        assert!(!waits || told || shared.inbox.take_low_watermark(5));
     });
 }

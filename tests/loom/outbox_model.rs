@@ -12,11 +12,11 @@ mod socket {
     use std::io::{self, ErrorKind, IoSlice};
 
     #[derive(Debug)]
-    pub(crate) struct Socket {
+    pub(crate) struct StreamSocket {
         pub(crate) state: Mutex<(Vec<u8>, usize)>,
     }
 
-    impl Socket {
+    impl StreamSocket {
         pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
             let mut state = self.state.lock();
             let count = bytes.len().min(state.1);
@@ -62,7 +62,7 @@ mod websocket {
         Server,
     }
 
-    pub(crate) fn split_frame(bytes: &[u8]) -> Option<(bool, usize, usize)> {
+    pub(crate) fn parse_frame(bytes: &[u8]) -> Option<(bool, usize, usize)> {
         (!bytes.is_empty()).then_some((true, 0, 1))
     }
 }
@@ -70,16 +70,16 @@ mod websocket {
 #[path = "../../src/net/outbox.rs"]
 mod outbox;
 
-use outbox::{Appended, Outbox, When};
-use socket::Socket;
+use outbox::{Appended, Flush, Outbox};
+use socket::StreamSocket;
 use websocket::Role;
 
 /// A handler's turn: two answers that may be held back, and the end of the turn.
 fn turn(outbox: &Outbox) -> bool {
     let mut awaited = false;
-    let mut see = |accepted| awaited |= accepted == Ok(Appended::Awaited);
-    see(outbox.append(b"a", When::Corked));
-    see(outbox.append(b"b", When::Corked));
+    let mut see = |accepted| awaited |= accepted == Ok(Appended::WakePoll);
+    see(outbox.append(b"a", Flush::Corked));
+    see(outbox.append(b"b", Flush::Corked));
     see(outbox.flush());
     awaited
 }
@@ -87,7 +87,7 @@ fn turn(outbox: &Outbox) -> bool {
 #[test]
 fn what_is_held_back_leaves_once_and_in_order() {
     loom::model(|| {
-        let socket = Arc::new(Socket {
+        let socket = Arc::new(StreamSocket {
             state: Mutex::new((Vec::new(), 2)),
         });
         let outbox = Arc::new(Outbox::attached(
@@ -100,7 +100,7 @@ fn what_is_held_back_leaves_once_and_in_order() {
         let worker = Arc::clone(&outbox);
         let worker = thread::spawn(move || turn(&worker));
         let other = Arc::clone(&outbox);
-        let other = thread::spawn(move || other.append(b"x", When::Now).is_ok());
+        let other = thread::spawn(move || other.append(b"x", Flush::Now).is_ok());
         // The I/O thread has waited long enough for the worker, and the socket takes more.
         outbox.uncork().unwrap();
         socket.state.lock().1 = 10;
@@ -113,7 +113,7 @@ fn what_is_held_back_leaves_once_and_in_order() {
         let own: Vec<_> = written.iter().filter(|byte| **byte != b'x').collect();
         assert_eq!((written.len(), own), (3, vec![&b'a', &b'b']));
         assert_eq!(outbox.waiting(), 0);
-        assert!(!outbox.holds());
+        assert!(!outbox.has_deferred());
     });
 }
 
@@ -121,7 +121,7 @@ fn what_is_held_back_leaves_once_and_in_order() {
 #[test]
 fn a_cork_that_is_off_holds_nothing_back() {
     loom::model(|| {
-        let socket = Arc::new(Socket {
+        let socket = Arc::new(StreamSocket {
             state: Mutex::new((Vec::new(), 100)),
         });
         let outbox = Arc::new(Outbox::attached(
@@ -133,18 +133,18 @@ fn a_cork_that_is_off_holds_nothing_back() {
         let cork = outbox.cork().unwrap();
         let worker = Arc::clone(&outbox);
         let worker = thread::spawn(move || {
-            worker.append(b"a", When::Corked).unwrap();
+            worker.append(b"a", Flush::Corked).unwrap();
             worker.uncork().unwrap();
         });
-        if outbox.has(cork) {
+        if outbox.is_current(cork) {
             outbox.uncork().unwrap();
         }
         let next = outbox.cork();
         worker.join().unwrap();
         assert_eq!(socket.state.lock().0, b"a");
-        outbox.append(b"b", When::Corked).unwrap();
-        let is_on = next.is_some_and(|next| outbox.has(next));
-        assert_eq!(outbox.holds(), is_on, "held back by a cork, or gone");
+        outbox.append(b"b", Flush::Corked).unwrap();
+        let is_on = next.is_some_and(|next| outbox.is_current(next));
+        assert_eq!(outbox.has_deferred(), is_on, "held back by a cork, or gone");
         outbox.uncork().unwrap();
         assert_eq!(socket.state.lock().0, b"ab");
     });
@@ -161,13 +161,13 @@ fn a_poll_that_waits_is_told_of_what_comes() {
         outbox.cork();
         let worker = Arc::clone(&outbox);
         let worker = thread::spawn(move || turn(&worker));
-        let waits = outbox.wait();
-        let uncorked = outbox.uncork() == Ok(Appended::Awaited);
+        let waits = outbox.set_poll_waiting();
+        let uncorked = outbox.uncork() == Ok(Appended::WakePoll);
         let told = worker.join().unwrap() || uncorked;
         // Either there was something to answer with at once, or somebody was told to answer.
         assert!(!waits || told, "nobody answers the poll");
         let mut taken = Vec::new();
-        outbox.take_frames(|_, frame| {
+        outbox.drain_frames(|_, frame| {
             taken.extend_from_slice(frame);
             true
         });
@@ -178,7 +178,7 @@ fn a_poll_that_waits_is_told_of_what_comes() {
 #[test]
 fn nothing_is_lost_while_the_transport_changes() {
     loom::model(|| {
-        let socket = Arc::new(Socket {
+        let socket = Arc::new(StreamSocket {
             state: Mutex::new((Vec::new(), 100)),
         });
         let outbox = Arc::new(Outbox::detached(

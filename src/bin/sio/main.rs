@@ -51,7 +51,7 @@ fn main() -> ExitCode {
             eprintln!("sio: what was waited for did not come in time");
             ExitCode::from(TIMED_OUT)
         }
-        Err(error @ (Error::Invalid(_) | Error::Tls(_))) => {
+        Err(error @ (Error::InvalidArgument(_) | Error::Tls(_))) => {
             eprintln!("sio: {error}");
             ExitCode::from(USAGE)
         }

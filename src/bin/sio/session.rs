@@ -50,7 +50,9 @@ impl Connection {
     pub(crate) fn single_name(&self) -> Result<String, Error> {
         match self.names().as_slice() {
             [name] => Ok(name.clone()),
-            _ => Err(Error::Invalid("this command has one namespace".into())),
+            _ => Err(Error::InvalidArgument(
+                "this command has one namespace".into(),
+            )),
         }
     }
 

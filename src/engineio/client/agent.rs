@@ -1,7 +1,7 @@
 //! How ureq gets its connections: from the same [`SessionConfig`] as a WebSocket.
 
 use super::blocking_stream::BlockingStream;
-use super::wire::{Pace, SessionConfig, Wire};
+use super::wire::{IoDeadlines, SessionConfig, Wire};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -18,7 +18,7 @@ pub(super) struct Dialler {
     pub(super) trace: Arc<Trace>,
 }
 
-/// Progress of an agent's request; it makes one at a time.
+/// IoDeadlines of an agent's request; it makes one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     /// Connections made so far.
@@ -28,13 +28,13 @@ pub(super) struct Trace {
 }
 
 impl Connector for Dialler {
-    type Out = Line;
+    type Out = AgentTransport;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
         _: Option<()>,
-    ) -> Result<Option<Line>, ureq::Error> {
+    ) -> Result<Option<AgentTransport>, ureq::Error> {
         let wire = self.way.open(pace(details.timeout), |stream| {
             let handle: Weak<BlockingStream> = Arc::downgrade(stream);
             (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)
@@ -46,7 +46,7 @@ impl Connector for Dialler {
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
         );
-        Ok(Some(Line {
+        Ok(Some(AgentTransport {
             wire,
             is_tls: self.way.is_secure(),
             buffers: LazyBuffers::new(input, output),
@@ -55,9 +55,9 @@ impl Connector for Dialler {
     }
 }
 
-fn pace(timeout: NextTimeout) -> Pace {
+fn pace(timeout: NextTimeout) -> IoDeadlines {
     let after = timeout.after;
-    Pace {
+    IoDeadlines {
         by: (!after.is_not_happening()).then(|| Instant::now() + *after),
         read: timeout.per_read.map(|it| *it),
         write: timeout.per_write.map(|it| *it),
@@ -74,14 +74,14 @@ fn timed_out(error: io::Error, timeout: NextTimeout) -> ureq::Error {
 
 /// A connection of ureq's.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct AgentTransport {
     wire: Wire,
     is_tls: bool,
     buffers: LazyBuffers,
     trace: Arc<Trace>,
 }
 
-impl Transport for Line {
+impl Transport for AgentTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }

@@ -18,17 +18,17 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that come with the tasks, and leave when they have none.
 pub(super) struct BlockingPool {
-    shared: Arc<Shared>,
+    shared: Arc<BlockingShared>,
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct BlockingShared {
+    state: Mutex<BlockingState>,
     more: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct BlockingState {
     jobs: VecDeque<Job>,
     /// Threads that wait, less those that a job was given to.
     idle: usize,
@@ -94,7 +94,7 @@ impl fmt::Debug for BlockingPool {
     }
 }
 
-impl Shared {
+impl BlockingShared {
     fn run(self: &Arc<Self>, job: Job) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.idle > 0 {

@@ -1,6 +1,6 @@
 //! Cookies (RFC 6265), bounded in number and bytes.
 
-use super::endpoint::Target;
+use super::endpoint::Endpoint;
 use crate::util::sync::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl CookieJar {
     }
 
     /// Keeps what the fields `Set-Cookie` of an answer say.
-    pub(super) fn learn<'a>(&self, target: &Target, fields: impl Iterator<Item = &'a str>) {
+    pub(super) fn learn<'a>(&self, target: &Endpoint, fields: impl Iterator<Item = &'a str>) {
         let path = target.path();
         for field in fields {
             let cookie = Cookie::parse(field, target);
@@ -125,7 +125,7 @@ impl CookieJar {
 
     /// Returns the value of a request's one `Cookie` field (RFC 6265, 5.4): those of the program's
     /// headers, and those of the jar.
-    pub(super) fn field_for(&self, target: &Target) -> Option<String> {
+    pub(super) fn field_for(&self, target: &Endpoint) -> Option<String> {
         let own = target.headers().iter().filter(|it| is_cookie(&it.0));
         let mut pairs: Vec<_> = own.map(|it| it.1.clone()).collect();
         let cookies = self.0.lock();
@@ -147,7 +147,7 @@ impl fmt::Debug for CookieJar {
 
 impl Cookie {
     /// Reads a `Set-Cookie`, if it is for requests to this host.
-    fn parse(field: &str, target: &Target) -> Option<Cookie> {
+    fn parse(field: &str, target: &Endpoint) -> Option<Cookie> {
         let (host, request_path, secure) = (target.host(), target.path(), target.is_secure());
         let mut parts = field.split(';');
         let (name, value) = parts.next()?.split_once('=')?;
@@ -204,7 +204,7 @@ impl Cookie {
         (&self.name, &self.path, &self.host) == (&other.name, &other.path, &other.host)
     }
 
-    fn is_for(&self, target: &Target) -> bool {
+    fn is_for(&self, target: &Endpoint) -> bool {
         self.host.as_ref().is_none_or(|host| *host == site(target))
             && path_matches(target.path(), &self.path)
             && (target.is_secure() || !self.secure)
@@ -213,7 +213,7 @@ impl Cookie {
 }
 
 /// Returns what a server's cookies belong to: its host, whatever the port, or its Unix socket.
-fn site(target: &Target) -> String {
+fn site(target: &Endpoint) -> String {
     match target.unix() {
         Some(_) => target.label().into_owned(),
         None => target.host().to_ascii_lowercase(),
@@ -257,14 +257,14 @@ fn domain_matches(host: &str, domain: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn target(url: &str) -> Target {
-        Target::new(url, "socket.io", Vec::new()).unwrap()
+    fn target(url: &str) -> Endpoint {
+        Endpoint::new(url, "socket.io", Vec::new()).unwrap()
     }
 
     #[test]
     fn only_what_is_for_this_server_and_path_is_sent() {
         let headers = vec![("cookie".to_owned(), "s=1".to_owned())];
-        let here = Target::new("http://www.example.com", "socket.io", headers).unwrap();
+        let here = Endpoint::new("http://www.example.com", "socket.io", headers).unwrap();
         let jar = CookieJar::new();
         let fields = [
             "io=1; Path=/; HttpOnly",

@@ -1,21 +1,20 @@
 //! The clients of one I/O thread: answers and frames in, state machines and callers between,
 //! requests and frames out.
 //!
-//! In a circle with `requests`: the methods of one `Driver` stand where their subject is.
+//! In a circle with `requests`: the methods of one `ClientDriver` stand where their subject is.
 
 use super::blocking_pool::BlockingPool;
 use super::read_coalescing::ReadCoalescer;
-use super::requests::{Completion, Route};
-use super::{Caller, Prepare};
-use crate::engineio::handle::{self, Orders, SessionHandle};
+use super::requests::{Completion, SessionRoute};
+use super::{AttemptHandler, ResolveTarget};
+use crate::engineio::driving::{Deadlines, flush_held_answers, read_packet, send_packet};
+use crate::engineio::handle::{self, CommandSink, SessionHandle};
 use crate::engineio::write_batching::CorkQueue;
 use crate::engineio::{Control, Frames, Transport};
 use crate::error::ConnectError;
 use crate::net::http::{Request, Response};
-use crate::net::outbox::{Appended, When};
-use crate::net::{self, BodyRules, ConnectionId, IoContext, Timer, TimerKey};
-use crate::pool::QueueState;
-use crate::protocol::engineio::client::{Client, Input, Output, Via};
+use crate::net::{self, BodyRules, ConnectionId, IoContext, TimerKey};
+use crate::protocol::engineio::client::{ClientInput, ClientOutput, ClientSession, TransportKind};
 use crate::protocol::engineio::{Data, Packet, Revision};
 use crate::reason::Reason;
 use std::collections::HashMap;
@@ -27,34 +26,34 @@ use std::time::{Duration, Instant};
 /// Command to an I/O thread. A client is named by its number, one of its sessions by a key that
 /// ends with that number.
 #[allow(clippy::large_enum_variant, reason = "what is large is rare")]
-pub(super) enum Order {
-    Session(handle::Order),
-    Add(u32, Box<dyn Caller>),
+pub(super) enum ClientCommand {
+    Session(handle::SessionCommand),
+    Add(u32, Box<dyn AttemptHandler>),
     Remove(u32),
-    Dial(u32, u32, Prepare),
+    StartAttempt(u32, u32, ResolveTarget),
     Abandon(u32),
     WakeAt(u32, Instant),
     /// Result of a blocking task.
-    Brought(u64, Completion),
+    Completed(u64, Completion),
 }
 
-impl From<handle::Order> for Order {
-    fn from(order: handle::Order) -> Self {
-        Order::Session(order)
+impl From<handle::SessionCommand> for ClientCommand {
+    fn from(order: handle::SessionCommand) -> Self {
+        ClientCommand::Session(order)
     }
 }
 
-impl fmt::Debug for Order {
+impl fmt::Debug for ClientCommand {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Order")
     }
 }
 
 /// The clients of one I/O thread.
-pub(super) struct Driver {
+pub(super) struct ClientDriver {
     pub(super) blocking: Arc<BlockingPool>,
-    pub(super) orders: Option<Arc<dyn Orders>>,
-    pub(super) clients: HashMap<u32, Entry>,
+    pub(super) orders: Option<Arc<dyn CommandSink>>,
+    pub(super) clients: HashMap<u32, ClientEntry>,
     corks: CorkQueue,
     coalescer: ReadCoalescer,
 }
@@ -63,23 +62,22 @@ pub(super) struct Driver {
 const MEASURING: &[u8] = b"time";
 
 /// A client.
-pub(super) struct Entry {
+pub(super) struct ClientEntry {
     id: u32,
-    pub(super) caller: Box<dyn Caller>,
+    pub(super) caller: Box<dyn AttemptHandler>,
     /// The key of the attempt that is under way.
     pub(super) attempt: Option<u64>,
     pub(super) session: Option<Session>,
-    alarm: Timer,
-    wake_at: Option<Instant>,
+    deadlines: Deadlines,
     /// To be forgotten when its session has ended.
     removed: bool,
 }
 
 pub(super) struct Session {
     pub(super) key: u64,
-    pub(super) machine: Client,
+    pub(super) machine: ClientSession,
     pub(super) handle: Arc<SessionHandle>,
-    pub(super) route: Route,
+    pub(super) route: SessionRoute,
     pub(super) connection: Option<ConnectionId>,
     pub(super) is_open: bool,
     /// Reason why it could not be opened.
@@ -105,23 +103,23 @@ impl Session {
     }
 
     /// Ends what it has under way.
-    pub(super) fn end(&self, io: &mut IoContext<Order>) {
+    pub(super) fn end(&self, io: &mut IoContext<ClientCommand>) {
         self.handle.outbox().close();
         if let Some(polling) = &self.route.polling {
             polling.shut_down();
         }
         if let Some(connection) = self.connection {
-            io.hang_up(connection, None);
+            io.close_websocket(connection, None);
         }
     }
 }
 
-impl net::Driver for Driver {
-    type Command = Order;
+impl net::Driver for ClientDriver {
+    type Command = ClientCommand;
 
-    fn on_request(&mut self, io: &mut IoContext<Order>, id: ConnectionId, _: Request) {
+    fn on_request(&mut self, io: &mut IoContext<ClientCommand>, id: ConnectionId, _: Request) {
         // Clients listen to nobody.
-        io.close(id);
+        io.abort(id);
     }
 
     fn body_rules(&self, _: &Request) -> BodyRules {
@@ -145,11 +143,11 @@ impl net::Driver for Driver {
         None
     }
 
-    fn give_up(&mut self, _: &mut IoContext<Order>, _: u64) {}
+    fn give_up(&mut self, _: &mut IoContext<ClientCommand>, _: u64) {}
 
     fn on_message(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ClientCommand>,
         owner: u64,
         _: ConnectionId,
         data: Data<'_>,
@@ -157,19 +155,8 @@ impl net::Driver for Driver {
         let Some(revision) = self.session(owner).map(|session| session.revision()) else {
             return ControlFlow::Break(());
         };
-        let packet = match data {
-            Data::Text(text) => match (text.strip_prefix('4'), revision) {
-                (Some(text), _) => Ok(Packet::Message(Data::Text(text))),
-                (None, Revision::V3) => Packet::decode_v3(text),
-                (None, Revision::V4) => Packet::decode(text),
-            },
-            Data::Binary(bytes) if revision == Revision::V3 => {
-                Ok(Packet::decode_binary_v3(bytes).unwrap_or(Packet::Noop))
-            }
-            binary => Ok(Packet::Message(binary)),
-        };
-        match packet {
-            Ok(packet) => self.receive(io, owner, Via::WebSocket, packet),
+        match read_packet(data, revision) {
+            Ok(packet) => self.receive(io, owner, TransportKind::WebSocket, packet),
             Err(invalid) => {
                 self.on_invalid(io, owner, &invalid);
                 ControlFlow::Break(())
@@ -177,29 +164,29 @@ impl net::Driver for Driver {
         }
     }
 
-    fn on_pong(&mut self, io: &mut IoContext<Order>, owner: u64, payload: &[u8]) {
+    fn on_pong(&mut self, io: &mut IoContext<ClientCommand>, owner: u64, payload: &[u8]) {
         if payload == MEASURING {
             self.on_round_trip(owner);
         } else {
-            self.handle(io, owner, Input::Ponged);
+            self.handle(io, owner, ClientInput::Ponged);
         }
     }
 
-    fn on_read(&mut self, io: &mut IoContext<Order>, owner: u64) {
+    fn on_read(&mut self, io: &mut IoContext<ClientCommand>, owner: u64) {
         if let Some(session) = self.session(owner) {
-            let is_one_way = !session.handle.take_spoken();
+            let is_one_way = !session.handle.take_sent_flag();
             self.coalescer.read(is_one_way);
         }
         self.on_read_complete(io, owner);
     }
 
     fn read_delay(&mut self) -> Option<Duration> {
-        self.coalescer.end_turn(Instant::now())
+        self.coalescer.next_delay(Instant::now())
     }
 
     fn on_connection_lost(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ClientCommand>,
         owner: u64,
         id: ConnectionId,
         reason: Reason,
@@ -212,34 +199,39 @@ impl net::Driver for Driver {
             session
                 .failure
                 .get_or_insert_with(|| ConnectError::new("the server closed the connection"));
-            self.handle(io, owner, Input::Lost(Via::WebSocket, reason));
+            self.handle(
+                io,
+                owner,
+                ClientInput::Lost(TransportKind::WebSocket, reason),
+            );
         }
     }
 
-    fn on_command(&mut self, io: &mut IoContext<Order>, order: Order) {
+    fn on_command(&mut self, io: &mut IoContext<ClientCommand>, order: ClientCommand) {
         match order {
-            Order::Session(order) => self.on_order(io, order),
-            Order::Add(id, caller) => {
-                let entry = Entry {
+            ClientCommand::Session(order) => self.on_order(io, order),
+            ClientCommand::Add(id, caller) => {
+                let entry = ClientEntry {
                     id,
                     caller,
                     attempt: None,
                     session: None,
-                    alarm: Timer::default(),
-                    wake_at: None,
+                    deadlines: Deadlines::default(),
                     removed: false,
                 };
                 self.clients.insert(id, entry);
             }
-            Order::Remove(id) => {
+            ClientCommand::Remove(id) => {
                 if let Some(entry) = self.clients.get_mut(&id) {
                     entry.removed = true;
                     entry.attempt = None;
                     self.forget(id);
                 }
             }
-            Order::Dial(id, attempt, prepare) => self.dial(io, id, attempt, prepare),
-            Order::Abandon(id) => {
+            ClientCommand::StartAttempt(id, attempt, prepare) => {
+                self.start_attempt(io, id, attempt, prepare);
+            }
+            ClientCommand::Abandon(id) => {
                 if let Some(entry) = self.clients.get_mut(&id) {
                     entry.attempt = None;
                     if let Some(session) = entry.session.take() {
@@ -247,20 +239,33 @@ impl net::Driver for Driver {
                     }
                 }
             }
-            Order::WakeAt(id, at) => self.wake_at(io, id, at),
-            Order::Brought(key, Completion::First(result)) => self.on_first(io, key, result),
-            Order::Brought(key, Completion::Polled(result)) => self.on_polled(io, key, result),
-            Order::Brought(key, Completion::Posted(result)) => self.on_posted(io, key, result),
-            Order::Brought(key, Completion::WebSocket(result)) => self.on_dialled(io, key, result),
+            ClientCommand::WakeAt(id, at) => self.wake_at(io, id, at),
+            ClientCommand::Completed(key, Completion::OpenedTransport(result)) => {
+                self.on_first(io, key, result);
+            }
+            ClientCommand::Completed(key, Completion::Polled(result)) => {
+                self.on_polled(io, key, result);
+            }
+            ClientCommand::Completed(key, Completion::Posted(result)) => {
+                self.on_posted(io, key, result);
+            }
+            ClientCommand::Completed(key, Completion::WebSocket(result)) => {
+                self.on_dialled(io, key, result);
+            }
         }
     }
 
-    fn on_timer(&mut self, io: &mut IoContext<Order>, key: u64, entry: (Instant, TimerKey)) {
+    fn on_timer(
+        &mut self,
+        io: &mut IoContext<ClientCommand>,
+        key: u64,
+        entry: (Instant, TimerKey),
+    ) {
         let (now, id) = (io.now(), id_of(key));
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
-        if !io.timers.is_due(&mut client.alarm, entry, now) {
+        if !client.deadlines.is_due(io, entry) {
             return;
         }
         let session = client.session.as_mut();
@@ -268,40 +273,36 @@ impl net::Driver for Driver {
         if let Some((key, Some(at))) = session
             && at <= now
         {
-            self.handle(io, key, Input::Timeout);
+            self.handle(io, key, ClientInput::Timeout);
         }
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
-        let wakes = client.wake_at.take_if(|at| *at <= now).is_some();
+        let wakes = client.deadlines.take_wake_up(now);
         if wakes || client.caller.next_timeout().is_some_and(|at| at <= now) {
             let flow = client.caller.timeout(now);
             if let Some((key, _)) = session {
-                let _ = self.act(io, key, flow);
+                let _ = self.apply(io, key, flow);
             }
         }
         self.schedule(io, id);
     }
 
-    fn has(&self, key: u64) -> bool {
+    fn is_alive(&self, key: u64) -> bool {
         self.clients.contains_key(&id_of(key))
     }
 
-    fn on_turn(&mut self, io: &mut IoContext<Order>) -> Option<Duration> {
+    fn on_turn(&mut self, io: &mut IoContext<ClientCommand>) -> Option<Duration> {
         let now = io.now();
-        while let Some(corked) = self.corks.due(now) {
-            let key = corked.key;
-            let client = self.clients.get(&id_of(key));
-            let busy = client.map_or(QueueState::Nobody, |client| client.caller.busy());
-            let flushed = self.corks.look(now, corked, busy);
-            if let Some(session) = self.session(key) {
-                let _ = session.handle.settle(flushed);
-            }
-        }
-        self.corks.patience()
+        flush_held_answers(&mut self.corks, now, |key| {
+            let client = self.clients.get(&id_of(key))?;
+            let session = client.session.as_ref().filter(|it| it.key == key)?;
+            Some((&*session.handle, client.caller.queue_state()))
+        });
+        self.corks.max_sleep()
     }
 
-    fn on_stop(&mut self, io: &mut IoContext<Order>) {
+    fn on_stop(&mut self, io: &mut IoContext<ClientCommand>) {
         // The last client has gone, and with it every session that anybody waits for.
         for (_, client) in self.clients.drain() {
             if let Some(session) = client.session {
@@ -311,9 +312,9 @@ impl net::Driver for Driver {
     }
 }
 
-impl Driver {
-    pub(super) fn new(blocking: &Arc<BlockingPool>) -> Driver {
-        Driver {
+impl ClientDriver {
+    pub(super) fn new(blocking: &Arc<BlockingPool>) -> ClientDriver {
+        ClientDriver {
             blocking: Arc::clone(blocking),
             orders: None,
             clients: HashMap::new(),
@@ -327,11 +328,11 @@ impl Driver {
         client.session.as_mut().filter(|it| it.key == key)
     }
 
-    fn on_order(&mut self, io: &mut IoContext<Order>, order: handle::Order) {
-        use handle::Order::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
+    fn on_order(&mut self, io: &mut IoContext<ClientCommand>, order: handle::SessionCommand) {
+        use handle::SessionCommand::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
         let (key, input) = match order {
-            Queued(key) => (key, Input::Queued),
-            Close(key, Reason::ClientDisconnect) | Dismiss(key) => (key, Input::Close),
+            Queued(key) => (key, ClientInput::Queued),
+            Close(key, Reason::ClientDisconnect) | Dismiss(key) => (key, ClientInput::Close),
             TooSlow(key) => {
                 if let Some(session) = self.session(key) {
                     session.handle.report_slowness();
@@ -340,10 +341,10 @@ impl Driver {
             }
             Close(key, reason) => {
                 let via = match self.session(key).map(|it| it.handle.transport()) {
-                    Some(Transport::WebSocket) => Via::WebSocket,
-                    _ => Via::Polling,
+                    Some(Transport::WebSocket) => TransportKind::WebSocket,
+                    _ => TransportKind::Polling,
                 };
-                (key, Input::Lost(via, reason))
+                (key, ClientInput::Lost(via, reason))
             }
             WakeAt(key, at) => return self.wake_at(io, id_of(key), at),
             // A client never stops reading, and broadcasts nothing.
@@ -352,17 +353,16 @@ impl Driver {
         self.handle(io, key, input);
     }
 
-    fn wake_at(&mut self, io: &mut IoContext<Order>, id: u32, at: Instant) {
+    fn wake_at(&mut self, io: &mut IoContext<ClientCommand>, id: u32, at: Instant) {
         if let Some(client) = self.clients.get_mut(&id) {
-            let earlier = client.wake_at.is_none_or(|wake_at| at < wake_at);
-            client.wake_at = if earlier { Some(at) } else { client.wake_at };
+            client.deadlines.wake_up(at);
             self.schedule(io, id);
         }
     }
 
     pub(super) fn on_invalid(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ClientCommand>,
         key: u64,
         invalid: &dyn fmt::Display,
     ) {
@@ -370,15 +370,15 @@ impl Driver {
             log::warn!(target: "engineio", "{}: closed, the server sent {invalid}", session.handle.label());
             let error = ConnectError::new(format!("the server sent {invalid}"));
             session.failure.get_or_insert(error);
-            self.handle(io, key, Input::Invalid);
+            self.handle(io, key, ClientInput::Invalid);
         }
     }
 
     pub(super) fn receive(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ClientCommand>,
         key: u64,
-        via: Via,
+        via: TransportKind,
         packet: Packet<'_>,
     ) -> ControlFlow<()> {
         let now = io.now();
@@ -396,22 +396,22 @@ impl Driver {
         match session.machine.receive(now, via, packet) {
             Some(message) => {
                 let flow = client.caller.receive(now, message);
-                self.act(io, key, flow)
+                self.apply(io, key, flow)
             }
             None => {
-                self.drive(io, key);
+                self.process_outputs(io, key);
                 ControlFlow::Continue(())
             }
         }
     }
 
-    pub(super) fn on_read_complete(&mut self, io: &mut IoContext<Order>, key: u64) {
+    pub(super) fn on_read_complete(&mut self, io: &mut IoContext<ClientCommand>, key: u64) {
         let Some(client) = self.clients.get_mut(&id_of(key)) else {
             return;
         };
         if client.session.as_ref().is_some_and(|it| it.key == key) {
             let flow = client.caller.on_read_complete(io.now());
-            let _ = self.act(io, key, flow);
+            let _ = self.apply(io, key, flow);
             self.schedule(io, id_of(key));
         }
     }
@@ -425,11 +425,16 @@ impl Driver {
         }
     }
 
-    fn act(&mut self, io: &mut IoContext<Order>, key: u64, flow: Control) -> ControlFlow<()> {
+    fn apply(
+        &mut self,
+        io: &mut IoContext<ClientCommand>,
+        key: u64,
+        flow: Control,
+    ) -> ControlFlow<()> {
         let now = io.now();
         match flow {
-            Control::Continue | Control::Stop => ControlFlow::Continue(()),
-            Control::Draining => {
+            Control::Continue | Control::PauseReading => ControlFlow::Continue(()),
+            Control::Scheduled => {
                 if let Some(session) = self.session(key) {
                     let outbox = Arc::clone(session.handle.outbox());
                     self.corks.push(now, key, &outbox);
@@ -437,35 +442,40 @@ impl Driver {
                 ControlFlow::Continue(())
             }
             Control::Close(_) => {
-                self.handle(io, key, Input::Invalid);
+                self.handle(io, key, ClientInput::Invalid);
                 ControlFlow::Break(())
             }
         }
     }
 
-    pub(super) fn handle(&mut self, io: &mut IoContext<Order>, key: u64, input: Input) {
+    pub(super) fn handle(
+        &mut self,
+        io: &mut IoContext<ClientCommand>,
+        key: u64,
+        input: ClientInput,
+    ) {
         let now = io.now();
         if let Some(session) = self.session(key) {
             session.machine.handle(now, input);
-            self.drive(io, key);
+            self.process_outputs(io, key);
         }
     }
 
     /// Does what a session's machine wants.
-    fn drive(&mut self, io: &mut IoContext<Order>, key: u64) {
+    fn process_outputs(&mut self, io: &mut IoContext<ClientCommand>, key: u64) {
         let now = io.now();
         while let Some(session) = self.session(key) {
             let Some(output) = session.machine.poll() else {
                 break;
             };
             match output {
-                Output::Opened(open) => {
+                ClientOutput::Opened(open) => {
                     session.is_open = true;
                     session.max_payload = usize::try_from(open.max_payload).unwrap_or(usize::MAX);
                     session.handle.set_sid(&open.sid);
                     let handle = Arc::clone(&session.handle);
                     log::debug!(target: "engineio", "{}: open over {}", handle.label(), handle.transport());
-                    handle.outbox().wait();
+                    handle.outbox().set_poll_waiting();
                     let round_trip = session.first_round_trip.take();
                     if let Some(client) = self.clients.get_mut(&id_of(key)) {
                         client.caller.open(now, attempt_of(key), &handle, &open);
@@ -474,10 +484,10 @@ impl Driver {
                             .for_each(|it| client.caller.measured(it));
                     }
                 }
-                Output::Poll => self.poll(io, key),
-                Output::Post => self.post(io, key),
-                Output::Connect => self.upgrade(io, key),
-                Output::Write(packet) => {
+                ClientOutput::Poll => self.poll(io, key),
+                ClientOutput::Post => self.post(io, key),
+                ClientOutput::Connect => self.upgrade(io, key),
+                ClientOutput::Write(packet) => {
                     if matches!(packet, Packet::Ping(_)) {
                         session.asked_at = Some(Instant::now());
                     }
@@ -486,35 +496,32 @@ impl Driver {
                         io.append(connection, &frames.0);
                     }
                 }
-                Output::Send(packet) => {
+                ClientOutput::Send(packet) => {
                     if matches!(packet, Packet::Ping(_)) {
                         session.asked_at = Some(Instant::now());
                     }
-                    let frames = Frames::control(&packet);
-                    let sent = session.handle.outbox().append(&frames.0, When::Now);
-                    match sent {
-                        Ok(Appended::Awaited) => session.machine.handle(now, Input::Queued),
-                        sent => drop(session.handle.settle(sent)),
+                    if send_packet(&session.handle, &packet) {
+                        session.machine.handle(now, ClientInput::Queued);
                     }
                 }
-                Output::Ping => {
+                ClientOutput::Ping => {
                     if let Some(connection) = session.connection {
                         io.ping(connection, b"");
                     }
                 }
-                Output::Measure => {
+                ClientOutput::Measure => {
                     session.asked_at = Some(Instant::now());
                     if let Some(connection) = session.connection {
                         io.ping(connection, MEASURING);
                     }
                 }
-                Output::Farewell => {
+                ClientOutput::BeforeClose => {
                     let _ = session.handle.outbox().uncork();
                     if let Some(client) = self.clients.get_mut(&id_of(key)) {
-                        client.caller.dismiss();
+                        client.caller.before_close();
                     }
                 }
-                Output::Attach => {
+                ClientOutput::Attach => {
                     session.handle.set_transport(Transport::WebSocket);
                     log::debug!(target: "engineio", "{}: on websocket", session.handle.label());
                     if let Some(connection) = session.connection {
@@ -524,13 +531,13 @@ impl Driver {
                         polling.shut_down();
                     }
                 }
-                Output::HangUp => {
+                ClientOutput::CloseWebSocket => {
                     if session.handle.is_upgrading() {
                         session.handle.set_transport(Transport::Polling);
                     }
                     let waits = session.machine.is_closing();
                     if let Some(connection) = session.connection {
-                        io.hang_up(connection, None);
+                        io.close_websocket(connection, None);
                         if waits {
                             io.set_owner(connection, Some(key));
                         } else {
@@ -538,13 +545,13 @@ impl Driver {
                         }
                     }
                 }
-                Output::Closed(reason) => self.on_closed(io, key, reason),
+                ClientOutput::Closed(reason) => self.on_closed(io, key, reason),
             }
         }
         self.schedule(io, id_of(key));
     }
 
-    fn on_closed(&mut self, io: &mut IoContext<Order>, key: u64, reason: Reason) {
+    fn on_closed(&mut self, io: &mut IoContext<ClientCommand>, key: u64, reason: Reason) {
         let now = io.now();
         let Some(client) = self.clients.get_mut(&id_of(key)) else {
             return;
@@ -569,7 +576,7 @@ impl Driver {
     }
 
     fn forget(&mut self, id: u32) {
-        let done = |client: &Entry| client.removed && client.session.is_none();
+        let done = |client: &ClientEntry| client.removed && client.session.is_none();
         if self.clients.get(&id).is_some_and(done)
             && let Some(client) = self.clients.remove(&id)
         {
@@ -579,16 +586,14 @@ impl Driver {
     }
 
     /// Tells the timers when to look again.
-    pub(super) fn schedule(&mut self, io: &mut IoContext<Order>, id: u32) {
+    pub(super) fn schedule(&mut self, io: &mut IoContext<ClientCommand>, id: u32) {
         if let Some(client) = self.clients.get_mut(&id) {
             let machine = client
                 .session
                 .as_ref()
                 .and_then(|it| it.machine.next_timeout());
-            let times = [machine, client.caller.next_timeout(), client.wake_at];
-            let next = times.into_iter().flatten().min();
-            let key = TimerKey::Driver(u64::from(client.id));
-            io.timers.set(&mut client.alarm, key, next);
+            let (key, handler) = (u64::from(client.id), client.caller.next_timeout());
+            client.deadlines.schedule(io, key, machine, handler);
         }
     }
 }

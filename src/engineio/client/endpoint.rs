@@ -28,7 +28,7 @@ const OWN_HEADERS: [&str; 8] = [
 
 /// A server's address, and what every request to it carries.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct Endpoint {
     secure: bool,
     /// Without the brackets of an IPv6 address.
     host: String,
@@ -45,7 +45,7 @@ pub(crate) struct Target {
     revision: Revision,
 }
 
-impl Target {
+impl Endpoint {
     /// Reads a URL of the schemes `http`, `https`, `ws` or `wss`; without one it is `http`. Its own
     /// path is ignored, as in python-socketio: the endpoint is at `path`. That of a `unix:` URL is
     /// the socket's.
@@ -53,7 +53,7 @@ impl Target {
         url: &str,
         path: &str,
         headers: Vec<(String, String)>,
-    ) -> Result<Target, ConnectError> {
+    ) -> Result<Endpoint, ConnectError> {
         let wrong = |why: &str| {
             ConnectError::new(format!("{url:?} is no URL of a server: {why}")).invalid()
         };
@@ -76,7 +76,7 @@ impl Target {
             return Err(wrong("it has no host"));
         }
         let parsed = Url::parse(&whole).map_err(|error| wrong(&error.to_string()))?;
-        let mut target = Target::of(&parsed).map_err(wrong)?;
+        let mut target = Endpoint::of(&parsed).map_err(wrong)?;
         target.path = match path.trim_matches('/') {
             "" => "/".to_owned(),
             path => format!("/{path}/"),
@@ -88,7 +88,7 @@ impl Target {
     }
 
     /// Returns the server of a URL, with its path and query, and its login as a header.
-    fn of(url: &Url) -> Result<Target, &'static str> {
+    fn of(url: &Url) -> Result<Endpoint, &'static str> {
         let secure = match url.scheme() {
             "http" | "ws" => false,
             "https" | "wss" => true,
@@ -102,7 +102,7 @@ impl Target {
             let value = format!("Basic {}", STANDARD.encode(decode_percent(&login)));
             headers.push(("Authorization".into(), value));
         }
-        Ok(Target {
+        Ok(Endpoint {
             secure,
             host: host.trim_matches(['[', ']']).to_owned(),
             port: url.port().unwrap_or(if secure { 443 } else { 80 }),
@@ -136,7 +136,7 @@ impl Target {
     }
 
     /// Sets the revision of the protocol that the server is asked for.
-    pub(crate) fn with_revision(mut self, revision: Revision) -> Target {
+    pub(crate) fn with_revision(mut self, revision: Revision) -> Endpoint {
         self.revision = revision;
         self
     }
@@ -146,7 +146,10 @@ impl Target {
     }
 
     /// Adds parameters to the query of every request.
-    pub(crate) fn with_query(mut self, pairs: &[(String, String)]) -> Result<Target, ConnectError> {
+    pub(crate) fn with_query(
+        mut self,
+        pairs: &[(String, String)],
+    ) -> Result<Endpoint, ConnectError> {
         for (name, value) in pairs {
             if OWN_PARAMETERS.contains(&&**name) {
                 let message = format!("the query parameter {name:?} is the protocol's own");
@@ -164,11 +167,11 @@ impl Target {
 
     /// Returns where an answer's `Location` leads to: another path, port 443 in place of 80, never
     /// another host, nor from https to http.
-    pub(super) fn redirected(&self, location: &str) -> Result<Target, ConnectError> {
+    pub(super) fn redirected(&self, location: &str) -> Result<Endpoint, ConnectError> {
         let wrong = |why: &str| ConnectError::new(format!("it redirects to {location:?}, {why}"));
         let base = Url::parse(&self.url(None, false)).map_err(|_| wrong("which is no server"))?;
         let url = base.join(location).map_err(|_| wrong("which is no URL"))?;
-        let mut target = Target::of(&url).map_err(|_| wrong("which is no server"))?;
+        let mut target = Endpoint::of(&url).map_err(|_| wrong("which is no server"))?;
         if self.secure && !target.secure {
             return Err(wrong("from https to http"));
         }
@@ -178,7 +181,7 @@ impl Target {
         let pairs = target.query.split('&').filter(|pair| !pair.is_empty());
         let query: Vec<_> = pairs.filter(|pair| !is_own(pair)).collect();
         target.query = query.join("&");
-        let is_usual = |it: &Target| it.port == if it.secure { 443 } else { 80 };
+        let is_usual = |it: &Endpoint| it.port == if it.secure { 443 } else { 80 };
         let is_same = self.is_same_host(&target)
             && (target.port == self.port || is_usual(self) && is_usual(&target));
         if !is_same {
@@ -195,7 +198,7 @@ impl Target {
         Ok(target)
     }
 
-    fn is_same_host(&self, other: &Target) -> bool {
+    fn is_same_host(&self, other: &Endpoint) -> bool {
         self.host.eq_ignore_ascii_case(&other.host)
     }
 
@@ -248,12 +251,12 @@ impl Target {
     /// Returns the URL of a request, for ureq.
     pub(crate) fn url(&self, sid: Option<&str>, stamp: bool) -> String {
         let scheme = if self.secure { "https" } else { "http" };
-        let resource = self.resource("polling", sid, stamp);
+        let resource = self.path_and_query("polling", sid, stamp);
         format!("{scheme}://{}{resource}", self.authority)
     }
 
     /// Returns the path and query of a request. A `stamp` keeps caches from answering.
-    pub(crate) fn resource(&self, transport: &str, sid: Option<&str>, stamp: bool) -> String {
+    pub(crate) fn path_and_query(&self, transport: &str, sid: Option<&str>, stamp: bool) -> String {
         let mut resource = format!("{}?", self.path);
         if !self.query.is_empty() {
             resource.push_str(&self.query);
@@ -333,8 +336,8 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn target(url: &str) -> Target {
-        Target::new(url, "socket.io", Vec::new()).unwrap()
+    fn target(url: &str) -> Endpoint {
+        Endpoint::new(url, "socket.io", Vec::new()).unwrap()
     }
 
     #[test]
@@ -354,12 +357,12 @@ mod tests {
             ("::1", 443, true)
         );
         assert_eq!(target("example.com").port(), 80);
-        let at = Target::new("http://x", "/my/path/", Vec::new()).unwrap();
+        let at = Endpoint::new("http://x", "/my/path/", Vec::new()).unwrap();
         assert_eq!(
-            at.resource("websocket", None, false),
+            at.path_and_query("websocket", None, false),
             "/my/path/?transport=websocket&EIO=4"
         );
-        assert!(at.resource("websocket", None, true).contains("&t=1"));
+        assert!(at.path_and_query("websocket", None, true).contains("&t=1"));
     }
 
     #[cfg(unix)]
@@ -373,13 +376,13 @@ mod tests {
                 target.url(None, false),
                 "http://localhost/socket.io/?room=1&transport=polling&EIO=4"
             );
-            assert_eq!(Target::path_of(url), None);
+            assert_eq!(Endpoint::path_of(url), None);
             assert!(target.redirected("/other/").unwrap().unix().is_some());
             assert!(target.redirected("https://localhost/").is_err());
         }
         for wrong in ["unix:", "unix:run/x.sock", "unix://run/x.sock"] {
             assert!(
-                Target::new(wrong, "socket.io", Vec::new()).is_err(),
+                Endpoint::new(wrong, "socket.io", Vec::new()).is_err(),
                 "{wrong}"
             );
         }
@@ -430,7 +433,7 @@ mod tests {
     fn a_redirection_leads_to_the_same_host() {
         let headers = vec![("X-Key".to_owned(), "secret".to_owned())];
         let from = "http://a.example/?room=1";
-        let from = Target::new(from, "socket.io", headers.clone()).unwrap();
+        let from = Endpoint::new(from, "socket.io", headers.clone()).unwrap();
         let query = "transport=polling&EIO=4";
         for (location, url) in [
             (
@@ -455,7 +458,7 @@ mod tests {
             assert!(error.contains(elsewhere), "{error}");
         }
         assert!(from.redirected("ftp://a.example/").is_err());
-        let secure = Target::new("https://a.example", "socket.io", Vec::new()).unwrap();
+        let secure = Endpoint::new("https://a.example", "socket.io", Vec::new()).unwrap();
         assert!(secure.redirected("http://a.example/").is_err());
     }
 
@@ -473,11 +476,11 @@ mod tests {
             "localhost:70000",
         ] {
             assert!(
-                Target::new(url, "socket.io", Vec::new()).is_err(),
+                Endpoint::new(url, "socket.io", Vec::new()).is_err(),
                 "{url:?}"
             );
         }
         let split = vec![("X-A".to_owned(), "1\r\nX-B: 2".to_owned())];
-        assert!(Target::new("http://localhost", "socket.io", split).is_err());
+        assert!(Endpoint::new("http://localhost", "socket.io", split).is_err());
     }
 }

@@ -1,15 +1,16 @@
 //! The Engine.IO client, for programs that want nothing above it.
 
-use super::runtime::{Line, Runtime};
+use super::runtime::{ClientHandle, Runtime};
 use super::transport_config::network_options;
-use super::{Attempt, Caller, CookieJar, Prepare, Target, TransportConfig};
-use crate::engineio::message::{Batch, Handlers, Item, Message};
+use super::{Attempt, AttemptHandler, CookieJar, Endpoint, ResolveTarget, TransportConfig};
+use crate::engineio::message::{Batch, EngineHandlers, Item, Message};
 use crate::engineio::{
-    Control, SessionHandle, SessionHandler, SessionQueue, Transport, copied, lock_when,
+    Control, SessionHandle, SessionHandler, SessionQueue, Transport, block_in_place, copied,
+    lock_when,
 };
 use crate::error::{ConnectError, Error};
 use crate::pool::{self, LastTurn, QueueState, Runnable};
-use crate::protocol::engineio::{Data, Open, Revision};
+use crate::protocol::engineio::{Data, OpenPacket, Revision};
 use crate::reason::Reason;
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use std::borrow::Borrow;
@@ -38,25 +39,25 @@ const MAX_BACKLOG_BYTES: usize = 16_000_000;
 /// are given the client: one that captured a clone would keep it for ever.
 #[derive(Clone)]
 pub struct Client {
-    shared: Arc<Shared>,
+    shared: Arc<EngineClientCore>,
     /// None in the handlers of a client that is being dropped.
-    life: Option<Arc<Life>>,
+    life: Option<Arc<DropGuard>>,
 }
 
 /// Ends the client with the last of its handles.
-struct Life(Arc<Shared>);
+struct DropGuard(Arc<EngineClientCore>);
 
-struct Shared {
-    config: Config,
-    handlers: Handlers<Client>,
-    life: Mutex<Weak<Life>>,
-    state: Mutex<State>,
+struct EngineClientCore {
+    config: EngineClientConfig,
+    handlers: EngineHandlers<Client>,
+    life: Mutex<Weak<DropGuard>>,
+    state: Mutex<EngineClientState>,
     changed: Condvar,
     queue: SessionQueue<Item>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Config {
+struct EngineClientConfig {
     network: Arc<TransportConfig>,
     headers: Vec<(String, String)>,
     transports: Vec<Transport>,
@@ -67,12 +68,12 @@ struct Config {
 }
 
 #[derive(Default)]
-struct State {
-    phase: Phase,
+struct EngineClientState {
+    phase: EngineClientPhase,
     /// The number of the last attempt.
     attempt: u32,
     /// The threads, from the first connection on.
-    running: Option<(Arc<Runtime>, Line)>,
+    running: Option<(Arc<Runtime>, ClientHandle)>,
     session: Option<Arc<SessionHandle>>,
     max_payload: u64,
     round_trip: Option<Duration>,
@@ -82,7 +83,7 @@ struct State {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
+enum EngineClientPhase {
     #[default]
     Idle,
     Connecting,
@@ -103,7 +104,7 @@ impl Client {
     pub fn builder() -> ClientBuilder {
         ClientBuilder {
             network: TransportConfig::default(),
-            config: Config {
+            config: EngineClientConfig {
                 network: Arc::default(),
                 headers: Vec::new(),
                 transports: vec![Transport::Polling, Transport::WebSocket],
@@ -137,9 +138,9 @@ impl Client {
     /// Opens a session. Blocks until it is open, or has failed, by the time-out of a request.
     ///
     /// # Errors
-    /// [`Error::Connection`] if that fails, [`Error::Invalid`] if there is a session already,
-    /// [`Error::Disconnected`] if [`disconnect`](Client::disconnect) was called meanwhile, and
-    /// [`Error::Io`] if the system gives no threads.
+    /// [`Error::Connection`] if that fails, [`Error::InvalidArgument`] if there is a session
+    /// already, [`Error::Disconnected`] if [`disconnect`](Client::disconnect) was called meanwhile,
+    /// and [`Error::Io`] if the system gives no threads.
     pub fn connect(&self, url: &str) -> Result<(), Error> {
         if self.life.is_none() {
             // It is being dropped, and would have nobody who ends it.
@@ -149,8 +150,10 @@ impl Client {
         // Its first one starts threads.
         let runtime = Runtime::get()?;
         let mut state = shared.lock_unless_closing();
-        if state.phase != Phase::Idle {
-            return Err(Error::Invalid("the client is connected already".into()));
+        if state.phase != EngineClientPhase::Idle {
+            return Err(Error::InvalidArgument(
+                "the client is connected already".into(),
+            ));
         }
         if state.running.is_none() {
             let line = runtime.add(|_| {
@@ -163,17 +166,18 @@ impl Client {
             });
             state.running = Some((Arc::clone(&runtime), line));
         }
-        state.phase = Phase::Connecting;
+        state.phase = EngineClientPhase::Connecting;
         state.failure = None;
         state.cancelled = false;
         state.attempt = state.attempt.wrapping_add(1);
         if let Some((_, line)) = &state.running {
-            line.dial(state.attempt, shared.config.prepare(url));
+            line.start_attempt(state.attempt, shared.config.prepare(url));
         }
         let attempt = state.attempt;
         drop(state);
-        let is_decided =
-            |state: &State| state.attempt != attempt || state.phase != Phase::Connecting;
+        let is_decided = |state: &EngineClientState| {
+            state.attempt != attempt || state.phase != EngineClientPhase::Connecting
+        };
         let state = lock_when(&shared.state, &shared.changed, is_decided);
         if state.attempt != attempt || state.cancelled {
             return Err(Error::Disconnected);
@@ -189,8 +193,8 @@ impl Client {
     /// [`max_outbox_size`](ClientBuilder::max_outbox_size).
     ///
     /// # Errors
-    /// [`Error::Disconnected`] without a session, [`Error::Invalid`] if the message is larger than
-    /// the server takes.
+    /// [`Error::Disconnected`] without a session, [`Error::InvalidArgument`] if the message is
+    /// larger than the server takes.
     pub fn send(&self, message: impl Into<Message>) -> Result<(), Error> {
         let state = self.shared.state.lock();
         let session = state.session.clone().ok_or(Error::Disconnected)?;
@@ -200,17 +204,17 @@ impl Client {
         let size = match &message {
             Message::Text(text) => text.len() as u64 + 1,
             // As base64, behind the letter b.
-            Message::Binary(bytes) if session.is_on_polling_for_good() => {
+            Message::Binary(bytes) if session.is_polling_only() => {
                 bytes.len().div_ceil(3) as u64 * 4 + 1
             }
             Message::Binary(bytes) => bytes.len() as u64,
         };
         if size > max {
             let why = format!("a message of {size} bytes: the server takes {max}");
-            return Err(Error::Invalid(why));
+            return Err(Error::InvalidArgument(why));
         }
         if session.send(&message.into_frames()).is_ok() {
-            session.wait_for_room();
+            session.wait_for_capacity();
             Ok(())
         } else {
             Err(Error::Disconnected)
@@ -228,15 +232,16 @@ impl Client {
     pub fn wait(&self) {
         let shared = &self.shared;
         let on_worker = shared.state.lock().is_own_thread();
-        let is_over = |state: &State| {
-            state.phase == Phase::Idle && (on_worker || shared.queue.busy() == QueueState::Nobody)
+        let is_over = |state: &EngineClientState| {
+            state.phase == EngineClientPhase::Idle
+                && (on_worker || shared.queue.queue_state() == QueueState::Idle)
         };
         drop(lock_when(&shared.state, &shared.changed, is_over));
     }
 
     /// Returns whether there is a session.
     pub fn is_connected(&self) -> bool {
-        self.shared.state.lock().phase == Phase::Open
+        self.shared.state.lock().phase == EngineClientPhase::Open
     }
 
     /// Returns the id of the session, if there is one.
@@ -279,25 +284,25 @@ impl fmt::Debug for Client {
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     network: TransportConfig,
-    config: Config,
+    config: EngineClientConfig,
 }
 
 impl ClientBuilder {
     /// Builds the client.
     #[must_use]
     pub fn build(self) -> Client {
-        let shared = Arc::new(Shared {
-            config: Config {
+        let shared = Arc::new(EngineClientCore {
+            config: EngineClientConfig {
                 network: Arc::new(self.network),
                 ..self.config
             },
-            handlers: Handlers::default(),
+            handlers: EngineHandlers::default(),
             life: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
             queue: SessionQueue::of_client(MAX_BACKLOG_BYTES),
         });
-        let life = Arc::new(Life(Arc::clone(&shared)));
+        let life = Arc::new(DropGuard(Arc::clone(&shared)));
         *shared.life.lock() = Arc::downgrade(&life);
         Client {
             shared,
@@ -359,12 +364,12 @@ impl ClientBuilder {
 
 network_options!(ClientBuilder, network);
 
-impl Config {
-    fn prepare(&self, url: &str) -> Prepare {
+impl EngineClientConfig {
+    fn prepare(&self, url: &str) -> ResolveTarget {
         let (config, url) = (self.clone(), url.to_owned());
         Box::new(move || {
             Ok(Attempt {
-                target: Target::new(&url, &config.path, config.headers)?
+                target: Endpoint::new(&url, &config.path, config.headers)?
                     .with_revision(config.revision),
                 network: config.network,
                 transports: config.transports,
@@ -375,47 +380,51 @@ impl Config {
     }
 }
 
-impl State {
+impl EngineClientState {
     fn is_own_thread(&self) -> bool {
         let running = self.running.as_ref();
         running.is_some_and(|(runtime, _)| runtime.workers().is_own_thread())
     }
 }
 
-impl Shared {
+impl EngineClientCore {
     /// Locks the state once a session that is ending has ended. Blocks meanwhile.
-    fn lock_unless_closing(&self) -> MutexGuard<'_, State> {
+    fn lock_unless_closing(&self) -> MutexGuard<'_, EngineClientState> {
         lock_when(&self.state, &self.changed, |state| {
-            state.phase != Phase::Closing
+            state.phase != EngineClientPhase::Closing
         })
     }
 
     fn disconnect(&self) {
         let mut state = self.state.lock();
         match (state.phase, &state.session) {
-            (Phase::Connecting, _) => {
+            (EngineClientPhase::Connecting, _) => {
                 if let Some((_, line)) = &state.running {
                     line.abandon();
                 }
-                state.phase = Phase::Idle;
+                state.phase = EngineClientPhase::Idle;
                 state.cancelled = true;
                 self.changed.notify_all();
             }
-            (Phase::Open, Some(session)) => {
+            (EngineClientPhase::Open, Some(session)) => {
                 session.close(Reason::ClientDisconnect);
-                state.phase = Phase::Closing;
+                state.phase = EngineClientPhase::Closing;
             }
             _ => {}
         }
         if state.is_own_thread() || pool::is_io_thread() {
             return;
         }
+        drop(state);
         let by = Instant::now() + self.config.network.request_timeout * 2;
-        while state.phase == Phase::Closing {
-            if self.changed.wait_until(&mut state, by).timed_out() {
-                return;
+        block_in_place(|| {
+            let mut state = self.state.lock();
+            while state.phase == EngineClientPhase::Closing {
+                if self.changed.wait_until(&mut state, by).timed_out() {
+                    return;
+                }
             }
-        }
+        });
     }
 
     /// Returns the client for a handler.
@@ -443,13 +452,16 @@ impl Shared {
     }
 }
 
-impl Runnable for Shared {
+impl Runnable for EngineClientCore {
     fn run(self: Arc<Self>) {
         let session = self.state.lock().session.clone();
-        if self.queue.work(session.as_ref(), |item| self.process(item)) {
+        if self
+            .queue
+            .run_turn(session.as_ref(), |item| self.process(item))
+        {
             return self.schedule();
         }
-        if self.state.lock().phase == Phase::Idle {
+        if self.state.lock().phase == EngineClientPhase::Idle {
             self.changed.notify_all();
         }
     }
@@ -463,7 +475,7 @@ impl Runnable for Shared {
     }
 }
 
-impl Drop for Life {
+impl Drop for DropGuard {
     fn drop(&mut self) {
         self.0.disconnect();
         if let Some((_, line)) = &self.0.state.lock().running {
@@ -474,7 +486,7 @@ impl Drop for Life {
 
 /// The I/O thread's end of a client.
 struct EngineClientHandler {
-    shared: Arc<Shared>,
+    shared: Arc<EngineClientCore>,
     /// True if the session has been told to the program.
     is_open: bool,
     /// The attempt that has led to the session.
@@ -484,9 +496,9 @@ struct EngineClientHandler {
 
 impl EngineClientHandler {
     /// Changes the state, unless the attempt was given up meanwhile.
-    fn change(&self, attempt: u32, change: impl FnOnce(&mut State)) -> bool {
+    fn change(&self, attempt: u32, change: impl FnOnce(&mut EngineClientState)) -> bool {
         let mut state = self.shared.state.lock();
-        let counts = state.attempt == attempt && state.phase != Phase::Idle;
+        let counts = state.attempt == attempt && state.phase != EngineClientPhase::Idle;
         if counts {
             change(&mut state);
             self.shared.changed.notify_all();
@@ -495,17 +507,17 @@ impl EngineClientHandler {
     }
 }
 
-impl Caller for EngineClientHandler {
+impl AttemptHandler for EngineClientHandler {
     fn fail(&mut self, _: Instant, attempt: u32, error: ConnectError) {
         self.change(attempt, |state| {
-            state.phase = Phase::Idle;
+            state.phase = EngineClientPhase::Idle;
             state.failure = Some(error);
         });
     }
 
-    fn open(&mut self, _: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &Open) {
+    fn open(&mut self, _: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &OpenPacket) {
         let opened = self.change(attempt, |state| {
-            state.phase = Phase::Open;
+            state.phase = EngineClientPhase::Open;
             state.session = Some(Arc::clone(session));
             state.max_payload = open.max_payload;
             state.round_trip = None;
@@ -536,7 +548,7 @@ impl SessionHandler for EngineClientHandler {
     fn on_read_complete(&mut self, _: Instant) -> Control {
         let shared = &self.shared;
         self.batch.flush(|items| {
-            let (schedule, flow) = shared.queue.place_or_close(items);
+            let (schedule, flow) = shared.queue.push_or_close(items);
             if schedule {
                 shared.schedule();
             }
@@ -555,11 +567,11 @@ impl SessionHandler for EngineClientHandler {
         }
         self.change(self.attempt, |state| {
             state.session = None;
-            state.phase = Phase::Idle;
+            state.phase = EngineClientPhase::Idle;
         });
     }
 
-    fn busy(&self) -> QueueState {
-        self.shared.queue.busy()
+    fn queue_state(&self) -> QueueState {
+        self.shared.queue.queue_state()
     }
 }

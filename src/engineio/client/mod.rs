@@ -30,14 +30,14 @@ pub use engine_client::{Client, ClientBuilder};
 pub use tls::ClientTls;
 pub use transport_config::Proxy;
 
-pub(crate) use endpoint::Target;
-pub(crate) use runtime::{Line, Runtime};
+pub(crate) use endpoint::Endpoint;
+pub(crate) use runtime::{ClientHandle, Runtime};
 pub(crate) use transport_config::{TransportConfig, network_options};
 
 use super::handle::SessionHandle;
 use super::{SessionHandler, Transport};
 use crate::error::ConnectError;
-use crate::protocol::engineio::Open;
+use crate::protocol::engineio::OpenPacket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,13 +45,13 @@ use std::time::{Duration, Instant};
 const NO_TLS: &str = "https and wss need the feature `tls`";
 
 /// User of a client's sessions, which come one after the other. An attempt has the number that it
-/// was given with [`Line::dial`].
-pub(crate) trait Caller: SessionHandler {
+/// was given with [`ClientHandle::start_attempt`].
+pub(crate) trait AttemptHandler: SessionHandler {
     /// The attempt has failed. Either this or `open` comes.
     fn fail(&mut self, now: Instant, attempt: u32, error: ConnectError);
 
     /// A session is open.
-    fn open(&mut self, now: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &Open);
+    fn open(&mut self, now: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &OpenPacket);
 
     /// A request of the session has failed, which therefore closes next.
     fn explain(&mut self, failure: ConnectError);
@@ -69,7 +69,7 @@ pub(crate) trait Caller: SessionHandler {
 /// Parameters of an attempt to open a session.
 #[derive(Debug)]
 pub(crate) struct Attempt {
-    pub(crate) target: Target,
+    pub(crate) target: Endpoint,
     pub(crate) network: Arc<TransportConfig>,
     pub(crate) transports: Vec<Transport>,
     /// The other transports are tried if the first fails.
@@ -78,4 +78,4 @@ pub(crate) struct Attempt {
 }
 
 /// Asks the program where to connect to. Runs where it may block.
-pub(crate) type Prepare = Box<dyn FnOnce() -> Result<Attempt, ConnectError> + Send>;
+pub(crate) type ResolveTarget = Box<dyn FnOnce() -> Result<Attempt, ConnectError> + Send>;

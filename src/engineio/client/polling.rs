@@ -2,7 +2,7 @@
 
 use super::agent::{Dialler, NoResolver, Trace};
 use super::cookies::{CookieJar, is_cookie};
-use super::endpoint::Target;
+use super::endpoint::Endpoint;
 use super::transport_config::TransportConfig;
 use super::wire::SessionConfig;
 use crate::error::ConnectError;
@@ -41,7 +41,7 @@ pub(super) struct Polling {
     /// Polls and POSTs have connections of their own: ureq gives out the one that was idle longest.
     polls: Lane,
     posts: Lane,
-    shared: Arc<Shared>,
+    shared: Arc<PollingShared>,
 }
 
 /// Requests one after the other.
@@ -52,7 +52,7 @@ struct Lane {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct PollingShared {
     jar: CookieJar,
     /// Milliseconds for which a connection may have been idle before it is used for a POST again:
     /// none until the server has said how long it keeps connections. One that is lost is not made
@@ -70,7 +70,7 @@ pub(super) enum Opened {
     /// A payload that begins with the open packet.
     Payload(Vec<u8>),
     /// The server is elsewhere.
-    Redirected(Target),
+    Redirected(Endpoint),
 }
 
 impl Lane {
@@ -137,7 +137,7 @@ impl Polling {
         Polling {
             polls: Lane::new(way, network.request_timeout),
             posts: Lane::new(way, network.request_timeout),
-            shared: Arc::new(Shared {
+            shared: Arc::new(PollingShared {
                 jar,
                 post_idle: AtomicU64::new(0),
                 poll_idle: AtomicU64::new(MAX_IDLE.as_millis() as u64),
@@ -149,14 +149,14 @@ impl Polling {
     }
 
     /// Opens a session.
-    pub(super) fn open(&self, target: &Target) -> Result<Opened, ConnectError> {
+    pub(super) fn open(&self, target: &Endpoint) -> Result<Opened, ConnectError> {
         let request = self.polls.agent.get(target.url(None, self.shared.stamp));
         let request = request
             .config()
             .timeout_global(Some(self.shared.timeout))
             .build();
         let answer = self.with_headers(request, target).call();
-        let answer = answer.map_err(describe)?;
+        let answer = answer.map_err(error_from_ureq)?;
         self.learn(target, answer.headers());
         if let (301 | 302 | 303 | 307 | 308, Some(location)) =
             (answer.status().as_u16(), answer.headers().get(LOCATION))
@@ -168,7 +168,7 @@ impl Polling {
     }
 
     /// Waits for packets.
-    pub(super) fn poll(&self, target: &Target, sid: &str) -> Result<Vec<u8>, ConnectError> {
+    pub(super) fn poll(&self, target: &Endpoint, sid: &str) -> Result<Vec<u8>, ConnectError> {
         let answer = self.polls.send(&self.shared.poll_idle, true, |max_idle| {
             let url = target.url(Some(sid), self.shared.stamp);
             let request = self.polls.agent.get(url);
@@ -176,12 +176,17 @@ impl Polling {
             let request = request.config().max_idle_age(max_idle).build();
             self.with_headers(request, target).call()
         });
-        let answer = answer.map_err(describe)?;
+        let answer = answer.map_err(error_from_ureq)?;
         self.learn(target, answer.headers());
         read(answer, self.shared.max_message)
     }
 
-    pub(super) fn post(&self, target: &Target, sid: &str, body: &[u8]) -> Result<(), ConnectError> {
+    pub(super) fn post(
+        &self,
+        target: &Endpoint,
+        sid: &str,
+        body: &[u8],
+    ) -> Result<(), ConnectError> {
         // What the system's buffers have taken counts as unanswered: the whole has no time-out, but
         // for that of a very slow way.
         let upload = Duration::from_secs(body.len() as u64 / SLOWEST_UPLOAD);
@@ -197,7 +202,7 @@ impl Polling {
             let request = self.with_headers(request, target);
             request.content_type("text/plain;charset=UTF-8").send(body)
         });
-        let answer = answer.map_err(describe)?;
+        let answer = answer.map_err(error_from_ureq)?;
         self.learn(target, answer.headers());
         // Read to its end, so that the connection can be used again.
         read(answer, MAX_REFUSAL).map(drop)
@@ -212,7 +217,7 @@ impl Polling {
     fn with_headers<B>(
         &self,
         mut request: RequestBuilder<B>,
-        target: &Target,
+        target: &Endpoint,
     ) -> RequestBuilder<B> {
         for (name, value) in target.headers().iter().filter(|it| !is_cookie(&it.0)) {
             request = request.header(name, value);
@@ -224,7 +229,7 @@ impl Polling {
     }
 
     /// Heeds what an answer says of cookies and connections.
-    fn learn(&self, target: &Target, headers: &HeaderMap) {
+    fn learn(&self, target: &Endpoint, headers: &HeaderMap) {
         let fields = headers.get_all(SET_COOKIE).iter();
         let jar = &self.shared.jar;
         jar.learn(target, fields.filter_map(|it| it.to_str().ok()));
@@ -276,13 +281,13 @@ fn read(answer: Response<Body>, limit: usize) -> Result<Vec<u8>, ConnectError> {
     reader
         .take(most)
         .read_to_end(&mut body)
-        .map_err(|error| describe(error.into()))?;
+        .map_err(|error| error_from_ureq(error.into()))?;
     if !status.is_success() {
         let headers = headers.iter().filter_map(|(name, value)| {
             let value = value.to_str().ok()?;
             Some((name.as_str().to_owned(), value.to_owned()))
         });
-        return Err(refusal(status.as_u16(), headers.collect(), &body));
+        return Err(error_from_status(status.as_u16(), headers.collect(), &body));
     }
     if body.len() > limit {
         let message =
@@ -293,7 +298,11 @@ fn read(answer: Response<Body>, limit: usize) -> Result<Vec<u8>, ConnectError> {
 }
 
 /// Returns the error for an answer of another status than success.
-pub(super) fn refusal(status: u16, headers: Vec<(String, String)>, body: &[u8]) -> ConnectError {
+pub(super) fn error_from_status(
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: &[u8],
+) -> ConnectError {
     let place = headers.iter().find(|it| it.0 == "location");
     let place = match (status, place) {
         (300..=399, Some((_, place))) => format!(", which is at {place}"),
@@ -333,7 +342,7 @@ fn is_sentence(text: &str) -> bool {
     !text.is_empty() && text.len() <= 200 && !text.contains(['<', '\n'])
 }
 
-fn describe(error: ureq::Error) -> ConnectError {
+fn error_from_ureq(error: ureq::Error) -> ConnectError {
     match error {
         ureq::Error::Timeout(_) => ConnectError::new(TIMED_OUT).timed_out(),
         ureq::Error::Io(error) if error.kind() == ErrorKind::TimedOut => {

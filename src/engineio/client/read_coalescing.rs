@@ -37,7 +37,7 @@ impl ReadCoalescer {
     }
 
     /// Ends the turn: returns how long to wait before the next.
-    pub(super) fn end_turn(&mut self, now: Instant) -> Option<Duration> {
+    pub(super) fn next_delay(&mut self, now: Instant) -> Option<Duration> {
         let (one_way, both_ways) = (self.one_way, self.both_ways);
         (self.one_way, self.both_ways) = (0, 0);
         let is_near = self
@@ -69,7 +69,7 @@ mod tests {
         for _ in 0..turns {
             *now += Duration::from_micros(apart);
             coalescer.read(one_way);
-            count += usize::from(coalescer.end_turn(*now).is_some());
+            count += usize::from(coalescer.next_delay(*now).is_some());
         }
         count
     }
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(pauses(&mut coalescer, &mut now, 10, 20, true), 0);
         assert!(pauses(&mut coalescer, &mut now, 100, 20, true) > 80);
         assert_eq!(
-            coalescer.end_turn(now),
+            coalescer.next_delay(now),
             None,
             "a turn that has read nothing"
         );

@@ -1,15 +1,15 @@
 //! What a client's sessions ask of the network, as blocking tasks, and their results.
 //!
-//! In a circle with `driver`: the methods of one `Driver` stand where their subject is.
+//! In a circle with `driver`: the methods of one `ClientDriver` stand where their subject is.
 
 use super::cookies::CookieJar;
-use super::driver::{Driver, Order, Session, attempt_of, id_of};
-use super::endpoint::Target;
+use super::driver::{ClientCommand, ClientDriver, Session, attempt_of, id_of};
+use super::endpoint::Endpoint;
 use super::polling::{Opened, Polling};
 use super::transport_config::TransportConfig;
 use super::websocket::{self, Dial};
 use super::wire::SessionConfig;
-use super::{Attempt, Prepare};
+use super::{Attempt, ResolveTarget};
 use crate::engineio::Transport;
 use crate::engineio::eio3::{self, Packets};
 use crate::engineio::frames::binary_form;
@@ -18,8 +18,8 @@ use crate::engineio::polling::take_payload;
 use crate::error::ConnectError;
 use crate::net::outbox::Outbox;
 use crate::net::websocket::Role;
-use crate::net::{Command, ConnectedSocket, IoContext, Mailbox};
-use crate::protocol::engineio::client::{Client, Config, Input, Via};
+use crate::net::{Command, CommandSender, ConnectedSocket, IoContext};
+use crate::protocol::engineio::client::{ClientConfig, ClientInput, ClientSession, TransportKind};
 use crate::protocol::engineio::{Revision, payload, payload_v3};
 use crate::reason::Reason;
 use crate::util::budget::Share;
@@ -33,15 +33,15 @@ const PACKETS: usize = 1000;
 /// Result of a blocking task.
 pub(super) enum Completion {
     /// The first answer of an attempt.
-    First(Result<Box<First>, ConnectError>),
+    OpenedTransport(Result<Box<OpenedTransport>, ConnectError>),
     Polled(Result<Vec<u8>, ConnectError>),
     Posted(Result<(), ConnectError>),
     WebSocket(Result<ConnectedSocket, ConnectError>),
 }
 
 /// The beginning of a session.
-pub(super) struct First {
-    route: Route,
+pub(super) struct OpenedTransport {
+    route: SessionRoute,
     begun: Begun,
     upgrade: bool,
 }
@@ -56,8 +56,8 @@ enum Begun {
 
 /// Target of a session's requests.
 #[derive(Clone)]
-pub(super) struct Route {
-    pub(super) target: Arc<Target>,
+pub(super) struct SessionRoute {
+    pub(super) target: Arc<Endpoint>,
     way: SessionConfig,
     pub(super) network: Arc<TransportConfig>,
     cookies: CookieJar,
@@ -65,21 +65,21 @@ pub(super) struct Route {
     pub(super) polling: Option<Polling>,
 }
 
-impl Driver {
+impl ClientDriver {
     /// Starts an attempt.
-    pub(super) fn dial(
+    pub(super) fn start_attempt(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ClientCommand>,
         id: u32,
         attempt: u32,
-        prepare: Prepare,
+        prepare: ResolveTarget,
     ) {
         let key = u64::from(attempt) << 32 | u64::from(id);
         let Some(client) = self.clients.get_mut(&id) else {
             return;
         };
         client.attempt = Some(key);
-        let reply = ReplyChannel::new(io, key, |error| Completion::First(Err(error)));
+        let reply = ReplyChannel::new(io, key, |error| Completion::OpenedTransport(Err(error)));
         let blocking = Arc::clone(&self.blocking);
         let job = move || {
             // The program's functions take as long as they like, so they hold up nobody else.
@@ -90,10 +90,12 @@ impl Driver {
             match attempt {
                 Ok(attempt) => {
                     blocking.connect(move || {
-                        reply.send(Completion::First(begin(&attempt).map(Box::new)));
+                        reply.send(Completion::OpenedTransport(
+                            open_transport(&attempt).map(Box::new),
+                        ));
                     });
                 }
-                Err(error) => reply.send(Completion::First(Err(error))),
+                Err(error) => reply.send(Completion::OpenedTransport(Err(error))),
             }
         };
         self.blocking.run(job);
@@ -102,9 +104,9 @@ impl Driver {
     /// An attempt has come to its first answer, or failed.
     pub(super) fn on_first(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ClientCommand>,
         key: u64,
-        first: Result<Box<First>, ConnectError>,
+        first: Result<Box<OpenedTransport>, ConnectError>,
     ) {
         let now = io.now();
         let id = id_of(key);
@@ -117,7 +119,7 @@ impl Driver {
             return;
         };
         client.attempt = None;
-        let First {
+        let OpenedTransport {
             route,
             begun,
             upgrade,
@@ -129,7 +131,7 @@ impl Driver {
             }
         };
         let polling = matches!(begun, Begun::Polling(_));
-        let config = Config {
+        let config = ClientConfig {
             polling,
             upgrade,
             timeout: route.network.request_timeout,
@@ -147,14 +149,14 @@ impl Driver {
         ));
         let orders = self
             .orders
-            .get_or_insert_with(|| Arc::new(io.mailbox().clone()));
+            .get_or_insert_with(|| Arc::new(io.commands().clone()));
         let peer = RemoteEnd::Host(route.target.label().into());
         let handle = SessionHandle::new(key, transport, outbox, Arc::clone(orders), peer, None);
         handle.set_binary_form(binary_form(config.revision, false));
         let max_message = route.network.max_message;
         let before = client.session.replace(Session {
             key,
-            machine: Client::new(now, config),
+            machine: ClientSession::new(now, config),
             handle: Arc::new(handle),
             route,
             connection: None,
@@ -170,13 +172,13 @@ impl Driver {
         match begun {
             Begun::Polling(body) => self.on_polled(io, key, Ok(body)),
             Begun::WebSocket(dialled, round_trip) => {
-                let connection = io.adopt(dialled, key, max_message);
+                let connection = io.register_client(dialled, key, max_message);
                 if let Some(session) = self.session(key) {
                     session.connection = connection;
                     session.first_round_trip = Some(round_trip);
                 }
                 if connection.is_none() {
-                    let lost = Input::Lost(Via::WebSocket, Reason::TransportError);
+                    let lost = ClientInput::Lost(TransportKind::WebSocket, Reason::TransportError);
                     self.handle(io, key, lost);
                 }
                 self.schedule(io, id);
@@ -186,7 +188,7 @@ impl Driver {
 
     pub(super) fn on_polled(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ClientCommand>,
         key: u64,
         polled: Result<Vec<u8>, ConnectError>,
     ) {
@@ -196,7 +198,7 @@ impl Driver {
         };
         // python-engineio ends its last poll with nothing, and others are slow to find packets.
         if body.is_empty() && self.session(key).is_some_and(|session| session.is_open) {
-            return self.handle(io, key, Input::Polled);
+            return self.handle(io, key, ClientInput::Polled);
         }
         let Some(session) = self.session(key) else {
             return;
@@ -211,7 +213,10 @@ impl Driver {
         for packet in Packets::new(revision, &body, payload_v3::is_binary(&body)) {
             match packet {
                 Ok(packet) => {
-                    if self.receive(io, key, Via::Polling, packet).is_break() {
+                    if self
+                        .receive(io, key, TransportKind::Polling, packet)
+                        .is_break()
+                    {
                         break;
                     }
                     packets += 1;
@@ -227,12 +232,12 @@ impl Driver {
             }
         }
         self.on_read_complete(io, key);
-        self.handle(io, key, Input::Polled);
+        self.handle(io, key, ClientInput::Polled);
     }
 
     pub(super) fn on_posted(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ClientCommand>,
         key: u64,
         posted: Result<(), ConnectError>,
     ) {
@@ -241,30 +246,34 @@ impl Driver {
         }
         self.on_round_trip(key);
         if let Some(session) = self.session(key) {
-            if !session.handle.outbox().wait() {
-                self.handle(io, key, Input::Queued);
+            if !session.handle.outbox().set_poll_waiting() {
+                self.handle(io, key, ClientInput::Queued);
             }
-            self.handle(io, key, Input::Posted);
+            self.handle(io, key, ClientInput::Posted);
         }
     }
 
     pub(super) fn on_failed_request(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ClientCommand>,
         key: u64,
         error: ConnectError,
     ) {
         if let Some(session) = self.session(key) {
             log::debug!(target: "engineio", "{}: {error}", session.handle.label());
             session.failure.get_or_insert(error);
-            self.handle(io, key, Input::Lost(Via::Polling, Reason::TransportError));
+            self.handle(
+                io,
+                key,
+                ClientInput::Lost(TransportKind::Polling, Reason::TransportError),
+            );
         }
     }
 
     /// The WebSocket for an upgrade.
     pub(super) fn on_dialled(
         &mut self,
-        io: &mut IoContext<Order>,
+        io: &mut IoContext<ClientCommand>,
         key: u64,
         dialled: Result<ConnectedSocket, ConnectError>,
     ) {
@@ -279,27 +288,31 @@ impl Driver {
             // It comes too late.
             Ok(_) if !upgrading => {}
             Ok(dialled) => {
-                let connection = io.adopt(dialled, key, max_message);
+                let connection = io.register_client(dialled, key, max_message);
                 if let Some(session) = self.session(key) {
                     session.connection = connection;
-                    self.handle(io, key, Input::Connected);
+                    self.handle(io, key, ClientInput::Connected);
                 }
             }
             Err(error) => {
                 log::warn!(target: "engineio", "{}: stays on polling: {error}", session.handle.label());
-                self.handle(io, key, Input::Lost(Via::WebSocket, Reason::TransportError));
+                self.handle(
+                    io,
+                    key,
+                    ClientInput::Lost(TransportKind::WebSocket, Reason::TransportError),
+                );
             }
         }
     }
 
-    pub(super) fn poll(&mut self, io: &mut IoContext<Order>, key: u64) {
+    pub(super) fn poll(&mut self, io: &mut IoContext<ClientCommand>, key: u64) {
         let reply = ReplyChannel::new(io, key, |error| Completion::Polled(Err(error)));
         self.request(key, move |polling, route, sid| {
             reply.send(Completion::Polled(polling.poll(&route.target, sid)));
         });
     }
 
-    pub(super) fn post(&mut self, io: &mut IoContext<Order>, key: u64) {
+    pub(super) fn post(&mut self, io: &mut IoContext<ClientCommand>, key: u64) {
         let Some(session) = self.session(key) else {
             return;
         };
@@ -331,8 +344,8 @@ impl Driver {
                 );
                 return self.on_failed_request(io, key, ConnectError::new(error));
             }
-            session.handle.outbox().wait();
-            return self.handle(io, key, Input::Posted);
+            session.handle.outbox().set_poll_waiting();
+            return self.handle(io, key, ClientInput::Posted);
         }
         session.asked_at = Some(Instant::now());
         let reply = ReplyChannel::new(io, key, |error| Completion::Posted(Err(error)));
@@ -342,7 +355,11 @@ impl Driver {
         });
     }
 
-    fn request(&mut self, key: u64, work: impl FnOnce(&Polling, &Route, &str) + Send + 'static) {
+    fn request(
+        &mut self,
+        key: u64,
+        work: impl FnOnce(&Polling, &SessionRoute, &str) + Send + 'static,
+    ) {
         let Some(session) = self.session(key) else {
             return;
         };
@@ -355,7 +372,7 @@ impl Driver {
         self.blocking.run(job);
     }
 
-    pub(super) fn upgrade(&mut self, io: &mut IoContext<Order>, key: u64) {
+    pub(super) fn upgrade(&mut self, io: &mut IoContext<ClientCommand>, key: u64) {
         let Some(session) = self.session(key) else {
             return;
         };
@@ -387,19 +404,19 @@ fn is_payload_v3(body: &[u8]) -> bool {
 /// The way back from a blocking task. If it is dropped unsent, since there was no thread or the
 /// task has panicked, it says so.
 struct ReplyChannel {
-    mailbox: Mailbox<Command<Order>>,
+    mailbox: CommandSender<Command<ClientCommand>>,
     key: u64,
     unsent: Option<fn(ConnectError) -> Completion>,
 }
 
 impl ReplyChannel {
     fn new(
-        io: &IoContext<Order>,
+        io: &IoContext<ClientCommand>,
         key: u64,
         unsent: fn(ConnectError) -> Completion,
     ) -> ReplyChannel {
         ReplyChannel {
-            mailbox: io.mailbox().clone(),
+            mailbox: io.commands().clone(),
             key,
             unsent: Some(unsent),
         }
@@ -412,7 +429,7 @@ impl ReplyChannel {
 
     fn deliver(&self, brought: Completion) {
         self.mailbox
-            .send(Command::Driver(Order::Brought(self.key, brought)));
+            .send(Command::Driver(ClientCommand::Completed(self.key, brought)));
     }
 }
 
@@ -426,7 +443,7 @@ impl Drop for ReplyChannel {
 }
 
 /// Makes the first request with the first transport that leads to the server. Blocks.
-fn begin(attempt: &Attempt) -> Result<First, ConnectError> {
+fn open_transport(attempt: &Attempt) -> Result<OpenedTransport, ConnectError> {
     let mut transports = &*attempt.transports;
     loop {
         match begin_with(attempt, transports) {
@@ -441,12 +458,15 @@ fn begin(attempt: &Attempt) -> Result<First, ConnectError> {
 }
 
 /// Makes the first request, and follows one redirection.
-fn begin_with(attempt: &Attempt, transports: &[Transport]) -> Result<First, ConnectError> {
+fn begin_with(
+    attempt: &Attempt,
+    transports: &[Transport],
+) -> Result<OpenedTransport, ConnectError> {
     let endpoint = attempt.target.endpoint();
     let elsewhere = match begin_at(&attempt.target, attempt, transports) {
         Ok(Ok(first)) => return Ok(first),
         Ok(Err(elsewhere)) => elsewhere,
-        Err(error) => return Err(error.behind(&endpoint)),
+        Err(error) => return Err(error.with_context(&endpoint)),
     };
     let moved = elsewhere.endpoint();
     log::info!(target: "engineio", "{endpoint} is at {moved}");
@@ -457,21 +477,21 @@ fn begin_with(attempt: &Attempt, transports: &[Transport]) -> Result<First, Conn
             let message = format!("{moved}: it redirects again, to {to}");
             Err(ConnectError::new(message))
         }
-        Err(error) => Err(error.behind(&moved)),
+        Err(error) => Err(error.with_context(&moved)),
     }
 }
 
 /// Makes the first request; a server may be at another target.
 fn begin_at(
-    target: &Target,
+    target: &Endpoint,
     attempt: &Attempt,
     transports: &[Transport],
-) -> Result<Result<First, Target>, ConnectError> {
+) -> Result<Result<OpenedTransport, Endpoint>, ConnectError> {
     let Attempt {
         network, cookies, ..
     } = attempt;
     let way = SessionConfig::new(target, network)?;
-    let route = |polling| Route {
+    let route = |polling| SessionRoute {
         target: Arc::new(target.clone()),
         way: way.clone(),
         network: Arc::clone(network),
@@ -480,7 +500,7 @@ fn begin_at(
     };
     if transports.first() == Some(&Transport::WebSocket) {
         return match websocket::dial(target, network, &way, None, cookies)? {
-            Dial::Done(dialled, round_trip) => Ok(Ok(First {
+            Dial::Done(dialled, round_trip) => Ok(Ok(OpenedTransport {
                 route: route(None),
                 begun: Begun::WebSocket(dialled, round_trip),
                 upgrade: false,
@@ -490,7 +510,7 @@ fn begin_at(
     }
     let polling = Polling::new(&way, network, cookies.clone());
     match polling.open(target)? {
-        Opened::Payload(body) => Ok(Ok(First {
+        Opened::Payload(body) => Ok(Ok(OpenedTransport {
             route: route(Some(polling)),
             begun: Begun::Polling(body),
             upgrade: transports.contains(&Transport::WebSocket),

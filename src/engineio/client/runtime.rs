@@ -1,10 +1,10 @@
 //! The threads that all clients of the process share.
 
 use super::blocking_pool::BlockingPool;
-use super::driver::{Driver, Order};
-use super::{Caller, Prepare};
+use super::driver::{ClientCommand, ClientDriver};
+use super::{AttemptHandler, ResolveTarget};
 use crate::limits::Limits;
-use crate::net::{Command, Executor, IoThreads, Mailbox, Options};
+use crate::net::{Command, CommandSender, Executor, IoConfig, IoThreads};
 use crate::pool::WorkerPool;
 use crate::util::sync::Mutex;
 use std::fmt;
@@ -22,7 +22,7 @@ static NEXT: AtomicU32 = AtomicU32::new(1);
 /// The I/O threads, workers and blocking tasks of all clients.
 #[derive(Debug)]
 pub(crate) struct Runtime {
-    threads: IoThreads<Order>,
+    threads: IoThreads<ClientCommand>,
     workers: Arc<WorkerPool>,
 }
 
@@ -46,7 +46,7 @@ impl Runtime {
         };
         let workers = Arc::new(WorkerPool::start(limits.workers)?);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let options = Options {
+        let options = IoConfig {
             limits,
             // Each connection has a limit of its own.
             max_message: usize::MAX,
@@ -56,7 +56,7 @@ impl Runtime {
             budget: OnceLock::new(),
         };
         let blocking = Arc::new(BlockingPool::new());
-        let driver = || Driver::new(&blocking);
+        let driver = || ClientDriver::new(&blocking);
         let threads = IoThreads::start(
             "client",
             Vec::new(),
@@ -71,15 +71,18 @@ impl Runtime {
         &self.workers
     }
 
-    /// Adds a client to an I/O thread, where it stays until [`Line::remove`].
-    pub(crate) fn add(&self, build: impl FnOnce(&Line) -> Box<dyn Caller>) -> Line {
+    /// Adds a client to an I/O thread, where it stays until [`ClientHandle::remove`].
+    pub(crate) fn add(
+        &self,
+        build: impl FnOnce(&ClientHandle) -> Box<dyn AttemptHandler>,
+    ) -> ClientHandle {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let mailboxes = &self.threads.mailboxes;
-        let line = Line {
+        let line = ClientHandle {
             mailbox: mailboxes[id as usize % mailboxes.len()].clone(),
             id,
         };
-        line.order(Order::Add(id, build(&line)));
+        line.order(ClientCommand::Add(id, build(&line)));
         line
     }
 }
@@ -94,39 +97,39 @@ impl Drop for Runtime {
 
 /// The way to a client's I/O thread.
 #[derive(Clone)]
-pub(crate) struct Line {
-    mailbox: Mailbox<Command<Order>>,
+pub(crate) struct ClientHandle {
+    mailbox: CommandSender<Command<ClientCommand>>,
     id: u32,
 }
 
-impl Line {
+impl ClientHandle {
     /// Opens a session. Replaces one that is open or being opened. No two attempts of a client have
     /// the same number.
-    pub(crate) fn dial(&self, attempt: u32, prepare: Prepare) {
-        self.order(Order::Dial(self.id, attempt, prepare));
+    pub(crate) fn start_attempt(&self, attempt: u32, prepare: ResolveTarget) {
+        self.order(ClientCommand::StartAttempt(self.id, attempt, prepare));
     }
 
     /// Abandons an attempt, and its session if there is one already.
     pub(crate) fn abandon(&self) {
-        self.order(Order::Abandon(self.id));
+        self.order(ClientCommand::Abandon(self.id));
     }
 
     /// Looks at the client's timeout at this time, if it looks later now.
     pub(crate) fn wake_at(&self, at: Instant) {
-        self.order(Order::WakeAt(self.id, at));
+        self.order(ClientCommand::WakeAt(self.id, at));
     }
 
     /// Forgets the client once its session has ended.
     pub(crate) fn remove(&self) {
-        self.order(Order::Remove(self.id));
+        self.order(ClientCommand::Remove(self.id));
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: ClientCommand) {
         self.mailbox.send(Command::Driver(order));
     }
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for ClientHandle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Line({})", self.id)
     }

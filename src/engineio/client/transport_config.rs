@@ -1,6 +1,6 @@
 //! How a client reaches its server: time-outs, proxies, TLS.
 
-use super::endpoint::Target;
+use super::endpoint::Endpoint;
 #[cfg(feature = "tls")]
 use super::tls::ClientTls;
 use crate::error::ConnectError;
@@ -68,7 +68,7 @@ impl Default for TransportConfig {
 
 impl TransportConfig {
     /// Returns the proxy on the way to a server.
-    pub(super) fn proxy(&self, target: &Target) -> Result<Option<ureq::Proxy>, ConnectError> {
+    pub(super) fn proxy(&self, target: &Endpoint) -> Result<Option<ureq::Proxy>, ConnectError> {
         if target.unix().is_some() {
             return Ok(None);
         }
@@ -163,7 +163,7 @@ macro_rules! network_options {
             #[must_use]
             pub fn request_timeout(mut self, timeout: std::time::Duration) -> Self {
                 self.$($path).+.request_timeout =
-                    crate::limits::bounded(timeout).max(std::time::Duration::from_millis(1));
+                    crate::limits::clamp_duration(timeout).max(std::time::Duration::from_millis(1));
                 self
             }
 

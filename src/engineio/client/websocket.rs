@@ -1,14 +1,14 @@
 //! The handshake of a WebSocket (RFC 6455, 4.1).
 
 use super::cookies::{CookieJar, is_cookie};
-use super::endpoint::Target;
+use super::endpoint::Endpoint;
 use super::http_head::{dechunked, read_chunked, read_final};
-use super::polling::{MAX_REFUSAL, TIMED_OUT, refusal};
+use super::polling::{MAX_REFUSAL, TIMED_OUT, error_from_status};
 use super::transport_config::TransportConfig;
-use super::wire::{Pace, SessionConfig, Wire};
+use super::wire::{IoDeadlines, SessionConfig, Wire};
 use crate::error::ConnectError;
 use crate::net::ConnectedSocket;
-use crate::net::socket::Socket;
+use crate::net::socket::StreamSocket;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,22 +20,22 @@ pub(super) enum Dial {
     /// After so long from the request to its answer.
     Done(ConnectedSocket, Duration),
     /// The server is elsewhere.
-    Redirected(Target),
+    Redirected(Endpoint),
 }
 
 /// Connects a WebSocket. Blocks for the request time-out at most, but for the resolver's own time.
 /// The server's cookies are kept in the jar.
 pub(super) fn dial(
-    target: &Target,
+    target: &Endpoint,
     network: &TransportConfig,
     way: &SessionConfig,
     sid: Option<&str>,
     jar: &CookieJar,
 ) -> Result<Dial, ConnectError> {
     let by = Some(Instant::now() + network.request_timeout);
-    let pace = Pace {
+    let pace = IoDeadlines {
         by,
-        ..Pace::default()
+        ..IoDeadlines::default()
     };
     let mut wire = way.open(pace, |_| Ok(())).map_err(describe)?;
     let key = generate_key();
@@ -67,7 +67,7 @@ pub(super) fn dial(
             let wanted = head.length.unwrap_or(0).min(MAX_REFUSAL);
             let _ = read_up_to(&mut wire, &mut rest, wanted);
         }
-        return Err(refusal(head.status, head.fields, &rest));
+        return Err(error_from_status(head.status, head.fields, &rest));
     }
     if head.accept.as_deref() != Some(&derive_accept_key(key.as_bytes())) {
         return Err(ConnectError::new(
@@ -89,13 +89,13 @@ fn describe(error: io::Error) -> ConnectError {
 }
 
 fn request(
-    target: &Target,
+    target: &Endpoint,
     network: &TransportConfig,
     sid: Option<&str>,
     cookies: Option<&str>,
     key: &str,
 ) -> String {
-    let resource = target.resource("websocket", sid, network.timestamp_requests);
+    let resource = target.path_and_query("websocket", sid, network.timestamp_requests);
     let mut request = format!(
         "GET {resource} HTTP/1.1\r\n\
          Upgrade: websocket\r\n\
@@ -157,20 +157,20 @@ fn read_up_to(stream: &mut impl Read, bytes: &mut Vec<u8>, wanted: usize) -> io:
 }
 
 /// Makes it a connection that is never waited for.
-fn finish(wire: Wire, unread: Vec<u8>) -> io::Result<ConnectedSocket> {
+fn finish(wire: Wire, read_buffer: Vec<u8>) -> io::Result<ConnectedSocket> {
     let shared = || io::Error::other("the connection is in use elsewhere");
     let stream = Arc::into_inner(wire.stream).ok_or_else(shared)?;
     let stream = stream.into_nonblocking()?;
     #[cfg(feature = "tls")]
     let socket = match wire.tls {
-        Some(tls) => Socket::secure(stream, (*tls).into()),
-        None => Socket::plain(stream),
+        Some(tls) => StreamSocket::secure(stream, (*tls).into()),
+        None => StreamSocket::plain(stream),
     };
     #[cfg(not(feature = "tls"))]
-    let socket = Socket::plain(stream);
+    let socket = StreamSocket::plain(stream);
     Ok(ConnectedSocket {
         socket,
         peer: wire.peer,
-        unread,
+        read_buffer,
     })
 }

@@ -5,7 +5,7 @@
 use super::addresses::connect_unix;
 use super::addresses::{Addresses, left};
 use super::blocking_stream::BlockingStream;
-use super::endpoint::Target;
+use super::endpoint::Endpoint;
 use super::http_head::{parse_head, read_head};
 use super::socks::{Goal, socks4, socks5};
 use super::transport_config::TransportConfig;
@@ -34,12 +34,12 @@ pub(super) struct Wire {
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Box<ClientConnection>>,
     pub(super) peer: PeerAddr,
-    pub(super) pace: Pace,
+    pub(super) pace: IoDeadlines,
 }
 
 /// Time limits of reads and writes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct IoDeadlines {
     pub(super) by: Option<Instant>,
     /// Time for which nothing at all may come.
     pub(super) read: Option<Duration>,
@@ -64,7 +64,7 @@ pub(super) struct SessionConfig {
 
 impl SessionConfig {
     pub(super) fn new(
-        target: &Target,
+        target: &Endpoint,
         network: &TransportConfig,
     ) -> Result<SessionConfig, ConnectError> {
         #[cfg(not(feature = "tls"))]
@@ -93,7 +93,7 @@ impl SessionConfig {
     /// Connects. `begun` sees the socket before anything is said on it.
     pub(super) fn open(
         &self,
-        pace: Pace,
+        pace: IoDeadlines,
         begun: impl FnOnce(&Arc<BlockingStream>) -> io::Result<()>,
     ) -> io::Result<Wire> {
         let by = pace.by.unwrap_or_else(|| Instant::now() + MAX_TIMEOUT);
@@ -151,12 +151,16 @@ impl SessionConfig {
             ProxyProtocol::Socks4A => socks4(stream, &name, user),
             ProxyProtocol::Socks5 => socks5(stream, &resolved()?, login),
             ProxyProtocol::Socks5h => socks5(stream, &name, login),
-            _ => self.tunnel(proxy, stream),
+            _ => self.connect_proxy(proxy, stream),
         }
     }
 
     /// Asks an HTTP proxy to connect (RFC 9110, 9.3.6).
-    fn tunnel(&self, proxy: &ureq::Proxy, stream: &mut DeadlineStream<'_>) -> io::Result<()> {
+    fn connect_proxy(
+        &self,
+        proxy: &ureq::Proxy,
+        stream: &mut DeadlineStream<'_>,
+    ) -> io::Result<()> {
         let host = if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {
@@ -228,7 +232,7 @@ fn explain_tls(error: io::Error) -> io::Error {
 /// A connection whose reads and writes end by a time.
 struct DeadlineStream<'a> {
     stream: &'a BlockingStream,
-    pace: Pace,
+    pace: IoDeadlines,
 }
 
 impl DeadlineStream<'_> {
@@ -242,7 +246,7 @@ impl DeadlineStream<'_> {
 }
 
 /// True for the error of a blocking socket whose time is over.
-fn late(error: io::Error) -> io::Error {
+fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::WouldBlock {
         ErrorKind::TimedOut.into()
     } else {
@@ -254,7 +258,7 @@ impl Read for DeadlineStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wait = self.wait(self.pace.read)?;
         self.stream.set_read_timeout(wait)?;
-        self.stream.read(buffer).map_err(late)
+        self.stream.read(buffer).map_err(timed_out)
     }
 }
 
@@ -262,7 +266,7 @@ impl Write for DeadlineStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let wait = self.wait(self.pace.write)?;
         self.stream.set_write_timeout(wait)?;
-        self.stream.write(bytes).map_err(late)
+        self.stream.write(bytes).map_err(timed_out)
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())

@@ -9,7 +9,7 @@ const MAX_TRAILERS: usize = 100;
 
 /// Framing of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub(crate) enum BodyLength {
     None,
     Length(u64),
     Chunked,
@@ -18,7 +18,7 @@ pub(crate) enum Framing {
 /// A body that is being read.
 #[derive(Debug)]
 pub(crate) struct Body {
-    state: State,
+    state: BodyState,
     bytes: Vec<u8>,
     /// Bytes that were read, also those that were taken out.
     count: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Body {
 }
 
 #[derive(Debug)]
-enum State {
+enum BodyState {
     /// So much is missing.
     Length(u64),
     Size(Vec<u8>),
@@ -43,29 +43,29 @@ enum State {
 
 /// Reason why a body is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BadBody {
+pub(crate) enum BodyError {
     TooLarge,
     Malformed,
 }
 
-impl fmt::Display for BadBody {
+impl fmt::Display for BodyError {
     /// For the log.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            BadBody::TooLarge => "too large (max_http_buffer_size, Limits::http_body_bytes)",
-            BadBody::Malformed => "malformed",
+            BodyError::TooLarge => "too large (max_http_buffer_size, Limits::http_body_bytes)",
+            BodyError::Malformed => "malformed",
         })
     }
 }
 
 impl Body {
     /// Creates a reader for a body of at most `limit` bytes.
-    pub(crate) fn new(framing: Framing, limit: usize) -> Result<Body, BadBody> {
+    pub(crate) fn new(framing: BodyLength, limit: usize) -> Result<Body, BodyError> {
         let state = match framing {
-            Framing::None | Framing::Length(0) => State::Done,
-            Framing::Length(length) if length > limit as u64 => return Err(BadBody::TooLarge),
-            Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Size(Vec::new()),
+            BodyLength::None | BodyLength::Length(0) => BodyState::Done,
+            BodyLength::Length(length) if length > limit as u64 => return Err(BodyError::TooLarge),
+            BodyLength::Length(length) => BodyState::Length(length),
+            BodyLength::Chunked => BodyState::Size(Vec::new()),
         };
         Ok(Body {
             state,
@@ -76,7 +76,7 @@ impl Body {
     }
 
     /// Takes what belongs to the body; returns how much that was.
-    pub(crate) fn read(&mut self, input: &[u8]) -> Result<usize, BadBody> {
+    pub(crate) fn read(&mut self, input: &[u8]) -> Result<usize, BodyError> {
         let mut rest = input;
         while !rest.is_empty() && !self.is_done() {
             let taken = self.step(rest)?;
@@ -91,7 +91,7 @@ impl Body {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, BodyState::Done)
     }
 
     /// Takes out what has been read.
@@ -103,9 +103,9 @@ impl Body {
         self.bytes
     }
 
-    fn step(&mut self, input: &[u8]) -> Result<usize, BadBody> {
+    fn step(&mut self, input: &[u8]) -> Result<usize, BodyError> {
         match &mut self.state {
-            State::Length(missing) | State::Chunk(missing) => {
+            BodyState::Length(missing) | BodyState::Chunk(missing) => {
                 let taken = usize::try_from(*missing)
                     .unwrap_or(usize::MAX)
                     .min(input.len());
@@ -115,68 +115,68 @@ impl Body {
                 self.count += taken;
                 if ended {
                     self.state = match self.state {
-                        State::Chunk(_) => State::ChunkEnd(0),
-                        _ => State::Done,
+                        BodyState::Chunk(_) => BodyState::ChunkEnd(0),
+                        _ => BodyState::Done,
                     };
                 }
                 Ok(taken)
             }
-            State::Size(line) => {
+            BodyState::Size(line) => {
                 if input[0] != b'\n' {
                     line.push(input[0]);
                     return if line.len() > MAX_LINE {
-                        Err(BadBody::Malformed)
+                        Err(BodyError::Malformed)
                     } else {
                         Ok(1)
                     };
                 }
-                let size = chunk_size(line).ok_or(BadBody::Malformed)?;
+                let size = chunk_size(line).ok_or(BodyError::Malformed)?;
                 if size > (self.limit - self.count) as u64 {
-                    return Err(BadBody::TooLarge);
+                    return Err(BodyError::TooLarge);
                 }
                 self.state = match size {
-                    0 => State::Trailers {
+                    0 => BodyState::Trailers {
                         line: 0,
                         returned: false,
                         count: 0,
                     },
-                    size => State::Chunk(size),
+                    size => BodyState::Chunk(size),
                 };
                 Ok(1)
             }
-            State::ChunkEnd(seen) => {
+            BodyState::ChunkEnd(seen) => {
                 if input[0] != b"\r\n"[*seen] {
-                    return Err(BadBody::Malformed);
+                    return Err(BodyError::Malformed);
                 }
                 *seen += 1;
                 if *seen == 2 {
-                    self.state = State::Size(Vec::new());
+                    self.state = BodyState::Size(Vec::new());
                 }
                 Ok(1)
             }
-            State::Trailers {
+            BodyState::Trailers {
                 line,
                 returned,
                 count,
             } => {
                 match (input[0], *returned) {
-                    (b'\n', true) if *line == 0 => self.state = State::Done,
+                    (b'\n', true) if *line == 0 => self.state = BodyState::Done,
                     (b'\n', true) => (*line, *returned, *count) = (0, false, *count + 1),
                     (b'\r', false) => *returned = true,
                     // A line ends with both (RFC 9112, 2.2), here as for a proxy in front.
-                    (b'\n', false) | (_, true) => return Err(BadBody::Malformed),
+                    (b'\n', false) | (_, true) => return Err(BodyError::Malformed),
                     _ => *line += 1,
                 }
                 match &self.state {
-                    State::Trailers { line, count, .. }
+                    BodyState::Trailers { line, count, .. }
                         if *line > MAX_LINE || *count > MAX_TRAILERS =>
                     {
-                        Err(BadBody::Malformed)
+                        Err(BodyError::Malformed)
                     }
                     _ => Ok(1),
                 }
             }
-            State::Done => Ok(0),
+            BodyState::Done => Ok(0),
         }
     }
 }
@@ -196,22 +196,22 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::net::http::head::{BadHead, Head};
+    use crate::net::http::head::{Head, HeadError};
     use proptest::prelude::*;
     use std::net::SocketAddr;
 
-    fn framing(fields: &str) -> Result<Framing, u16> {
+    fn framing(fields: &str) -> Result<BodyLength, u16> {
         let text = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
         let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
         match Head::parse(text.as_bytes(), &Limits::default(), peer, false) {
             Ok(Some(head)) => Ok(head.framing),
             Ok(None) => panic!("incomplete"),
-            Err(BadHead(status, _)) => Err(status),
+            Err(HeadError(status, _)) => Err(status),
         }
     }
 
-    fn read(body: &[u8], pieces: usize) -> Result<(Vec<u8>, usize), BadBody> {
-        let mut reader = Body::new(Framing::Chunked, 1_000)?;
+    fn read(body: &[u8], pieces: usize) -> Result<(Vec<u8>, usize), BodyError> {
+        let mut reader = Body::new(BodyLength::Chunked, 1_000)?;
         let mut taken = 0;
         for piece in body.chunks(pieces) {
             taken += reader.read(piece)?;
@@ -222,15 +222,15 @@ mod tests {
 
     #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
-        assert_eq!(framing(""), Ok(Framing::None));
-        assert_eq!(framing("Content-Length: 5\r\n"), Ok(Framing::Length(5)));
+        assert_eq!(framing(""), Ok(BodyLength::None));
+        assert_eq!(framing("Content-Length: 5\r\n"), Ok(BodyLength::Length(5)));
         assert_eq!(
             framing("Content-Length: 5\r\nContent-Length: 5\r\n"),
-            Ok(Framing::Length(5))
+            Ok(BodyLength::Length(5))
         );
         assert_eq!(
             framing("Transfer-Encoding: Chunked\r\n"),
-            Ok(Framing::Chunked)
+            Ok(BodyLength::Chunked)
         );
         for fields in [
             "Content-Length: 5\r\nContent-Length: 6\r\n",
@@ -258,11 +258,11 @@ mod tests {
     #[test]
     fn a_body_has_a_limit() {
         assert_eq!(
-            Body::new(Framing::Length(1_001), 1_000).unwrap_err(),
-            BadBody::TooLarge
+            Body::new(BodyLength::Length(1_001), 1_000).unwrap_err(),
+            BodyError::TooLarge
         );
-        assert_eq!(read(b"3e9\r\n", 9), Err(BadBody::TooLarge));
-        assert_eq!(read(b"ffffffffffffffff\r\n", 99), Err(BadBody::TooLarge));
+        assert_eq!(read(b"3e9\r\n", 9), Err(BodyError::TooLarge));
+        assert_eq!(read(b"ffffffffffffffff\r\n", 99), Err(BodyError::TooLarge));
         for body in [
             "-1\r\n",
             "\r\n",
@@ -277,17 +277,17 @@ mod tests {
         ] {
             assert_eq!(
                 read(body.as_bytes(), 99),
-                Err(BadBody::Malformed),
+                Err(BodyError::Malformed),
                 "{body:?}"
             );
         }
-        assert_eq!(read(&[b'1'; 2_000], 99), Err(BadBody::Malformed));
+        assert_eq!(read(&[b'1'; 2_000], 99), Err(BodyError::Malformed));
     }
 
     proptest! {
         #[test]
         fn no_chunks_panic(bytes in any::<Vec<u8>>()) {
-            let _ = Body::new(Framing::Chunked, 100).unwrap().read(&bytes);
+            let _ = Body::new(BodyLength::Chunked, 100).unwrap().read(&bytes);
         }
     }
 }

@@ -11,17 +11,17 @@ use std::sync::Arc;
 /// programs send, always pass: this protects users of browsers, not the server from clients.
 ///
 /// ```
-/// use socketio::{Origins, Server};
+/// use socketio::{AllowedOrigins, Server};
 ///
 /// let io = Server::builder().cors_allowed_origins(["https://a.example", "https://b.example"]).build();
 /// let io = Server::builder().cors_allowed_origins("*").build();
 /// let io = Server::builder()
-///     .cors_allowed_origins(Origins::matching(|origin, _request| origin.ends_with(".example")))
+///     .cors_allowed_origins(AllowedOrigins::matching(|origin, _request| origin.ends_with(".example")))
 ///     .build();
 /// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
-pub enum Origins {
+pub enum AllowedOrigins {
     /// The origin that the request itself was sent to, also as a proxy's `X-Forwarded-Proto`,
     /// `X-Forwarded-Host` and `X-Forwarded-Port`, or its `Forwarded`, name it. The default.
     #[default]
@@ -30,7 +30,7 @@ pub enum Origins {
     Any,
     /// These origins: `https://example.com`. `*` among them means any.
     List(Vec<String>),
-    /// Origins that a function allows. It runs on a worker thread and may block.
+    /// AllowedOrigins that a function allows. It runs on a worker thread and may block.
     Function(OriginCheck),
     /// No check and no headers: somebody else, such as a proxy, takes care of CORS.
     Unchecked,
@@ -38,65 +38,71 @@ pub enum Origins {
 
 type Check = dyn Fn(&str, &Request) -> bool + Send + Sync;
 
-impl Origins {
+impl AllowedOrigins {
     /// Returns the origins for which a function says yes. It runs on a worker thread and may block.
-    pub fn matching(check: impl Fn(&str, &Request) -> bool + Send + Sync + 'static) -> Origins {
-        Origins::Function(OriginCheck(Arc::new(check)))
+    pub fn matching(
+        check: impl Fn(&str, &Request) -> bool + Send + Sync + 'static,
+    ) -> AllowedOrigins {
+        AllowedOrigins::Function(OriginCheck(Arc::new(check)))
     }
 
     /// With a list's entries in the form in which they are compared.
     ///
     /// # Panics
     /// If an entry is no origin.
-    pub(crate) fn normalized(self) -> Origins {
+    pub(crate) fn normalized(self) -> AllowedOrigins {
         match self {
-            Origins::List(list) if list.iter().any(|origin| origin == "*") => Origins::Any,
-            Origins::List(list) => Origins::List(list.iter().map(|it| entry(it)).collect()),
+            AllowedOrigins::List(list) if list.iter().any(|origin| origin == "*") => {
+                AllowedOrigins::Any
+            }
+            AllowedOrigins::List(list) => {
+                AllowedOrigins::List(list.iter().map(|it| entry(it)).collect())
+            }
             other => other,
         }
     }
 }
 
-impl From<&str> for Origins {
+impl From<&str> for AllowedOrigins {
     /// One origin, or `*` for any.
     ///
     /// # Panics
     /// If it is no origin, and so would never match: `example.com`, or one with a path.
     fn from(origin: &str) -> Self {
-        Origins::from(vec![origin.to_owned()])
+        AllowedOrigins::from(vec![origin.to_owned()])
     }
 }
 
-impl From<String> for Origins {
+impl From<String> for AllowedOrigins {
     fn from(origin: String) -> Self {
-        Origins::from(vec![origin])
+        AllowedOrigins::from(vec![origin])
     }
 }
 
-impl From<Vec<String>> for Origins {
+impl From<Vec<String>> for AllowedOrigins {
     /// These origins; none switches the check off, as in python; `*` among them means any.
     fn from(origins: Vec<String>) -> Self {
         if origins.is_empty() {
-            return Origins::Unchecked;
+            return AllowedOrigins::Unchecked;
         }
-        Origins::List(origins).normalized()
+        AllowedOrigins::List(origins).normalized()
     }
 }
 
-impl<const N: usize> From<[&str; N]> for Origins {
+impl<const N: usize> From<[&str; N]> for AllowedOrigins {
     fn from(origins: [&str; N]) -> Self {
-        Origins::from(origins.map(str::to_owned).to_vec())
+        AllowedOrigins::from(origins.map(str::to_owned).to_vec())
     }
 }
 
-impl fmt::Debug for Origins {
+impl fmt::Debug for AllowedOrigins {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origins::Same => formatter.write_str("Same"),
-            Origins::Any => formatter.write_str("Any"),
-            Origins::List(list) => formatter.debug_tuple("List").field(list).finish(),
-            Origins::Function(_) => formatter.write_str("Function"),
-            Origins::Unchecked => formatter.write_str("Unchecked"),
+            AllowedOrigins::Same => formatter.write_str("Same"),
+            AllowedOrigins::Any => formatter.write_str("Any"),
+            AllowedOrigins::List(list) => formatter.debug_tuple("List").field(list).finish(),
+            AllowedOrigins::Function(_) => formatter.write_str("Function"),
+            AllowedOrigins::Unchecked => formatter.write_str("Unchecked"),
         }
     }
 }
@@ -104,20 +110,20 @@ impl fmt::Debug for Origins {
 /// The check and its headers.
 #[derive(Clone, Debug)]
 pub(crate) struct Cors {
-    pub(crate) origins: Origins,
+    pub(crate) origins: AllowedOrigins,
     pub(crate) credentials: bool,
 }
 
 /// Result of the check.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum CorsDecision {
     Allowed,
     Refused,
     /// A function of the program must be asked, on a worker.
-    Ask(OriginCheck),
+    Deferred(OriginCheck),
 }
 
-/// A function of the program that allows origins: see [`Origins::matching`].
+/// A function of the program that allows origins: see [`AllowedOrigins::matching`].
 #[derive(Clone)]
 pub struct OriginCheck(Arc<Check>);
 
@@ -133,37 +139,39 @@ impl fmt::Debug for OriginCheck {
     }
 }
 
-impl fmt::Display for Origins {
+impl fmt::Display for AllowedOrigins {
     /// For the record of a refusal.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origins::Same => formatter.write_str("that of the server itself"),
-            Origins::Any | Origins::Unchecked => formatter.write_str("any"),
-            Origins::List(list) => write!(formatter, "{}", list.join(", ")),
-            Origins::Function(_) => formatter.write_str("those that the program's function allows"),
+            AllowedOrigins::Same => formatter.write_str("that of the server itself"),
+            AllowedOrigins::Any | AllowedOrigins::Unchecked => formatter.write_str("any"),
+            AllowedOrigins::List(list) => write!(formatter, "{}", list.join(", ")),
+            AllowedOrigins::Function(_) => {
+                formatter.write_str("those that the program's function allows")
+            }
         }
     }
 }
 
 impl Cors {
-    pub(crate) fn check(&self, request: &Request) -> Verdict {
-        let Some(bytes) = request.values("origin").next() else {
-            return Verdict::Allowed;
+    pub(crate) fn check(&self, request: &Request) -> CorsDecision {
+        let Some(bytes) = request.header_values("origin").next() else {
+            return CorsDecision::Allowed;
         };
         let allowed = match (&self.origins, std::str::from_utf8(bytes)) {
-            (Origins::Unchecked, _) => true,
+            (AllowedOrigins::Unchecked, _) => true,
             (_, Err(_)) => false,
-            (Origins::Any, _) => true,
-            (Origins::Same, Ok(origin)) => is_same(origin, request),
-            (Origins::List(list), Ok(origin)) => list.contains(&normalized(origin)),
-            (Origins::Function(check), Ok(_)) => {
-                return Verdict::Ask(check.clone());
+            (AllowedOrigins::Any, _) => true,
+            (AllowedOrigins::Same, Ok(origin)) => is_same(origin, request),
+            (AllowedOrigins::List(list), Ok(origin)) => list.contains(&normalized(origin)),
+            (AllowedOrigins::Function(check), Ok(_)) => {
+                return CorsDecision::Deferred(check.clone());
             }
         };
         if allowed {
-            Verdict::Allowed
+            CorsDecision::Allowed
         } else {
-            Verdict::Refused
+            CorsDecision::Refused
         }
     }
 
@@ -171,7 +179,7 @@ impl Cors {
     pub(crate) fn headers(&self, request: &Request) -> Headers {
         let mut headers = Vec::new();
         let origin = request.first("origin");
-        if let (Some(origin), false) = (origin, matches!(self.origins, Origins::Unchecked)) {
+        if let (Some(origin), false) = (origin, matches!(self.origins, AllowedOrigins::Unchecked)) {
             headers.push((
                 "Access-Control-Allow-Origin".into(),
                 origin.to_owned().into(),
@@ -303,7 +311,7 @@ fn entry(text: &str) -> String {
     let text = text.trim();
     assert!(
         !text.contains('*'),
-        "{text:?} would never match: an entry is one whole origin, Origins::matching takes a function for patterns"
+        "{text:?} would never match: an entry is one whole origin, AllowedOrigins::matching takes a function for patterns"
     );
     if let Some(Origin { scheme, host, port }) = Origin::parse(text) {
         let default = if scheme == "http" { 80 } else { 443 };
@@ -421,18 +429,21 @@ mod tests {
             ("null", "null"),
         ] {
             let cors = Cors {
-                origins: Origins::from(given),
+                origins: AllowedOrigins::from(given),
                 credentials: true,
             };
             let request = request(false, &format!("Host: x\r\nOrigin: {sent}\r\n"));
-            assert!(matches!(cors.check(&request), Verdict::Allowed), "{given}");
+            assert!(
+                matches!(cors.check(&request), CorsDecision::Allowed),
+                "{given}"
+            );
         }
     }
 
     #[test]
     fn entries_that_never_match_are_refused() {
         for text in ["localhost:3000", "example.com", "https://a/path", "http://"] {
-            let refused = std::panic::catch_unwind(|| Origins::from(text));
+            let refused = std::panic::catch_unwind(|| AllowedOrigins::from(text));
             assert!(refused.is_err(), "{text}");
         }
     }

@@ -1,6 +1,6 @@
 //! Heads of requests (RFC 9112), read by httparse.
 
-use super::body::Framing;
+use super::body::BodyLength;
 use super::request::{Request, RequestBody, Span};
 use crate::limits::Limits;
 use crate::net::listener::PeerAddr;
@@ -11,10 +11,10 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) request: Request,
-    pub(crate) framing: Framing,
+    pub(crate) framing: BodyLength,
     pub(crate) keep_alive: bool,
     /// HTTP/1.1, whose clients know chunks.
-    pub(crate) takes_chunks: bool,
+    pub(crate) is_http_11: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub(crate) expects_continue: bool,
     /// Bytes that the head took.
@@ -23,7 +23,7 @@ pub(crate) struct Head {
 
 /// Reason why a head is refused: the status, and a sentence for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BadHead(pub(crate) u16, pub(crate) &'static str);
+pub(crate) struct HeadError(pub(crate) u16, pub(crate) &'static str);
 
 impl Head {
     /// Reads a head; `None` if it has not come to its end.
@@ -33,7 +33,7 @@ impl Head {
         limits: &Limits,
         peer: PeerAddr,
         secure: bool,
-    ) -> Result<Option<Head>, BadHead> {
+    ) -> Result<Option<Head>, HeadError> {
         let limit = limits.head_bytes.min(usize::from(u16::MAX));
         let mut fields = [const { MaybeUninit::uninit() }; 100];
         let mut more_fields;
@@ -49,19 +49,19 @@ impl Head {
                 Ok(httparse::Status::Complete(length)) => length,
                 Ok(httparse::Status::Partial) if bytes.len() >= limit => {
                     limits.refused.note("head_bytes");
-                    return Err(BadHead(431, "head too large"));
+                    return Err(HeadError(431, "head too large"));
                 }
                 Ok(httparse::Status::Partial) => return Ok(None),
                 Err(httparse::Error::TooManyHeaders) => {
                     limits.refused.note("head_fields");
-                    return Err(BadHead(431, "too many fields"));
+                    return Err(HeadError(431, "too many fields"));
                 }
-                Err(_) => return Err(BadHead(400, "not an HTTP/1 request")),
+                Err(_) => return Err(HeadError(400, "not an HTTP/1 request")),
             };
         let (Some(method), Some(target), Some(version)) =
             (parsed.method, parsed.path, parsed.version)
         else {
-            return Err(BadHead(400, "not an HTTP/1 request"));
+            return Err(HeadError(400, "not an HTTP/1 request"));
         };
         let head: Box<[u8]> = bytes[..length].into();
         let span = |part: &[u8]| -> Span {
@@ -101,25 +101,25 @@ impl Head {
             time: SystemTime::now(),
         };
         let keep_alive = match version {
-            1 => !request.lists("connection", "close"),
-            _ => request.lists("connection", "keep-alive"),
+            1 => !request.has_token("connection", "close"),
+            _ => request.has_token("connection", "keep-alive"),
         };
-        let hosts = request.values("host").count();
+        let hosts = request.header_values("host").count();
         if hosts > 1 || hosts == 0 && version == 1 {
             // RFC 9112, 3.2.
-            return Err(BadHead(400, "not one Host field"));
+            return Err(HeadError(400, "not one Host field"));
         }
         let framing = framing_of(&request)?;
-        if framing == Framing::Chunked && version == 0 {
+        if framing == BodyLength::Chunked && version == 0 {
             // RFC 9112, 6.1: there are none in HTTP/1.0, and proxies may not see where it ends.
-            return Err(BadHead(400, "Transfer-Encoding in HTTP/1.0"));
+            return Err(HeadError(400, "Transfer-Encoding in HTTP/1.0"));
         }
-        let expects_continue = version == 1 && request.lists("expect", "100-continue");
+        let expects_continue = version == 1 && request.has_token("expect", "100-continue");
         Ok(Some(Head {
             request,
             framing,
             keep_alive,
-            takes_chunks: version == 1,
+            is_http_11: version == 1,
             expects_continue,
             length,
         }))
@@ -139,24 +139,24 @@ fn absolute_path(target: &str) -> &str {
 
 /// Returns the framing of a request's body. Refuses what two readers could understand differently:
 /// that is how requests are smuggled past a proxy.
-fn framing_of(request: &Request) -> Result<Framing, BadHead> {
+fn framing_of(request: &Request) -> Result<BodyLength, HeadError> {
     let mut length = None;
-    for value in request.values("content-length") {
-        let value = parse_length(value).ok_or(BadHead(400, "wrong Content-Length"))?;
+    for value in request.header_values("content-length") {
+        let value = parse_length(value).ok_or(HeadError(400, "wrong Content-Length"))?;
         if length.is_some_and(|length| length != value) {
-            return Err(BadHead(400, "conflicting Content-Length"));
+            return Err(HeadError(400, "conflicting Content-Length"));
         }
         length = Some(value);
     }
-    let mut codings = request.values("transfer-encoding");
+    let mut codings = request.header_values("transfer-encoding");
     match (codings.next(), codings.next(), length) {
-        (None, _, None) => Ok(Framing::None),
-        (None, _, Some(length)) => Ok(Framing::Length(length)),
-        (Some(_), _, Some(_)) => Err(BadHead(400, "Content-Length and Transfer-Encoding")),
+        (None, _, None) => Ok(BodyLength::None),
+        (None, _, Some(length)) => Ok(BodyLength::Length(length)),
+        (Some(_), _, Some(_)) => Err(HeadError(400, "Content-Length and Transfer-Encoding")),
         (Some(coding), None, None) if coding.trim_ascii().eq_ignore_ascii_case(b"chunked") => {
-            Ok(Framing::Chunked)
+            Ok(BodyLength::Chunked)
         }
-        _ => Err(BadHead(501, "unknown Transfer-Encoding")),
+        _ => Err(HeadError(501, "unknown Transfer-Encoding")),
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
     use std::borrow::Cow;
     use std::net::SocketAddr;
 
-    fn parse(text: &[u8]) -> Result<Option<Head>, BadHead> {
+    fn parse(text: &[u8]) -> Result<Option<Head>, HeadError> {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
         Head::parse(text, &Limits::default(), peer, false)
     }
@@ -192,8 +192,8 @@ mod tests {
         assert_eq!(request.param("t").as_deref(), Some("%zz"));
         assert_eq!(request.param("__proto__"), None);
         assert_eq!(request.header("x-A").as_deref(), Some("1, 2"));
-        assert_eq!(request.values("x-a").count(), 2);
-        assert_eq!(head.framing, Framing::None);
+        assert_eq!(request.header_values("x-a").count(), 2);
+        assert_eq!(head.framing, BodyLength::None);
         assert!(head.keep_alive);
         assert!(!format!("{request:?}").contains("EIO"));
     }
@@ -312,7 +312,7 @@ mod tests {
             b"OPTIONS * HTTP/1.1\r\nOrigin: null\r\nAccess-Control-Request-Headers: a, b\r\n\r\n",
         ];
         crate::util::fuzz::run(|source| {
-            let bytes = source.spoil(HEADS);
+            let bytes = source.mutate(HEADS);
             let Ok(Some(head)) = parse(&bytes) else {
                 return;
             };

@@ -141,7 +141,7 @@ impl Request {
     pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
         let first = self.first(name)?;
         let is_single = SINGLE_FIELDS.iter().any(|it| it.eq_ignore_ascii_case(name));
-        let mut more = self.values(name).skip(1).peekable();
+        let mut more = self.header_values(name).skip(1).peekable();
         if is_single || more.peek().is_none() {
             return Some(Cow::Borrowed(first));
         }
@@ -241,15 +241,15 @@ impl Request {
     }
 
     /// Returns every value of a header field.
-    pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn header_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let fields = self.fields.iter();
         let named = fields.filter(move |(key, _)| self.is_named(*key, name));
         named.map(|(_, value)| self.bytes(*value))
     }
 
     /// Returns whether a field that lists words, such as `Connection`, lists this one.
-    pub(crate) fn lists(&self, name: &str, word: &str) -> bool {
-        self.values(name)
+    pub(crate) fn has_token(&self, name: &str, word: &str) -> bool {
+        self.header_values(name)
             .filter_map(|value| std::str::from_utf8(value).ok())
             .flat_map(|value| value.split(','))
             .any(|item| item.trim().eq_ignore_ascii_case(word))
@@ -308,7 +308,7 @@ impl Request {
     /// Names the origin of the page that asks by a script, for which browsers send no `Origin`: it is
     /// the one in `Referer`, and, of a page of another site that hides that, none that is known.
     pub(crate) fn find_origin_of_script(&mut self) {
-        if self.param("j").is_none() || self.values("origin").next().is_some() {
+        if self.param("j").is_none() || self.header_values("origin").next().is_some() {
             return;
         }
         let page = self.first("referer").unwrap_or_default();

@@ -1,7 +1,8 @@
 //! Bodies of requests that a handler reads while they come: what an I/O thread reads waits in a
 //! pipe of a bounded size for the worker that runs the handler.
 
-use super::body::{BadBody, Body};
+use super::body::{Body, BodyError};
+use crate::net::Executor;
 use crate::util::budget::Share;
 use crate::util::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -22,14 +23,15 @@ pub struct BodyReader {
 }
 
 struct Pipe {
-    state: Mutex<State>,
+    state: Mutex<UploadState>,
     changed: Condvar,
     /// Called when there is room again.
     resume: Box<dyn Fn() + Send + Sync>,
+    executor: Arc<dyn Executor>,
 }
 
 #[derive(Default)]
-struct State {
+struct UploadState {
     waiting: VecDeque<u8>,
     /// The bytes that wait, in the budget.
     share: Share,
@@ -57,16 +59,18 @@ impl Upload {
         body: Body,
         timeout: Duration,
         share: Share,
+        executor: Arc<dyn Executor>,
         resume: impl Fn() + Send + Sync + 'static,
     ) -> (Upload, BodyReader) {
-        let state = State {
+        let state = UploadState {
             share,
-            ..State::default()
+            ..UploadState::default()
         };
         let pipe = Arc::new(Pipe {
             state: Mutex::new(state),
             changed: Condvar::new(),
             resume: Box::new(resume),
+            executor,
         });
         let reader = BodyReader {
             pipe: Some(Arc::clone(&pipe)),
@@ -81,7 +85,7 @@ impl Upload {
 
     /// Takes what belongs to the body; returns how much that was, and whether there is room for
     /// more.
-    pub(crate) fn push(&mut self, input: &[u8]) -> Result<(usize, bool), BadBody> {
+    pub(crate) fn push(&mut self, input: &[u8]) -> Result<(usize, bool), BodyError> {
         let taken = self.body.read(input)?;
         let bytes = self.body.take_bytes();
         let mut state = self.pipe.state.lock();
@@ -132,10 +136,16 @@ impl Read for BodyReader {
         let Some(pipe) = &self.pipe else {
             return Ok(0);
         };
-        let mut state = pipe.state.lock();
-        while state.waiting.is_empty() && state.end.is_none() && !buffer.is_empty() {
-            pipe.changed.wait(&mut state);
+        let is_idle = |state: &UploadState| state.waiting.is_empty() && state.end.is_none();
+        if !buffer.is_empty() && is_idle(&pipe.state.lock()) {
+            pipe.executor.block_in_place(&mut || {
+                let mut state = pipe.state.lock();
+                while is_idle(&state) {
+                    pipe.changed.wait(&mut state);
+                }
+            });
         }
+        let mut state = pipe.state.lock();
         let count = state.waiting.read(buffer)?;
         let waiting = state.waiting.len();
         state.share.hold(waiting);

@@ -2,7 +2,7 @@
 //! the same contract.
 
 use super::Revision;
-use super::handshake::Open;
+use super::handshake::OpenPacket;
 use super::packet::{Data, Packet};
 use crate::reason::Reason;
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Config {
+pub(crate) struct ClientConfig {
     /// True if the session begins with polling; else the session opens over a WebSocket.
     pub(crate) polling: bool,
     /// True if the session upgrades from polling to WebSocket where the server offers it.
@@ -32,13 +32,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Over what something came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Via {
+pub(crate) enum TransportKind {
     Polling,
     WebSocket,
 }
 
 #[derive(Debug)]
-pub(crate) enum Input {
+pub(crate) enum ClientInput {
     /// The poll that was asked for has been answered, and its packets are handled.
     Polled,
     /// The POST that was asked for has been answered.
@@ -52,19 +52,19 @@ pub(crate) enum Input {
     /// The server sent what is no packet.
     Invalid,
     /// A request failed, or the WebSocket is gone.
-    Lost(Via, Reason),
+    Lost(TransportKind, Reason),
     /// The session is to end.
     Close,
     Timeout,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Output {
+pub(crate) enum ClientOutput {
     /// The session is open.
-    Opened(Open),
+    Opened(OpenPacket),
     /// Ask the server for packets.
     Poll,
-    /// Post what is queued, then say [`Input::Posted`].
+    /// Post what is queued, then say [`ClientInput::Posted`].
     Post,
     /// Connect a WebSocket with this session's id, to upgrade.
     Connect,
@@ -77,23 +77,23 @@ pub(crate) enum Output {
     /// Ping it in the same way, to measure the time until it answers, which is no input.
     Measure,
     /// The last chance to tell the server something.
-    Farewell,
+    BeforeClose,
     /// The queue goes out over the WebSocket from now on.
     Attach,
     /// Close the WebSocket once what was written to it has left. If the session [is
-    /// closing](Client::is_closing), its end is waited for.
-    HangUp,
+    /// closing](ClientSession::is_closing), its end is waited for.
+    CloseWebSocket,
     /// The session has ended. Comes once.
     Closed(Reason),
 }
 
 #[derive(Debug)]
-enum State {
+enum ClientState {
     /// The open packet has not come.
     Opening {
         deadline: Instant,
     },
-    Polling(Polling),
+    Polling(ClientPolling),
     WebSocket,
     /// The server is being told that the session ends.
     Closing(Closing),
@@ -108,25 +108,25 @@ enum Closing {
     /// A POST is under way; whether packets wait for another one, and how much has been said.
     Polling {
         queued: bool,
-        said: Said,
+        said: CloseProgress,
         deadline: Instant,
     },
     /// The server has read what was sent before when it answers a ping.
-    Settling { deadline: Instant },
+    Draining { deadline: Instant },
     /// The server is to close its side of the WebSocket.
     WebSocket { deadline: Instant },
 }
 
 #[derive(Debug, Default)]
-struct Polling {
+struct ClientPolling {
     polls: bool,
     posts: bool,
     queued: bool,
-    upgrade: Upgrade,
+    upgrade: ClientUpgrade,
 }
 
 #[derive(Debug, Default, PartialEq)]
-enum Upgrade {
+enum ClientUpgrade {
     #[default]
     None,
     Probing {
@@ -138,37 +138,37 @@ enum Upgrade {
 
 /// Progress of the close handshake over polling, each step in a POST of its own.
 #[derive(Clone, Copy, Debug)]
-enum Said {
+enum CloseProgress {
     Nothing,
-    Farewell,
+    BeforeClose,
     Close,
 }
 
 #[derive(Debug)]
-pub(crate) struct Client {
-    config: Config,
-    state: State,
-    patience: Duration,
+pub(crate) struct ClientSession {
+    config: ClientConfig,
+    state: ClientState,
+    heartbeat_timeout: Duration,
     /// A ping must come by then; of revision 3, anything.
-    silence: Option<Instant>,
+    heartbeat_deadline: Option<Instant>,
     /// Of revision 3, where the client pings: the moment of the next ping, unless one is answered first,
     /// and the times that the server has named.
     ping_at: Option<Instant>,
     interval: Duration,
     ping_timeout: Duration,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<ClientOutput>,
 }
 
-impl Client {
+impl ClientSession {
     /// Creates a session whose first request is under way: a poll, or a WebSocket.
-    pub(crate) fn new(now: Instant, config: Config) -> Client {
-        Client {
+    pub(crate) fn new(now: Instant, config: ClientConfig) -> ClientSession {
+        ClientSession {
             config,
-            state: State::Opening {
+            state: ClientState::Opening {
                 deadline: now + config.timeout,
             },
-            patience: Duration::ZERO,
-            silence: None,
+            heartbeat_timeout: Duration::ZERO,
+            heartbeat_deadline: None,
             ping_at: None,
             interval: Duration::ZERO,
             ping_timeout: Duration::ZERO,
@@ -176,57 +176,58 @@ impl Client {
         }
     }
 
-    pub(crate) fn handle(&mut self, now: Instant, input: Input) {
+    pub(crate) fn handle(&mut self, now: Instant, input: ClientInput) {
         match input {
-            Input::Polled => {
-                if let State::Polling(polling) = &mut self.state {
+            ClientInput::Polled => {
+                if let ClientState::Polling(polling) = &mut self.state {
                     polling.polls = false;
                 }
-                self.turn();
+                self.start_requests();
             }
-            Input::Posted => {
+            ClientInput::Posted => {
                 match &mut self.state {
-                    State::Polling(polling) => polling.posts = false,
-                    State::Closing(Closing::Polling { queued, said, .. }) => {
+                    ClientState::Polling(polling) => polling.posts = false,
+                    ClientState::Closing(Closing::Polling { queued, said, .. }) => {
                         let next = match (std::mem::take(queued), *said) {
                             (true, _) => None,
-                            (false, Said::Nothing) => {
-                                *said = Said::Farewell;
-                                Some(Output::Farewell)
+                            (false, CloseProgress::Nothing) => {
+                                *said = CloseProgress::BeforeClose;
+                                Some(ClientOutput::BeforeClose)
                             }
-                            (false, Said::Farewell) => {
-                                *said = Said::Close;
-                                Some(Output::Send(Packet::Close))
+                            (false, CloseProgress::BeforeClose) => {
+                                *said = CloseProgress::Close;
+                                Some(ClientOutput::Send(Packet::Close))
                             }
-                            (false, Said::Close) => {
+                            (false, CloseProgress::Close) => {
                                 return self.close(Reason::ClientDisconnect);
                             }
                         };
                         self.outputs.extend(next);
-                        self.outputs.push_back(Output::Post);
+                        self.outputs.push_back(ClientOutput::Post);
                     }
                     _ => {}
                 }
-                self.turn();
+                self.start_requests();
             }
-            Input::Ponged => self.on_settled(now),
-            Input::Connected => {
-                if matches!(self.state, State::Polling(_)) {
-                    self.outputs.push_back(Output::Write(Packet::Ping("probe")));
+            ClientInput::Ponged => self.on_drained(now),
+            ClientInput::Connected => {
+                if matches!(self.state, ClientState::Polling(_)) {
+                    self.outputs
+                        .push_back(ClientOutput::Write(Packet::Ping("probe")));
                 }
             }
-            Input::Queued => {
+            ClientInput::Queued => {
                 match &mut self.state {
-                    State::Polling(polling) => polling.queued = true,
-                    State::Closing(Closing::Polling { queued, .. }) => *queued = true,
+                    ClientState::Polling(polling) => polling.queued = true,
+                    ClientState::Closing(Closing::Polling { queued, .. }) => *queued = true,
                     _ => {}
                 }
-                self.turn();
+                self.start_requests();
             }
-            Input::Invalid => self.close(Reason::TransportError),
-            Input::Lost(via, reason) => self.on_connection_lost(via, reason),
-            Input::Close => self.on_close(now),
-            Input::Timeout => self.on_timeout(now),
+            ClientInput::Invalid => self.close(Reason::TransportError),
+            ClientInput::Lost(via, reason) => self.on_connection_lost(via, reason),
+            ClientInput::Close => self.on_close(now),
+            ClientInput::Timeout => self.on_timeout(now),
         }
     }
 
@@ -234,18 +235,18 @@ impl Client {
     pub(crate) fn receive<'a>(
         &mut self,
         now: Instant,
-        via: Via,
+        via: TransportKind,
         packet: Packet<'a>,
     ) -> Option<Data<'a>> {
-        if matches!(self.state, State::Opening { .. }) {
+        if matches!(self.state, ClientState::Opening { .. }) {
             self.on_open(now, packet);
             return None;
         }
-        if let (State::Polling(polling), Via::WebSocket) = (&mut self.state, via) {
+        if let (ClientState::Polling(polling), TransportKind::WebSocket) = (&mut self.state, via) {
             match (packet, &polling.upgrade) {
-                (Packet::Pong("probe"), Upgrade::Probing { .. }) => {
-                    polling.upgrade = Upgrade::Pausing;
-                    self.turn();
+                (Packet::Pong("probe"), ClientUpgrade::Probing { .. }) => {
+                    polling.upgrade = ClientUpgrade::Pausing;
+                    self.start_requests();
                 }
                 _ => self.on_connection_lost(via, Reason::TransportError),
             }
@@ -253,7 +254,7 @@ impl Client {
         }
         if self.config.revision == Revision::V3 && self.is_open() {
             // engine.io-client 3, `onHeartbeat`
-            self.silence = Some(now + self.patience);
+            self.heartbeat_deadline = Some(now + self.heartbeat_timeout);
             match packet {
                 Packet::Pong(_) => self.ping_at = Some(now + self.interval),
                 // Servers do not ping.
@@ -264,10 +265,10 @@ impl Client {
         match packet {
             Packet::Message(data) if self.is_open() => return Some(data),
             Packet::Ping(_) if self.is_open() => {
-                self.silence = Some(now + self.patience);
-                self.outputs.push_back(Output::Send(Packet::Pong("")));
-                if matches!(self.state, State::WebSocket) {
-                    self.outputs.push_back(Output::Measure);
+                self.heartbeat_deadline = Some(now + self.heartbeat_timeout);
+                self.outputs.push_back(ClientOutput::Send(Packet::Pong("")));
+                if matches!(self.state, ClientState::WebSocket) {
+                    self.outputs.push_back(ClientOutput::Measure);
                 }
             }
             Packet::Close if self.is_open() => self.close(Reason::ServerDisconnect),
@@ -276,7 +277,7 @@ impl Client {
         None
     }
 
-    pub(crate) fn poll(&mut self) -> Option<Output> {
+    pub(crate) fn poll(&mut self) -> Option<ClientOutput> {
         let output = self.outputs.pop_front();
         if self.outputs.is_empty() {
             self.outputs = VecDeque::new();
@@ -286,137 +287,137 @@ impl Client {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let step = match &self.state {
-            State::Opening { deadline }
-            | State::Closing(
+            ClientState::Opening { deadline }
+            | ClientState::Closing(
                 Closing::WebSocket { deadline }
-                | Closing::Settling { deadline }
+                | Closing::Draining { deadline }
                 | Closing::Polling { deadline, .. },
             )
-            | State::Polling(Polling {
-                upgrade: Upgrade::Probing { deadline },
+            | ClientState::Polling(ClientPolling {
+                upgrade: ClientUpgrade::Probing { deadline },
                 ..
             }) => Some(*deadline),
             _ => None,
         };
-        let times = [self.silence, self.ping_at, step];
+        let times = [self.heartbeat_deadline, self.ping_at, step];
         times.into_iter().flatten().min()
     }
 
     /// Returns whether the server is being told that the session ends.
     pub(crate) fn is_closing(&self) -> bool {
-        matches!(self.state, State::Closing(_))
+        matches!(self.state, ClientState::Closing(_))
     }
 
     /// Returns whether an upgrade is under way.
     pub(crate) fn is_upgrading(&self) -> bool {
-        matches!(&self.state, State::Polling(polling) if polling.upgrade != Upgrade::None)
+        matches!(&self.state, ClientState::Polling(polling) if polling.upgrade != ClientUpgrade::None)
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, State::Polling(_) | State::WebSocket)
+        matches!(self.state, ClientState::Polling(_) | ClientState::WebSocket)
     }
 
     fn on_open(&mut self, now: Instant, packet: Packet<'_>) {
         let open = match packet {
-            Packet::Open(text) => serde_json::from_str::<Open>(text).ok(),
+            Packet::Open(text) => serde_json::from_str::<OpenPacket>(text).ok(),
             _ => None,
         };
-        let Some(open) = open.filter(Open::is_sound) else {
+        let Some(open) = open.filter(OpenPacket::is_valid) else {
             return self.close(Reason::TransportError);
         };
         let patience = open.ping_interval.saturating_add(open.ping_timeout);
         // A server that never pings is not noticed to be dead; a day is for ever here.
-        self.patience = Duration::from_millis(patience.min(24 * 3600 * 1000));
-        self.silence = Some(now + self.patience);
+        self.heartbeat_timeout = Duration::from_millis(patience.min(24 * 3600 * 1000));
+        self.heartbeat_deadline = Some(now + self.heartbeat_timeout);
         if self.config.revision == Revision::V3 {
             let day = |it: u64| Duration::from_millis(it.min(24 * 3600 * 1000));
             (self.interval, self.ping_timeout) = (day(open.ping_interval), day(open.ping_timeout));
             self.ping_at = Some(now + self.interval);
         }
         let offered = open.upgrades.iter().any(|it| it == "websocket");
-        self.outputs.push_back(Output::Opened(open));
+        self.outputs.push_back(ClientOutput::Opened(open));
         if !self.config.polling {
-            self.state = State::WebSocket;
-            self.outputs.push_back(Output::Attach);
+            self.state = ClientState::WebSocket;
+            self.outputs.push_back(ClientOutput::Attach);
             return;
         }
-        let mut polling = Polling {
+        let mut polling = ClientPolling {
             // The answer that holds the open packet is still being handled.
             polls: true,
-            ..Polling::default()
+            ..ClientPolling::default()
         };
         if offered && self.config.upgrade {
-            polling.upgrade = Upgrade::Probing {
+            polling.upgrade = ClientUpgrade::Probing {
                 deadline: now + self.config.timeout,
             };
-            self.outputs.push_back(Output::Connect);
+            self.outputs.push_back(ClientOutput::Connect);
         }
-        self.state = State::Polling(polling);
+        self.state = ClientState::Polling(polling);
     }
 
     /// Starts the requests that may start, or finishes the upgrade when none is left.
-    fn turn(&mut self) {
-        let State::Polling(polling) = &mut self.state else {
+    fn start_requests(&mut self) {
+        let ClientState::Polling(polling) = &mut self.state else {
             return;
         };
-        if polling.upgrade == Upgrade::Pausing {
+        if polling.upgrade == ClientUpgrade::Pausing {
             if !polling.polls && !polling.posts {
-                self.state = State::WebSocket;
-                self.outputs.push_back(Output::Write(Packet::Upgrade));
-                self.outputs.push_back(Output::Attach);
+                self.state = ClientState::WebSocket;
+                self.outputs.push_back(ClientOutput::Write(Packet::Upgrade));
+                self.outputs.push_back(ClientOutput::Attach);
             }
             return;
         }
         if !polling.posts && std::mem::take(&mut polling.queued) {
             polling.posts = true;
-            self.outputs.push_back(Output::Post);
+            self.outputs.push_back(ClientOutput::Post);
         }
         if !polling.polls {
             polling.polls = true;
-            self.outputs.push_back(Output::Poll);
+            self.outputs.push_back(ClientOutput::Poll);
         }
     }
 
-    fn on_connection_lost(&mut self, via: Via, reason: Reason) {
+    fn on_connection_lost(&mut self, via: TransportKind, reason: Reason) {
         match (&mut self.state, via) {
-            (State::Closing(Closing::Polling { .. }), Via::Polling)
+            (ClientState::Closing(Closing::Polling { .. }), TransportKind::Polling)
             | (
-                State::Closing(Closing::WebSocket { .. } | Closing::Settling { .. }),
-                Via::WebSocket,
+                ClientState::Closing(Closing::WebSocket { .. } | Closing::Draining { .. }),
+                TransportKind::WebSocket,
             ) => {
                 self.close(Reason::ClientDisconnect);
             }
-            (State::Closing(_), _) => {}
+            (ClientState::Closing(_), _) => {}
             // A failed upgrade leaves the session where it was.
-            (State::Polling(polling), Via::WebSocket) => {
-                if polling.upgrade != Upgrade::None {
-                    polling.upgrade = Upgrade::None;
+            (ClientState::Polling(polling), TransportKind::WebSocket) => {
+                if polling.upgrade != ClientUpgrade::None {
+                    polling.upgrade = ClientUpgrade::None;
                     // What was too large for a POST has waited for the WebSocket.
                     polling.queued = true;
-                    self.outputs.push_back(Output::HangUp);
-                    self.turn();
+                    self.outputs.push_back(ClientOutput::CloseWebSocket);
+                    self.start_requests();
                 }
             }
-            (State::WebSocket, Via::Polling) => {}
+            (ClientState::WebSocket, TransportKind::Polling) => {}
             _ => self.close(reason),
         }
     }
 
     fn on_close(&mut self, now: Instant) {
         let next = match &self.state {
-            State::Polling(polling) => {
-                if polling.upgrade != Upgrade::None {
-                    self.outputs.push_back(Output::HangUp);
+            ClientState::Polling(polling) => {
+                if polling.upgrade != ClientUpgrade::None {
+                    self.outputs.push_back(ClientOutput::CloseWebSocket);
                 }
                 let said = if polling.posts || polling.queued {
-                    Said::Nothing
+                    CloseProgress::Nothing
                 } else {
-                    self.outputs.push_back(Output::Farewell);
-                    Said::Farewell
+                    self.outputs.push_back(ClientOutput::BeforeClose);
+                    CloseProgress::BeforeClose
                 };
                 if !polling.posts {
                     // Packets may have waited for the upgrade.
-                    self.outputs.push_back(Output::Post);
+                    self.outputs.push_back(ClientOutput::Post);
                 }
                 Closing::Polling {
                     queued: false,
@@ -424,54 +425,56 @@ impl Client {
                     deadline: now + CLOSE_TIMEOUT,
                 }
             }
-            State::WebSocket => {
-                self.outputs.push_back(Output::Ping);
-                Closing::Settling {
+            ClientState::WebSocket => {
+                self.outputs.push_back(ClientOutput::Ping);
+                Closing::Draining {
                     deadline: now + DRAIN_TIMEOUT,
                 }
             }
-            State::Opening { .. } => return self.close(Reason::ClientDisconnect),
-            State::Closing(_) | State::Closed => return,
+            ClientState::Opening { .. } => return self.close(Reason::ClientDisconnect),
+            ClientState::Closing(_) | ClientState::Closed => return,
         };
-        self.silence = None;
+        self.heartbeat_deadline = None;
         self.ping_at = None;
-        self.state = State::Closing(next);
+        self.state = ClientState::Closing(next);
     }
 
     /// The server has read what was sent before, or had the time to.
-    fn on_settled(&mut self, now: Instant) {
-        if matches!(self.state, State::Closing(Closing::Settling { .. })) {
-            self.outputs.push_back(Output::Farewell);
-            self.outputs.push_back(Output::Send(Packet::Close));
-            self.outputs.push_back(Output::HangUp);
-            self.state = State::Closing(Closing::WebSocket {
+    fn on_drained(&mut self, now: Instant) {
+        if matches!(self.state, ClientState::Closing(Closing::Draining { .. })) {
+            self.outputs.push_back(ClientOutput::BeforeClose);
+            self.outputs.push_back(ClientOutput::Send(Packet::Close));
+            self.outputs.push_back(ClientOutput::CloseWebSocket);
+            self.state = ClientState::Closing(Closing::WebSocket {
                 deadline: now + CLOSE_TIMEOUT,
             });
         }
     }
 
     fn on_timeout(&mut self, now: Instant) {
-        if self.silence.is_some_and(|at| at <= now) {
+        if self.heartbeat_deadline.is_some_and(|at| at <= now) {
             return self.close(Reason::PingTimeout);
         }
         if self.ping_at.take_if(|at| *at <= now).is_some() {
-            self.silence = Some(now + self.ping_timeout);
-            self.outputs.push_back(Output::Send(Packet::Ping("")));
+            self.heartbeat_deadline = Some(now + self.ping_timeout);
+            self.outputs.push_back(ClientOutput::Send(Packet::Ping("")));
         }
         match &self.state {
-            State::Polling(Polling {
-                upgrade: Upgrade::Probing { deadline },
+            ClientState::Polling(ClientPolling {
+                upgrade: ClientUpgrade::Probing { deadline },
                 ..
             }) if *deadline <= now => {
-                self.on_connection_lost(Via::WebSocket, Reason::TransportError);
+                self.on_connection_lost(TransportKind::WebSocket, Reason::TransportError);
             }
-            State::Opening { deadline } if *deadline <= now => self.close(Reason::TransportError),
-            State::Closing(Closing::Settling { deadline }) if *deadline <= now => {
-                self.on_settled(now);
+            ClientState::Opening { deadline } if *deadline <= now => {
+                self.close(Reason::TransportError);
             }
-            State::Closing(Closing::WebSocket { deadline } | Closing::Polling { deadline, .. })
-                if *deadline <= now =>
-            {
+            ClientState::Closing(Closing::Draining { deadline }) if *deadline <= now => {
+                self.on_drained(now);
+            }
+            ClientState::Closing(
+                Closing::WebSocket { deadline } | Closing::Polling { deadline, .. },
+            ) if *deadline <= now => {
                 self.close(Reason::ClientDisconnect);
             }
             _ => {}
@@ -480,18 +483,18 @@ impl Client {
 
     fn close(&mut self, reason: Reason) {
         let hang_up = match &self.state {
-            State::Closed => return,
-            State::WebSocket => true,
-            State::Closing(_) => false,
-            State::Opening { .. } => !self.config.polling,
-            State::Polling(polling) => polling.upgrade != Upgrade::None,
+            ClientState::Closed => return,
+            ClientState::WebSocket => true,
+            ClientState::Closing(_) => false,
+            ClientState::Opening { .. } => !self.config.polling,
+            ClientState::Polling(polling) => polling.upgrade != ClientUpgrade::None,
         };
         if hang_up {
-            self.outputs.push_back(Output::HangUp);
+            self.outputs.push_back(ClientOutput::CloseWebSocket);
         }
-        self.silence = None;
+        self.heartbeat_deadline = None;
         self.ping_at = None;
-        self.state = State::Closed;
-        self.outputs.push_back(Output::Closed(reason));
+        self.state = ClientState::Closed;
+        self.outputs.push_back(ClientOutput::Closed(reason));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Content of the open packet: the session that the server has opened. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Open {
+pub(crate) struct OpenPacket {
     pub(crate) sid: String,
     #[serde(default, deserialize_with = "texts")]
     pub(crate) upgrades: Vec<String>,
@@ -59,9 +59,9 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     }
 }
 
-impl Open {
+impl OpenPacket {
     /// Returns whether a client can work with it.
-    pub(crate) fn is_sound(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         !self.sid.is_empty() && self.ping_interval > 0
     }
 
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_order_and_the_names_of_the_reference_implementation() {
-        let open = Open {
+        let open = OpenPacket {
             sid: "lv_VI97HAXpY6yYWAAAC".into(),
             upgrades: vec!["websocket".into()],
             ping_interval: 25_000,
@@ -104,8 +104,8 @@ mod tests {
     #[test]
     fn what_other_servers_leave_out_or_write_as_text_is_understood() {
         let text = r#"{"sid":"x","pingInterval":"25000","pingTimeout":2e4}"#;
-        let open: Open = serde_json::from_str(text).unwrap();
-        assert!(open.is_sound() && open.upgrades.is_empty());
+        let open: OpenPacket = serde_json::from_str(text).unwrap();
+        assert!(open.is_valid() && open.upgrades.is_empty());
         assert_eq!((open.ping_interval, open.ping_timeout), (25_000, 20_000));
         assert_eq!(open.max_payload, u64::MAX);
         for wrong in [
@@ -113,14 +113,17 @@ mod tests {
             r#"{"sid":"x"}"#,
             r#"{"sid":"x","pingInterval":"a","pingTimeout":1}"#,
         ] {
-            assert!(serde_json::from_str::<Open>(wrong).is_err(), "{wrong}");
+            assert!(
+                serde_json::from_str::<OpenPacket>(wrong).is_err(),
+                "{wrong}"
+            );
         }
         for unsound in [
             r#"{"sid":"","pingInterval":1,"pingTimeout":1}"#,
             r#"{"sid":"x","pingInterval":0,"pingTimeout":1}"#,
         ] {
-            let open: Open = serde_json::from_str(unsound).unwrap();
-            assert!(!open.is_sound(), "{unsound}");
+            let open: OpenPacket = serde_json::from_str(unsound).unwrap();
+            assert!(!open.is_valid(), "{unsound}");
         }
     }
 
@@ -133,8 +136,8 @@ mod tests {
             (r#""upgrades":{}"#, 0),
         ] {
             let text = format!(r#"{{"sid":"x","pingInterval":1,"pingTimeout":0,{field}}}"#);
-            let open: Open = serde_json::from_str(&text).unwrap();
-            assert!(open.is_sound(), "{field}");
+            let open: OpenPacket = serde_json::from_str(&text).unwrap();
+            assert!(open.is_valid(), "{field}");
             assert_eq!(
                 (open.max_payload, open.upgrades.len()),
                 (u64::MAX, upgrades)

@@ -10,7 +10,7 @@ pub(crate) mod server;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use handshake::Open;
+pub(crate) use handshake::OpenPacket;
 pub(crate) use packet::{Data, Packet};
 
 /// Revision of the protocol that a session speaks: the `EIO` of its requests.

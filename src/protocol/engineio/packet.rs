@@ -29,7 +29,7 @@ pub(crate) enum Packet<'a> {
 
 /// Reason why bytes are no packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Invalid {
+pub(crate) enum EnginePacketError {
     Empty,
     Type,
     Base64,
@@ -40,9 +40,9 @@ pub(crate) enum Invalid {
 
 impl<'a> Packet<'a> {
     /// Reads a packet from the text of a WebSocket message, or from one part of a payload.
-    pub(crate) fn decode(text: &'a str) -> Result<Packet<'a>, Invalid> {
+    pub(crate) fn decode(text: &'a str) -> Result<Packet<'a>, EnginePacketError> {
         let Some(kind) = text.as_bytes().first() else {
-            return Err(Invalid::Empty);
+            return Err(EnginePacketError::Empty);
         };
         // Every type is one ASCII byte, so the rest starts at a character's border once it matched.
         let rest = || &text[1..];
@@ -58,13 +58,13 @@ impl<'a> Packet<'a> {
                 let bytes = decode_base64(rest())?;
                 Ok(Packet::Message(Data::Binary(Cow::Owned(bytes))))
             }
-            _ => Err(Invalid::Type),
+            _ => Err(EnginePacketError::Type),
         }
     }
 
     /// Does the same in revision 3, where base64 has the packet's type in front, and an empty packet
     /// of a payload is ignored.
-    pub(crate) fn decode_v3(text: &'a str) -> Result<Packet<'a>, Invalid> {
+    pub(crate) fn decode_v3(text: &'a str) -> Result<Packet<'a>, EnginePacketError> {
         match text.strip_prefix('b') {
             // engine.io-parser 2, `decodeBase64Packet`
             Some(rest) => match rest.strip_prefix('4') {
@@ -72,7 +72,7 @@ impl<'a> Packet<'a> {
                     let bytes = decode_base64(rest)?;
                     Ok(Packet::Message(Data::Binary(Cow::Owned(bytes))))
                 }
-                None => Err(Invalid::Type),
+                None => Err(EnginePacketError::Type),
             },
             None => Packet::decode(text),
         }
@@ -132,21 +132,21 @@ fn append_base64(bytes: &[u8], out: &mut Vec<u8>) {
     debug_assert_eq!(written, Ok(length));
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for EnginePacketError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Invalid::Empty => "an empty packet",
-            Invalid::Type => "an unknown packet type",
-            Invalid::Base64 => "wrong base64",
-            Invalid::Utf8 => "text that is not UTF-8",
-            Invalid::Length => "a packet of a wrong length",
+            EnginePacketError::Empty => "an empty packet",
+            EnginePacketError::Type => "an unknown packet type",
+            EnginePacketError::Base64 => "wrong base64",
+            EnginePacketError::Utf8 => "text that is not UTF-8",
+            EnginePacketError::Length => "a packet of a wrong length",
         })
     }
 }
 
 /// Reads base64 as the reference implementation does: clients write it without padding, with line
 /// feeds, or with the characters of base64url.
-fn decode_base64(text: &str) -> Result<Vec<u8>, Invalid> {
+fn decode_base64(text: &str) -> Result<Vec<u8>, EnginePacketError> {
     if let Ok(bytes) = STANDARD.decode(text) {
         return Ok(bytes);
     }
@@ -159,7 +159,9 @@ fn decode_base64(text: &str) -> Result<Vec<u8>, Invalid> {
             other => other,
         })
         .collect();
-    INDIFFERENT.decode(plain).map_err(|_| Invalid::Base64)
+    INDIFFERENT
+        .decode(plain)
+        .map_err(|_| EnginePacketError::Base64)
 }
 
 const INDIFFERENT: GeneralPurpose = GeneralPurpose::new(
@@ -209,9 +211,9 @@ mod tests {
 
     #[test]
     fn what_is_no_packet_is_named() {
-        assert_eq!(Packet::decode(""), Err(Invalid::Empty));
-        assert_eq!(Packet::decode("abc"), Err(Invalid::Type));
-        assert_eq!(Packet::decode("é"), Err(Invalid::Type));
-        assert_eq!(Packet::decode("b!!!!"), Err(Invalid::Base64));
+        assert_eq!(Packet::decode(""), Err(EnginePacketError::Empty));
+        assert_eq!(Packet::decode("abc"), Err(EnginePacketError::Type));
+        assert_eq!(Packet::decode("é"), Err(EnginePacketError::Type));
+        assert_eq!(Packet::decode("b!!!!"), Err(EnginePacketError::Base64));
     }
 }

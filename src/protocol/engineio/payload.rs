@@ -1,6 +1,6 @@
 //! Polling payloads: several packets in one HTTP body (engine.io-protocol, "HTTP long-polling").
 
-use super::packet::{Invalid, Packet};
+use super::packet::{EnginePacketError, Packet};
 
 /// Separator of two packets of a payload.
 pub(crate) const SEPARATOR: u8 = 0x1e;
@@ -37,7 +37,7 @@ impl Packets<'_> {
 }
 
 impl<'a> Iterator for Packets<'a> {
-    type Item = Result<Packet<'a>, Invalid>;
+    type Item = Result<Packet<'a>, EnginePacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -45,7 +45,7 @@ impl<'a> Iterator for Packets<'a> {
         }
         let Some(rest) = self.rest else {
             self.ended = true;
-            return Some(Err(Invalid::Utf8));
+            return Some(Err(EnginePacketError::Utf8));
         };
         let packet = match rest.split_once(char::from(SEPARATOR)) {
             Some((packet, rest)) => {
@@ -64,7 +64,7 @@ impl<'a> Iterator for Packets<'a> {
 }
 
 /// Starts another packet in a payload that is being written.
-pub(crate) fn separate(payload: &mut Vec<u8>) {
+pub(crate) fn push_separator(payload: &mut Vec<u8>) {
     if !payload.is_empty() {
         payload.push(SEPARATOR);
     }
@@ -92,9 +92,18 @@ mod tests {
 
     #[test]
     fn nothing_is_read_behind_an_error() {
-        assert_eq!(decode(b"4a\x1exx\x1e4b").last(), Some(Err(Invalid::Type)));
-        assert_eq!(decode(b"").collect::<Vec<_>>(), [Err(Invalid::Empty)]);
-        assert_eq!(decode(b"4\xff").collect::<Vec<_>>(), [Err(Invalid::Utf8)]);
+        assert_eq!(
+            decode(b"4a\x1exx\x1e4b").last(),
+            Some(Err(EnginePacketError::Type))
+        );
+        assert_eq!(
+            decode(b"").collect::<Vec<_>>(),
+            [Err(EnginePacketError::Empty)]
+        );
+        assert_eq!(
+            decode(b"4\xff").collect::<Vec<_>>(),
+            [Err(EnginePacketError::Utf8)]
+        );
     }
 
     proptest! {
@@ -105,7 +114,7 @@ mod tests {
             packets.push(Packet::Message(Data::Binary(Cow::Borrowed(&bytes))));
             let mut payload = Vec::new();
             for packet in &packets {
-                separate(&mut payload);
+                push_separator(&mut payload);
                 packet.encode(&mut payload);
             }
             let decoded: Result<Vec<_>, _> = decode(&payload).collect();
@@ -128,14 +137,14 @@ mod tests {
             b"0{\"sid\":\"x\"}\x1e1\x1e5\x1e6",
         ];
         crate::util::fuzz::run(|source| {
-            let body = source.spoil(BODIES);
+            let body = source.mutate(BODIES);
             let mut packets = decode(&body);
             let read: Vec<_> = packets.by_ref().map_while(Result::ok).collect();
             assert!(packets.next().is_none(), "nothing is read behind an error");
             assert!(read.len() <= body.len() + 1);
             let mut again = Vec::new();
             for packet in &read {
-                separate(&mut again);
+                push_separator(&mut again);
                 packet.encode(&mut again);
             }
             let read_again: Vec<_> = decode(&again).map_while(Result::ok).collect();

@@ -2,7 +2,7 @@
 //! length in UTF-16 units, or as bytes, each behind its kind, its length and `ff`. And JSONP, which
 //! carries the text in a script and in a form.
 
-use super::packet::{Invalid, Packet, encode_base64_v3};
+use super::packet::{EnginePacketError, Packet, encode_base64_v3};
 use std::borrow::Cow;
 
 /// Digits of a length; more are no payload.
@@ -36,29 +36,29 @@ impl<'a> Packets<'a> {
         (!self.ended).then_some(self.rest.len())
     }
 
-    fn text(&mut self) -> Result<&'a str, Invalid> {
+    fn text(&mut self) -> Result<&'a str, EnginePacketError> {
         let digits = self.rest.iter().take_while(|it| it.is_ascii_digit());
         let digits = digits.take(MAX_DIGITS + 1).count();
         let length = std::str::from_utf8(&self.rest[..digits]).ok();
         let length = length.filter(|_| digits <= MAX_DIGITS);
         let length: usize = length
             .and_then(|it| it.parse().ok())
-            .ok_or(Invalid::Length)?;
+            .ok_or(EnginePacketError::Length)?;
         let rest = self.rest[digits..]
             .strip_prefix(b":")
-            .ok_or(Invalid::Length)?;
+            .ok_or(EnginePacketError::Length)?;
         let end = end_of_units(rest, length)?;
         self.rest = &rest[end..];
-        std::str::from_utf8(&rest[..end]).map_err(|_| Invalid::Utf8)
+        std::str::from_utf8(&rest[..end]).map_err(|_| EnginePacketError::Utf8)
     }
 
-    fn part(&mut self) -> Result<(u8, &'a [u8]), Invalid> {
-        let kind = *self.rest.first().ok_or(Invalid::Empty)?;
+    fn part(&mut self) -> Result<(u8, &'a [u8]), EnginePacketError> {
+        let kind = *self.rest.first().ok_or(EnginePacketError::Empty)?;
         let digits = self.rest[1..].iter().take(MAX_DIGITS + 1);
         let digits = digits.take_while(|it| **it < 10).count();
         let number = &self.rest[1..1 + digits];
         if digits == 0 || digits > MAX_DIGITS || self.rest.get(1 + digits) != Some(&0xff) {
-            return Err(Invalid::Length);
+            return Err(EnginePacketError::Length);
         }
         let length = number
             .iter()
@@ -69,7 +69,7 @@ impl<'a> Packets<'a> {
             .and_then(|it| it.checked_add(start));
         let end = end
             .filter(|end| *end <= self.rest.len())
-            .ok_or(Invalid::Length)?;
+            .ok_or(EnginePacketError::Length)?;
         let part = &self.rest[start..end];
         self.rest = &self.rest[end..];
         Ok((kind, part))
@@ -77,31 +77,31 @@ impl<'a> Packets<'a> {
 }
 
 /// Returns where so many UTF-16 units of a text end.
-fn end_of_units(text: &[u8], units: usize) -> Result<usize, Invalid> {
-    let ascii = text.get(..units).ok_or(Invalid::Length)?;
+fn end_of_units(text: &[u8], units: usize) -> Result<usize, EnginePacketError> {
+    let ascii = text.get(..units).ok_or(EnginePacketError::Length)?;
     if ascii.is_ascii() {
         return Ok(units);
     }
     let (mut at, mut left) = (0, units);
     while left > 0 {
-        let (length, counts) = match text.get(at).ok_or(Invalid::Length)? {
+        let (length, counts) = match text.get(at).ok_or(EnginePacketError::Length)? {
             0..=0x7f => (1, 1),
             0xc0..=0xdf => (2, 1),
             0xe0..=0xef => (3, 1),
             0xf0..=0xff => (4, 2),
-            0x80..=0xbf => return Err(Invalid::Utf8),
+            0x80..=0xbf => return Err(EnginePacketError::Utf8),
         };
         at += length;
-        left = left.checked_sub(counts).ok_or(Invalid::Length)?;
+        left = left.checked_sub(counts).ok_or(EnginePacketError::Length)?;
     }
     if at > text.len() {
-        return Err(Invalid::Length);
+        return Err(EnginePacketError::Length);
     }
     Ok(at)
 }
 
 impl<'a> Iterator for Packets<'a> {
-    type Item = Result<Packet<'a>, Invalid>;
+    type Item = Result<Packet<'a>, EnginePacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -115,7 +115,7 @@ impl<'a> Iterator for Packets<'a> {
                     let packet = packet.and_then(|it| Packet::decode_binary_v3(Cow::Borrowed(it)));
                     return Ok(packet.unwrap_or(Packet::Noop));
                 }
-                let text = std::str::from_utf8(part).map_err(|_| Invalid::Utf8)?;
+                let text = std::str::from_utf8(part).map_err(|_| EnginePacketError::Utf8)?;
                 if text.is_empty() {
                     return Ok(Packet::Noop);
                 }
@@ -310,7 +310,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn texts(body: &[u8]) -> Vec<Result<Packet<'_>, Invalid>> {
+    fn texts(body: &[u8]) -> Vec<Result<Packet<'_>, EnginePacketError>> {
         decode(body, is_binary(body)).collect()
     }
 
@@ -445,7 +445,7 @@ mod tests {
             b"97:0{\"sid\":\"x\"}2:40",
         ];
         crate::util::fuzz::run(|source| {
-            let body = source.spoil(BODIES);
+            let body = source.mutate(BODIES);
             let mut packets = decode(&body, is_binary(&body));
             let read = packets.by_ref().map_while(Result::ok).count();
             assert!(packets.next().is_none(), "nothing is read behind an error");

@@ -1,10 +1,10 @@
 //! A session as the server sees it: transport, polls, upgrade, heartbeat and close.
 //!
-//! The machine is told what arrived and what time it is ([`Server::handle`]), is asked what to do
-//! about it ([`Server::poll`]) until there is nothing more, and says when it wants to be called
-//! again ([`Server::next_timeout`]). The packets that wait for the client are not kept here: the
-//! driver has a queue of them, which [`Output::Send`] appends to and [`PollResponse::Queued`] takes
-//! from.
+//! The machine is told what arrived and what time it is ([`ServerSession::handle`]), is asked what
+//! to do about it ([`ServerSession::poll`]) until there is nothing more, and says when it wants to
+//! be called again ([`ServerSession::next_timeout`]). The packets that wait for the client are not
+//! kept here: the driver has a queue of them, which [`ServerOutput::Send`] appends to and
+//! [`PollResponse::Queued`] takes from.
 
 use super::Revision;
 use super::packet::{Data, Packet};
@@ -25,7 +25,7 @@ const PAUSE_THRESHOLD: Duration = Duration::from_millis(10);
 pub(crate) struct TransportId(pub(crate) u64);
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Config {
+pub(crate) struct ServerConfig {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) upgrade_timeout: Duration,
@@ -34,10 +34,10 @@ pub(crate) struct Config {
 
 /// Event of a session.
 #[derive(Debug)]
-pub(crate) enum Input {
+pub(crate) enum ServerInput {
     /// A GET; `queued` says whether packets wait for the client.
     Poll { channel: TransportId, queued: bool },
-    /// A POST; its packets follow by [`Server::receive`], then [`Input::Posted`].
+    /// A POST; its packets follow by [`ServerSession::receive`], then [`ServerInput::Posted`].
     Post(TransportId),
     /// The packets of a POST are handled.
     Posted(TransportId),
@@ -64,20 +64,20 @@ pub(crate) enum Input {
 
 /// Action for the driver.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Output {
-    Answer(TransportId, PollResponse),
+pub(crate) enum ServerOutput {
+    Respond(TransportId, PollResponse),
     /// Append a packet to the queue.
     Send(Packet<'static>),
     /// Write the answer to a probe on a WebSocket that does not carry the session yet.
-    Probed(TransportId),
+    SendProbePong(TransportId),
     /// The queue goes out over this WebSocket from now on.
     Attach(TransportId),
     /// Close a WebSocket once what was written to it has left.
-    HangUp(TransportId),
+    CloseWebSocket(TransportId),
     /// The session has ended. Comes once.
     Closed(Reason),
     /// Nothing more will come of this session: forget it.
-    Gone,
+    Done,
 }
 
 /// The answer to an HTTP request.
@@ -92,14 +92,14 @@ pub(crate) enum PollResponse {
     /// `ok`, to a POST.
     Ok,
     /// 400 without a body: two polls, or two POSTs, at once.
-    Overlap,
+    ConcurrentRequest,
     /// 400 with the code for a transport that is not the session's.
-    Mismatch,
+    WrongTransport,
 }
 
 #[derive(Debug)]
-enum State {
-    Polling(Polling),
+enum ServerState {
+    Polling(ServerPolling),
     WebSocket(TransportId),
     /// The close packet waits for a poll.
     Closing {
@@ -112,15 +112,15 @@ enum State {
 }
 
 #[derive(Debug, Default)]
-struct Polling {
+struct ServerPolling {
     poll: Option<TransportId>,
     post: Option<TransportId>,
-    upgrade: Option<Upgrade>,
+    upgrade: Option<ServerUpgrade>,
 }
 
 /// A WebSocket that is about to replace polling.
 #[derive(Debug)]
-struct Upgrade {
+struct ServerUpgrade {
     channel: TransportId,
     probed: bool,
     deadline: Instant,
@@ -131,9 +131,9 @@ struct Upgrade {
 #[derive(Debug)]
 enum Heartbeat {
     /// A ping is sent at this time.
-    Quiet(Instant),
+    Idle(Instant),
     /// A pong must come by then.
-    Pinged {
+    AwaitingPong {
         until: Instant,
         extended: bool,
     },
@@ -147,10 +147,10 @@ enum Heartbeat {
     Listening(Instant),
     /// The same while reading has stopped by our own choice, with the time that it still has.
     Muted(Duration),
-    Off,
+    Stopped,
 }
 
-impl Config {
+impl ServerConfig {
     /// Returns how long a client of revision 3 may be silent.
     fn silence(&self) -> Duration {
         self.ping_interval + self.ping_timeout
@@ -158,30 +158,34 @@ impl Config {
 }
 
 #[derive(Debug)]
-pub(crate) struct Server {
-    config: Config,
-    state: State,
+pub(crate) struct ServerSession {
+    config: ServerConfig,
+    state: ServerState,
     heartbeat: Heartbeat,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<ServerOutput>,
 }
 
-impl Server {
+impl ServerSession {
     /// Returns a session that was opened by a polling request.
-    pub(crate) fn polling(now: Instant, config: Config) -> Server {
-        Server::new(now, config, State::Polling(Polling::default()))
+    pub(crate) fn polling(now: Instant, config: ServerConfig) -> ServerSession {
+        ServerSession::new(now, config, ServerState::Polling(ServerPolling::default()))
     }
 
     /// Returns a session that was opened by a WebSocket.
-    pub(crate) fn websocket(now: Instant, config: Config, channel: TransportId) -> Server {
-        Server::new(now, config, State::WebSocket(channel))
+    pub(crate) fn websocket(
+        now: Instant,
+        config: ServerConfig,
+        channel: TransportId,
+    ) -> ServerSession {
+        ServerSession::new(now, config, ServerState::WebSocket(channel))
     }
 
-    fn new(now: Instant, config: Config, state: State) -> Server {
+    fn new(now: Instant, config: ServerConfig, state: ServerState) -> ServerSession {
         let heartbeat = match config.revision {
-            Revision::V4 => Heartbeat::Quiet(now + config.ping_interval),
+            Revision::V4 => Heartbeat::Idle(now + config.ping_interval),
             Revision::V3 => Heartbeat::Listening(now + config.silence()),
         };
-        Server {
+        ServerSession {
             config,
             state,
             heartbeat,
@@ -189,24 +193,24 @@ impl Server {
         }
     }
 
-    pub(crate) fn handle(&mut self, now: Instant, input: Input) {
+    pub(crate) fn handle(&mut self, now: Instant, input: ServerInput) {
         match input {
-            Input::Poll { channel, queued } => self.on_poll(now, channel, queued),
-            Input::Post(channel) => self.on_post(channel),
-            Input::Posted(channel) => self.on_posted(channel),
-            Input::WebSocket(channel) => self.on_websocket(now, channel),
-            Input::Invalid => self.close_now(Reason::ServerDisconnect),
-            Input::Lost { channel, reason } => self.on_connection_lost(channel, reason),
-            Input::Queued => self.answer_poll(PollResponse::Queued),
-            Input::Drained => self.give_up(),
-            Input::Close(reason) => self.close(now, reason),
-            Input::Shutdown => {
+            ServerInput::Poll { channel, queued } => self.on_poll(now, channel, queued),
+            ServerInput::Post(channel) => self.on_post(channel),
+            ServerInput::Posted(channel) => self.on_posted(channel),
+            ServerInput::WebSocket(channel) => self.on_websocket(now, channel),
+            ServerInput::Invalid => self.close_now(Reason::ServerDisconnect),
+            ServerInput::Lost { channel, reason } => self.on_connection_lost(channel, reason),
+            ServerInput::Queued => self.answer_poll(PollResponse::Queued),
+            ServerInput::Drained => self.abandon_close(),
+            ServerInput::Close(reason) => self.close(now, reason),
+            ServerInput::Shutdown => {
                 // After a noop the client polls again, and finds nobody or an unknown session.
                 self.answer_poll(PollResponse::Noop);
                 self.close_now(Reason::ServerDisconnect);
-                self.give_up();
+                self.abandon_close();
             }
-            Input::Timeout => self.on_timeout(now),
+            ServerInput::Timeout => self.on_timeout(now),
         }
     }
 
@@ -218,10 +222,10 @@ impl Server {
         packet: Packet<'a>,
     ) -> Option<Data<'a>> {
         match &mut self.state {
-            State::WebSocket(own) if *own == channel => {}
+            ServerState::WebSocket(own) if *own == channel => {}
             // What was posted before the upgrade is handled after it.
-            State::Polling(polling) if polling.post == Some(channel) => {}
-            State::Polling(_) => {
+            ServerState::Polling(polling) if polling.post == Some(channel) => {}
+            ServerState::Polling(_) => {
                 self.on_upgrade_packet(now, channel, packet);
                 return None;
             }
@@ -229,13 +233,13 @@ impl Server {
         }
         match packet {
             Packet::Message(data) => {
-                self.on_traffic(now);
+                self.on_packet(now);
                 return Some(data);
             }
             // The direction of heartbeats is the other one in revision 3.
             Packet::Ping(_) if self.config.revision == Revision::V3 => {
-                self.on_traffic(now);
-                self.outputs.push_back(Output::Send(Packet::Pong("")));
+                self.on_packet(now);
+                self.outputs.push_back(ServerOutput::Send(Packet::Pong("")));
             }
             Packet::Pong(_) if self.config.revision == Revision::V4 => self.on_pong(now),
             Packet::Close => {
@@ -244,12 +248,12 @@ impl Server {
             }
             // "invalid heartbeat direction" in the reference implementation.
             Packet::Ping(_) | Packet::Pong(_) => self.close_now(Reason::ServerDisconnect),
-            Packet::Open(_) | Packet::Upgrade | Packet::Noop => self.on_traffic(now),
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop => self.on_packet(now),
         }
         None
     }
 
-    pub(crate) fn poll(&mut self) -> Option<Output> {
+    pub(crate) fn poll(&mut self) -> Option<ServerOutput> {
         let output = self.outputs.pop_front();
         if self.outputs.is_empty() {
             // Control packets are rare; an idle session keeps no memory for them.
@@ -260,14 +264,14 @@ impl Server {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let heartbeat = match self.heartbeat {
-            Heartbeat::Quiet(at)
+            Heartbeat::Idle(at)
             | Heartbeat::Listening(at)
-            | Heartbeat::Pinged { until: at, .. }
+            | Heartbeat::AwaitingPong { until: at, .. }
             | Heartbeat::Suspended { ping_at: at, .. } => Some(at),
-            Heartbeat::Muted(_) | Heartbeat::Off => None,
+            Heartbeat::Muted(_) | Heartbeat::Stopped => None,
         };
         let state = match &self.state {
-            State::Polling(Polling {
+            ServerState::Polling(ServerPolling {
                 upgrade: Some(upgrade),
                 ..
             }) => Some(
@@ -275,7 +279,7 @@ impl Server {
                     .noop_at
                     .map_or(upgrade.deadline, |at| at.min(upgrade.deadline)),
             ),
-            State::Closing { until } => Some(*until),
+            ServerState::Closing { until } => Some(*until),
             _ => None,
         };
         match (heartbeat, state) {
@@ -286,40 +290,43 @@ impl Server {
 
     /// Returns whether a poll waits for packets.
     pub(crate) fn has_poll(&self) -> bool {
-        matches!(&self.state, State::Polling(polling) if polling.poll.is_some())
+        matches!(&self.state, ServerState::Polling(polling) if polling.poll.is_some())
     }
 
     /// Returns whether a WebSocket may begin to replace polling.
     pub(crate) fn can_upgrade(&self) -> bool {
-        matches!(&self.state, State::Polling(polling) if polling.upgrade.is_none())
+        matches!(&self.state, ServerState::Polling(polling) if polling.upgrade.is_none())
     }
 
     /// Returns the POST that waits for its answer.
     pub(crate) fn post(&self) -> Option<TransportId> {
         match &self.state {
-            State::Polling(polling) => polling.post,
+            ServerState::Polling(polling) => polling.post,
             _ => None,
         }
     }
 
     /// Returns the WebSocket that carries the session.
-    pub(crate) fn carrier(&self) -> Option<TransportId> {
+    pub(crate) fn active_websocket(&self) -> Option<TransportId> {
         match self.state {
-            State::WebSocket(channel) => Some(channel),
+            ServerState::WebSocket(channel) => Some(channel),
             _ => None,
         }
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, State::Polling(_) | State::WebSocket(_))
+        matches!(
+            self.state,
+            ServerState::Polling(_) | ServerState::WebSocket(_)
+        )
     }
 
     /// A packet came. While a pong is awaited, the first other packet restarts the wait, once a
     /// ping, since a client that is sending a lot answers late (engine.io 6.6.11). In revision 3 any
     /// packet restarts the client's time.
-    pub(crate) fn on_traffic(&mut self, now: Instant) {
+    pub(crate) fn on_packet(&mut self, now: Instant) {
         match &mut self.heartbeat {
-            Heartbeat::Pinged { until, extended } if !*extended => {
+            Heartbeat::AwaitingPong { until, extended } if !*extended => {
                 *extended = true;
                 *until = now + self.config.ping_timeout;
             }
@@ -329,13 +336,13 @@ impl Server {
     }
 
     /// Reading from the client stops or resumes: its deadline stands still meanwhile.
-    pub(crate) fn suspend(&mut self, now: Instant, suspended: bool) {
-        self.heartbeat = match (suspended, &self.heartbeat) {
-            (true, Heartbeat::Quiet(at)) => Heartbeat::Suspended {
+    pub(crate) fn set_read_paused(&mut self, now: Instant, paused: bool) {
+        self.heartbeat = match (paused, &self.heartbeat) {
+            (true, Heartbeat::Idle(at)) => Heartbeat::Suspended {
                 ping_at: *at,
                 left: None,
             },
-            (true, Heartbeat::Pinged { until, .. }) => Heartbeat::Suspended {
+            (true, Heartbeat::AwaitingPong { until, .. }) => Heartbeat::Suspended {
                 ping_at: now + self.config.ping_interval,
                 left: Some(until.saturating_duration_since(now)),
             },
@@ -344,11 +351,11 @@ impl Server {
                 Heartbeat::Suspended {
                     left: Some(left), ..
                 },
-            ) => Heartbeat::Pinged {
+            ) => Heartbeat::AwaitingPong {
                 until: now + *left,
                 extended: false,
             },
-            (false, Heartbeat::Suspended { ping_at, .. }) => Heartbeat::Quiet(*ping_at),
+            (false, Heartbeat::Suspended { ping_at, .. }) => Heartbeat::Idle(*ping_at),
             (true, Heartbeat::Listening(until)) => {
                 Heartbeat::Muted(until.saturating_duration_since(now))
             }
@@ -359,11 +366,13 @@ impl Server {
 
     fn on_poll(&mut self, now: Instant, channel: TransportId, queued: bool) {
         match &mut self.state {
-            State::Polling(polling) => {
+            ServerState::Polling(polling) => {
                 if polling.poll.is_some() {
                     self.answer_poll(PollResponse::Close);
-                    self.outputs
-                        .push_back(Output::Answer(channel, PollResponse::Overlap));
+                    self.outputs.push_back(ServerOutput::Respond(
+                        channel,
+                        PollResponse::ConcurrentRequest,
+                    ));
                     self.close_now(Reason::TransportError);
                     return;
                 }
@@ -377,41 +386,45 @@ impl Server {
                     self.answer_poll(PollResponse::Queued);
                 }
             }
-            State::WebSocket(_) => self
+            ServerState::WebSocket(_) => self
                 .outputs
-                .push_back(Output::Answer(channel, PollResponse::Mismatch)),
-            State::Closing { .. } | State::Closed { .. } => self
+                .push_back(ServerOutput::Respond(channel, PollResponse::WrongTransport)),
+            ServerState::Closing { .. } | ServerState::Closed { .. } => self
                 .outputs
-                .push_back(Output::Answer(channel, PollResponse::Queued)),
+                .push_back(ServerOutput::Respond(channel, PollResponse::Queued)),
         }
     }
 
     fn on_post(&mut self, channel: TransportId) {
         match &mut self.state {
-            State::Polling(polling) if polling.post.is_none() => polling.post = Some(channel),
-            State::Polling(_) => {
+            ServerState::Polling(polling) if polling.post.is_none() => polling.post = Some(channel),
+            ServerState::Polling(_) => {
                 // The POST that is under way is answered as usual.
-                self.outputs
-                    .push_back(Output::Answer(channel, PollResponse::Overlap));
+                self.outputs.push_back(ServerOutput::Respond(
+                    channel,
+                    PollResponse::ConcurrentRequest,
+                ));
                 self.close_now(Reason::TransportError);
             }
-            State::WebSocket(_) | State::Closing { .. } | State::Closed { .. } => self
+            ServerState::WebSocket(_)
+            | ServerState::Closing { .. }
+            | ServerState::Closed { .. } => self
                 .outputs
-                .push_back(Output::Answer(channel, PollResponse::Mismatch)),
+                .push_back(ServerOutput::Respond(channel, PollResponse::WrongTransport)),
         }
     }
 
     fn on_posted(&mut self, channel: TransportId) {
         // The reference implementation says ok even when the session was closed over the body.
         self.outputs
-            .push_back(Output::Answer(channel, PollResponse::Ok));
+            .push_back(ServerOutput::Respond(channel, PollResponse::Ok));
         match &mut self.state {
-            State::Polling(polling) => {
+            ServerState::Polling(polling) => {
                 polling.post.take_if(|post| *post == channel);
             }
-            State::Closed { post } if *post == Some(channel) => {
+            ServerState::Closed { post } if *post == Some(channel) => {
                 *post = None;
-                self.outputs.push_back(Output::Gone);
+                self.outputs.push_back(ServerOutput::Done);
             }
             _ => {}
         }
@@ -419,21 +432,23 @@ impl Server {
 
     fn on_websocket(&mut self, now: Instant, channel: TransportId) {
         match &mut self.state {
-            State::Polling(polling) if polling.upgrade.is_none() => {
-                polling.upgrade = Some(Upgrade {
+            ServerState::Polling(polling) if polling.upgrade.is_none() => {
+                polling.upgrade = Some(ServerUpgrade {
                     channel,
                     probed: false,
                     deadline: now + self.config.upgrade_timeout,
                     noop_at: None,
                 });
             }
-            _ => self.outputs.push_back(Output::HangUp(channel)),
+            _ => self
+                .outputs
+                .push_back(ServerOutput::CloseWebSocket(channel)),
         }
     }
 
     /// A packet of a WebSocket that does not carry the session yet (engine.io-protocol, "Upgrade").
     fn on_upgrade_packet(&mut self, now: Instant, channel: TransportId, packet: Packet<'_>) {
-        let State::Polling(polling) = &mut self.state else {
+        let ServerState::Polling(polling) = &mut self.state else {
             return;
         };
         let Some(upgrade) = polling.upgrade.as_mut().filter(|it| it.channel == channel) else {
@@ -443,25 +458,26 @@ impl Server {
             Packet::Ping("probe") => {
                 upgrade.probed = true;
                 upgrade.noop_at = Some(now + NOOP_DELAY);
-                self.outputs.push_back(Output::Probed(channel));
+                self.outputs.push_back(ServerOutput::SendProbePong(channel));
                 self.answer_poll(PollResponse::Noop);
             }
             Packet::Upgrade => {
                 self.answer_poll(PollResponse::Noop);
-                self.state = State::WebSocket(channel);
-                self.outputs.push_back(Output::Attach(channel));
+                self.state = ServerState::WebSocket(channel);
+                self.outputs.push_back(ServerOutput::Attach(channel));
             }
             _ => {
                 polling.upgrade = None;
-                self.outputs.push_back(Output::HangUp(channel));
+                self.outputs
+                    .push_back(ServerOutput::CloseWebSocket(channel));
             }
         }
     }
 
     fn on_connection_lost(&mut self, channel: TransportId, reason: Reason) {
         match &mut self.state {
-            State::WebSocket(own) if *own == channel => self.close_now(reason),
-            State::Polling(polling) => {
+            ServerState::WebSocket(own) if *own == channel => self.close_now(reason),
+            ServerState::Polling(polling) => {
                 let poll = polling.poll.take_if(|poll| *poll == channel);
                 let post = polling.post.take_if(|post| *post == channel);
                 polling.upgrade.take_if(|it| it.channel == channel);
@@ -469,9 +485,9 @@ impl Server {
                     self.close_now(Reason::TransportError);
                 }
             }
-            State::Closed { post } if *post == Some(channel) => {
+            ServerState::Closed { post } if *post == Some(channel) => {
                 *post = None;
-                self.outputs.push_back(Output::Gone);
+                self.outputs.push_back(ServerOutput::Done);
             }
             _ => {}
         }
@@ -479,8 +495,8 @@ impl Server {
 
     fn on_pong(&mut self, now: Instant) {
         // Surplus pongs start nothing (CVE-2026-48802).
-        if matches!(self.heartbeat, Heartbeat::Pinged { .. }) {
-            self.heartbeat = Heartbeat::Quiet(now + self.config.ping_interval);
+        if matches!(self.heartbeat, Heartbeat::AwaitingPong { .. }) {
+            self.heartbeat = Heartbeat::Idle(now + self.config.ping_interval);
         }
     }
 
@@ -489,49 +505,53 @@ impl Server {
             Heartbeat::Suspended { ping_at, left } if *ping_at <= now => {
                 *ping_at = now + self.config.ping_interval;
                 left.get_or_insert(self.config.ping_timeout);
-                self.outputs.push_back(Output::Send(Packet::Ping("")));
+                self.outputs.push_back(ServerOutput::Send(Packet::Ping("")));
             }
-            Heartbeat::Quiet(at) if *at <= now => {
+            Heartbeat::Idle(at) if *at <= now => {
                 // A moment's lateness of the clock is not added to the client's time; after a pause
                 // of the whole process the client gets all of it.
                 let late = now.saturating_duration_since(*at) > PAUSE_THRESHOLD;
                 let pinged = if late { now } else { *at };
-                self.heartbeat = Heartbeat::Pinged {
+                self.heartbeat = Heartbeat::AwaitingPong {
                     until: pinged + self.config.ping_timeout,
                     extended: false,
                 };
-                self.outputs.push_back(Output::Send(Packet::Ping("")));
+                self.outputs.push_back(ServerOutput::Send(Packet::Ping("")));
             }
-            Heartbeat::Pinged { until, .. } | Heartbeat::Listening(until) if *until <= now => {
+            Heartbeat::AwaitingPong { until, .. } | Heartbeat::Listening(until)
+                if *until <= now =>
+            {
                 self.answer_poll(PollResponse::Close);
                 self.close_now(Reason::PingTimeout);
             }
             _ => {}
         }
         match &mut self.state {
-            State::Polling(polling) => {
+            ServerState::Polling(polling) => {
                 let Some(upgrade) = &mut polling.upgrade else {
                     return;
                 };
                 if upgrade.deadline <= now {
                     let channel = upgrade.channel;
                     polling.upgrade = None;
-                    self.outputs.push_back(Output::HangUp(channel));
+                    self.outputs
+                        .push_back(ServerOutput::CloseWebSocket(channel));
                 } else if upgrade.noop_at.is_some_and(|at| at <= now) {
                     upgrade.noop_at = None;
                     self.answer_poll(PollResponse::Noop);
                 }
             }
-            State::Closing { until } if *until <= now => self.forget(),
+            ServerState::Closing { until } if *until <= now => self.finish(),
             _ => {}
         }
     }
 
     fn answer_poll(&mut self, answer: PollResponse) {
-        if let State::Polling(polling) = &mut self.state
+        if let ServerState::Polling(polling) = &mut self.state
             && let Some(channel) = polling.poll.take()
         {
-            self.outputs.push_back(Output::Answer(channel, answer));
+            self.outputs
+                .push_back(ServerOutput::Respond(channel, answer));
         }
     }
 
@@ -540,15 +560,15 @@ impl Server {
         if !self.is_open() {
             return;
         }
-        self.outputs.push_back(Output::Send(Packet::Close));
-        if self.carrier().is_some() {
+        self.outputs.push_back(ServerOutput::Send(Packet::Close));
+        if self.active_websocket().is_some() {
             return self.close_now(reason);
         }
         self.answer_poll(PollResponse::Queued);
         self.drop_upgrade();
-        self.outputs.push_back(Output::Closed(reason));
-        self.heartbeat = Heartbeat::Off;
-        self.state = State::Closing {
+        self.outputs.push_back(ServerOutput::Closed(reason));
+        self.heartbeat = Heartbeat::Stopped;
+        self.state = ServerState::Closing {
             until: now + CLOSE_TIMEOUT,
         };
     }
@@ -560,37 +580,39 @@ impl Server {
         }
         self.answer_poll(PollResponse::Close);
         self.drop_upgrade();
-        if let Some(channel) = self.carrier() {
-            self.outputs.push_back(Output::HangUp(channel));
+        if let Some(channel) = self.active_websocket() {
+            self.outputs
+                .push_back(ServerOutput::CloseWebSocket(channel));
         }
-        self.outputs.push_back(Output::Closed(reason));
-        self.forget();
+        self.outputs.push_back(ServerOutput::Closed(reason));
+        self.finish();
     }
 
     /// Waits no longer for a poll that takes the close packet.
-    fn give_up(&mut self) {
-        if matches!(self.state, State::Closing { .. }) {
-            self.forget();
+    fn abandon_close(&mut self) {
+        if matches!(self.state, ServerState::Closing { .. }) {
+            self.finish();
         }
     }
 
     fn drop_upgrade(&mut self) {
-        if let State::Polling(polling) = &mut self.state
+        if let ServerState::Polling(polling) = &mut self.state
             && let Some(upgrade) = polling.upgrade.take()
         {
-            self.outputs.push_back(Output::HangUp(upgrade.channel));
+            self.outputs
+                .push_back(ServerOutput::CloseWebSocket(upgrade.channel));
         }
     }
 
-    fn forget(&mut self) {
-        self.heartbeat = Heartbeat::Off;
+    fn finish(&mut self) {
+        self.heartbeat = Heartbeat::Stopped;
         let post = match &self.state {
-            State::Polling(polling) => polling.post,
+            ServerState::Polling(polling) => polling.post,
             _ => None,
         };
-        self.state = State::Closed { post };
+        self.state = ServerState::Closed { post };
         if post.is_none() {
-            self.outputs.push_back(Output::Gone);
+            self.outputs.push_back(ServerOutput::Done);
         }
     }
 }

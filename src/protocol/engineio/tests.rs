@@ -1,8 +1,10 @@
 //! The server's and the client's session against each other, on a clock that the test turns.
 
-use super::client::{self, Client, Via};
+use super::client::{ClientConfig, ClientInput, ClientOutput, ClientSession, TransportKind};
 use super::packet::{Data, Packet};
-use super::server::{self, PollResponse, Server, TransportId};
+use super::server::{
+    PollResponse, ServerConfig, ServerInput, ServerOutput, ServerSession, TransportId,
+};
 use super::*;
 use crate::reason::Reason;
 use std::collections::VecDeque;
@@ -12,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(25);
 const TIMEOUT: Duration = Duration::from_secs(20);
 const WS: TransportId = TransportId(1000);
 
-const CONFIG: server::Config = server::Config {
+const CONFIG: ServerConfig = ServerConfig {
     ping_interval: INTERVAL,
     ping_timeout: TIMEOUT,
     upgrade_timeout: Duration::from_secs(10),
@@ -22,8 +24,8 @@ const CONFIG: server::Config = server::Config {
 /// A server's session and a client's, with what travels between them held until it is delivered.
 struct Pair {
     now: Instant,
-    server: Server,
-    client: Client,
+    server: ServerSession,
+    client: ClientSession,
     /// Messages that wait on the server, and on the client.
     server_queue: VecDeque<String>,
     client_queue: VecDeque<String>,
@@ -50,10 +52,10 @@ impl Pair {
         let now = Instant::now();
         let mut pair = Pair {
             now,
-            server: Server::polling(now, CONFIG),
-            client: Client::new(
+            server: ServerSession::polling(now, CONFIG),
+            client: ClientSession::new(
                 now,
-                client::Config {
+                ClientConfig {
                     polling: true,
                     upgrade,
                     timeout: Duration::from_secs(10),
@@ -77,7 +79,7 @@ impl Pair {
             gone: false,
             next_channel: 0,
         };
-        let open = Open {
+        let open = OpenPacket {
             sid: "sid".into(),
             upgrades: vec!["websocket".into()],
             ping_interval: 25_000,
@@ -85,7 +87,7 @@ impl Pair {
             max_payload: 1_000_000,
         };
         pair.client
-            .receive(now, Via::Polling, Packet::Open(&open.to_json()));
+            .receive(now, TransportKind::Polling, Packet::Open(&open.to_json()));
         pair.drive_client();
         pair
     }
@@ -105,7 +107,7 @@ impl Pair {
             self.to_client.push_back(packet);
         } else {
             self.server_queue.push_back(packet);
-            self.server.handle(self.now, server::Input::Queued);
+            self.server.handle(self.now, ServerInput::Queued);
         }
     }
 
@@ -114,23 +116,23 @@ impl Pair {
             self.to_server.push_back(packet);
         } else {
             self.client_queue.push_back(packet);
-            self.client.handle(self.now, client::Input::Queued);
+            self.client.handle(self.now, ClientInput::Queued);
         }
     }
 
     fn drive_server(&mut self) {
         while let Some(output) = self.server.poll() {
             match output {
-                server::Output::Answer(channel, answer) => self.on_answer(channel, answer),
-                server::Output::Send(packet) => self.server_send(encoded(&packet)),
-                server::Output::Probed(WS) => self.to_client.push_back("3probe".into()),
-                server::Output::Attach(WS) => {
+                ServerOutput::Respond(channel, answer) => self.on_answer(channel, answer),
+                ServerOutput::Send(packet) => self.server_send(encoded(&packet)),
+                ServerOutput::SendProbePong(WS) => self.to_client.push_back("3probe".into()),
+                ServerOutput::Attach(WS) => {
                     self.server_attached = true;
                     self.to_client.extend(self.server_queue.drain(..));
                 }
-                server::Output::HangUp(WS) => self.to_client.push_back("hang up".into()),
-                server::Output::Closed(reason) => self.server_closed.push(reason),
-                server::Output::Gone => self.gone = true,
+                ServerOutput::CloseWebSocket(WS) => self.to_client.push_back("hang up".into()),
+                ServerOutput::Closed(reason) => self.server_closed.push(reason),
+                ServerOutput::Done => self.gone = true,
                 other => panic!("{other:?}"),
             }
         }
@@ -142,14 +144,14 @@ impl Pair {
                 let count = self.server_queue.len().min(payload::MAX_PACKETS_OF_PYTHON);
                 let body = self.server_queue.drain(..count).collect();
                 if self.server_queue.is_empty() {
-                    self.server.handle(self.now, server::Input::Drained);
+                    self.server.handle(self.now, ServerInput::Drained);
                 }
                 body
             }
             PollResponse::Noop => vec!["6".into()],
             PollResponse::Close => vec!["1".into()],
             // The pair has one POST at a time, and its answer is not lost.
-            PollResponse::Ok => return self.client.handle(self.now, client::Input::Posted),
+            PollResponse::Ok => return self.client.handle(self.now, ClientInput::Posted),
             other => panic!("{other:?}"),
         };
         self.answer = Some((channel, body));
@@ -158,32 +160,32 @@ impl Pair {
     fn drive_client(&mut self) {
         while let Some(output) = self.client.poll() {
             match output {
-                client::Output::Opened(_) => {
-                    self.client.handle(self.now, client::Input::Polled);
+                ClientOutput::Opened(_) => {
+                    self.client.handle(self.now, ClientInput::Polled);
                 }
-                client::Output::Poll => {
+                ClientOutput::Poll => {
                     self.next_channel += 1;
                     let channel = TransportId(self.next_channel);
                     let queued = !self.server_queue.is_empty();
                     self.server
-                        .handle(self.now, server::Input::Poll { channel, queued });
+                        .handle(self.now, ServerInput::Poll { channel, queued });
                 }
-                client::Output::Post if self.client_queue.is_empty() => {
-                    self.client.handle(self.now, client::Input::Posted);
+                ClientOutput::Post if self.client_queue.is_empty() => {
+                    self.client.handle(self.now, ClientInput::Posted);
                 }
-                client::Output::Post => self.post = Some(self.client_queue.drain(..).collect()),
-                client::Output::Connect => self.connecting = true,
-                client::Output::Write(packet) => self.to_server.push_back(encoded(&packet)),
-                client::Output::Send(packet) => self.client_send(encoded(&packet)),
-                client::Output::Attach => {
+                ClientOutput::Post => self.post = Some(self.client_queue.drain(..).collect()),
+                ClientOutput::Connect => self.connecting = true,
+                ClientOutput::Write(packet) => self.to_server.push_back(encoded(&packet)),
+                ClientOutput::Send(packet) => self.client_send(encoded(&packet)),
+                ClientOutput::Attach => {
                     self.client_attached = true;
                     self.to_server.extend(self.client_queue.drain(..));
                 }
-                client::Output::Farewell => self.client_said_farewell += 1,
-                client::Output::Ping => self.client.handle(self.now, client::Input::Ponged),
-                client::Output::Measure => {}
-                client::Output::HangUp => self.to_server.push_back("hang up".into()),
-                client::Output::Closed(reason) => self.client_closed.push(reason),
+                ClientOutput::BeforeClose => self.client_said_farewell += 1,
+                ClientOutput::Ping => self.client.handle(self.now, ClientInput::Ponged),
+                ClientOutput::Measure => {}
+                ClientOutput::CloseWebSocket => self.to_server.push_back("hang up".into()),
+                ClientOutput::Closed(reason) => self.client_closed.push(reason),
             }
         }
         self.drive_server();
@@ -192,9 +194,9 @@ impl Pair {
     /// The WebSocket that the client asked for is there.
     fn connect(&mut self) {
         assert!(std::mem::take(&mut self.connecting));
-        self.server.handle(self.now, server::Input::WebSocket(WS));
+        self.server.handle(self.now, ServerInput::WebSocket(WS));
         self.drive_server();
-        self.client.handle(self.now, client::Input::Connected);
+        self.client.handle(self.now, ClientInput::Connected);
         self.drive_client();
     }
 
@@ -205,11 +207,14 @@ impl Pair {
         };
         for packet in body {
             let packet = Packet::decode(&packet).unwrap();
-            if let Some(Data::Text(text)) = self.client.receive(self.now, Via::Polling, packet) {
+            if let Some(Data::Text(text)) =
+                self.client
+                    .receive(self.now, TransportKind::Polling, packet)
+            {
                 self.client_got.push(text.to_owned());
             }
         }
-        self.client.handle(self.now, client::Input::Polled);
+        self.client.handle(self.now, ClientInput::Polled);
         self.drive_client();
         true
     }
@@ -220,14 +225,14 @@ impl Pair {
         };
         self.next_channel += 1;
         let channel = TransportId(self.next_channel);
-        self.server.handle(self.now, server::Input::Post(channel));
+        self.server.handle(self.now, ServerInput::Post(channel));
         for packet in body {
             let packet = Packet::decode(&packet).unwrap();
             if let Some(Data::Text(text)) = self.server.receive(self.now, channel, packet) {
                 self.server_got.push(text.to_owned());
             }
         }
-        self.server.handle(self.now, server::Input::Posted(channel));
+        self.server.handle(self.now, ServerInput::Posted(channel));
         self.drive_server();
         self.drive_client();
         true
@@ -240,7 +245,7 @@ impl Pair {
                 let reason = Reason::TransportClose;
                 self.server.handle(
                     self.now,
-                    server::Input::Lost {
+                    ServerInput::Lost {
                         channel: WS,
                         reason,
                     },
@@ -261,13 +266,14 @@ impl Pair {
         match self.to_client.pop_front() {
             None => return false,
             Some(frame) if frame == "hang up" => {
-                let lost = client::Input::Lost(Via::WebSocket, Reason::TransportClose);
+                let lost = ClientInput::Lost(TransportKind::WebSocket, Reason::TransportClose);
                 self.client.handle(self.now, lost);
             }
             Some(frame) => {
                 let packet = Packet::decode(&frame).unwrap();
                 if let Some(Data::Text(text)) =
-                    self.client.receive(self.now, Via::WebSocket, packet)
+                    self.client
+                        .receive(self.now, TransportKind::WebSocket, packet)
                 {
                     self.client_got.push(text.to_owned());
                 }
@@ -303,11 +309,11 @@ impl Pair {
                 Some(at) if at <= end => {
                     self.now = self.now.max(at);
                     if self.server.next_timeout().is_some_and(|at| at <= self.now) {
-                        self.server.handle(self.now, server::Input::Timeout);
+                        self.server.handle(self.now, ServerInput::Timeout);
                         self.drive_server();
                     }
                     if self.client.next_timeout().is_some_and(|at| at <= self.now) {
-                        self.client.handle(self.now, client::Input::Timeout);
+                        self.client.handle(self.now, ClientInput::Timeout);
                         self.drive_client();
                     }
                     self.settle();
@@ -347,7 +353,7 @@ fn a_payload_holds_at_most_sixteen_packets() {
     for number in numbers(0..100) {
         pair.server_queue.push_back(format!("4{number}"));
     }
-    pair.server.handle(pair.now, server::Input::Queued);
+    pair.server.handle(pair.now, ServerInput::Queued);
     pair.drive_server();
     assert_eq!(pair.answer.as_ref().map(|(_, body)| body.len()), Some(16));
     pair.settle();
@@ -399,7 +405,7 @@ fn a_poll_that_waits_is_answered_with_a_noop_when_the_probe_comes() {
     pair.deliver_answer();
     assert!(pair.server.has_poll() && pair.answer.is_none());
     pair.now += Duration::from_millis(100);
-    pair.server.handle(pair.now, server::Input::Timeout);
+    pair.server.handle(pair.now, ServerInput::Timeout);
     pair.drive_server();
     assert_eq!(
         pair.answer.as_ref().map(|(_, body)| body.join("")),
@@ -418,7 +424,7 @@ fn a_probe_that_is_never_finished_expires_and_polling_goes_on() {
     for _ in 0..110 {
         pair.deliver_answer();
         pair.now += Duration::from_millis(100);
-        pair.server.handle(pair.now, server::Input::Timeout);
+        pair.server.handle(pair.now, ServerInput::Timeout);
         pair.drive_server();
     }
     assert_eq!(pair.to_client, ["hang up"]);
@@ -433,7 +439,7 @@ fn a_probe_that_is_never_finished_expires_and_polling_goes_on() {
 fn a_failed_upgrade_leaves_the_session_on_polling() {
     let mut pair = Pair::new(true);
     pair.connecting = false;
-    let lost = client::Input::Lost(Via::WebSocket, Reason::TransportError);
+    let lost = ClientInput::Lost(TransportKind::WebSocket, Reason::TransportError);
     pair.client.handle(pair.now, lost);
     pair.drive_client();
     pair.to_server.clear();
@@ -446,7 +452,7 @@ fn a_failed_upgrade_leaves_the_session_on_polling() {
 #[test]
 fn a_websocket_that_begins_with_something_else_is_closed_alone() {
     let mut pair = Pair::new(false);
-    pair.server.handle(pair.now, server::Input::WebSocket(WS));
+    pair.server.handle(pair.now, ServerInput::WebSocket(WS));
     pair.server
         .receive(pair.now, WS, Packet::Message(Data::Text("hello")));
     pair.drive_server();
@@ -458,11 +464,11 @@ fn a_websocket_that_begins_with_something_else_is_closed_alone() {
 #[test]
 fn an_upgrade_packet_without_a_probe_is_enough() {
     let mut pair = Pair::new(false);
-    pair.server.handle(pair.now, server::Input::WebSocket(WS));
+    pair.server.handle(pair.now, ServerInput::WebSocket(WS));
     pair.server.receive(pair.now, WS, Packet::Upgrade);
     pair.drive_server();
     assert!(pair.server_attached);
-    assert_eq!(pair.server.carrier(), Some(WS));
+    assert_eq!(pair.server.active_websocket(), Some(WS));
 }
 
 #[test]
@@ -470,36 +476,40 @@ fn a_second_websocket_is_closed_during_and_after_the_upgrade() {
     let mut pair = Pair::new(true);
     pair.connect();
     let second = TransportId(2000);
-    pair.server
-        .handle(pair.now, server::Input::WebSocket(second));
-    assert_eq!(pair.server.poll(), Some(server::Output::HangUp(second)));
+    pair.server.handle(pair.now, ServerInput::WebSocket(second));
+    assert_eq!(
+        pair.server.poll(),
+        Some(ServerOutput::CloseWebSocket(second))
+    );
     pair.settle();
     assert!(pair.server_attached);
-    pair.server
-        .handle(pair.now, server::Input::WebSocket(second));
-    assert_eq!(pair.server.poll(), Some(server::Output::HangUp(second)));
+    pair.server.handle(pair.now, ServerInput::WebSocket(second));
+    assert_eq!(
+        pair.server.poll(),
+        Some(ServerOutput::CloseWebSocket(second))
+    );
     assert!(pair.server.is_open());
 }
 
 #[test]
 fn polling_after_the_upgrade_is_a_mismatch() {
-    let mut server = Server::websocket(Instant::now(), CONFIG, WS);
+    let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
     let channel = TransportId(1);
     server.handle(
         Instant::now(),
-        server::Input::Poll {
+        ServerInput::Poll {
             channel,
             queued: false,
         },
     );
     assert_eq!(
         server.poll(),
-        Some(server::Output::Answer(channel, PollResponse::Mismatch))
+        Some(ServerOutput::Respond(channel, PollResponse::WrongTransport))
     );
-    server.handle(Instant::now(), server::Input::Post(channel));
+    server.handle(Instant::now(), ServerInput::Post(channel));
     assert_eq!(
         server.poll(),
-        Some(server::Output::Answer(channel, PollResponse::Mismatch))
+        Some(ServerOutput::Respond(channel, PollResponse::WrongTransport))
     );
     assert!(server.is_open());
 }
@@ -510,7 +520,7 @@ fn two_polls_at_once_end_the_session() {
     let (first, second) = (TransportId(pair.next_channel), TransportId(77));
     pair.server.handle(
         pair.now,
-        server::Input::Poll {
+        ServerInput::Poll {
             channel: second,
             queued: false,
         },
@@ -519,10 +529,10 @@ fn two_polls_at_once_end_the_session() {
     assert_eq!(
         outputs,
         [
-            server::Output::Answer(first, PollResponse::Close),
-            server::Output::Answer(second, PollResponse::Overlap),
-            server::Output::Closed(Reason::TransportError),
-            server::Output::Gone,
+            ServerOutput::Respond(first, PollResponse::Close),
+            ServerOutput::Respond(second, PollResponse::ConcurrentRequest),
+            ServerOutput::Closed(Reason::TransportError),
+            ServerOutput::Done,
         ]
     );
 }
@@ -531,15 +541,15 @@ fn two_polls_at_once_end_the_session() {
 fn two_posts_at_once_end_the_session() {
     let mut pair = Pair::new(false);
     pair.server
-        .handle(pair.now, server::Input::Post(TransportId(50)));
+        .handle(pair.now, ServerInput::Post(TransportId(50)));
     pair.server
-        .handle(pair.now, server::Input::Post(TransportId(51)));
+        .handle(pair.now, ServerInput::Post(TransportId(51)));
     let outputs: Vec<_> = std::iter::from_fn(|| pair.server.poll()).collect();
-    assert!(outputs.contains(&server::Output::Answer(
+    assert!(outputs.contains(&ServerOutput::Respond(
         TransportId(51),
-        PollResponse::Overlap
+        PollResponse::ConcurrentRequest
     )));
-    assert!(outputs.contains(&server::Output::Closed(Reason::TransportError)));
+    assert!(outputs.contains(&ServerOutput::Closed(Reason::TransportError)));
 }
 
 #[test]
@@ -555,19 +565,19 @@ fn the_heartbeat_keeps_a_quiet_session_for_hours() {
 
 #[test]
 fn a_missed_pong_ends_the_session_after_interval_and_timeout() {
-    let mut server = Server::websocket(Instant::now(), CONFIG, WS);
+    let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
     let start = server.next_timeout().unwrap() - INTERVAL;
-    server.handle(start + INTERVAL, server::Input::Timeout);
-    assert_eq!(server.poll(), Some(server::Output::Send(Packet::Ping(""))));
+    server.handle(start + INTERVAL, ServerInput::Timeout);
+    assert_eq!(server.poll(), Some(ServerOutput::Send(Packet::Ping(""))));
     assert_eq!(server.next_timeout(), Some(start + INTERVAL + TIMEOUT));
-    server.handle(start + INTERVAL + TIMEOUT, server::Input::Timeout);
+    server.handle(start + INTERVAL + TIMEOUT, ServerInput::Timeout);
     let outputs: Vec<_> = std::iter::from_fn(|| server.poll()).collect();
     assert_eq!(
         outputs,
         [
-            server::Output::HangUp(WS),
-            server::Output::Closed(Reason::PingTimeout),
-            server::Output::Gone,
+            ServerOutput::CloseWebSocket(WS),
+            ServerOutput::Closed(Reason::PingTimeout),
+            ServerOutput::Done,
         ]
     );
     assert_eq!(server.next_timeout(), None);
@@ -575,9 +585,9 @@ fn a_missed_pong_ends_the_session_after_interval_and_timeout() {
 
 #[test]
 fn another_packet_extends_the_wait_for_a_pong_once() {
-    let mut server = Server::websocket(Instant::now(), CONFIG, WS);
+    let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
     let pinged = server.next_timeout().unwrap();
-    server.handle(pinged, server::Input::Timeout);
+    server.handle(pinged, ServerInput::Timeout);
     let later = pinged + Duration::from_secs(10);
     server.receive(later, WS, Packet::Message(Data::Text("busy")));
     assert_eq!(server.next_timeout(), Some(later + TIMEOUT));
@@ -591,7 +601,7 @@ fn another_packet_extends_the_wait_for_a_pong_once() {
 
 #[test]
 fn surplus_pongs_change_nothing() {
-    let mut server = Server::websocket(Instant::now(), CONFIG, WS);
+    let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
     let due = server.next_timeout();
     for second in 0..20 {
         server.receive(
@@ -606,20 +616,20 @@ fn surplus_pongs_change_nothing() {
 
 #[test]
 fn the_deadline_stands_still_while_reading_is_stopped_and_pings_go_on() {
-    let mut server = Server::websocket(Instant::now(), CONFIG, WS);
-    let ping = || Some(server::Output::Send(Packet::Ping("")));
+    let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
+    let ping = || Some(ServerOutput::Send(Packet::Ping("")));
     let pinged = server.next_timeout().unwrap();
-    server.handle(pinged, server::Input::Timeout);
+    server.handle(pinged, ServerInput::Timeout);
     assert_eq!(server.poll(), ping());
     let mut now = pinged + Duration::from_secs(5);
-    server.suspend(now, true);
+    server.set_read_paused(now, true);
     for _ in 0..10 {
         assert_eq!(server.next_timeout(), Some(now + INTERVAL));
         now += INTERVAL;
-        server.handle(now, server::Input::Timeout);
+        server.handle(now, ServerInput::Timeout);
         assert_eq!((server.poll(), server.poll()), (ping(), None));
     }
-    server.suspend(now, false);
+    server.set_read_paused(now, false);
     let until = now + TIMEOUT - Duration::from_secs(5);
     assert_eq!(server.next_timeout(), Some(until));
     // The pongs that waited to be read are those of all pings.
@@ -628,10 +638,10 @@ fn the_deadline_stands_still_while_reading_is_stopped_and_pings_go_on() {
     }
     assert_eq!(server.next_timeout(), Some(now + INTERVAL));
     // One that stops before a ping is pinged in time, and then has the whole time for its pong.
-    server.suspend(now, true);
+    server.set_read_paused(now, true);
     assert_eq!(server.next_timeout(), Some(now + INTERVAL));
-    server.handle(now + INTERVAL, server::Input::Timeout);
-    server.suspend(now + INTERVAL * 2, false);
+    server.handle(now + INTERVAL, ServerInput::Timeout);
+    server.set_read_paused(now + INTERVAL * 2, false);
     let until = now + INTERVAL * 2 + TIMEOUT;
     assert_eq!(server.next_timeout(), Some(until));
 }
@@ -642,7 +652,7 @@ fn a_client_notices_a_server_that_is_silent() {
     pair.settle();
     let due = pair.client.next_timeout().unwrap();
     assert_eq!(due, pair.now + INTERVAL + TIMEOUT);
-    pair.client.handle(due, client::Input::Timeout);
+    pair.client.handle(due, ClientInput::Timeout);
     pair.drive_client();
     assert_eq!(pair.client_closed, [Reason::PingTimeout]);
 }
@@ -653,7 +663,7 @@ fn the_client_can_close_on_both_transports() {
         let mut pair = Pair::new(upgrade);
         pair.settle();
         pair.emit_from_client("last words");
-        pair.client.handle(pair.now, client::Input::Close);
+        pair.client.handle(pair.now, ClientInput::Close);
         pair.drive_client();
         pair.settle();
         assert_eq!(pair.server_got, ["last words"]);
@@ -674,7 +684,7 @@ fn what_waits_for_an_upgrade_is_posted_before_the_end_is_said() {
     }
     pair.deliver_frame_to_client();
     pair.emit_from_client("last words");
-    pair.client.handle(pair.now, client::Input::Close);
+    pair.client.handle(pair.now, ClientInput::Close);
     pair.drive_client();
     assert_eq!(pair.post.as_deref(), Some(&["4last words".to_owned()][..]));
     assert_eq!(pair.client_said_farewell, 0);
@@ -688,12 +698,12 @@ fn what_waits_for_an_upgrade_is_posted_before_the_end_is_said() {
 fn a_server_that_does_not_close_its_side_is_not_waited_for_long() {
     let mut pair = Pair::new(true);
     pair.settle();
-    pair.client.handle(pair.now, client::Input::Close);
+    pair.client.handle(pair.now, ClientInput::Close);
     pair.drive_client();
     assert!(pair.client.is_closing() && pair.client_closed.is_empty());
     let due = pair.client.next_timeout().expect("a deadline");
     assert_eq!(due, pair.now + Duration::from_secs(60));
-    pair.client.handle(due, client::Input::Timeout);
+    pair.client.handle(due, ClientInput::Timeout);
     pair.drive_client();
     assert_eq!(pair.client_closed, [Reason::ClientDisconnect]);
 }
@@ -701,17 +711,17 @@ fn a_server_that_does_not_close_its_side_is_not_waited_for_long() {
 #[test]
 fn a_server_that_does_not_open_the_session_is_not_waited_for_long() {
     let now = Instant::now();
-    let config = client::Config {
+    let config = ClientConfig {
         polling: false,
         upgrade: false,
         timeout: Duration::from_secs(10),
         revision: Revision::V4,
     };
-    let mut client = Client::new(now, config);
+    let mut client = ClientSession::new(now, config);
     assert_eq!(client.next_timeout(), Some(now + Duration::from_secs(10)));
-    client.handle(now + Duration::from_secs(10), client::Input::Timeout);
-    assert_eq!(client.poll(), Some(client::Output::HangUp));
-    let closed = client::Output::Closed(Reason::TransportError);
+    client.handle(now + Duration::from_secs(10), ClientInput::Timeout);
+    assert_eq!(client.poll(), Some(ClientOutput::CloseWebSocket));
+    let closed = ClientOutput::Closed(Reason::TransportError);
     assert_eq!(client.poll(), Some(closed));
 }
 
@@ -721,7 +731,7 @@ fn the_server_can_close_on_both_transports() {
         let mut pair = Pair::new(upgrade);
         pair.settle();
         pair.emit_from_server("last words");
-        let close = server::Input::Close(Reason::ServerDisconnect);
+        let close = ServerInput::Close(Reason::ServerDisconnect);
         pair.server.handle(pair.now, close);
         pair.drive_server();
         pair.settle();
@@ -742,7 +752,7 @@ fn a_close_in_the_middle_of_an_upgrade_ends_both_sides_once() {
                 || pair.deliver_frame_to_client()
                 || pair.deliver_answer();
         }
-        let close = server::Input::Close(Reason::ServerDisconnect);
+        let close = ServerInput::Close(Reason::ServerDisconnect);
         pair.server.handle(pair.now, close);
         pair.drive_server();
         pair.settle();
@@ -762,7 +772,7 @@ fn clients_are_not_told_of_a_shutdown() {
     for upgrade in [false, true] {
         let mut pair = Pair::new(upgrade);
         pair.settle();
-        pair.server.handle(pair.now, server::Input::Shutdown);
+        pair.server.handle(pair.now, ServerInput::Shutdown);
         pair.drive_server();
         assert_eq!(pair.server_closed, [Reason::ServerDisconnect]);
         assert!(pair.gone);
@@ -775,21 +785,21 @@ fn clients_are_not_told_of_a_shutdown() {
 
 #[test]
 fn a_close_packet_that_nobody_polls_for_is_given_up() {
-    let mut server = Server::polling(Instant::now(), CONFIG);
+    let mut server = ServerSession::polling(Instant::now(), CONFIG);
     let now = Instant::now();
-    server.handle(now, server::Input::Close(Reason::ServerDisconnect));
+    server.handle(now, ServerInput::Close(Reason::ServerDisconnect));
     let outputs: Vec<_> = std::iter::from_fn(|| server.poll()).collect();
     assert_eq!(
         outputs,
         [
-            server::Output::Send(Packet::Close),
-            server::Output::Closed(Reason::ServerDisconnect),
+            ServerOutput::Send(Packet::Close),
+            ServerOutput::Closed(Reason::ServerDisconnect),
         ]
     );
     let until = server.next_timeout().expect("a deadline");
     assert_eq!(until, now + Duration::from_secs(30));
-    server.handle(until, server::Input::Timeout);
-    assert_eq!(server.poll(), Some(server::Output::Gone));
+    server.handle(until, ServerInput::Timeout);
+    assert_eq!(server.poll(), Some(ServerOutput::Done));
 }
 
 #[test]
@@ -798,7 +808,7 @@ fn a_client_that_goes_away_in_mid_poll_is_an_error_of_its_transport() {
     let channel = TransportId(pair.next_channel);
     let reason = Reason::TransportClose;
     pair.server
-        .handle(pair.now, server::Input::Lost { channel, reason });
+        .handle(pair.now, ServerInput::Lost { channel, reason });
     pair.drive_server();
     assert_eq!(pair.server_closed, [Reason::TransportError]);
 }
@@ -806,7 +816,7 @@ fn a_client_that_goes_away_in_mid_poll_is_an_error_of_its_transport() {
 #[test]
 fn what_is_no_packet_closes_the_session() {
     let mut pair = Pair::new(false);
-    pair.server.handle(pair.now, server::Input::Invalid);
+    pair.server.handle(pair.now, ServerInput::Invalid);
     pair.drive_server();
     assert_eq!(pair.server_closed, [Reason::ServerDisconnect]);
     assert!(pair.gone);
@@ -820,17 +830,17 @@ fn a_handshake_that_makes_no_sense_is_refused() {
         r#"{"sid":"x","upgrades":[],"pingInterval":0,"pingTimeout":20000,"maxPayload":1}"#,
         r#"{"sid":"x","upgrades":[],"pingInterval":-5,"pingTimeout":20000,"maxPayload":1}"#,
     ] {
-        let config = client::Config {
+        let config = ClientConfig {
             polling: true,
             upgrade: true,
             timeout: Duration::from_secs(10),
             revision: Revision::V4,
         };
-        let mut client = Client::new(Instant::now(), config);
-        client.receive(Instant::now(), Via::Polling, Packet::Open(open));
+        let mut client = ClientSession::new(Instant::now(), config);
+        client.receive(Instant::now(), TransportKind::Polling, Packet::Open(open));
         assert_eq!(
             client.poll(),
-            Some(client::Output::Closed(Reason::TransportError)),
+            Some(ClientOutput::Closed(Reason::TransportError)),
             "{open}"
         );
         assert_eq!(client.poll(), None);
@@ -842,9 +852,9 @@ fn a_handshake_that_makes_no_sense_is_refused() {
 #[test]
 fn arbitrary_walks_of_a_pair_lose_and_reorder_nothing() {
     crate::util::fuzz::run(|source| {
-        let mut pair = Pair::new(source.once_in(2));
+        let mut pair = Pair::new(source.one_in(2));
         let (mut from_server, mut from_client) = (0..40, 0..40);
-        let ends = source.once_in(2);
+        let ends = source.one_in(2);
         for _ in 0..source.below(150) {
             match source.below(12) {
                 0 | 1 if pair.server.is_open() => {
@@ -862,8 +872,8 @@ fn arbitrary_walks_of_a_pair_lose_and_reorder_nothing() {
                 6 => drop(pair.deliver_post()),
                 7 | 8 => drop(pair.deliver_frame_to_server()),
                 9 | 10 => drop(pair.deliver_frame_to_client()),
-                11 if ends && source.once_in(20) => {
-                    pair.client.handle(pair.now, client::Input::Close);
+                11 if ends && source.one_in(20) => {
+                    pair.client.handle(pair.now, ClientInput::Close);
                     pair.drive_client();
                 }
                 _ => {}
@@ -895,10 +905,10 @@ fn arbitrary_walks_of_a_pair_lose_and_reorder_nothing() {
 fn arbitrary_clients_end_a_session_once() {
     crate::util::fuzz::run(|source| {
         let mut now = Instant::now();
-        let mut server = if source.once_in(3) {
-            Server::websocket(now, CONFIG, WS)
+        let mut server = if source.one_in(3) {
+            ServerSession::websocket(now, CONFIG, WS)
         } else {
-            Server::polling(now, CONFIG)
+            ServerSession::polling(now, CONFIG)
         };
         let (mut closed, mut gone, mut posts) = (0, false, Vec::new());
         let mut open = vec![WS];
@@ -908,22 +918,22 @@ fn arbitrary_clients_end_a_session_once() {
             match source.below(10) {
                 0 => {
                     open.push(channel);
-                    let queued = source.once_in(2);
-                    server.handle(now, server::Input::Poll { channel, queued });
+                    let queued = source.one_in(2);
+                    server.handle(now, ServerInput::Poll { channel, queued });
                 }
                 1 => {
                     open.push(channel);
                     posts.push(channel);
-                    server.handle(now, server::Input::Post(channel));
+                    server.handle(now, ServerInput::Post(channel));
                 }
                 2 => {
                     if let Some(post) = posts.pop() {
-                        server.handle(now, server::Input::Posted(post));
+                        server.handle(now, ServerInput::Posted(post));
                     }
                 }
                 3 => {
                     open.push(channel);
-                    server.handle(now, server::Input::WebSocket(channel));
+                    server.handle(now, ServerInput::WebSocket(channel));
                 }
                 4 | 5 => {
                     let via = open[source.below(open.len())];
@@ -933,27 +943,27 @@ fn arbitrary_clients_end_a_session_once() {
                     let message = server.receive(now, via, packet);
                     assert!(message.is_none() || closed == 0, "a message after the end");
                 }
-                6 if source.once_in(4) => {
+                6 if source.one_in(4) => {
                     let reason = Reason::TransportClose;
                     let channel = open[source.below(open.len())];
-                    server.handle(now, server::Input::Lost { channel, reason });
+                    server.handle(now, ServerInput::Lost { channel, reason });
                 }
-                7 if source.once_in(8) => server.handle(now, server::Input::Invalid),
-                8 => server.handle(now, server::Input::Queued),
-                9 if source.once_in(10) => {
-                    server.handle(now, server::Input::Close(Reason::ServerDisconnect));
+                7 if source.one_in(8) => server.handle(now, ServerInput::Invalid),
+                8 => server.handle(now, ServerInput::Queued),
+                9 if source.one_in(10) => {
+                    server.handle(now, ServerInput::Close(Reason::ServerDisconnect));
                 }
                 _ => {
                     if server.next_timeout().is_some_and(|at| at <= now) {
-                        server.handle(now, server::Input::Timeout);
+                        server.handle(now, ServerInput::Timeout);
                     }
                 }
             }
             while let Some(output) = server.poll() {
                 assert!(!gone, "{output:?} after all is over");
                 match output {
-                    server::Output::Closed(_) => closed += 1,
-                    server::Output::Gone => gone = true,
+                    ServerOutput::Closed(_) => closed += 1,
+                    ServerOutput::Done => gone = true,
                     _ => {}
                 }
             }
@@ -963,20 +973,20 @@ fn arbitrary_clients_end_a_session_once() {
             }
         }
         for post in posts {
-            server.handle(now, server::Input::Posted(post));
+            server.handle(now, ServerInput::Posted(post));
         }
         // A silent client is not waited for without end.
         for _ in 0..100 {
             while let Some(output) = server.poll() {
                 match output {
-                    server::Output::Closed(_) => closed += 1,
-                    server::Output::Gone => gone = true,
+                    ServerOutput::Closed(_) => closed += 1,
+                    ServerOutput::Done => gone = true,
                     _ => {}
                 }
             }
             if let Some(at) = server.next_timeout() {
                 now = now.max(at);
-                server.handle(now, server::Input::Timeout);
+                server.handle(now, ServerInput::Timeout);
             }
         }
         assert_eq!((closed, gone), (1, true));
@@ -1000,24 +1010,24 @@ fn arbitrary_servers_end_a_session_once() {
     ];
     crate::util::fuzz::run(|source| {
         let mut now = Instant::now();
-        let polling = source.once_in(2);
-        let config = client::Config {
+        let polling = source.one_in(2);
+        let config = ClientConfig {
             polling,
-            upgrade: source.once_in(2),
+            upgrade: source.one_in(2),
             timeout: Duration::from_secs(10),
             revision: Revision::V4,
         };
-        let mut client = Client::new(now, config);
+        let mut client = ClientSession::new(now, config);
         let (mut polls, mut posts, mut connects, mut pings) = (polling, false, !polling, false);
         let mut closed = 0;
         for step in 0..300 {
             while let Some(output) = client.poll() {
                 match output {
-                    client::Output::Poll => polls = true,
-                    client::Output::Post => posts = true,
-                    client::Output::Connect => connects = true,
-                    client::Output::Ping => pings = true,
-                    client::Output::Closed(_) => closed += 1,
+                    ClientOutput::Poll => polls = true,
+                    ClientOutput::Post => posts = true,
+                    ClientOutput::Connect => connects = true,
+                    ClientOutput::Ping => pings = true,
+                    ClientOutput::Closed(_) => closed += 1,
                     _ => {}
                 }
             }
@@ -1027,8 +1037,8 @@ fn arbitrary_servers_end_a_session_once() {
             match source.below(9) {
                 _ if silent => {}
                 0..4 => {
-                    let via = source.pick(&[&Via::Polling, &Via::WebSocket]);
-                    let text = if source.once_in(3) {
+                    let via = source.pick(&[&TransportKind::Polling, &TransportKind::WebSocket]);
+                    let text = if source.one_in(3) {
                         PACKETS[0]
                     } else {
                         source.pick(PACKETS)
@@ -1036,22 +1046,22 @@ fn arbitrary_servers_end_a_session_once() {
                     let message = client.receive(now, *via, Packet::decode(text).unwrap());
                     assert!(message.is_none() || closed == 0, "a message after the end");
                 }
-                4 if std::mem::take(&mut polls) => client.handle(now, client::Input::Polled),
-                5 if std::mem::take(&mut posts) => client.handle(now, client::Input::Posted),
-                6 if std::mem::take(&mut connects) => client.handle(now, client::Input::Connected),
-                7 if std::mem::take(&mut pings) => client.handle(now, client::Input::Ponged),
-                8 if source.once_in(20) => client.handle(now, client::Input::Close),
-                8 if source.once_in(20) => {
-                    let via = source.pick(&[&Via::Polling, &Via::WebSocket]);
-                    client.handle(now, client::Input::Lost(*via, Reason::TransportError));
+                4 if std::mem::take(&mut polls) => client.handle(now, ClientInput::Polled),
+                5 if std::mem::take(&mut posts) => client.handle(now, ClientInput::Posted),
+                6 if std::mem::take(&mut connects) => client.handle(now, ClientInput::Connected),
+                7 if std::mem::take(&mut pings) => client.handle(now, ClientInput::Ponged),
+                8 if source.one_in(20) => client.handle(now, ClientInput::Close),
+                8 if source.one_in(20) => {
+                    let via = source.pick(&[&TransportKind::Polling, &TransportKind::WebSocket]);
+                    client.handle(now, ClientInput::Lost(*via, Reason::TransportError));
                 }
-                _ => client.handle(now, client::Input::Queued),
+                _ => client.handle(now, ClientInput::Queued),
             }
             if let Some(at) = client.next_timeout()
                 && (silent || at <= now)
             {
                 now = now.max(at);
-                client.handle(now, client::Input::Timeout);
+                client.handle(now, ClientInput::Timeout);
             }
         }
         assert_eq!(closed, 1, "a silent server is not waited for without end");

@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::json;
-use super::packet::{Invalid, Kind, Packet};
+use super::packet::{Kind, Packet, PacketError};
 use super::parser::{Decoded, Parser, Text, query_as_json};
 use crate::limits::Limits;
 use crate::protocol::engineio::{Data, Revision};
@@ -38,7 +38,7 @@ pub(crate) struct Dropped<'a> {
     pub(crate) kind: Kind,
     pub(crate) namespace: Cow<'a, str>,
     pub(crate) id: Option<u64>,
-    pub(crate) why: Invalid,
+    pub(crate) why: PacketError,
 }
 
 /// Reads a connection's messages into packets.
@@ -74,7 +74,7 @@ struct PartialPacket {
     attachments: Vec<Bytes>,
     bytes: usize,
     /// Error of a packet that is only skipped.
-    dropped: Option<Invalid>,
+    dropped: Option<PacketError>,
     /// By when something more must have come.
     deadline: Instant,
 }
@@ -98,24 +98,24 @@ impl<P: Parser> Decoder<P> {
         &mut self,
         now: Instant,
         message: Data<'a>,
-        admits: impl Fn(Kind, &str) -> Result<(), Invalid>,
-    ) -> Result<Option<Arrival<'a>>, Invalid> {
+        validate: impl Fn(Kind, &str) -> Result<(), PacketError>,
+    ) -> Result<Option<Arrival<'a>>, PacketError> {
         let text = match message {
-            Data::Binary(_) => return self.read(now, message, admits),
+            Data::Binary(_) => return self.read(now, message, validate),
             Data::Text(text) => text,
         };
         let is_lenient = self.side == Side::Client;
         if !json::has_lone_surrogate(text) {
-            match self.read(now, message, &admits) {
-                Err(Invalid::Number) => {}
-                Err(Invalid::Json) if is_lenient => {}
+            match self.read(now, message, &validate) {
+                Err(PacketError::Number) => {}
+                Err(PacketError::Json) if is_lenient => {}
                 result => return result,
             }
         }
         // Rare, and so read from a copy. Names of namespaces are no JSON.
         let (head, data) = text.split_at(self.parser.data_at(text));
         let text = format!("{head}{}", json::normalized(data, is_lenient));
-        let arrival = self.read(now, Data::Text(&text), admits)?;
+        let arrival = self.read(now, Data::Text(&text), validate)?;
         Ok(arrival.map(Arrival::into_owned))
     }
 
@@ -123,20 +123,20 @@ impl<P: Parser> Decoder<P> {
         &mut self,
         now: Instant,
         message: Data<'a>,
-        admits: impl Fn(Kind, &str) -> Result<(), Invalid>,
-    ) -> Result<Option<Arrival<'a>>, Invalid> {
+        validate: impl Fn(Kind, &str) -> Result<(), PacketError>,
+    ) -> Result<Option<Arrival<'a>>, PacketError> {
         let (packet, name, dropped) = match self.parser.decode(message, &self.limits)? {
             Decoded::Attachment(bytes) => return self.attach(now, bytes),
             Decoded::Packet(packet, name) => (packet, name, None),
-            Decoded::OverLimit(_, Invalid::Attachments) if self.side == Side::Server => {
-                return Err(Invalid::Attachments);
+            Decoded::OverLimit(_, PacketError::Attachments) if self.side == Side::Server => {
+                return Err(PacketError::Attachments);
             }
             Decoded::OverLimit(packet, why) => (packet, None, Some(why)),
         };
         if self.partial.is_some() {
-            return Err(Invalid::TextAmidAttachments);
+            return Err(PacketError::TextAmidAttachments);
         }
-        admits(packet.kind.plain(), packet.namespace)?;
+        validate(packet.kind.without_binary(), packet.namespace)?;
         if packet.attachments > 0 {
             let deadline = now + self.limits.attachments_timeout;
             let partial = PartialPacket::new(packet, name, dropped, deadline);
@@ -177,9 +177,9 @@ impl<P: Parser> Decoder<P> {
         }
     }
 
-    pub(crate) fn on_timeout(&mut self, now: Instant) -> Result<(), Invalid> {
+    pub(crate) fn on_timeout(&mut self, now: Instant) -> Result<(), PacketError> {
         match self.next_timeout() {
-            Some(deadline) if deadline <= now => Err(Invalid::AttachmentsTooLate),
+            Some(deadline) if deadline <= now => Err(PacketError::AttachmentsTooLate),
             _ => Ok(()),
         }
     }
@@ -188,9 +188,9 @@ impl<P: Parser> Decoder<P> {
         &mut self,
         now: Instant,
         bytes: Cow<'_, [u8]>,
-    ) -> Result<Option<Arrival<'a>>, Invalid> {
+    ) -> Result<Option<Arrival<'a>>, PacketError> {
         self.on_traffic(now);
-        let partial = self.partial.as_mut().ok_or(Invalid::UnexpectedBinary)?;
+        let partial = self.partial.as_mut().ok_or(PacketError::UnexpectedBinary)?;
         partial.missing -= 1;
         if partial.dropped.is_none() {
             partial.bytes += bytes.len();
@@ -199,7 +199,7 @@ impl<P: Parser> Decoder<P> {
                 Cow::Owned(bytes) => Bytes::from(bytes),
             });
             if partial.bytes > self.limits.attachments_bytes {
-                partial.drop_content(Invalid::AttachmentsTooLarge);
+                partial.drop_content(PacketError::AttachmentsTooLarge);
             }
         }
         if partial.missing > 0 {
@@ -243,11 +243,11 @@ impl PartialPacket {
     fn new(
         packet: Packet<'_>,
         name: Option<Cow<'_, str>>,
-        dropped: Option<Invalid>,
+        dropped: Option<PacketError>,
         deadline: Instant,
     ) -> PartialPacket {
         PartialPacket {
-            kind: packet.kind.plain(),
+            kind: packet.kind.without_binary(),
             namespace: packet.namespace.to_owned(),
             id: packet.id,
             name: name.map(Cow::into_owned),
@@ -261,7 +261,7 @@ impl PartialPacket {
     }
 
     /// Keeps no more than is needed to know where the packet ends.
-    fn drop_content(&mut self, why: Invalid) {
+    fn drop_content(&mut self, why: PacketError) {
         self.dropped = Some(why);
         self.name = None;
         self.data = String::new();
@@ -291,7 +291,7 @@ impl PartialPacket {
 
 impl Kind {
     /// Returns the kind without regard to attachments.
-    pub(crate) fn plain(self) -> Kind {
+    pub(crate) fn without_binary(self) -> Kind {
         match self {
             Kind::BinaryEvent => Kind::Event,
             Kind::BinaryAck => Kind::Ack,
@@ -301,7 +301,7 @@ impl Kind {
 
     /// Returns whether it is an event or an acknowledgement.
     pub(crate) fn has_arguments(self) -> bool {
-        matches!(self.plain(), Kind::Event | Kind::Ack)
+        matches!(self.without_binary(), Kind::Event | Kind::Ack)
     }
 }
 
@@ -348,7 +348,7 @@ mod tests {
         link: &mut Decoder,
         now: Instant,
         text: &'a str,
-    ) -> Result<Option<IncomingPacket<'a>>, Invalid> {
+    ) -> Result<Option<IncomingPacket<'a>>, PacketError> {
         let arrival = link.receive(now, Data::Text(text), |_, _| Ok(()))?;
         Ok(arrival.map(packet))
     }
@@ -357,7 +357,7 @@ mod tests {
         link: &mut Decoder,
         now: Instant,
         bytes: &'static [u8],
-    ) -> Result<Option<IncomingPacket<'static>>, Invalid> {
+    ) -> Result<Option<IncomingPacket<'static>>, PacketError> {
         let data = Data::Binary(Cow::Borrowed(bytes));
         let arrival = link.receive(now, data, |_, _| Ok(()))?;
         Ok(arrival.map(packet))
@@ -384,7 +384,7 @@ mod tests {
         text(&mut link, now, HEADER).unwrap();
         assert_eq!(
             text(&mut link, now, "2[\"a\"]"),
-            Err(Invalid::TextAmidAttachments)
+            Err(PacketError::TextAmidAttachments)
         );
     }
 
@@ -392,7 +392,7 @@ mod tests {
     fn bytes_need_a_packet_that_announces_them() {
         assert_eq!(
             bytes(&mut link(), Instant::now(), b"x"),
-            Err(Invalid::UnexpectedBinary)
+            Err(PacketError::UnexpectedBinary)
         );
     }
 
@@ -408,7 +408,7 @@ mod tests {
             panic!("{arrival:?}");
         };
         assert_eq!((dropped.kind, dropped.id), (Kind::Event, Some(7)));
-        assert_eq!(dropped.why, Invalid::AttachmentsTooLarge);
+        assert_eq!(dropped.why, PacketError::AttachmentsTooLarge);
         assert!(text(&mut link, now, "2[\"a\"]").unwrap().is_some());
 
         let mut link = self::link();
@@ -421,7 +421,7 @@ mod tests {
         assert_eq!(link.on_timeout(now + patience), Ok(()), "a part has come");
         assert_eq!(
             link.on_timeout(later + patience),
-            Err(Invalid::AttachmentsTooLate)
+            Err(PacketError::AttachmentsTooLate)
         );
     }
 
@@ -433,11 +433,11 @@ mod tests {
         assert_eq!(bytes(&mut link, now, b"one"), Ok(None));
         let data = Data::Binary(Cow::Borrowed(b"two"));
         let arrival = link.receive(now, data, |_, _| Ok(())).unwrap();
-        let is_depth = |it: &Dropped| it.why == Invalid::Depth && it.kind == Kind::Event;
+        let is_depth = |it: &Dropped| it.why == PacketError::Depth && it.kind == Kind::Event;
         assert!(matches!(arrival, Some(Arrival::Dropped(it)) if is_depth(&it)));
         let long = format!("2/n,[\"{}\"]", "x".repeat(300));
         let arrival = link.receive(now, Data::Text(&long), |_, _| Ok(())).unwrap();
-        let is_name = |it: &Dropped| it.why == Invalid::Name && it.namespace == "/n";
+        let is_name = |it: &Dropped| it.why == PacketError::Name && it.namespace == "/n";
         assert!(matches!(arrival, Some(Arrival::Dropped(it)) if is_name(&it)));
     }
 
@@ -448,7 +448,7 @@ mod tests {
             let mut link = Decoder::new(Arc::new(Limits::default()), side, Revision::V4);
             let result = text(&mut link, now, "5256-[\"x\"]");
             match side {
-                Side::Server => assert_eq!(result, Err(Invalid::Attachments)),
+                Side::Server => assert_eq!(result, Err(PacketError::Attachments)),
                 Side::Client => assert_eq!(result, Ok(None)),
             }
         }
@@ -474,7 +474,7 @@ mod tests {
             "{}",
             data(&event)
         );
-        assert_eq!(text(&mut link, now, "2[\"a\",NaN]"), Err(Invalid::Json));
+        assert_eq!(text(&mut link, now, "2[\"a\",NaN]"), Err(PacketError::Json));
         let mut link = Decoder::new(Arc::new(Limits::default()), Side::Client, Revision::V4);
         let event = text(&mut link, now, "2[\"a\",NaN]").unwrap().unwrap();
         assert_eq!(data(&event), "[\"a\",null]");
@@ -485,9 +485,9 @@ mod tests {
         let (mut link, now) = (link(), Instant::now());
         let refused = link.receive(now, Data::Text(HEADER), |_, namespace| {
             assert_eq!(namespace, "/n");
-            Err(Invalid::NotConnected)
+            Err(PacketError::NotConnected)
         });
-        assert_eq!(refused, Err(Invalid::NotConnected));
+        assert_eq!(refused, Err(PacketError::NotConnected));
         assert!(link.partial.is_none());
     }
 
@@ -511,8 +511,8 @@ mod tests {
             let mut link = Decoder::new(Arc::clone(&limits), Side::Server, Revision::V4);
             let now = Instant::now();
             for _ in 0..8 {
-                let bytes = source.spoil(PACKETS);
-                let received = if source.once_in(2) {
+                let bytes = source.mutate(PACKETS);
+                let received = if source.one_in(2) {
                     link.receive(now, Data::Binary(bytes.into()), |_, _| Ok(()))
                 } else {
                     let text = String::from_utf8_lossy(&bytes);

@@ -1,6 +1,6 @@
 //! Checks on JSON text that serde_json leaves to its callers.
 
-use super::packet::Invalid;
+use super::packet::PacketError;
 use serde::de::{
     DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
@@ -8,33 +8,33 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// Checks that the text is JSON and not nested deeper than `depth`.
-pub(crate) fn check(text: &str, depth: usize) -> Result<(), Invalid> {
+pub(crate) fn check(text: &str, depth: usize) -> Result<(), PacketError> {
     check_depth(text.as_bytes(), depth)?;
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => Ok(()),
-        Err(_) => Err(Invalid::Json),
+        Err(_) => Err(PacketError::Json),
     }
 }
 
 /// Checks an array whose first item names an event, and gives the name.
-pub(crate) fn check_event(text: &str, depth: usize) -> Result<Cow<'_, str>, Invalid> {
+pub(crate) fn check_event(text: &str, depth: usize) -> Result<Cow<'_, str>, PacketError> {
     check_depth(text.as_bytes(), depth)?;
     let mut json = serde_json::Deserializer::from_str(text);
     json.disable_recursion_limit();
     let name = json.deserialize_seq(EventShape).map_err(|error| {
         if error.is_data() {
-            Invalid::Payload
+            PacketError::Payload
         } else {
-            Invalid::Json
+            PacketError::Json
         }
     })?;
-    json.end().map_err(|_| Invalid::Json)?;
+    json.end().map_err(|_| PacketError::Json)?;
     Ok(name)
 }
 
 /// serde_json skips values that nobody wants without counting how deep they are nested, and a
 /// value that is skipped here may be built by a handler.
-pub(crate) fn check_depth(json: &[u8], limit: usize) -> Result<(), Invalid> {
+pub(crate) fn check_depth(json: &[u8], limit: usize) -> Result<(), PacketError> {
     // Whatever is opened is closed, or it is no JSON.
     if json.len() <= 2 * limit {
         return Ok(());
@@ -53,7 +53,7 @@ pub(crate) fn check_depth(json: &[u8], limit: usize) -> Result<(), Invalid> {
             b'[' | b'{' => {
                 depth += 1;
                 if depth > limit {
-                    return Err(Invalid::Depth);
+                    return Err(PacketError::Depth);
                 }
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
@@ -64,13 +64,13 @@ pub(crate) fn check_depth(json: &[u8], limit: usize) -> Result<(), Invalid> {
 }
 
 /// Checks that every placeholder names one of `count` attachments (CVE-2022-2421).
-pub(crate) fn check_placeholders(text: &str, count: usize) -> Result<(), Invalid> {
+pub(crate) fn check_placeholders(text: &str, count: usize) -> Result<(), PacketError> {
     let mut json = serde_json::Deserializer::from_str(text);
     json.disable_recursion_limit();
     match Placeholders(count).deserialize(&mut json) {
         Ok(_) => Ok(()),
-        Err(error) if is_out_of_range(&error) => Err(Invalid::Number),
-        Err(_) => Err(Invalid::Placeholder),
+        Err(error) if is_out_of_range(&error) => Err(PacketError::Number),
+        Err(_) => Err(PacketError::Placeholder),
     }
 }
 
@@ -370,8 +370,8 @@ mod tests {
     fn depth_is_counted_outside_of_strings() {
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert_eq!(check(&nested(64), 64), Ok(()));
-        assert_eq!(check(&nested(65), 64), Err(Invalid::Depth));
-        assert_eq!(check(&nested(100_000), 64), Err(Invalid::Depth));
+        assert_eq!(check(&nested(65), 64), Err(PacketError::Depth));
+        assert_eq!(check(&nested(100_000), 64), Err(PacketError::Depth));
         let quoted = format!("[\"{}\\\"[\"]", "[".repeat(1000));
         assert_eq!(check(&quoted, 64), Ok(()));
     }
@@ -390,10 +390,10 @@ mod tests {
             "\"a\"",
             "1",
         ] {
-            assert_eq!(check_event(shape, 64), Err(Invalid::Payload), "{shape}");
+            assert_eq!(check_event(shape, 64), Err(PacketError::Payload), "{shape}");
         }
         for text in [r#"["a""#, r#"["a"]x"#, r#"["a",]"#, "[\"a\",1e]", ""] {
-            assert_eq!(check_event(text, 64), Err(Invalid::Json), "{text}");
+            assert_eq!(check_event(text, 64), Err(PacketError::Json), "{text}");
         }
     }
 
@@ -407,17 +407,17 @@ mod tests {
         assert_eq!(check(r#"["a",{"_placeholder":false,"num":9}]"#), Ok(()));
         for num in ["2", "-1", "0.5", "\"splice\"", "9007199254740992", "null"] {
             let text = format!(r#"["a",[{{"_placeholder":true,"num":{num}}}]]"#);
-            assert_eq!(check(&text), Err(Invalid::Placeholder), "{num}");
+            assert_eq!(check(&text), Err(PacketError::Placeholder), "{num}");
         }
         assert_eq!(
             check(r#"[{"_placeholder":true}]"#),
-            Err(Invalid::Placeholder)
+            Err(PacketError::Placeholder)
         );
         for key in ["num", "_placeholder", "x"] {
             let text = format!(r#"[{{"{key}":{{"_placeholder":true,"num":9}}}}]"#);
-            assert_eq!(check(&text), Err(Invalid::Placeholder), "{key}");
+            assert_eq!(check(&text), Err(PacketError::Placeholder), "{key}");
         }
-        assert_eq!(check("[1e400]"), Err(Invalid::Number));
+        assert_eq!(check("[1e400]"), Err(PacketError::Number));
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(crate) mod parser;
 
 pub(crate) use body::Body;
 pub(crate) use decoder::{Arrival, Decoder, Dropped, IncomingPacket, Side};
-pub(crate) use packet::{Invalid, Kind, Packet};
+pub(crate) use packet::{Kind, Packet, PacketError};
 pub(crate) use parser::{Parser, Text, split_query};
 
 /// The namespace that is meant where none is named.

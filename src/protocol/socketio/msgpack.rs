@@ -8,7 +8,7 @@
 
 use super::body::Body;
 use super::decoder::{Arrival, Dropped, IncomingPacket};
-use super::packet::{Invalid, Kind};
+use super::packet::{Kind, PacketError};
 use super::{ROOT, is_reserved, split_query};
 use crate::limits::Limits;
 use crate::protocol::engineio::Revision;
@@ -26,14 +26,14 @@ pub(crate) fn decode<'a>(
     message: &'a [u8],
     limits: &Limits,
     revision: Revision,
-) -> Result<Arrival<'a>, Invalid> {
+) -> Result<Arrival<'a>, PacketError> {
     let mut reader = Reader::new(message);
     let fields = Fields::read(&mut reader)?;
     if !reader.rest.is_empty() {
-        return Err(Invalid::Packet);
+        return Err(PacketError::Packet);
     }
-    let (kind, id) = (fields.kind.ok_or(Invalid::Kind)?, fields.id);
-    let namespace = fields.namespace.ok_or(Invalid::Payload)?;
+    let (kind, id) = (fields.kind.ok_or(PacketError::Kind)?, fields.id);
+    let namespace = fields.namespace.ok_or(PacketError::Payload)?;
     let (namespace, query) = match (kind, revision) {
         (Kind::Connect, Revision::V3) => {
             let (namespace, query) = split_query(namespace);
@@ -51,19 +51,19 @@ pub(crate) fn decode<'a>(
     };
     if namespace.len() > limits.name_bytes {
         return match kind {
-            Kind::Connect => over(Invalid::Namespace),
-            _ => Err(Invalid::Namespace),
+            Kind::Connect => over(PacketError::Namespace),
+            _ => Err(PacketError::Namespace),
         };
     }
     let data = fields.data.unwrap_or_default();
     if data.seen.depth > limits.json_depth {
-        return over(Invalid::Depth);
+        return over(PacketError::Depth);
     }
     if data.seen.binaries > limits.attachments {
-        return over(Invalid::Attachments);
+        return over(PacketError::Attachments);
     }
     if data.seen.binary_bytes > limits.attachments_bytes {
-        return over(Invalid::AttachmentsTooLarge);
+        return over(PacketError::AttachmentsTooLarge);
     }
     let mut body: Cow<'a, [u8]> = Cow::Borrowed(data.bytes);
     if data.seen.is_foreign {
@@ -98,14 +98,14 @@ pub(crate) fn decode<'a>(
             };
             if let Some(name) = &name {
                 if name.len() > limits.name_bytes {
-                    return over(Invalid::Name);
+                    return over(PacketError::Name);
                 }
                 if is_reserved(name) {
-                    return Err(Invalid::ReservedEvent);
+                    return Err(PacketError::ReservedEvent);
                 }
             }
         }
-        _ => return Err(Invalid::Payload),
+        _ => return Err(PacketError::Payload),
     }
     Ok(Arrival::Packet(IncomingPacket {
         kind,
@@ -121,10 +121,10 @@ pub(crate) fn decode<'a>(
 
 /// Returns the name that an array of arguments begins with: text, or a number, as the reference
 /// implementation allows.
-fn event_name(array: &[u8]) -> Result<Option<Cow<'_, str>>, Invalid> {
+fn event_name(array: &[u8]) -> Result<Option<Cow<'_, str>>, PacketError> {
     let mut reader = Reader::new(array);
     let Item::Array(length) = reader.item()? else {
-        return Err(Invalid::Payload);
+        return Err(PacketError::Payload);
     };
     if length == 0 {
         return Ok(None);
@@ -133,7 +133,7 @@ fn event_name(array: &[u8]) -> Result<Option<Cow<'_, str>>, Invalid> {
         Item::Text(text) => Ok(Some(String::from_utf8_lossy(text))),
         Item::Number(number) => Ok(Some(Cow::Owned(number.to_string()))),
         Item::Float(number) => Ok(Some(Cow::Owned(number.to_string()))),
-        _ => Err(Invalid::Payload),
+        _ => Err(PacketError::Payload),
     }
 }
 
@@ -164,14 +164,14 @@ struct Seen {
 }
 
 impl<'a> Fields<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Fields<'a>, Invalid> {
+    fn read(reader: &mut Reader<'a>) -> Result<Fields<'a>, PacketError> {
         let Item::Map(length) = reader.item()? else {
-            return Err(Invalid::Packet);
+            return Err(PacketError::Packet);
         };
         let mut fields = Fields::default();
         for _ in 0..length {
             let Item::Text(key) = reader.item()? else {
-                return Err(Invalid::Packet);
+                return Err(PacketError::Packet);
             };
             match key {
                 b"type" => fields.kind = Some(kind(reader.item()?)?),
@@ -179,7 +179,7 @@ impl<'a> Fields<'a> {
                     fields.namespace = Some(match reader.item()? {
                         Item::Text(name) => String::from_utf8_lossy(name),
                         Item::Null => Cow::Borrowed(ROOT),
-                        _ => return Err(Invalid::Payload),
+                        _ => return Err(PacketError::Payload),
                     });
                 }
                 b"id" => {
@@ -187,14 +187,14 @@ impl<'a> Fields<'a> {
                         Item::Null => None,
                         Item::Number(id) => {
                             let id = u64::try_from(id).ok().filter(|id| *id <= MAX_ID);
-                            Some(id.ok_or(Invalid::Id)?)
+                            Some(id.ok_or(PacketError::Id)?)
                         }
                         Item::Float(id)
                             if id.fract() == 0.0 && (0.0..=MAX_ID as f64).contains(&id) =>
                         {
                             Some(id as u64)
                         }
-                        _ => return Err(Invalid::Id),
+                        _ => return Err(PacketError::Id),
                     };
                 }
                 b"data" => {
@@ -210,11 +210,11 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn kind(item: Item<'_>) -> Result<Kind, Invalid> {
+fn kind(item: Item<'_>) -> Result<Kind, PacketError> {
     let number = match item {
         Item::Number(number) => number,
         Item::Float(number) if number.fract() == 0.0 => number as i128,
-        _ => return Err(Invalid::Kind),
+        _ => return Err(PacketError::Kind),
     };
     match number {
         0 => Ok(Kind::Connect),
@@ -222,7 +222,7 @@ fn kind(item: Item<'_>) -> Result<Kind, Invalid> {
         2 => Ok(Kind::Event),
         3 => Ok(Kind::Ack),
         4 => Ok(Kind::ConnectError),
-        _ => Err(Invalid::Kind),
+        _ => Err(PacketError::Kind),
     }
 }
 
@@ -248,45 +248,48 @@ impl<'a> Reader<'a> {
         Reader { rest }
     }
 
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Invalid> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Invalid::Packet)?;
+    fn take(&mut self, length: usize) -> Result<&'a [u8], PacketError> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or(PacketError::Packet)?;
         self.rest = rest;
         Ok(taken)
     }
 
     /// Reads a number of so many bytes.
-    fn number(&mut self, length: usize) -> Result<u64, Invalid> {
+    fn number(&mut self, length: usize) -> Result<u64, PacketError> {
         let bytes = self.take(length)?;
         Ok(bytes
             .iter()
             .fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    fn length(&mut self, bytes: usize) -> Result<usize, Invalid> {
-        usize::try_from(self.number(bytes)?).map_err(|_| Invalid::Packet)
+    fn length(&mut self, bytes: usize) -> Result<usize, PacketError> {
+        usize::try_from(self.number(bytes)?).map_err(|_| PacketError::Packet)
     }
 
-    fn signed(&mut self, length: usize) -> Result<i128, Invalid> {
+    fn signed(&mut self, length: usize) -> Result<i128, PacketError> {
         let unused = 64 - 8 * length as u32;
         Ok(i128::from(
             (self.number(length)? << unused) as i64 >> unused,
         ))
     }
 
-    fn text(&mut self, length: usize) -> Result<Item<'a>, Invalid> {
+    fn text(&mut self, length: usize) -> Result<Item<'a>, PacketError> {
         self.take(length).map(Item::Text)
     }
 
-    fn binary(&mut self, length: usize) -> Result<Item<'a>, Invalid> {
+    fn binary(&mut self, length: usize) -> Result<Item<'a>, PacketError> {
         self.take(length).map(Item::Binary)
     }
 
-    fn extension(&mut self, length: usize) -> Result<Item<'a>, Invalid> {
+    fn extension(&mut self, length: usize) -> Result<Item<'a>, PacketError> {
         let kind = self.take(1)?[0] as i8;
         Ok(Item::Extension(kind, self.take(length)?))
     }
 
-    fn item(&mut self) -> Result<Item<'a>, Invalid> {
+    fn item(&mut self) -> Result<Item<'a>, PacketError> {
         let marker = Marker::from_u8(self.take(1)?[0]);
         Ok(match marker {
             Marker::FixPos(number) => Item::Number(i128::from(number)),
@@ -325,13 +328,13 @@ impl<'a> Reader<'a> {
             Marker::Ext8 => self.length(1).and_then(|length| self.extension(length))?,
             Marker::Ext16 => self.length(2).and_then(|length| self.extension(length))?,
             Marker::Ext32 => self.length(4).and_then(|length| self.extension(length))?,
-            Marker::Reserved => return Err(Invalid::Packet),
+            Marker::Reserved => return Err(PacketError::Packet),
         })
     }
 
     /// Skips a value that is nested so deeply, and notes what it holds. A length that is announced
     /// costs nothing: each item needs a byte that is there.
-    fn skip(&mut self, depth: usize, seen: &mut Seen) -> Result<(), Invalid> {
+    fn skip(&mut self, depth: usize, seen: &mut Seen) -> Result<(), PacketError> {
         let (count, is_map) = match self.item()? {
             Item::Null | Item::Bool(_) | Item::Number(_) | Item::Float(_) => return Ok(()),
             Item::Text(text) => {
@@ -355,7 +358,7 @@ impl<'a> Reader<'a> {
         let depth = depth + 1;
         seen.depth = seen.depth.max(depth);
         if depth > MAX_SKIPPED_DEPTH {
-            return Err(Invalid::Depth);
+            return Err(PacketError::Depth);
         }
         for _ in 0..count {
             if is_map {
@@ -387,7 +390,7 @@ pub(crate) fn is_shallow(values: &[u8], depth: usize) -> bool {
 }
 
 /// Copies a value, with what only MessagePack has as something that JSON has too.
-fn rewrite(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), Invalid> {
+fn rewrite(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), PacketError> {
     let before = reader.rest;
     match reader.item()? {
         Item::Null | Item::Bool(_) | Item::Number(_) | Item::Float(_) | Item::Binary(_) => {
@@ -428,14 +431,14 @@ fn is_undefined(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xd4, 0])
 }
 
-fn key_text<'a>(key: &Item<'a>) -> Result<Cow<'a, str>, Invalid> {
+fn key_text<'a>(key: &Item<'a>) -> Result<Cow<'a, str>, PacketError> {
     Ok(match key {
         Item::Text(text) => String::from_utf8_lossy(text),
         Item::Number(number) => Cow::Owned(number.to_string()),
         Item::Float(number) => Cow::Owned(number.to_string()),
         Item::Bool(value) => Cow::Owned(value.to_string()),
         Item::Null => Cow::Borrowed("null"),
-        _ => return Err(Invalid::Payload),
+        _ => return Err(PacketError::Payload),
     })
 }
 
@@ -529,7 +532,7 @@ mod tests {
     /// Kind, namespace, id, name of the event, and data.
     type Read = (Kind, String, Option<u64>, Option<String>, Vec<u8>);
 
-    fn read(text: &str) -> Result<Read, Invalid> {
+    fn read(text: &str) -> Result<Read, PacketError> {
         match decode(&bytes(text), &limits(), Revision::V4)? {
             Arrival::Packet(packet) => {
                 let Body::Msgpack(body) = packet.body else {
@@ -605,36 +608,39 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (packet, why) in [
-            ("", Invalid::Packet),
-            ("90", Invalid::Packet),
-            ("c0", Invalid::Packet),
-            (r#"81 a3"nsp" a1"/""#, Invalid::Kind),
-            (r#"82 a4"type" 05 a3"nsp" a1"/""#, Invalid::Kind),
-            (r#"82 a4"type" a1"2" a3"nsp" a1"/""#, Invalid::Kind),
-            (r#"81 a4"type" 00"#, Invalid::Payload),
-            (r#"82 a4"type" 02 a3"nsp" a1"/""#, Invalid::Payload),
+            ("", PacketError::Packet),
+            ("90", PacketError::Packet),
+            ("c0", PacketError::Packet),
+            (r#"81 a3"nsp" a1"/""#, PacketError::Kind),
+            (r#"82 a4"type" 05 a3"nsp" a1"/""#, PacketError::Kind),
+            (r#"82 a4"type" a1"2" a3"nsp" a1"/""#, PacketError::Kind),
+            (r#"81 a4"type" 00"#, PacketError::Payload),
+            (r#"82 a4"type" 02 a3"nsp" a1"/""#, PacketError::Payload),
             (
                 r#"83 a4"type" 00 a4"data" 90 a3"nsp" a1"/""#,
-                Invalid::Payload,
+                PacketError::Payload,
             ),
             (
                 r#"83 a4"type" 02 a4"data" 91 c0 a3"nsp" a1"/""#,
-                Invalid::Payload,
+                PacketError::Payload,
             ),
             (
                 r#"83 a4"type" 02 a4"data" 91 a7"connect" a3"nsp" a1"/""#,
-                Invalid::ReservedEvent,
+                PacketError::ReservedEvent,
             ),
             (
                 r#"84 a4"type" 03 a4"data" 90 a2"id" ff a3"nsp" a1"/""#,
-                Invalid::Id,
+                PacketError::Id,
             ),
-            (r#"82 a4"type" 01 a3"nsp" a1"/" 00"#, Invalid::Packet),
+            (r#"82 a4"type" 01 a3"nsp" a1"/" 00"#, PacketError::Packet),
             (
                 r#"83 a4"type" 02 a4"data" dd ffffffff a3"nsp" a1"/""#,
-                Invalid::Packet,
+                PacketError::Packet,
             ),
-            (r#"83 a4"type" 02 a4"data" c6 ffffffff 00"#, Invalid::Packet),
+            (
+                r#"83 a4"type" 02 a4"data" c6 ffffffff 00"#,
+                PacketError::Packet,
+            ),
         ] {
             assert_eq!(read(packet).err(), Some(why), "{packet}");
         }
@@ -642,11 +648,11 @@ mod tests {
             r#"83 {TYPE} 02 a4"data" 92 a1"e" {} c0 {NSP}"#,
             "91".repeat(80)
         );
-        assert_eq!(read(&deep).err(), Some(Invalid::Depth));
+        assert_eq!(read(&deep).err(), Some(PacketError::Depth));
         let deeper = format!(r#"83 {TYPE} 02 a4"data" {} c0 {NSP}"#, "91".repeat(100_000));
         assert_eq!(
             decode(&bytes(&deeper), &limits(), Revision::V4),
-            Err(Invalid::Depth)
+            Err(PacketError::Depth)
         );
     }
 
@@ -660,7 +666,7 @@ mod tests {
         ));
         let packets = [&event[..], &ack[..]];
         crate::util::fuzz::run(|source| {
-            let packet = source.spoil(&packets);
+            let packet = source.mutate(&packets);
             if let Ok(Arrival::Packet(packet)) = decode(&packet, &limits(), Revision::V4) {
                 assert!(packet.body.len() <= 4_000);
             }

@@ -30,7 +30,7 @@ pub(crate) struct Packet<'a> {
 
 /// Error of a packet, or of its place in the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Invalid {
+pub(crate) enum PacketError {
     Kind,
     Attachments,
     Namespace,
@@ -59,16 +59,16 @@ pub(crate) enum Invalid {
     NeverConnected,
 }
 
-impl Invalid {
+impl PacketError {
     /// Of an answer over a limit, what there is too much of.
     pub(crate) fn exceeds(self, limits: &Limits) -> LimitExceeded {
         let (what, limit, value) = match self {
-            Invalid::Depth => (
+            PacketError::Depth => (
                 "levels of nested data in an answer",
                 "json_depth",
                 limits.json_depth,
             ),
-            Invalid::Attachments => (
+            PacketError::Attachments => (
                 "attachments in an answer",
                 "attachments",
                 limits.attachments,
@@ -83,48 +83,48 @@ impl Invalid {
     }
 }
 
-impl Invalid {
+impl PacketError {
     /// Returns the field of `Limits` that it is over, if it is a matter of one.
     pub(crate) fn limit(self) -> Option<&'static str> {
         match self {
-            Invalid::Attachments => Some("attachments"),
-            Invalid::Namespace | Invalid::Name => Some("name_bytes"),
-            Invalid::Depth => Some("json_depth"),
-            Invalid::AttachmentsTooLarge => Some("attachments_bytes"),
-            Invalid::AttachmentsTooLate => Some("attachments_timeout"),
-            Invalid::TooManyNamespaces => Some("namespaces"),
-            Invalid::NeverConnected => Some("connect_timeout"),
+            PacketError::Attachments => Some("attachments"),
+            PacketError::Namespace | PacketError::Name => Some("name_bytes"),
+            PacketError::Depth => Some("json_depth"),
+            PacketError::AttachmentsTooLarge => Some("attachments_bytes"),
+            PacketError::AttachmentsTooLate => Some("attachments_timeout"),
+            PacketError::TooManyNamespaces => Some("namespaces"),
+            PacketError::NeverConnected => Some("connect_timeout"),
             _ => None,
         }
     }
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for PacketError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Invalid::Kind => "unknown packet type",
-            Invalid::Attachments => {
+            PacketError::Kind => "unknown packet type",
+            PacketError::Attachments => {
                 "wrong number of attachments, or more than `attachments` allows"
             }
-            Invalid::Namespace => "namespace name longer than `name_bytes`",
-            Invalid::Id => "acknowledgement id out of range",
-            Invalid::Json => "payload is not JSON",
-            Invalid::Depth => "payload is nested deeper than `json_depth`",
-            Invalid::Payload => "payload has the wrong shape",
-            Invalid::ReservedEvent => "reserved event name",
-            Invalid::Name => "event name longer than `name_bytes`",
-            Invalid::Number => "number out of range",
-            Invalid::Packet => "no packet of its parser",
-            Invalid::Placeholder => "wrong attachment placeholder",
-            Invalid::TextAmidAttachments => "text where an attachment was due",
-            Invalid::UnexpectedBinary => "bytes that no packet announced",
-            Invalid::AttachmentsTooLarge => "attachments larger than one packet's may be",
-            Invalid::AttachmentsTooLate => "attachments stopped arriving",
-            Invalid::NotConnected => "packet for a namespace that is not connected",
-            Invalid::ConnectedTwice => "CONNECT to a namespace that is already connected",
-            Invalid::TooManyNamespaces => "too many namespaces",
-            Invalid::Direction => "packet type of the other side",
-            Invalid::NeverConnected => "no namespace was joined in time",
+            PacketError::Namespace => "namespace name longer than `name_bytes`",
+            PacketError::Id => "acknowledgement id out of range",
+            PacketError::Json => "payload is not JSON",
+            PacketError::Depth => "payload is nested deeper than `json_depth`",
+            PacketError::Payload => "payload has the wrong shape",
+            PacketError::ReservedEvent => "reserved event name",
+            PacketError::Name => "event name longer than `name_bytes`",
+            PacketError::Number => "number out of range",
+            PacketError::Packet => "no packet of its parser",
+            PacketError::Placeholder => "wrong attachment placeholder",
+            PacketError::TextAmidAttachments => "text where an attachment was due",
+            PacketError::UnexpectedBinary => "bytes that no packet announced",
+            PacketError::AttachmentsTooLarge => "attachments larger than one packet's may be",
+            PacketError::AttachmentsTooLate => "attachments stopped arriving",
+            PacketError::NotConnected => "packet for a namespace that is not connected",
+            PacketError::ConnectedTwice => "CONNECT to a namespace that is already connected",
+            PacketError::TooManyNamespaces => "too many namespaces",
+            PacketError::Direction => "packet type of the other side",
+            PacketError::NeverConnected => "no namespace was joined in time",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Packets as messages: the default text form, and the trait that other forms will implement.
 
 use super::json;
-use super::packet::{Invalid, Kind, Packet};
+use super::packet::{Kind, Packet, PacketError};
 use super::{ROOT, is_reserved};
 use crate::limits::Limits;
 use crate::protocol::engineio::{Data, Revision};
@@ -15,7 +15,7 @@ const MAX_ID: u64 = 1 << 53;
 /// A form that packets take in Engine.IO messages.
 pub(crate) trait Parser {
     /// Reads one message and checks all that can be checked without what came before.
-    fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, Invalid>;
+    fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, PacketError>;
 
     /// Returns where the JSON begins in a message of text.
     fn data_at(&self, text: &str) -> usize;
@@ -30,7 +30,7 @@ pub(crate) enum Decoded<'a> {
     /// A packet. Of an event that carries data, the name too.
     Packet(Packet<'a>, Option<Cow<'a, str>>),
     /// An event or an acknowledgement that is over a limit, without its data.
-    OverLimit(Packet<'a>, Invalid),
+    OverLimit(Packet<'a>, PacketError),
     /// An attachment of the packet before.
     Attachment(Cow<'a, [u8]>),
 }
@@ -55,7 +55,7 @@ impl Text {
 }
 
 impl Parser for Text {
-    fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, Invalid> {
+    fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, PacketError> {
         match message {
             Data::Text(text) => decode_text(text, limits, self.revision),
             Data::Binary(bytes) => Ok(Decoded::Attachment(bytes)),
@@ -107,7 +107,7 @@ fn decode_text<'a>(
     text: &'a str,
     limits: &Limits,
     revision: Revision,
-) -> Result<Decoded<'a>, Invalid> {
+) -> Result<Decoded<'a>, PacketError> {
     let (kind, rest) = split_kind(text)?;
     let (attachments, rest) = match kind {
         Kind::BinaryEvent | Kind::BinaryAck => split_attachments(rest)?,
@@ -118,7 +118,7 @@ fn decode_text<'a>(
         return Ok(decode_connect_v3(namespace, limits));
     }
     if namespace.len() > limits.name_bytes && kind != Kind::Connect {
-        return Err(Invalid::Namespace);
+        return Err(PacketError::Namespace);
     }
     let (id, data) = split_id(rest)?;
     let packet = Packet {
@@ -130,14 +130,14 @@ fn decode_text<'a>(
     };
     let over = |invalid| Ok(Decoded::OverLimit(Packet { data: "", ..packet }, invalid));
     if attachments > limits.attachments {
-        return over(Invalid::Attachments);
+        return over(PacketError::Attachments);
     }
     if namespace.len() > limits.name_bytes {
-        return over(Invalid::Namespace);
+        return over(PacketError::Namespace);
     }
     let name = match check_data(&packet, limits, revision) {
         // Where such a packet ends is known all the same.
-        Err(invalid @ (Invalid::Depth | Invalid::Name))
+        Err(invalid @ (PacketError::Depth | PacketError::Name))
             if kind.has_arguments() || kind == Kind::Connect =>
         {
             return over(invalid);
@@ -160,7 +160,7 @@ fn decode_connect_v3<'a>(namespace: &'a str, limits: &Limits) -> Decoded<'a> {
         data: query,
     };
     if namespace.len() > limits.name_bytes {
-        return Decoded::OverLimit(Packet { data: "", ..packet }, Invalid::Namespace);
+        return Decoded::OverLimit(Packet { data: "", ..packet }, PacketError::Namespace);
     }
     Decoded::Packet(packet, None)
 }
@@ -190,7 +190,7 @@ pub(crate) fn query_as_json(query: &str) -> String {
     serde_json::Value::Object(object).to_string()
 }
 
-fn split_kind(text: &str) -> Result<(Kind, &str), Invalid> {
+fn split_kind(text: &str) -> Result<(Kind, &str), PacketError> {
     let kind = match text.as_bytes().first() {
         Some(b'0') => Kind::Connect,
         Some(b'1') => Kind::Disconnect,
@@ -199,17 +199,17 @@ fn split_kind(text: &str) -> Result<(Kind, &str), Invalid> {
         Some(b'4') => Kind::ConnectError,
         Some(b'5') => Kind::BinaryEvent,
         Some(b'6') => Kind::BinaryAck,
-        _ => return Err(Invalid::Kind),
+        _ => return Err(PacketError::Kind),
     };
     Ok((kind, &text[1..]))
 }
 
 /// One attachment or more; none is "Illegal attachments" since parser 4.2.7.
-fn split_attachments(text: &str) -> Result<(usize, &str), Invalid> {
-    let (count, rest) = text.split_once('-').ok_or(Invalid::Attachments)?;
+fn split_attachments(text: &str) -> Result<(usize, &str), PacketError> {
+    let (count, rest) = text.split_once('-').ok_or(PacketError::Attachments)?;
     match parse_digits(count).map(usize::try_from) {
         Some(Ok(count @ 1..)) => Ok((count, rest)),
-        _ => Err(Invalid::Attachments),
+        _ => Err(PacketError::Attachments),
     }
 }
 
@@ -223,14 +223,14 @@ fn split_namespace(text: &str) -> (&str, &str) {
     }
 }
 
-fn split_id(text: &str) -> Result<(Option<u64>, &str), Invalid> {
+fn split_id(text: &str) -> Result<(Option<u64>, &str), PacketError> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     if digits == 0 {
         return Ok((None, text));
     }
     let (id, rest) = text.split_at(digits);
     let id = parse_digits(id).filter(|id| *id <= MAX_ID);
-    Ok((Some(id.ok_or(Invalid::Id)?), rest))
+    Ok((Some(id.ok_or(PacketError::Id)?), rest))
 }
 
 /// Unlike `str::parse`, takes no sign.
@@ -244,24 +244,24 @@ fn check_data<'a>(
     packet: &Packet<'a>,
     limits: &Limits,
     revision: Revision,
-) -> Result<Option<Cow<'a, str>>, Invalid> {
+) -> Result<Option<Cow<'a, str>>, PacketError> {
     let data = packet.data;
     let first = data.trim_ascii_start().bytes().next();
     let is_event = matches!(packet.kind, Kind::Event | Kind::BinaryEvent);
     if data.is_empty() {
         // `42` is an event without anything, which the reference implementation ignores.
         return match packet.kind {
-            Kind::BinaryEvent | Kind::BinaryAck => Err(Invalid::Payload),
+            Kind::BinaryEvent | Kind::BinaryAck => Err(PacketError::Payload),
             _ => Ok(None),
         };
     }
     if is_event {
         let name = json::check_event(data, limits.json_depth)?;
         if name.len() > limits.name_bytes {
-            return Err(Invalid::Name);
+            return Err(PacketError::Name);
         }
         if is_reserved(&name) {
-            return Err(Invalid::ReservedEvent);
+            return Err(PacketError::ReservedEvent);
         }
         return Ok(Some(name));
     }
@@ -277,7 +277,7 @@ fn check_data<'a>(
     if fits {
         Ok(None)
     } else {
-        Err(Invalid::Payload)
+        Err(PacketError::Payload)
     }
 }
 
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn decode(text: &str) -> Result<Packet<'_>, Invalid> {
+    fn decode(text: &str) -> Result<Packet<'_>, PacketError> {
         match Text::default().decode(Data::Text(text), &Limits::default())? {
             Decoded::Packet(packet, _) => Ok(packet),
             Decoded::OverLimit(_, invalid) => Err(invalid),
@@ -337,34 +337,34 @@ mod tests {
         let long = format!("2[\"{}\"]", "x".repeat(257));
         let namespace = format!("0/{}", "x".repeat(256));
         for (text, error) in [
-            ("", Invalid::Kind),
-            ("7", Invalid::Kind),
-            ("50-[\"a\"]", Invalid::Attachments),
-            ("5[\"a\"]", Invalid::Attachments),
-            ("5-[\"a\"]", Invalid::Attachments),
-            ("51e1-[\"a\"]", Invalid::Attachments),
-            ("5+1-[\"a\"]", Invalid::Attachments),
-            ("5256-[\"a\"]", Invalid::Attachments),
-            ("51234567890-[\"a\"]", Invalid::Attachments),
-            ("299999999999999999999[\"a\"]", Invalid::Id),
-            ("29007199254740993[\"a\"]", Invalid::Id),
-            ("2-1[\"a\"]", Invalid::Payload),
-            ("21.5[\"a\"]", Invalid::Json),
-            ("2[true]", Invalid::Payload),
-            ("2{}", Invalid::Payload),
-            ("2[\"disconnect\",\"x\"]", Invalid::ReservedEvent),
-            ("2[\"connect_error\"]", Invalid::ReservedEvent),
-            ("0\"tok\"", Invalid::Payload),
-            ("0[]", Invalid::Payload),
-            ("0null", Invalid::Payload),
-            ("31{}", Invalid::Payload),
-            (&long, Invalid::Name),
-            (&namespace, Invalid::Namespace),
+            ("", PacketError::Kind),
+            ("7", PacketError::Kind),
+            ("50-[\"a\"]", PacketError::Attachments),
+            ("5[\"a\"]", PacketError::Attachments),
+            ("5-[\"a\"]", PacketError::Attachments),
+            ("51e1-[\"a\"]", PacketError::Attachments),
+            ("5+1-[\"a\"]", PacketError::Attachments),
+            ("5256-[\"a\"]", PacketError::Attachments),
+            ("51234567890-[\"a\"]", PacketError::Attachments),
+            ("299999999999999999999[\"a\"]", PacketError::Id),
+            ("29007199254740993[\"a\"]", PacketError::Id),
+            ("2-1[\"a\"]", PacketError::Payload),
+            ("21.5[\"a\"]", PacketError::Json),
+            ("2[true]", PacketError::Payload),
+            ("2{}", PacketError::Payload),
+            ("2[\"disconnect\",\"x\"]", PacketError::ReservedEvent),
+            ("2[\"connect_error\"]", PacketError::ReservedEvent),
+            ("0\"tok\"", PacketError::Payload),
+            ("0[]", PacketError::Payload),
+            ("0null", PacketError::Payload),
+            ("31{}", PacketError::Payload),
+            (&long, PacketError::Name),
+            (&namespace, PacketError::Namespace),
         ] {
             assert_eq!(decode(text), Err(error), "{text}");
         }
         let digits = format!("2{}", "2".repeat(1_000_000));
-        assert_eq!(decode(&digits), Err(Invalid::Id));
+        assert_eq!(decode(&digits), Err(PacketError::Id));
     }
 
     proptest! {

@@ -133,11 +133,11 @@ impl RedisSessions {
     /// Creates a store at a URL: `redis://localhost:6379`. Does not connect.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is no URL of a Redis.
+    /// [`Error::InvalidArgument`] if it is no URL of a Redis.
     pub fn new(url: &str) -> Result<RedisSessions, Error> {
         match redis::Client::open(url) {
             Ok(client) => Ok(RedisSessions { client }),
-            Err(error) => Err(Error::Invalid(error.to_string())),
+            Err(error) => Err(Error::InvalidArgument(error.to_string())),
         }
     }
 

@@ -21,11 +21,11 @@ pub(super) use watch::{Record, Watch};
 
 use super::namespace::Namespace;
 use super::socket::Socket;
-use super::{Inner, Server};
+use super::{Server, ServerInner};
 use crate::data::{Args, Value};
 use crate::error::Error;
 use crate::handlers::{Event, Refused};
-use crate::limits::bounded;
+use crate::limits::clamp_duration;
 use crate::manager::Broadcast;
 use crate::util::random;
 use crossbeam_channel::bounded as channel;
@@ -161,7 +161,7 @@ impl Admin {
     /// Sets the interval of the sums. Defaults to 2 s; the UI takes a server for dead after 10 s.
     #[must_use]
     pub fn server_stats_interval(mut self, interval: Duration) -> Admin {
-        self.interval = bounded(interval).max(Duration::from_millis(10));
+        self.interval = clamp_duration(interval).max(Duration::from_millis(10));
         self
     }
 
@@ -218,13 +218,13 @@ impl fmt::Debug for Admin {
 }
 
 /// State that the parts of an instrumented server share.
-pub(super) struct Shared {
+pub(super) struct AdminShared {
     admin: Admin,
     server_id: String,
-    inner: Weak<Inner>,
+    inner: Weak<ServerInner>,
 }
 
-impl Shared {
+impl AdminShared {
     fn server(&self) -> Option<Server> {
         self.inner.upgrade().map(|inner| Server { inner })
     }
@@ -240,23 +240,25 @@ impl Server {
     /// returns ends it when it is dropped.
     ///
     /// # Errors
-    /// [`Error::Invalid`] if it is instrumented already, or the namespace has handlers,
+    /// [`Error::InvalidArgument`] if it is instrumented already, or the namespace has handlers,
     /// [`Error::Connection`] if the system gives no thread.
     pub fn instrument(&self, admin: Admin) -> Result<Instrumented, Error> {
         let namespace = self.of(&admin.namespace);
-        if self.inner.handlers.get().know(&admin.namespace) {
+        if self.inner.handlers.get().contains(&admin.namespace) {
             let why = format!("the namespace {:?} has handlers", admin.namespace);
-            return Err(Error::Invalid(why));
+            return Err(Error::InvalidArgument(why));
         }
         let server_id = admin.server_id.clone();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(AdminShared {
             server_id: server_id.unwrap_or_else(report::default_server_id),
             inner: Arc::downgrade(&self.inner),
             admin,
         });
         let (sender, records) = channel(MAX_RECORDS);
         if !self.inner.watch.install(&shared, sender) {
-            return Err(Error::Invalid("the server is instrumented already".into()));
+            return Err(Error::InvalidArgument(
+                "the server is instrumented already".into(),
+            ));
         }
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -315,7 +317,7 @@ impl fmt::Debug for Instrumented {
 }
 
 /// Registers what administrators do.
-fn register(namespace: &Namespace, shared: &Arc<Shared>) {
+fn register(namespace: &Namespace, shared: &Arc<AdminShared>) {
     let of_connect = Arc::clone(shared);
     namespace.on_connect(move |socket: &Socket, auth: Value| welcome(&of_connect, socket, &auth));
     if shared.admin.read_only {
@@ -337,7 +339,7 @@ fn register(namespace: &Namespace, shared: &Arc<Shared>) {
 }
 
 /// Admits an administrator, and tells what there is.
-fn welcome(shared: &Arc<Shared>, socket: &Socket, auth: &Value) -> Result<(), Refused> {
+fn welcome(shared: &Arc<AdminShared>, socket: &Socket, auth: &Value) -> Result<(), Refused> {
     let Some(server) = shared.server() else {
         return Err(Refused::default());
     };
@@ -371,7 +373,7 @@ fn send(server: &Server, args: &[Value]) -> Result<(), Error> {
         data @ ..,
     ] = args
     else {
-        return Err(Error::Invalid(
+        return Err(Error::InvalidArgument(
             "emit takes a namespace, a filter and a name".into(),
         ));
     };
@@ -380,20 +382,25 @@ fn send(server: &Server, args: &[Value]) -> Result<(), Error> {
     match filter {
         Value::String(room) => namespace.to(room).emit(event, data),
         Value::Null => namespace.emit(event, data),
-        _ => Err(Error::Invalid(
+        _ => Err(Error::InvalidArgument(
             "a filter is a room, a client or null".into(),
         )),
     }
 }
 
 /// Asks every server of the cluster for something.
-fn signal(server: &Server, shared: &Shared, what: &str, args: Vec<Value>) -> Result<(), Error> {
+fn signal(
+    server: &Server,
+    shared: &AdminShared,
+    what: &str,
+    args: Vec<Value>,
+) -> Result<(), Error> {
     let namespace = server.of(&shared.admin.namespace);
     namespace.to(SERVERS).emit(what, Args(args))
 }
 
 /// Looks at an event that may be for the servers; returns whether it was.
-pub(super) fn on_signal(inner: &Inner, emission: &Broadcast) -> bool {
+pub(super) fn on_signal(inner: &ServerInner, emission: &Broadcast) -> bool {
     let rooms = emission.recipients.rooms.as_deref();
     if rooms.is_none_or(|rooms| rooms != [SERVERS]) {
         return false;

@@ -1,7 +1,7 @@
 //! The thread that tells watchers of records and sums.
 
 use super::watch::{Payload, Record};
-use super::{Shared, signal};
+use super::{AdminShared, signal};
 use crate::data::{Args, Object, Value};
 use crate::engineio::Transport;
 use crate::reason::Reason;
@@ -32,7 +32,7 @@ const SECRETS: [&str; 5] = [
 ];
 
 /// The thread: reports what is noted, and the sums at an interval, until the channel ends.
-pub(super) fn run(shared: &Arc<Shared>, records: &Receiver<(SystemTime, Record)>) {
+pub(super) fn run(shared: &Arc<AdminShared>, records: &Receiver<(SystemTime, Record)>) {
     let begun = Instant::now();
     let mut next = begun + shared.admin.interval;
     let mut before = Sums::default();
@@ -59,14 +59,14 @@ pub(super) fn run(shared: &Arc<Shared>, records: &Receiver<(SystemTime, Record)>
 }
 
 /// Sends an event to all watchers, here and elsewhere, but to those who do not read.
-fn tell(shared: &Shared, server: &Server, event: &str, args: Args) {
+fn tell(shared: &AdminShared, server: &Server, event: &str, args: Args) {
     let namespace = server.of(&shared.admin.namespace);
     let watchers = namespace.sockets();
     let is_slow = |socket: &&Socket| socket.connection().handle().waiting() > MAX_WAITING;
     let slow: Vec<_> = watchers.iter().filter(is_slow).map(Socket::sid).collect();
     slow.iter().for_each(|_| server.inner.watch.note_dropped());
     let to = namespace.skip(&slow);
-    let to = if server.inner.manager.is_alone() {
+    let to = if server.inner.manager.is_single_node() {
         to.local()
     } else {
         to
@@ -77,7 +77,7 @@ fn tell(shared: &Shared, server: &Server, event: &str, args: Args) {
     }
 }
 
-fn report(shared: &Shared, server: &Server, time: SystemTime, record: Record) {
+fn report(shared: &AdminShared, server: &Server, time: SystemTime, record: Record) {
     let time = Value::from(iso_time(time));
     let names = |socket: &Socket| {
         let namespace = Value::from(socket.namespace_name());
@@ -203,11 +203,11 @@ impl Sums {
 }
 
 /// Tells the sums, and whether anybody here watches.
-fn tell_sums(shared: &Arc<Shared>, server: &Server, begun: Instant, before: &Sums) -> Sums {
+fn tell_sums(shared: &Arc<AdminShared>, server: &Server, begun: Instant, before: &Sums) -> Sums {
     let namespace = server.of(&shared.admin.namespace);
     let has_watchers = !namespace.sockets().is_empty();
     server.inner.watch.check(has_watchers);
-    let is_alone = server.inner.manager.is_alone();
+    let is_alone = server.inner.manager.is_single_node();
     if has_watchers && !is_alone && shared.is_development() {
         // Other servers note what happens to their clients as long as they hear this.
         let _ = signal(server, shared, "watching", Vec::new());
@@ -256,7 +256,7 @@ fn tell_sums(shared: &Arc<Shared>, server: &Server, begun: Instant, before: &Sum
 }
 
 /// Returns what the UI may do, and what it is told.
-pub(super) fn config(shared: &Shared) -> Value {
+pub(super) fn config(shared: &AdminShared) -> Value {
     let mut features = Vec::new();
     if !shared.admin.read_only {
         features.extend([
@@ -278,7 +278,7 @@ pub(super) fn config(shared: &Shared) -> Value {
 }
 
 /// Returns the clients of this server, and the watcher itself.
-pub(super) fn all_sockets(shared: &Shared, server: &Server, own: &Socket) -> Value {
+pub(super) fn all_sockets(shared: &AdminShared, server: &Server, own: &Socket) -> Value {
     let mut all = vec![describe(shared, own)];
     for socket in sockets(server) {
         if all.len() >= MAX_SOCKETS {
@@ -298,7 +298,7 @@ fn sockets(server: &Server) -> impl Iterator<Item = Socket> {
 }
 
 /// Tells a watcher of another server of the clients of this one.
-pub(super) fn tell_of_clients(shared: &Arc<Shared>, server: &Server, watcher: &str) {
+pub(super) fn tell_of_clients(shared: &Arc<AdminShared>, server: &Server, watcher: &str) {
     let namespace = server.of(&shared.admin.namespace);
     if namespace.socket(watcher).is_some() || !shared.is_development() {
         return;
@@ -307,7 +307,7 @@ pub(super) fn tell_of_clients(shared: &Arc<Shared>, server: &Server, watcher: &s
     let (shared, server, watcher) = (Arc::clone(shared), server.clone(), watcher.to_owned());
     let inner = Arc::clone(&server.inner);
     // There may be many, and this is the thread that listens to the broker.
-    crate::manager::Local::execute(
+    crate::manager::LocalNode::execute(
         &*inner,
         Box::new(move || {
             let namespace = server.of(&shared.admin.namespace);
@@ -327,7 +327,7 @@ pub(super) fn tell_of_clients(shared: &Arc<Shared>, server: &Server, watcher: &s
 }
 
 /// Returns a client as the UI shows it.
-fn describe(shared: &Shared, socket: &Socket) -> Value {
+fn describe(shared: &AdminShared, socket: &Socket) -> Value {
     let request = socket.request();
     let is_shown = |name: &str| {
         shared.admin.shows_secrets || !SECRETS.iter().any(|it| it.eq_ignore_ascii_case(name))

@@ -1,6 +1,6 @@
 //! Records of what happens, for those who watch.
 
-use super::Shared;
+use super::AdminShared;
 use crate::data::{EncodedArgs, ReceivedArgs};
 use crate::reason::Reason;
 use crate::server::socket::Socket;
@@ -34,11 +34,11 @@ pub(crate) struct Watch {
     /// Somebody watches. All that is looked at when nobody does.
     is_on: AtomicBool,
     dropped: AtomicU64,
-    state: RwLock<Option<State>>,
+    state: RwLock<Option<WatchState>>,
 }
 
-struct State {
-    shared: Arc<Shared>,
+struct WatchState {
+    shared: Arc<AdminShared>,
     records: Sender<(SystemTime, Record)>,
     /// A watcher of another server is there until then.
     until: Option<Instant>,
@@ -119,14 +119,14 @@ impl Watch {
     /// Returns whether it was free.
     pub(super) fn install(
         &self,
-        shared: &Arc<Shared>,
+        shared: &Arc<AdminShared>,
         records: Sender<(SystemTime, Record)>,
     ) -> bool {
         let mut state = self.state.write();
         if state.is_some() {
             return false;
         }
-        *state = Some(State {
+        *state = Some(WatchState {
             shared: Arc::clone(shared),
             records,
             until: None,
@@ -140,7 +140,7 @@ impl Watch {
         drop(before);
     }
 
-    pub(super) fn shared(&self) -> Option<Arc<Shared>> {
+    pub(super) fn shared(&self) -> Option<Arc<AdminShared>> {
         let state = self.state.read();
         state.as_ref().map(|state| Arc::clone(&state.shared))
     }

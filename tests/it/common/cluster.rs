@@ -179,7 +179,7 @@ pub(crate) fn answers(make: Make<'_>) {
     }
     let sid = clients[0].sid().unwrap();
     let refused = emitter(make).call::<i64>(&sid, "sum", (1, 1), SOON);
-    assert!(matches!(refused, Err(Error::Invalid(why)) if why.contains("write-only")));
+    assert!(matches!(refused, Err(Error::InvalidArgument(why)) if why.contains("write-only")));
 }
 
 pub(crate) fn thousands_in_order(make: Make<'_>) {
