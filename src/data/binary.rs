@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
 /// Number of attachments of a packet that are looked through for bytes that come again: as many as
@@ -18,7 +19,9 @@ use std::ops::Deref;
 const MAX_COMPARED: usize = 1_000;
 
 thread_local! {
-    static ATTACHMENTS: RefCell<Attachments> = const { RefCell::new(Attachments::None) };
+    /// Empty between two packets, so there is nothing to drop with the thread, whose other values
+    /// may emit as they are dropped.
+    static ATTACHMENTS: RefCell<ManuallyDrop<Attachments>> = const { RefCell::new(ManuallyDrop::new(Attachments::None)) };
 }
 
 enum Attachments {
@@ -86,10 +89,10 @@ impl Deref for Binary {
 impl Serialize for Binary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[cfg(feature = "msgpack")]
-        if ATTACHMENTS.with_borrow(|it| matches!(it, Attachments::Native)) {
+        if ATTACHMENTS.with_borrow(|it| matches!(**it, Attachments::Native)) {
             return serializer.serialize_bytes(&self.0);
         }
-        let number = ATTACHMENTS.with_borrow_mut(|attachments| match attachments {
+        let number = ATTACHMENTS.with_borrow_mut(|attachments| match &mut **attachments {
             Attachments::Out(list) => Some(place(list, &self.0)),
             _ => None,
         });
@@ -156,7 +159,7 @@ impl<'de> Deserialize<'de> for Binary {
 
 /// Returns the attachment of this number, in a packet that is being decoded.
 pub(super) fn attachment(number: usize) -> Option<Binary> {
-    ATTACHMENTS.with_borrow(|attachments| match attachments {
+    ATTACHMENTS.with_borrow(|attachments| match &**attachments {
         Attachments::In(list) => list.get(number).cloned().map(Binary),
         _ => None,
     })
@@ -164,8 +167,9 @@ pub(super) fn attachment(number: usize) -> Option<Binary> {
 
 /// Returns whether a packet with attachments is being decoded.
 pub(super) fn has_attachments() -> bool {
-    ATTACHMENTS
-        .with_borrow(|attachments| matches!(attachments, Attachments::In(list) if !list.is_empty()))
+    ATTACHMENTS.with_borrow(
+        |attachments| matches!(&**attachments, Attachments::In(list) if !list.is_empty()),
+    )
 }
 
 /// Encodes, and appends the bytes that came up to `attachments`.
@@ -202,22 +206,28 @@ struct Scope {
 impl Scope {
     fn enter(attachments: Attachments) -> Scope {
         Scope {
-            before: Some(ATTACHMENTS.replace(attachments)),
+            before: Some(set(attachments)),
         }
     }
 
     fn leave(mut self) -> Attachments {
         match self.before.take() {
-            Some(before) => ATTACHMENTS.replace(before),
+            Some(before) => set(before),
             None => Attachments::None,
         }
     }
 }
 
+/// Sets the attachments of this thread; returns those before.
+fn set(attachments: Attachments) -> Attachments {
+    let before = ATTACHMENTS.replace(ManuallyDrop::new(attachments));
+    ManuallyDrop::into_inner(before)
+}
+
 impl Drop for Scope {
     fn drop(&mut self) {
         if let Some(before) = self.before.take() {
-            ATTACHMENTS.set(before);
+            drop(set(before));
         }
     }
 }

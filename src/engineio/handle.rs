@@ -12,6 +12,7 @@ use crate::pool;
 use crate::protocol::engineio::Revision;
 use crate::reason::Reason;
 use crate::util::budget::Budget;
+use crate::util::local::with_local;
 use crate::util::log_limit::LogLimit;
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use std::cell::{Cell, RefCell};
@@ -42,7 +43,7 @@ const SCRATCH_KEPT: usize = 64 << 10;
 pub(crate) fn block_in_place<T>(wait: impl FnOnce() -> T) -> T {
     pool::before_waiting();
     recipients_row::end();
-    let handle = DRAINED_HANDLE.with_borrow(Option::clone);
+    let handle = with_local(&DRAINED_HANDLE, || None, |handle| handle.clone());
     if let Some(handle) = handle {
         let _ = handle.on_append_result(handle.outbox.uncork());
     }
@@ -278,7 +279,7 @@ impl SessionHandle {
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         // Data is serialized before: nothing in `write` comes back to this function.
-        SCRATCH.with_borrow_mut(|buffer| {
+        with_local(&SCRATCH, Vec::new, |buffer| {
             buffer.clear();
             let sent = write(buffer).and_then(|()| self.send_bytes(buffer));
             if buffer.capacity() > SCRATCH_KEPT {

@@ -9,6 +9,7 @@
 //! In a circle with `handle`, for the same reason as is written there.
 
 use super::handle::{SessionCommand, SessionHandle};
+use crate::util::local::with_local;
 use crate::util::sync::Mutex;
 use std::cell::RefCell;
 use std::fmt;
@@ -26,7 +27,7 @@ const TIMES_FIRST: u32 = 4;
 const MIN_RECIPIENTS: usize = 8;
 
 thread_local! {
-    static ROW: RefCell<Row> = const { RefCell::new(Row { last: None, took: Duration::ZERO, held: None }) };
+    static ROW: RefCell<Row> = const { RefCell::new(Row::new()) };
 }
 
 /// The broadcasts of one thread.
@@ -35,6 +36,16 @@ struct Row {
     /// Time that writing the last one took.
     took: Duration,
     held: Option<Arc<HeldBroadcasts>>,
+}
+
+impl Row {
+    const fn new() -> Row {
+        Row {
+            last: None,
+            took: Duration::ZERO,
+            held: None,
+        }
+    }
 }
 
 /// Sessions with broadcasts that wait to be written.
@@ -56,7 +67,7 @@ impl HeldBroadcasts {
             return None;
         }
         let now = Instant::now();
-        ROW.with_borrow_mut(|row| {
+        with_local(&ROW, Row::new, |row| {
             let is_next = row.last.is_some_and(|last| since - last < MIN_HELD);
             if let Some(held) = &row.held
                 && now < held.due
@@ -81,7 +92,7 @@ impl HeldBroadcasts {
     /// A broadcast to many has been written, or is held: the next one may follow it.
     pub(crate) fn note_delivered(recipients: usize, since: Instant, is_held: bool) {
         if recipients >= MIN_RECIPIENTS {
-            ROW.with_borrow_mut(|row| {
+            with_local(&ROW, Row::new, |row| {
                 let now = Instant::now();
                 row.last = Some(now);
                 if !is_held {
@@ -120,7 +131,7 @@ impl HeldBroadcasts {
 
 /// Ends this thread's row, and writes what it has held back.
 pub(super) fn end() {
-    let held = ROW.with_borrow_mut(|row| {
+    let held = with_local(&ROW, Row::new, |row| {
         row.last = None;
         row.held.take()
     });

@@ -399,7 +399,7 @@ struct AmqpPublisher {
 
 impl Publisher for AmqpPublisher {
     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
-        self.send(Bytes::copy_from_slice(message))?;
+        self.send(Bytes::copy_from_slice(message));
         match self.confirm_next(self.link.timeout)? {
             true => Ok(()),
             false => Err(PublishError::Lost(no_answer(self.link.timeout))),
@@ -410,7 +410,7 @@ impl Publisher for AmqpPublisher {
         self.report_alarms(outgoing);
         if !self.is_blocked {
             while let Some(message) = outgoing.take() {
-                self.send(message)?;
+                self.send(message);
             }
         }
         if self.confirms.is_empty() {
@@ -428,8 +428,9 @@ impl Publisher for AmqpPublisher {
 }
 
 impl AmqpPublisher {
-    /// Hands a message to lapin, which writes it as the broker reads.
-    fn send(&mut self, message: Bytes) -> Result<(), PublishError> {
+    /// Hands a message to lapin, which writes it as the broker reads. An error stands in the row of
+    /// confirmations: those before it may have come.
+    fn send(&mut self, message: Bytes) {
         let properties = BasicProperties::default()
             .with_content_type("text/plain".into())
             .with_content_encoding("utf-8".into())
@@ -448,10 +449,9 @@ impl AmqpPublisher {
                 Some(Ok(confirmed)) => Box::pin(std::future::ready(Ok(confirmed))),
                 Some(Err(error)) => {
                     self.link.is_lost = true;
-                    return Err(publish_error(error));
+                    Box::pin(std::future::ready(Err(error)))
                 }
             });
-        Ok(())
     }
 
     /// Waits for the next confirmation; returns whether it has come.

@@ -528,8 +528,10 @@ impl Publisher for RedisPublisher {
                 self.in_flight.push_back(RedisCommand::Role);
             }
             if !commands.is_empty() && (is_last || commands.len() >= WRITE_BYTES) {
-                let sent = self.connection.send_packed_command(&commands);
-                sent.map_err(|error| self.error(error))?;
+                if let Err(error) = self.connection.send_packed_command(&commands) {
+                    self.confirm_arrived(outgoing);
+                    return Err(self.error(error));
+                }
                 commands.clear();
             }
             if is_last {
@@ -541,6 +543,23 @@ impl Publisher for RedisPublisher {
 }
 
 impl RedisPublisher {
+    /// Takes the answers that have come before the connection broke: what they confirm is not to be
+    /// published again.
+    fn confirm_arrived(&mut self, outgoing: &mut Outgoing<'_>) {
+        let timeout = Some(Duration::from_millis(1));
+        if self.connection.set_read_timeout(timeout).is_err() {
+            return;
+        }
+        while let Some(command) = self.in_flight.pop_front() {
+            let answer = self.connection.recv_response();
+            match (answer.and_then(|it| it.extract_error()), command) {
+                (Ok(_), RedisCommand::Publish) => outgoing.confirm(1),
+                (Ok(_), RedisCommand::Role) => {}
+                (Err(_), _) => return,
+            }
+        }
+    }
+
     /// Waits for the next answer.
     fn confirm_one(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), PublishError> {
         let Some(command) = self.in_flight.pop_front() else {

@@ -1,6 +1,7 @@
 //! What the frames of a client are covered with (RFC 6455, 5.3).
 
 use super::websocket::{FrameSpan, MAX_HEADER, apply_mask};
+use crate::util::local::with_local;
 use crate::util::random;
 use std::cell::RefCell;
 
@@ -26,7 +27,7 @@ pub(super) struct RngError;
 
 /// Lends the masked form of some whole frames.
 pub(super) fn with_masked<T>(frames: &[u8], work: impl FnOnce(&[u8]) -> T) -> Result<T, RngError> {
-    MASKED.with_borrow_mut(|buffer| {
+    with_local(&MASKED, Vec::new, |buffer| {
         buffer.clear();
         mask(frames, buffer)?;
         let result = work(buffer);

@@ -1,6 +1,7 @@
 //! Counters that every thread has for itself, and that are added up when somebody asks: to count
 //! costs no lock, and no cache line that other threads write.
 
+use crate::util::local::with_local;
 use crate::util::sync::Mutex;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ impl<const N: usize> Counters<N> {
 
     /// Adds to a few counters.
     pub(crate) fn add(&self, amounts: &[(usize, u64)]) {
-        OWN.with_borrow_mut(|own| {
+        with_local(&OWN, Vec::new, |own| {
             let found = own.iter().find(|(number, _)| *number == self.number);
             let shard = match found {
                 Some((_, shard)) => shard,

@@ -7,6 +7,7 @@ mod budget_tests;
 pub(crate) mod counters;
 #[cfg(test)]
 pub(crate) mod fuzz;
+pub(crate) mod local;
 #[cfg(debug_assertions)]
 mod lock_order;
 pub(crate) mod log_limit;

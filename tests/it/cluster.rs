@@ -527,86 +527,14 @@ fn a_listener_that_hears_nothing_subscribes_anew() {
 #[test]
 fn callbacks_come_in_time_while_the_broker_hangs() {
     let hub = Hub::default();
-    let (one, other) = (node(&hub), node(&hub));
-    hub.0.hangs.store(true, Ordering::SeqCst);
-    let (sender, answers) = unbounded();
-    for to in [other.sid.as_str(), "a room"] {
-        let sender = sender.clone();
-        let callback = move |answer: Result<(), Error>| {
-            let _ = sender.send(answer.map_err(|it| it.to_string()));
-        };
-        let moment = Duration::from_millis(50);
-        let room = one.io.to(to);
-        room.emit_with_ack("ask", (), moment, callback).unwrap();
-    }
-    for _ in 0..2 {
-        assert_eq!(
-            answers.recv_timeout(SOON),
-            Ok(Err(Error::Timeout.to_string()))
-        );
-    }
-    hub.0.hangs.store(false, Ordering::SeqCst);
+    let hang = |hangs| hub.0.hangs.store(hangs, Ordering::SeqCst);
+    cluster::callbacks_in_time(&|| PubSubManager::new(hub.clone()), &hang);
 }
 
 #[test]
 fn every_recipient_is_reported_once_with_its_sid() {
     let hub = Hub::default();
-    let (one, other) = (node(&hub), node(&hub));
-    let mut members: Vec<_> = [&one, &other, &other, &other]
-        .iter()
-        .map(|node| {
-            let client = Client::new();
-            client.on("ask", || "here");
-            client.connect(url(&node.serving)).unwrap();
-            client.call::<()>("room", "blue", SOON).unwrap();
-            client
-        })
-        .collect();
-    // One that never answers, and one that goes.
-    let sids: Vec<_> = members.iter().map(|it| it.sid().unwrap()).collect();
-    members[2].on("ask", |event: &socketio::Event| drop(event.take_ack()));
-    let leaving = members[3].clone();
-    members[3].on("ask", move |event: &socketio::Event| {
-        drop(event.take_ack());
-        leaving.disconnect();
-    });
-    let (sender, answers) = unbounded();
-    let callback = move |sid: Option<&str>, answer: Result<String, Error>| {
-        let _ = sender.send((sid.map(str::to_owned), answer));
-    };
-    let second = Duration::from_secs(1);
-    let room = one.io.to(["blue", "nobody"]);
-    room.emit_with_ack("ask", (), second, callback).unwrap();
-    let mut reported = [0; 4];
-    for _ in 0..4 {
-        let (sid, answer) = answers.recv_timeout(SOON).unwrap();
-        let index = sids.iter().position(|it| Some(it) == sid.as_ref()).unwrap();
-        reported[index] += 1;
-        match index {
-            0 | 1 => assert_eq!(answer.unwrap(), "here"),
-            2 => assert!(matches!(answer, Err(Error::Timeout)), "{answer:?}"),
-            _ => assert!(matches!(answer, Err(Error::Disconnected)), "{answer:?}"),
-        }
-    }
-    assert_eq!(reported, [1; 4]);
-    assert!(answers.recv_timeout(second * 2).is_err(), "nobody else");
-    members.clear();
-}
-
-#[test]
-fn a_call_to_a_client_of_another_server_ends_with_it() {
-    let hub = Hub::default();
-    let (one, other) = (node(&hub), node(&hub));
-    let client = Client::new();
-    let leaving = client.clone();
-    client.on("ask", move |event: &socketio::Event| {
-        drop(event.take_ack());
-        leaving.disconnect();
-    });
-    client.connect(url(&other.serving)).unwrap();
-    let hour = Duration::from_secs(3_600);
-    let gone = one.io.call::<()>(&client.sid().unwrap(), "ask", (), hour);
-    assert!(matches!(gone, Err(Error::Disconnected)), "{gone:?}");
+    cluster::recipients(&|| PubSubManager::new(hub.clone()));
 }
 
 #[test]
@@ -729,26 +657,71 @@ fn what_another_server_allows_itself_costs_no_client_its_connection() {
     assert_eq!(other.client.sid().as_ref(), Some(&other.sid));
 }
 
-#[test]
-fn a_manager_ends_with_the_handles_that_a_handler_drops() {
+/// What a program may drop its handles in.
+#[derive(Clone, Copy)]
+enum Within {
+    Handler,
+    Callback,
+    OnState,
+}
+
+fn try_dropping(within: Within) {
     let hub = Hub::default();
     let manager = PubSubManager::new(hub.clone());
     let io = Server::builder().manager(manager.clone()).build();
     let serving = serve(&io);
     let (client, address) = (Client::new(), url(&serving));
     let handles = Mutex::new(Some((serving, io.clone(), manager.clone())));
-    io.on("end", move || drop(handles.lock().take()));
+    let end = move || drop(handles.lock().take());
+    client.on("ask", || ());
+    match within {
+        Within::Handler => io.on("end", end),
+        Within::Callback => {
+            let end = Arc::new(end);
+            io.on("end", move |socket: &Socket| {
+                let end = Arc::clone(&end);
+                // It comes back from the broker's threads, or is late there.
+                let nobody = socket.server().to("nobody");
+                let moment = Duration::from_millis(50);
+                nobody.emit_with_ack("ask", (), moment, move || end())
+            });
+        }
+        Within::OnState => {
+            io.on("end", || ());
+            let manager = manager.clone().on_state(move |state| {
+                if state == ManagerState::Disconnected {
+                    end();
+                }
+            });
+            drop(manager);
+        }
+    }
     drop(io);
     client.connect(address).unwrap();
     cluster::connected(&manager);
     drop(manager);
     assert_eq!(hub.0.listeners.lock().len(), 1);
-    client.emit("end", ()).unwrap();
-    eventually("the end", || {
-        hub.say("is anybody there?");
-        let listeners = hub.0.listeners.lock();
-        listeners.iter().all(|it| it.send(Vec::new()).is_err())
-    });
+    match within {
+        Within::Handler | Within::Callback => client.emit("end", ()).unwrap(),
+        Within::OnState => hub.set_down(true),
+    }
+    // The manager's threads, and what they have of the backend.
+    eventually("the end", || Arc::strong_count(&hub.0) == 1);
+}
+
+#[test]
+fn a_manager_ends_with_the_handles_that_a_handler_drops() {
+    try_dropping(Within::Handler);
+}
+
+#[test]
+fn a_manager_ends_with_the_handles_that_a_callback_drops() {
+    try_dropping(Within::Callback);
+}
+
+#[test]
+fn a_manager_ends_with_the_handles_that_are_dropped_when_its_state_changes() {
+    try_dropping(Within::OnState);
 }
 
 #[test]

@@ -1,54 +1,22 @@
 //! The `Limits` of heads, packets, clients, outboxes, connections and time: what is just below and at it passes, what is just above is refused, and the
 //! log says so.
 
-use crate::common::{Http, PATIENCE, Ws, eventually, polling_session, serve};
-use parking_lot::Mutex;
+use crate::common::{Http, PATIENCE, Ws, eventually, log, polling_session, serve};
 use socketio::{App, Binary, Error, Event, Limits, Server, Serving, Socket, tiny_http};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Once;
 use std::time::{Duration, Instant};
-
-/// What this process has logged.
-static RECORDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Capture;
-
-impl log::Log for Capture {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if record.level() <= log::Level::Info {
-            RECORDS.lock().push(record.args().to_string());
-        }
-    }
-
-    fn flush(&self) {}
-}
 
 /// Waits for a record that names the peer, and says this.
 fn logged(peer: &TcpStream, text: &str) {
     let name = peer.local_addr().unwrap().to_string();
     eventually(&format!("a record of {text:?}"), || {
-        let records = RECORDS.lock();
-        records
-            .iter()
-            .any(|it| it.contains(&name) && it.contains(text))
-    });
-}
-
-fn capture() {
-    static LOGGER: Once = Once::new();
-    LOGGER.call_once(|| {
-        log::set_logger(&Capture).unwrap();
-        log::set_max_level(log::LevelFilter::Info);
+        log::count(&[&name, text]) > 0
     });
 }
 
 fn limited(limits: Limits) -> (Server, Serving) {
-    capture();
+    log::capture();
     let io = Server::builder().namespaces("*").limits(limits).build();
     io.of("*").on("echo", |event: &Event| event.args());
     io.on("echo", |event: &Event| event.args());
@@ -253,9 +221,7 @@ fn of_all_connections() {
         .collect();
     let mut more = Http::connect(serving.local_addr());
     assert!(more.is_closed());
-    eventually("a record", || {
-        RECORDS.lock().iter().any(|it| it.contains("connections"))
-    });
+    eventually("a record", || log::count(&["connections"]) > 0);
     drop(held);
     eventually("room", || {
         Ws::try_open(
@@ -459,7 +425,7 @@ fn of_rates_behind_a_proxy() {
 
 #[test]
 fn of_a_handler_that_is_slow() {
-    capture();
+    log::capture();
     let limit = Duration::from_millis(20);
     let io = Server::builder().slow_handler(limit).build();
     io.on("slow", move || std::thread::sleep(limit));

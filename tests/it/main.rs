@@ -12,6 +12,14 @@ mod broker_chaos;
 mod broker_faults;
 #[cfg(all(feature = "redis", feature = "amqp"))]
 mod broker_limits;
+#[cfg(all(
+    feature = "redis",
+    feature = "amqp",
+    feature = "kafka",
+    feature = "zmq",
+    feature = "pickle"
+))]
+mod broker_promises;
 mod client;
 mod client_engineio;
 mod client_faults;

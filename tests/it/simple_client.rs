@@ -3,7 +3,8 @@
 use crate::common::{eventually, serve, url};
 use socketio::engineio::Transport;
 use socketio::{
-    Client, ConnectOptions, Error, Event, Reason, Refused, Server, SimpleClient, Socket,
+    Binary, Bytes, Client, ConnectOptions, Error, Event, Reason, Refused, Server, SimpleClient,
+    Socket,
 };
 use std::cell::RefCell;
 use std::net::TcpListener;
@@ -253,6 +254,41 @@ fn a_client_may_end_with_its_thread() {
     });
     thread.join().unwrap();
     eventually("the end", || io.sockets().is_empty());
+}
+
+/// What a thread keeps may also emit as it is dropped, with bytes, through a server and a client.
+#[test]
+fn values_of_a_thread_may_emit_as_it_ends() {
+    struct Farewell(Server, SimpleClient);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            let bytes = || Binary(Bytes::from_static(b"bye"));
+            self.0.emit("from the server", bytes()).unwrap();
+            assert_eq!(
+                self.1.call::<Binary>("echo", bytes(), SOON).unwrap(),
+                bytes()
+            );
+        }
+    }
+    thread_local! {
+        static OWN: RefCell<Option<Farewell>> = const { RefCell::new(None) };
+    }
+    let io = echo();
+    let serving = serve(&io);
+    let listener = SimpleClient::connect(url(&serving)).unwrap();
+    let (server, address) = (io.clone(), url(&serving));
+    let thread = std::thread::spawn(move || {
+        // The crate's own storage begins later, and ends first.
+        OWN.set(None);
+        let client = SimpleClient::connect(address).unwrap();
+        server
+            .emit("before", Binary(Bytes::from_static(b"x")))
+            .unwrap();
+        OWN.set(Some(Farewell(server, client)));
+    });
+    thread.join().unwrap();
+    assert_eq!(listener.receive(SOON).unwrap().name(), "before");
+    assert_eq!(listener.receive(SOON).unwrap().name(), "from the server");
 }
 
 #[test]

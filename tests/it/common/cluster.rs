@@ -1,5 +1,6 @@
 //! What servers that share a manager owe each other, whatever the broker.
 
+use super::brokers::Process;
 use super::{eventually, python, serve, url};
 use crossbeam_channel::unbounded;
 use socketio::manager::{ManagerState, PubSubManager};
@@ -73,6 +74,7 @@ pub(crate) fn all(make: Make<'_>) {
     every_form_of_data(make);
     rooms(make);
     answers(make);
+    recipients(make);
     thousands_in_order(make);
 }
 
@@ -187,10 +189,7 @@ pub(crate) fn thousands_in_order(make: Make<'_>) {
     let (one, other) = (node(make), node(make));
     let emitter = emitter(make);
     for number in 0..COUNT {
-        // What does not fit waits a moment: nothing is lost.
-        while emitter.emit("number", (number, bytes())).is_err() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        emitter.emit("number", (number, bytes())).unwrap();
     }
     // It ends once all of it is published.
     drop(emitter);
@@ -202,20 +201,100 @@ pub(crate) fn thousands_in_order(make: Make<'_>) {
     }
 }
 
+/// Each recipient of a question is reported once, whatever becomes of it, and a call ends with its
+/// client.
+pub(crate) fn recipients(make: Make<'_>) {
+    let (one, other) = (node(make), node(make));
+    let mut members: Vec<_> = [&one, &other, &other, &other]
+        .iter()
+        .map(|node| {
+            let client = Client::new();
+            client.on("ask", || "here");
+            client.connect(url(&node.serving)).unwrap();
+            client.call::<()>("room", "blue", SOON).unwrap();
+            client
+        })
+        .collect();
+    // One that never answers, and one that goes.
+    let sids: Vec<_> = members.iter().map(|it| it.sid().unwrap()).collect();
+    members[2].on("ask", |event: &Event| drop(event.take_ack()));
+    let leaving = members[3].clone();
+    members[3].on("ask", move |event: &Event| {
+        drop(event.take_ack());
+        leaving.disconnect();
+    });
+    let (sender, answers) = unbounded();
+    let callback = move |sid: Option<&str>, answer: Result<String, Error>| {
+        let _ = sender.send((sid.map(str::to_owned), answer));
+    };
+    let second = Duration::from_secs(1);
+    let room = one.io.to(["blue", "nobody"]);
+    room.emit_with_ack("ask", (), second, callback).unwrap();
+    let mut reported = [0; 4];
+    for _ in 0..4 {
+        let (sid, answer) = answers.recv_timeout(SOON).unwrap();
+        let index = sids.iter().position(|it| Some(it) == sid.as_ref()).unwrap();
+        reported[index] += 1;
+        match index {
+            0 | 1 => assert_eq!(answer.unwrap(), "here"),
+            2 => assert!(matches!(answer, Err(Error::Timeout)), "{answer:?}"),
+            _ => assert!(matches!(answer, Err(Error::Disconnected)), "{answer:?}"),
+        }
+    }
+    assert_eq!(reported, [1; 4]);
+    assert!(answers.recv_timeout(second * 2).is_err(), "nobody else");
+    let (gone, hour) = (members.remove(1), Duration::from_secs(3_600));
+    let leaving = gone.clone();
+    gone.on("leave", move |event: &Event| {
+        drop(event.take_ack());
+        leaving.disconnect();
+    });
+    let gone = one.io.call::<()>(&sids[1], "leave", (), hour);
+    assert!(matches!(gone, Err(Error::Disconnected)), "{gone:?}");
+}
+
+/// Callbacks come in time, with an error, while a broker hangs.
+pub(crate) fn callbacks_in_time(make: Make<'_>, hang: &dyn Fn(bool)) {
+    let (one, other) = (node(make), node(make));
+    hang(true);
+    let (sender, answers) = unbounded();
+    for to in [other.sid.as_str(), "a room"] {
+        let sender = sender.clone();
+        let callback = move |answer: Result<(), Error>| {
+            let _ = sender.send(answer.map_err(|it| it.to_string()));
+        };
+        let moment = Duration::from_millis(50);
+        let room = one.io.to(to);
+        room.emit_with_ack("ask", (), moment, callback).unwrap();
+    }
+    for _ in 0..2 {
+        let late = Err(Error::Timeout.to_string());
+        assert_eq!(answers.recv_timeout(SOON), Ok(late));
+    }
+    hang(false);
+    assert!(answers.is_empty(), "each once");
+}
+
+/// Starts a server of python-socketio in the cluster of a broker; returns its port too. None where
+/// python is not there.
+pub(crate) fn python_server(mode: &str, url_of_broker: &str) -> Option<(Process, String)> {
+    let args = [mode, "0", "25", "20", url_of_broker];
+    let mut command = python("socketio_server.py", &args)?;
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut server = Process::start(command);
+    let mut line = String::new();
+    let mut stdout = BufReader::new(server.0.stdout.take().expect("piped"));
+    stdout.read_line(&mut line).expect("a line");
+    let port = line.trim().rsplit(':').next().expect("a port").to_owned();
+    Some((server, port))
+}
+
 /// A server of python-socketio as the other one, threading and asyncio.
 pub(crate) fn with_python(make: Make<'_>, url_of_broker: &str) {
     for mode in ["threading", "asgi"] {
-        let args = [mode, "0", "25", "20", url_of_broker];
-        let Some(mut command) = python("socketio_server.py", &args) else {
+        let Some((_server, port)) = python_server(mode, url_of_broker) else {
             return;
         };
-        let command = command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut server = super::brokers::Process::start(command);
-        let mut line = String::new();
-        let mut stdout = BufReader::new(server.0.stdout.take().expect("piped"));
-        stdout.read_line(&mut line).expect("a line");
-        let port = line.trim().rsplit(':').next().expect("a port").to_owned();
-
         let (ours, emitter) = (node(make), emitter(make));
         let theirs = Client::new();
         theirs.on("sum", |a: i64, b: i64| a + b);

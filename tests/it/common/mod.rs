@@ -13,6 +13,7 @@
 
 pub(crate) mod brokers;
 pub(crate) mod cluster;
+pub(crate) mod log;
 pub(crate) mod relay;
 
 use socketio::{Server, Serving};

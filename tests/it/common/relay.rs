@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ struct Shared {
     cut_after: Mutex<Option<usize>>,
     /// Bytes a second to the server, and to the client; none for as many as come.
     rates: Mutex<[Option<usize>; 2]>,
+    /// Times that all connections were forgotten.
+    forgotten: AtomicUsize,
 }
 
 impl Relay {
@@ -99,6 +102,12 @@ impl Relay {
         self.shared.rates.lock().unwrap()[1] = Some(bytes_per_second);
     }
 
+    /// Drops what comes over the connections that there are from now on, and closes none: as a
+    /// router does that has forgotten them.
+    pub(crate) fn forget(&self) {
+        self.shared.forgotten.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Lets everything through again.
     pub(crate) fn speed_up(&self) {
         *self.shared.rates.lock().unwrap() = [None; 2];
@@ -139,6 +148,7 @@ fn pump(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     shared.live.lock().unwrap().extend(both);
     let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let recording = Arc::clone(&shared);
+    let forgotten = shared.forgotten.load(Ordering::SeqCst);
     std::thread::spawn(move || {
         let mut buffer = [0; 65_536];
         while let Ok(count @ 1..) = from.read(&mut buffer) {
@@ -147,6 +157,9 @@ fn pump(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
                 recording.heads.lock().unwrap().push(text.into_owned());
             }
             recording.take_time(count, 0);
+            if recording.forgotten.load(Ordering::SeqCst) != forgotten {
+                continue;
+            }
             if to.write_all(&buffer[..count]).is_err() {
                 break;
             }
@@ -157,6 +170,9 @@ fn pump(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
     let mut buffer = [0; 65_536];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         shared.take_time(count, 1);
+        if shared.forgotten.load(Ordering::SeqCst) != forgotten {
+            continue;
+        }
         let allowed = shared.allow(count);
         if to.write_all(&buffer[..allowed]).is_err() {
             break;
