@@ -7,6 +7,18 @@ use std::str::FromStr;
 /// Reason why a client's connection to a namespace, or an Engine.IO session, ended.
 ///
 /// It displays the words that python-socketio uses: `ping timeout`, `client disconnect`, ...
+///
+/// ```
+/// use socketio::{Reason, Server, Socket};
+///
+/// let io = Server::new();
+/// io.on_disconnect(|socket: &Socket, reason: Reason| match reason {
+///     Reason::ClientDisconnect => println!("{} has left", socket.sid()),
+///     other => println!("{} was lost: {other}", socket.sid()),
+/// });
+/// assert_eq!("ping timeout".parse::<Reason>()?, Reason::PingTimeout);
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {

@@ -72,6 +72,22 @@ impl Iterator for IncomingRequests {
 
 /// A request that awaits its answer, with the methods of tiny_http's. One that is dropped without an
 /// answer is answered with status 500.
+///
+/// ```no_run
+/// use socketio::{App, Server, tiny_http::Response};
+///
+/// let (app, requests) = App::new(&Server::new()).incoming_requests();
+/// let serving = app.bind("127.0.0.1:5000")?;
+/// for mut request in requests {
+///     let mut text = String::new();
+///     let status = match request.as_reader().read_to_string(&mut text) {
+///         Ok(_) => 200,
+///         Err(_) => 400,
+///     };
+///     request.respond(Response::from_string(text).with_status_code(status));
+/// }
+/// # Ok::<(), socketio::Error>(())
+/// ```
 pub struct HttpRequest {
     request: Request,
     method: Method,

@@ -41,6 +41,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use state::{JoinState, NamespaceEntry, Phase};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -650,6 +651,22 @@ impl HandlerContext<Client> for Client {
 impl Default for Client {
     fn default() -> Self {
         Client::new()
+    }
+}
+
+/// The same connection, seen from the same namespace.
+impl PartialEq for Client {
+    fn eq(&self, other: &Client) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared) && self.namespace == other.namespace
+    }
+}
+
+impl Eq for Client {}
+
+impl Hash for Client {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.shared).hash(state);
+        self.namespace.hash(state);
     }
 }
 

@@ -47,6 +47,15 @@ pub struct ConnectOptions {
 }
 
 /// Generation of the servers that a client connects to.
+///
+/// ```no_run
+/// use socketio::{Client, ConnectOptions, Protocol};
+///
+/// let client = Client::new();
+/// let options = ConnectOptions::new("http://localhost:5000").protocol(Protocol::Detect);
+/// client.connect(options)?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {

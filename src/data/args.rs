@@ -17,6 +17,14 @@ use std::ops::Deref;
 ///
 /// When it is sent, each value is an argument of its own, as the items of a tuple are. As the type
 /// of an answer it takes all of its values, however many there are.
+///
+/// ```
+/// use socketio::{Args, Event, Server};
+///
+/// let io = Server::new();
+/// // Whatever comes goes back, as many arguments as there were.
+/// io.on_any(|event: &Event| -> Args { event.args().unwrap_or_default() });
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Args(pub Vec<Value>);
 

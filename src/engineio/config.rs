@@ -14,6 +14,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Transport of a session's packets.
+///
+/// ```
+/// use socketio::ConnectOptions;
+/// use socketio::engineio::Transport;
+///
+/// // Without polling before it.
+/// let options = ConnectOptions::new("http://localhost:5000").transports([Transport::WebSocket]);
+/// assert_eq!("polling".parse::<Transport>()?, Transport::Polling);
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {

@@ -297,9 +297,9 @@ impl SessionHandle {
         let _ = self.on_append_result(sent);
     }
 
-    /// Waits, if this is a client that sends faster than its server reads, until half of what may
-    /// wait has left or the session is over. A worker ends it if the server reads nothing at all,
-    /// an I/O thread, which is the one that writes, does not wait.
+    /// Blocks while the client's outbox is over its limit, until half has drained or the session
+    /// ends. A worker gives up after [`ROOM_PATIENCE`] without progress and closes the session; an
+    /// I/O thread never blocks here.
     pub(crate) fn wait_for_capacity(&self) {
         if !self.outbox.is_over_limit() || pool::is_io_thread() {
             return;

@@ -11,6 +11,19 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 /// Content of a message. Exhaustive on purpose: the protocol has no other kind.
+///
+/// ```
+/// use socketio::engineio::{Message, Server};
+///
+/// let engine = Server::new();
+/// engine.on_message(|session, message| {
+///     let length = match &message {
+///         Message::Text(text) => text.len(),
+///         Message::Binary(bytes) => bytes.len(),
+///     };
+///     let _ = session.send(format!("{length} bytes"));
+/// });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Text.

@@ -9,6 +9,18 @@ const FORBIDDEN: (u8, &str) = (4, "Forbidden");
 
 /// A request that would open a session, or move one to a WebSocket, and what is answered to it. See
 /// [`Server::on_handshake`](crate::Server::on_handshake).
+///
+/// ```
+/// use socketio::{Handshake, Request, Server};
+///
+/// let io = Server::new();
+/// io.on_handshake(|request: &Request, handshake: &mut Handshake| {
+///     if request.header("x-api-key").as_deref() != Some("secret") {
+///         handshake.refuse(401, "no key");
+///     }
+///     handshake.header("x-served-by", "a");
+/// });
+/// ```
 #[derive(Debug)]
 pub struct Handshake {
     is_upgrade: bool,

@@ -16,6 +16,7 @@ use crate::util::sync::{Mutex, RwLock};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -147,6 +148,16 @@ impl fmt::Debug for Server {
 }
 
 /// Return type of a connect handler: `()`, `bool`, or `Result<(), E>` with data for the client.
+///
+/// ```
+/// use socketio::engineio::{Server, Session};
+///
+/// let engine = Server::new();
+/// engine.on_connect(|session: &Session| match session.request().param("token") {
+///     Some(token) if token == "secret" => Ok(()),
+///     _ => Err("who are you?"),
+/// });
+/// ```
 pub trait Accept {
     #[doc(hidden)]
     fn accept(self) -> Result<(), String>;
@@ -177,6 +188,16 @@ impl<E: Serialize> Accept for Result<(), E> {
 }
 
 /// One client's session. A cheap handle that may be kept, and used from any thread.
+///
+/// ```
+/// use socketio::engineio::Server;
+///
+/// let engine = Server::new();
+/// engine.on_connect(|session| {
+///     println!("{} over {}", session.sid(), session.transport());
+///     let _ = session.send("welcome");
+/// });
+/// ```
 #[derive(Clone)]
 pub struct Session {
     connection: Arc<EngineConnection>,
@@ -229,6 +250,20 @@ impl Session {
     }
 }
 
+impl PartialEq for Session {
+    fn eq(&self, other: &Session) -> bool {
+        Arc::ptr_eq(&self.connection, &other.connection)
+    }
+}
+
+impl Eq for Session {}
+
+impl Hash for Session {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.connection).hash(state);
+    }
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.handle().fmt(formatter)
@@ -236,6 +271,16 @@ impl fmt::Debug for Session {
 }
 
 /// Builder of a [`Server`], with its options.
+///
+/// ```
+/// use socketio::engineio::Server;
+/// use std::time::Duration;
+///
+/// let engine = Server::builder()
+///     .ping_interval(Duration::from_secs(10))
+///     .max_http_buffer_size(100_000)
+///     .build();
+/// ```
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
     config: Config,

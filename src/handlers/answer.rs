@@ -45,6 +45,21 @@ pub trait IntoAck {
 }
 
 /// A type that can be a handler's answer: `impl AckValue for MyType {}`.
+///
+/// ```
+/// use serde::Serialize;
+/// use socketio::{AckValue, Server};
+///
+/// #[derive(Serialize)]
+/// struct Position {
+///     x: f64,
+///     y: f64,
+/// }
+/// impl AckValue for Position {}
+///
+/// let io = Server::new();
+/// io.on("where", || Position { x: 1.0, y: 2.0 });
+/// ```
 pub trait AckValue: Serialize {}
 
 impl<T: AckValue> IntoAck for T {
@@ -125,6 +140,20 @@ reply_tuples!(A B C D E F G);
 reply_tuples!(A B C D E F G H);
 
 /// Wrapper that makes any `Serialize` type an answer.
+///
+/// ```
+/// use serde::Serialize;
+/// use socketio::{Json, Server};
+///
+/// #[derive(Serialize)]
+/// struct Position {
+///     x: f64,
+///     y: f64,
+/// }
+///
+/// let io = Server::new();
+/// io.on("where", || Json(Position { x: 1.0, y: 2.0 }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Json<T>(pub T);

@@ -132,6 +132,23 @@ pub trait Publisher: Send {
 
 /// Reason why a [`Publisher`] has failed, and with that what becomes of the messages in flight:
 /// those that were taken and not confirmed.
+///
+/// ```
+/// use socketio::manager::{PublishError, Publisher};
+///
+/// struct Queue(Vec<Vec<u8>>);
+///
+/// impl Publisher for Queue {
+///     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
+///         if message.len() > 1_000_000 {
+///             // It is given up; those behind it go on.
+///             return Err(PublishError::Refused("too large for this queue".into()));
+///         }
+///         self.0.push(message.to_vec());
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PublishError {

@@ -7,6 +7,17 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// The state of a manager's connections to its broker.
+///
+/// ```
+/// use socketio::manager::{ManagerState, PubSubManager, from_url};
+///
+/// let manager: PubSubManager = from_url("redis://localhost/0")?.on_state(|state| {
+///     if state == ManagerState::Disconnected {
+///         eprintln!("other servers are not reached");
+///     }
+/// });
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ManagerState {

@@ -5,6 +5,14 @@ use crate::error::Error;
 use std::sync::{Arc, OnceLock, Weak};
 
 /// The manager of a server that is alone: everybody is here. The default.
+///
+/// ```
+/// use socketio::Server;
+/// use socketio::manager::MemoryManager;
+///
+/// // What a server has by default.
+/// let io = Server::builder().manager(MemoryManager::default()).build();
+/// ```
 #[derive(Default)]
 pub struct MemoryManager {
     local: OnceLock<Weak<dyn LocalNode>>,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Time that what waits for a broker that was away goes on waiting, for the others to listen again.
+/// Delay between reconnecting and publishing the backlog, so that other servers have resubscribed.
 const RESUBSCRIBE_DELAY: Duration = Duration::from_millis(1_500);
 
 impl PubSubCore {

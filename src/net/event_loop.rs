@@ -26,8 +26,8 @@ const MAX_READ_PER_TURN: usize = 256 << 10;
 /// them opens something. What else came with them waits for its turn.
 const MAX_MESSAGES: usize = 512;
 pub(super) const MAX_EVENTS: usize = 1024;
-/// Turns in a row after which deadlines are judged though there is more to read, besides those that
-/// it takes to look at every connection: enough for the megabytes that one socket can hold.
+/// Timers are skipped while sockets are readable, for at most this many turns, and one more for each
+/// [`MAX_EVENTS`] connections. A socket holds a few megabytes at most, which that is enough to read.
 const MAX_POSTPONED: usize = 32;
 /// Time that accepting pauses when the system has nothing left to accept with.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -14,6 +14,16 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// The other end of a connection.
+///
+/// ```
+/// use socketio::{PeerAddr, Server, Socket};
+///
+/// let io = Server::new();
+/// io.on_connect(|socket: &Socket| match socket.request().peer_addr() {
+///     PeerAddr::Tcp(address) => println!("{address}"),
+///     PeerAddr::Unix => println!("a Unix socket"),
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PeerAddr {

@@ -99,7 +99,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
         entry: (std::time::Instant, context::TimerKey),
     );
 
-    /// Returns whether whom an entry of [`IoContext::timers`] is for is still there.
+    /// Returns `true` while the owner of timer `key` exists; stale timers are swept.
     fn is_alive(&self, key: u64) -> bool;
 
     /// The turn is over: everything that was there has been handled. Gives how long the

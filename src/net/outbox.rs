@@ -70,14 +70,13 @@ pub(crate) struct CorkToken(u32);
 #[derive(Debug)]
 pub(crate) struct Outbox {
     state: Mutex<OutboxState>,
-    /// Number of times that a cork was put on or taken off. While it is odd, the worker that drains
-    /// this connection's inbox may hold its answers back for a moment.
+    /// Cork epoch: odd while the worker of this connection's inbox may delay its writes.
     cork_epoch: AtomicU32,
-    /// True while it may.
+    /// Set while delayed bytes are queued.
     holds: AtomicBool,
-    /// Of a client: more than the limit waits, or did, and half of that has not left yet.
+    /// Of a client: set at the limit, and cleared once the outbox has drained to half of it.
     over_limit: AtomicBool,
-    /// Told when that is over.
+    /// Notified when it is cleared.
     drained: Condvar,
 }
 

@@ -47,8 +47,8 @@ impl<K: Ord + Copy> Timers<K> {
         }
     }
 
-    /// Forgets entries of who has gone, once there are twice as many as after the last time: under
-    /// connections that come and go each would stay until its deadline.
+    /// Removes timers of closed connections, which would otherwise stay until their deadlines.
+    /// Amortized: it runs when the heap has doubled since the last sweep.
     pub(crate) fn sweep(&mut self, is_there: impl Fn(&K) -> bool) {
         if self.heap.len() <= self.sweep_threshold {
             return;

@@ -78,6 +78,13 @@ use std::sync::Arc;
 const MAX_VALUES: usize = 200_000;
 
 /// Form in which a server or a client writes and reads its packets. Cheap to clone.
+///
+/// ```
+/// use socketio::{Parser, Server};
+///
+/// // Clients with the text form are served too.
+/// let io = Server::builder().parser(Parser::detect()).build();
+/// ```
 #[derive(Clone, Default)]
 pub struct Parser(pub(crate) Choice);
 

@@ -7,8 +7,8 @@
 //! the kernel by a watchdog, and only while work waits ([`states`]). Workers beyond the cores leave
 //! when they have been idle for 10 s.
 //!
-//! While tasks are short an I/O thread wakes one worker for all those of its turn, else one for
-//! each. The watchdog sleeps unless there are more of them than workers were woken.
+//! At the end of a turn an I/O thread wakes one worker if recent tasks were short, else one for each
+//! task. The watchdog sleeps unless more tasks wait than workers were woken.
 //!
 //! A pool that has grown while its cores were idle, and then finds them busy, holds its slow tasks
 //! back: two hundred workers that all want a core keep everybody waiting, also the I/O thread.

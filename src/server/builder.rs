@@ -25,6 +25,13 @@ pub(crate) struct Config {
 }
 
 /// The namespaces that clients may connect to, besides those with handlers.
+///
+/// ```
+/// use socketio::Server;
+///
+/// let few = Server::builder().namespaces(["/chat", "/news"]).build();
+/// let any = Server::builder().namespaces("*").build();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AllowedNamespaces {

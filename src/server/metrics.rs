@@ -152,6 +152,15 @@ impl Counted {
 ///
 /// [`to_prometheus`](Metrics::to_prometheus) writes them as text; the guide's chapter `monitoring` has
 /// the names there, and what each figure tells.
+///
+/// ```
+/// use socketio::Server;
+///
+/// let io = Server::new();
+/// let metrics = io.metrics();
+/// println!("{} sessions over WebSockets", metrics.sessions_websocket);
+/// print!("{}", metrics.to_prometheus());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Metrics {

@@ -22,6 +22,7 @@ use crate::manager::BroadcastTarget;
 use serde::Serialize;
 use std::any::Any;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -48,6 +49,22 @@ use std::time::Duration;
 pub struct Namespace {
     server: Server,
     name: Arc<str>,
+}
+
+/// The same namespace of the same server.
+impl PartialEq for Namespace {
+    fn eq(&self, other: &Namespace) -> bool {
+        Arc::ptr_eq(&self.server.inner, &other.server.inner) && self.name == other.name
+    }
+}
+
+impl Eq for Namespace {}
+
+impl Hash for Namespace {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.server.inner).hash(state);
+        self.name.hash(state);
+    }
 }
 
 impl fmt::Display for Namespace {

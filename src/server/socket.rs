@@ -813,6 +813,18 @@ impl Socket {
 }
 
 /// A client, and a time for its answers: see [`Socket::timeout`].
+///
+/// ```
+/// use socketio::{Error, Server, Socket};
+/// use std::time::Duration;
+///
+/// let io = Server::new();
+/// io.on("start", |socket: &Socket| -> Result<(), Error> {
+///     let name: String = socket.timeout(Duration::from_secs(10)).call("name?", ())?;
+///     println!("{name} has started");
+///     Ok(())
+/// });
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct TimedSocket<'a> {
     socket: &'a Socket,

@@ -26,8 +26,8 @@ static TOLD: Mutex<SignalListeners> = Mutex::new(SignalListeners {
 /// Held while what is to end before the process does so.
 static ENDING: Mutex<()> = Mutex::new(());
 
-/// Does not return while a signal is ending the process: the program is not to go on with what was
-/// broken off by that.
+/// Blocks while a signal is ending the process, which then never returns: the program must not
+/// continue with operations that the signal has aborted.
 pub(crate) fn park_if_exiting() {
     drop(ENDING.lock());
 }

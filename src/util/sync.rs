@@ -1,6 +1,5 @@
-//! What threads share their state by. Builds with debug assertions check the order of locks (see
-//! [`lock_order`](super::lock_order)); models of threads, in `tests/loom`, have loom's types under
-//! these names.
+//! Locks, atomics and reference counts. Builds with debug assertions check the order of locks (see
+//! [`lock_order`](super::lock_order)); the models in `tests/loom` use loom's types under these names.
 
 #[cfg(debug_assertions)]
 pub(crate) use super::lock_order::{Condvar, Mutex, MutexGuard, RwLock, assert_unlocked};

@@ -468,6 +468,20 @@ fn handles_are_send_and_sync() {
     is_send_and_sync::<socketio::manager::PubSubManager>();
     is_send_and_sync::<socketio::engineio::Server>();
     is_send_and_sync::<socketio::engineio::Client>();
+    is_send_and_sync::<socketio::engineio::Session>();
+    is_send_and_sync::<socketio::BroadcastOperator>();
+    is_send_and_sync::<socketio::TimedSocket>();
+    is_send_and_sync::<socketio::ServerBuilder>();
+    is_send_and_sync::<socketio::ClientBuilder>();
+    is_send_and_sync::<socketio::ConnectOptions>();
+    is_send_and_sync::<socketio::CookieJar>();
+    is_send_and_sync::<socketio::IncomingRequests>();
+    is_send_and_sync::<socketio::Metrics>();
+    is_send_and_sync::<socketio::Parser>();
+    is_send_and_sync::<socketio::Value>();
+    is_send_and_sync::<socketio::Limits>();
+    is_send_and_sync::<socketio::Refused>();
+    is_send_and_sync::<socketio::HandlerError>();
 }
 
 #[test]

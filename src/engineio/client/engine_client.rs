@@ -281,6 +281,17 @@ impl fmt::Debug for Client {
 }
 
 /// Builder of a [`Client`], with its options.
+///
+/// ```no_run
+/// use socketio::engineio::{Client, Transport};
+///
+/// let client = Client::builder()
+///     .header("authorization", "Bearer abc")
+///     .transports([Transport::WebSocket])
+///     .build();
+/// client.connect("http://localhost:5000")?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     network: TransportConfig,

@@ -13,6 +13,13 @@ const MAX_MESSAGE: usize = 100 << 20;
 
 /// Proxy through which a client connects: an HTTP proxy that knows CONNECT, or a SOCKS proxy, for
 /// polling and WebSocket alike.
+///
+/// ```
+/// use socketio::{Client, Proxy};
+///
+/// let client = Client::builder().proxy(Proxy::from("http://proxy.example.com:3128")).build();
+/// let direct = Client::builder().proxy(Proxy::None).build();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proxy {

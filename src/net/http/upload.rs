@@ -18,6 +18,15 @@ const MAX_WAITING: usize = 256 << 10;
 ///
 /// A client that goes away, or stops sending for longer than
 /// [`Limits::http_body_timeout`](crate::Limits::http_body_timeout), is an error of the reading.
+///
+/// ```
+/// use socketio::{App, BodyReader, Request, Server, tiny_http::Response};
+///
+/// let app = App::new(&Server::new()).http_upload(|_: &Request, body: &mut BodyReader| {
+///     let count = std::io::copy(body, &mut std::io::sink()).unwrap_or_default();
+///     Response::from_string(format!("{count} bytes"))
+/// });
+/// ```
 pub struct BodyReader {
     pipe: Option<Arc<Pipe>>,
 }

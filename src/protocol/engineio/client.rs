@@ -100,9 +100,11 @@ enum ClientState {
     Closed,
 }
 
-/// The official server drops an event whose handler has not begun when it reads the disconnection,
-/// and handlers begin only when it has handled all that one read has brought. So what was sent
-/// before must have been read before the end is said.
+/// Progress of a close.
+///
+/// The reference server drops events whose handlers have not started when it reads DISCONNECT, and
+/// starts handlers only after a whole read. So everything must be read, which a pong proves, before
+/// DISCONNECT is sent.
 #[derive(Debug)]
 enum Closing {
     /// A POST is under way; whether packets wait for another one, and how much has been said.

@@ -44,6 +44,17 @@ const MAX_RECORDS: usize = 10_000;
 const SERVERS: &str = "\0admin";
 
 /// Extent of what watchers are told.
+///
+/// ```
+/// use socketio::admin::{Admin, Mode};
+/// use socketio::Server;
+///
+/// let io = Server::new();
+/// // Sums alone, without names of events and clients' data.
+/// let admin = Admin::basic("admin", "secret").mode(Mode::Production);
+/// let _instrumented = io.instrument(admin)?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
@@ -282,6 +293,17 @@ impl Server {
 
 /// The administration of a server, until it is dropped: then its administrators are disconnected, and
 /// nothing of it stays.
+///
+/// ```
+/// use socketio::admin::Admin;
+/// use socketio::Server;
+///
+/// let io = Server::new();
+/// let instrumented = io.instrument(Admin::basic("admin", "secret"))?;
+/// // Nobody watches from here on.
+/// drop(instrumented);
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[must_use = "dropping it ends the administration"]
 pub struct Instrumented {
     server: Server,
