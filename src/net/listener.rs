@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// let io = Server::new();
 /// io.on_connect(|socket: &Socket| match socket.request().peer_addr() {
 ///     PeerAddr::Tcp(address) => println!("{address}"),
-///     PeerAddr::Unix => println!("a Unix socket"),
+///     _ => println!("a Unix socket"),
 /// });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
