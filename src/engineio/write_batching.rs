@@ -1,4 +1,17 @@
-//! Sessions whose workers may hold answers back for a moment, so that they leave together.
+//! Held-back writes: the answers of a worker's turn leave together.
+//!
+//! Promise: what a handler sends to the client whose inbox it drains leaves at the end of the turn,
+//! before the worker waits ([`block_in_place`](super::block_in_place)), and within [`MAX_DELAY`] in
+//! any case. What is sent to others, or from other threads, leaves at the call.
+//!
+//! States of an outbox: *open*, each write leaves at once; *corked*, writes of its worker are held
+//! back; *deferred*, some are. The I/O thread corks it when it schedules the inbox. The worker
+//! uncorks it when the inbox is empty, and flushes after each turn. The I/O thread looks at each
+//! corked outbox after [`MAX_DELAY`], flushes what is deferred, and looks at most [`MAX_CHECKS`]
+//! times at a handler that sends nothing.
+//!
+//! Measured: echoes with an acknowledgement, 100 clients with 10 in flight each, cost 1.4 us of CPU
+//! each instead of 5.7 us; with one in flight each there is nothing to batch, and no difference.
 
 use crate::net::outbox::{AppendError, Appended, CorkToken, Outbox};
 use crate::pool::QueueState;
@@ -41,7 +54,7 @@ impl CorkQueue {
         }
     }
 
-    /// Returns an outbox to look at now: [`CorkQueue::look`] is to be called with it. Most workers
+    /// Returns an outbox to look at now: [`CorkQueue::check`] is to be called with it. Most workers
     /// are done by then, and hold nothing back any more.
     pub(super) fn due(&mut self, now: Instant) -> Option<Corked> {
         while self.queue.front().is_some_and(|it| it.look_at <= now) {

@@ -7,8 +7,12 @@
 //! the kernel by a watchdog, and only while work waits ([`states`]). Workers beyond the cores leave
 //! when they have been idle for 10 s.
 //!
-//! At the end of a turn an I/O thread wakes one worker if recent tasks were short, else one for each
-//! task. The watchdog sleeps unless more tasks wait than workers were woken.
+//! Wake-ups: at the end of a turn an I/O thread wakes one worker if recent tasks were short, else one
+//! for each task. A worker is *busy*, *looking* for a task, or *parked*; one that is woken for a task
+//! that another has taken looks once more and parks. The watchdog sleeps unless more tasks wait than
+//! workers were woken. Measured against a wake-up for each task: echoes with an acknowledgement cost
+//! 1.4 us of CPU each instead of 2.9 us (100 clients, 10 in flight each), and 10 us instead of 18 us
+//! (1,000 clients, one each).
 //!
 //! A pool that has grown while its cores were idle, and then finds them busy, holds its slow tasks
 //! back: two hundred workers that all want a core keep everybody waiting, also the I/O thread.
