@@ -17,7 +17,7 @@ use crate::parser::Wire;
 use crate::parser::incoming::PacketDecoder;
 use crate::protocol::engineio::Revision;
 use crate::protocol::engineio::{Data, payload};
-use crate::protocol::socketio::{Arrival, Body, Kind, Packet, Parser, Side, Text};
+use crate::protocol::socketio::{Arrival, Body, Kind, Packet, PacketParser, PeerRole, Text};
 use crate::server::rooms::RoomIndex;
 use crate::util::budget::Share;
 use serde::Serialize;
@@ -139,7 +139,7 @@ impl Echo {
             Message::Text(text) => Data::Text(text),
             Message::Binary(bytes) => Data::Binary(Cow::Borrowed(bytes)),
         };
-        let (limits, side) = (Arc::clone(&self.limits), Side::Server);
+        let (limits, side) = (Arc::clone(&self.limits), PeerRole::Server);
         let mut decoder = PacketDecoder::new(&self.parser, limits, side, Revision::V4);
         let received = decoder.receive(std::time::Instant::now(), data, |_, _| Ok(()));
         let Ok(Some(Arrival::Packet(packet))) = received else {

@@ -8,7 +8,7 @@ pub(crate) use static_files::StaticFiles;
 
 use incoming::RequestSender;
 
-use crate::engineio::{self, Config, Fallback, Responder, Site};
+use crate::engineio::{self, EngineConfig, Fallback, Responder, Site};
 use crate::error::Error;
 use crate::net::http::upload::BodyReader;
 use crate::net::http::{Content, Request, Response};
@@ -380,7 +380,7 @@ impl App {
             }
             Endpoint::EngineIo(server) => (server.config(), Duration::from_secs(10)),
         };
-        let config = Config::clone(config);
+        let config = EngineConfig::clone(config);
         let workers = Arc::new(WorkerPool::start(config.limits.workers)?);
         let application = match &self.endpoint {
             Endpoint::SocketIo(server) => {
@@ -513,17 +513,17 @@ pub struct Serving {
     local_addr: Option<SocketAddr>,
     running: Mutex<Option<Running>>,
     timeout: Duration,
-    end: Arc<End>,
+    end: Arc<EndSignal>,
 }
 
 /// The end of a server, for those who wait for it.
 #[derive(Debug, Default)]
-struct End {
+struct EndSignal {
     is_over: Mutex<bool>,
     changed: Condvar,
 }
 
-impl End {
+impl EndSignal {
     fn set(&self) {
         *self.is_over.lock() = true;
         self.changed.notify_all();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Everything that a client can be told for all its connections.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub(crate) struct ClientSettings {
     pub(crate) network: Arc<TransportConfig>,
     pub(super) reconnection: Reconnection,
     pub(super) offline_buffer: usize,
@@ -36,14 +36,14 @@ pub(crate) struct Config {
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     network: TransportConfig,
-    config: Config,
+    config: ClientSettings,
 }
 
 impl ClientBuilder {
     pub(crate) fn new() -> ClientBuilder {
         ClientBuilder {
             network: TransportConfig::default(),
-            config: Config {
+            config: ClientSettings {
                 network: Arc::default(),
                 reconnection: Reconnection::default(),
                 offline_buffer: 0,
@@ -64,7 +64,7 @@ impl ClientBuilder {
     }
 
     pub(crate) fn build_with(self, sink: Option<Arc<dyn EventSink>>) -> Client {
-        let config = Config {
+        let config = ClientSettings {
             network: Arc::new(self.network),
             ..self.config
         };

@@ -4,9 +4,9 @@
 //! is here.
 
 use super::Client;
-use super::builder::Config;
+use super::builder::ClientSettings;
 use super::handlers::Registry;
-use super::state::{BufferedEvent, ConnectOutcome, CoreState, Phase, SendTarget};
+use super::state::{BufferedEvent, ClientPhase, ConnectOutcome, CoreState, SendTarget};
 use crate::data::EncodedArgs;
 use crate::engineio::client::{Attempt, ClientHandle, ResolveTarget, Runtime};
 use crate::engineio::{Control, Frames, SessionQueue, block_in_place, lock_when};
@@ -34,7 +34,7 @@ thread_local! {
 
 /// State that all handles of a client share.
 pub(super) struct ClientCore {
-    pub(super) config: Config,
+    pub(super) config: ClientSettings,
     pub(super) handlers: Snapshot<Registry>,
     pub(super) state: Mutex<CoreState>,
     /// The state has changed.
@@ -92,7 +92,7 @@ pub(crate) enum ClientItem {
 }
 
 impl ClientCore {
-    pub(super) fn new(config: Config, sink: Option<Arc<dyn EventSink>>) -> ClientCore {
+    pub(super) fn new(config: ClientSettings, sink: Option<Arc<dyn EventSink>>) -> ClientCore {
         ClientCore {
             state: Mutex::new(CoreState::new(config.reconnection)),
             queue: SessionQueue::of_client(config.backlog),
@@ -164,7 +164,7 @@ impl ClientCore {
     /// does not answer takes a minute.
     pub(super) fn lock_unless_closing(&self) -> MutexGuard<'_, CoreState> {
         lock_when(&self.state, &self.changed, |state| {
-            state.phase != Phase::Closing
+            state.phase != ClientPhase::Closing
         })
     }
 
@@ -195,7 +195,7 @@ impl ClientCore {
     ) -> Result<(), Error> {
         let line = self.line()?;
         let mut state = self.state.lock();
-        if !matches!(state.phase, Phase::Joining | Phase::Open) {
+        if !matches!(state.phase, ClientPhase::Joining | ClientPhase::Open) {
             return Err(Error::Disconnected);
         }
         state.changes.push((Arc::clone(namespace), joins));
@@ -325,7 +325,7 @@ impl ClientCore {
     /// Ends the connection, or the attempts to get one, and waits until that is done.
     pub(super) fn disconnect(self: &Arc<Self>) {
         self.begin_to_disconnect();
-        if !self.wait_while(|state| state.phase == Phase::Closing) {
+        if !self.wait_while(|state| state.phase == ClientPhase::Closing) {
             log::warn!(target: "socketio", "the server has not read in time all that was sent before the disconnection");
         }
     }
@@ -336,28 +336,28 @@ impl ClientCore {
         let unsent = state.held.clear();
         state.reconnects = false;
         match state.phase {
-            Phase::Idle => {}
-            Phase::Connecting => {
+            ClientPhase::Idle => {}
+            ClientPhase::Connecting => {
                 if let Some(running) = self.running.get() {
                     running.line.abandon();
                 }
                 // Its answer, if it still comes, is of an attempt that does not count.
                 state.attempt = state.attempt.wrapping_add(1);
-                state.phase = Phase::Idle;
+                state.phase = ClientPhase::Idle;
                 state.decide(ConnectOutcome::Cancelled);
                 ended.push((ClientItem::Ended, 0));
                 self.changed.notify_all();
             }
-            Phase::Joining | Phase::Open => {
+            ClientPhase::Joining | ClientPhase::Open => {
                 state.decide(ConnectOutcome::Cancelled);
-                state.phase = Phase::Closing;
+                state.phase = ClientPhase::Closing;
                 // The namespaces are left by the I/O thread, once the server has read everything.
                 state.leave_all();
                 if let Some(session) = &state.session {
                     session.close(Reason::ClientDisconnect);
                 }
             }
-            Phase::Closing => {}
+            ClientPhase::Closing => {}
         }
         drop(state);
         for waiting in unsent {
@@ -372,7 +372,7 @@ impl ClientCore {
     /// Forgets all handlers, those that are still to run once they have.
     pub(super) fn forget_handlers(&self) {
         let cannot_wait = self.is_own_thread() || pool::is_io_thread();
-        if cannot_wait && self.state.lock().phase != Phase::Idle {
+        if cannot_wait && self.state.lock().phase != ClientPhase::Idle {
             self.forgets.store(true, Ordering::Release);
             return;
         }
@@ -406,7 +406,7 @@ impl ClientCore {
     pub(super) fn wait(&self) {
         let on_worker = self.is_own_thread();
         let is_over = |state: &CoreState| {
-            state.phase == Phase::Idle
+            state.phase == ClientPhase::Idle
                 && (on_worker || self.queue.queue_state() == QueueState::Idle)
         };
         drop(lock_when(&self.state, &self.changed, is_over));
@@ -443,7 +443,7 @@ impl ClientCore {
     /// Ends a connection for good.
     pub(super) fn end(&self, state: &mut CoreState) {
         if let Some(session) = &state.session {
-            state.phase = Phase::Closing;
+            state.phase = ClientPhase::Closing;
             session.close(Reason::ClientDisconnect);
         }
     }
@@ -523,7 +523,7 @@ impl Runnable for ClientCore {
             let turn = Arc::clone(&self) as Arc<dyn Runnable>;
             return self.schedule(turn);
         }
-        if self.state.lock().phase == Phase::Idle {
+        if self.state.lock().phase == ClientPhase::Idle {
             self.changed.notify_all();
         }
     }
@@ -565,7 +565,7 @@ impl OnShutdown for ClientCore {
     }
 
     fn wait_for_end(&self) {
-        self.wait_while(|state| state.phase == Phase::Closing);
+        self.wait_while(|state| state.phase == ClientPhase::Closing);
         self.wait_for_handlers();
     }
 }

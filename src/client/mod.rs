@@ -33,13 +33,13 @@ use crate::protocol::socketio::ROOT;
 use crate::reason::Reason;
 use crate::util::oneshot::channel;
 use crate::util::shutdown::{self, OnShutdown};
-use builder::Config;
+use builder::ClientSettings;
 use core::{ClientCore, DropGuard};
 use handlers::{NamespaceHandlers, Registry};
 use options::with_slash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use state::{JoinState, NamespaceEntry, Phase};
+use state::{ClientPhase, JoinState, NamespaceEntry};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl Client {
         ClientBuilder::new()
     }
 
-    fn with(config: Config, sink: Option<Arc<dyn EventSink>>) -> Client {
+    fn with(config: ClientSettings, sink: Option<Arc<dyn EventSink>>) -> Client {
         let handle_sigint = config.handle_sigint;
         let shared = Arc::new(ClientCore::new(config, sink));
         let life = Arc::new(DropGuard(Arc::clone(&shared)));
@@ -329,26 +329,26 @@ impl Client {
         let line = self.shared.line()?.clone();
         let mut state = self.shared.state.lock();
         match (state.phase, &state.session) {
-            (Phase::Idle, _) => {
+            (ClientPhase::Idle, _) => {
                 let never = || Error::InvalidArgument("the client was never connected".into());
                 let options = state.options.clone().ok_or_else(never)?;
                 drop(state);
                 return self.begin_to_connect(options).map(drop);
             }
-            (Phase::Connecting, _) => {
+            (ClientPhase::Connecting, _) => {
                 state.reconnects = true;
                 state.backoff.reset();
                 drop(state);
                 line.wake_at(Instant::now());
             }
-            (Phase::Open, Some(session)) => {
+            (ClientPhase::Open, Some(session)) => {
                 session.close(Reason::ClientDisconnect);
-                state.phase = Phase::Closing;
+                state.phase = ClientPhase::Closing;
                 state.reconnects = true;
                 state.leave_all();
             }
-            (Phase::Closing, _) => state.reconnects = true,
-            (Phase::Joining | Phase::Open, _) => {}
+            (ClientPhase::Closing, _) => state.reconnects = true,
+            (ClientPhase::Joining | ClientPhase::Open, _) => {}
         }
         Ok(())
     }
@@ -364,7 +364,7 @@ impl Client {
         let names = options.namespaces.clone();
         let names = names.unwrap_or_else(|| self.default_namespaces());
         let mut state = self.shared.lock_unless_closing();
-        if state.phase != Phase::Idle {
+        if state.phase != ClientPhase::Idle {
             let why = "the client is connected already, or trying to be";
             return Err(Error::InvalidArgument(why.into()));
         }
@@ -386,7 +386,7 @@ impl Client {
         state.outcome = None;
         let call = state.connect_seq;
         let before = state.options.replace(options);
-        state.phase = Phase::Connecting;
+        state.phase = ClientPhase::Connecting;
         self.shared.start_attempt(&mut state, &line);
         drop(state);
         // With it go functions of the program.
@@ -556,10 +556,12 @@ impl Client {
             let mut state = self.shared.state.lock();
             loop {
                 match state.phase {
-                    Phase::Joining | Phase::Open if state.joined(&self.namespace).is_some() => {
+                    ClientPhase::Joining | ClientPhase::Open
+                        if state.joined(&self.namespace).is_some() =>
+                    {
                         return Ok(());
                     }
-                    Phase::Idle => return Err(Error::Disconnected),
+                    ClientPhase::Idle => return Err(Error::Disconnected),
                     _ if Instant::now() >= by => return Err(Error::Timeout),
                     _ => self.shared.changed.wait_until(&mut state, by),
                 };
@@ -585,7 +587,7 @@ impl Client {
     /// Returns whether the namespace is connected.
     pub fn is_connected(&self) -> bool {
         let state = self.shared.state.lock();
-        matches!(state.phase, Phase::Joining | Phase::Open)
+        matches!(state.phase, ClientPhase::Joining | ClientPhase::Open)
             && state.joined(&self.namespace).is_some()
     }
 

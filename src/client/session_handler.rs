@@ -4,7 +4,7 @@
 
 use super::core::{ClientCore, ClientItem};
 use super::namespace::NamespaceConnection;
-use super::state::{ConnectOutcome, CoreState, JoinState, NamespaceEntry, Phase};
+use super::state::{ClientPhase, ConnectOutcome, CoreState, JoinState, NamespaceEntry};
 use crate::data::Value;
 use crate::engineio::client::{AttemptHandler, ClientHandle};
 use crate::engineio::{Control, SessionHandle, SessionHandler};
@@ -17,7 +17,7 @@ use crate::parser::incoming::PacketDecoder;
 use crate::pool::QueueState;
 use crate::protocol::engineio::{Data, OpenPacket, Revision};
 use crate::protocol::socketio::{
-    Arrival, Body, Dropped, IncomingPacket, Kind, ROOT, Side, Text, json,
+    Arrival, Body, Dropped, IncomingPacket, Kind, PeerRole, ROOT, Text, json,
 };
 use crate::reason::Reason;
 use crate::util::percent::encode_percent;
@@ -119,7 +119,7 @@ impl ClientSessionHandler {
     /// An attempt has failed: the next one comes after a delay, or none.
     fn schedule_retry(&mut self, now: Instant, state: &mut CoreState, error: ConnectError) {
         // Without an attempt there was a loss, which has been said.
-        if state.phase != Phase::Open {
+        if state.phase != ClientPhase::Open {
             // The text may be a server's.
             let error = error.to_string();
             self.note(
@@ -134,7 +134,7 @@ impl ClientSessionHandler {
                 Level::Info,
                 format!("trying again with Engine.IO {}", state.revision.number()),
             );
-            state.phase = Phase::Connecting;
+            state.phase = ClientPhase::Connecting;
             self.retry = Some((now, state.attempt));
             self.shared.changed.notify_all();
             return;
@@ -157,7 +157,7 @@ impl ClientSessionHandler {
                     let name = Arc::clone(&space.name);
                     self.push(ClientItem::ReconnectAttempt(name, attempt, delay));
                 }
-                state.phase = Phase::Connecting;
+                state.phase = ClientPhase::Connecting;
                 self.retry = Some((now + delay, state.attempt));
             }
             None => {
@@ -172,7 +172,7 @@ impl ClientSessionHandler {
     }
 
     fn set_idle(&mut self, state: &mut CoreState) {
-        state.phase = Phase::Idle;
+        state.phase = ClientPhase::Idle;
         self.push(ClientItem::Ended);
     }
 
@@ -201,11 +201,13 @@ impl ClientSessionHandler {
 
     /// The server has answered for a namespace, or has been waited for long enough.
     fn check_namespaces(&mut self, now: Instant, state: &mut CoreState) {
-        if state.phase != Phase::Joining {
+        if state.phase != ClientPhase::Joining {
             // Without `wait`, a connection that leads nowhere ends here.
             let is_in_use =
                 |step: &JoinState| matches!(step, JoinState::Pending | JoinState::Connected(_));
-            if state.phase == Phase::Open && !state.spaces.iter().any(|it| is_in_use(&it.step)) {
+            if state.phase == ClientPhase::Open
+                && !state.spaces.iter().any(|it| is_in_use(&it.step))
+            {
                 self.shared.end(state);
             }
             return;
@@ -226,7 +228,7 @@ impl ClientSessionHandler {
             None => {
                 state.backoff.reset();
                 state.has_switched = false;
-                state.phase = Phase::Open;
+                state.phase = ClientPhase::Open;
                 state.failure = None;
                 state.retries = self.shared.config.reconnection.enabled;
                 state.decide(ConnectOutcome::Connected);
@@ -327,7 +329,7 @@ impl ClientSessionHandler {
                 if let Some(space) = state.space(&received.namespace) {
                     space.step = JoinState::Disconnected;
                 }
-                let is_last = state.phase == Phase::Open && self.joined.is_empty();
+                let is_last = state.phase == ClientPhase::Open && self.joined.is_empty();
                 if is_last && shared.config.reconnection.on_disconnect {
                     // As if the connection had been lost; the namespaces are wanted again.
                     state.rejoin_all();
@@ -336,7 +338,7 @@ impl ClientSessionHandler {
                     }
                 } else {
                     self.check_namespaces(now, &mut state);
-                    if state.phase == Phase::Open && self.joined.is_empty() {
+                    if state.phase == ClientPhase::Open && self.joined.is_empty() {
                         self.shared.end(&mut state);
                     }
                 }
@@ -442,7 +444,7 @@ impl ClientSessionHandler {
     /// The server has let a namespace in.
     fn connected(&mut self, now: Instant, received: &IncomingPacket<'_>) {
         #[derive(serde::Deserialize)]
-        struct Content {
+        struct PacketContent {
             sid: String,
         }
         let shared = Arc::clone(&self.shared);
@@ -464,9 +466,9 @@ impl ClientSessionHandler {
         if !matches!(space.step, JoinState::Pending) {
             return;
         }
-        let content = json::read::<Content>(&text_of(received.body.clone()));
+        let content = json::read::<PacketContent>(&text_of(received.body.clone()));
         let sid = match (session.revision(), content) {
-            (Revision::V4, Ok(Content { sid })) => sid,
+            (Revision::V4, Ok(PacketContent { sid })) => sid,
             // Clients of Socket.IO 4 know their ids without being told.
             (Revision::V3, _) if &*space.name == ROOT => session.sid().to_owned(),
             (Revision::V3, _) => format!("{}#{}", space.name, session.sid()),
@@ -550,7 +552,7 @@ impl ClientSessionHandler {
     fn on_failed(&mut self, now: Instant, attempt: u32, error: ConnectError) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
-        if state.attempt != attempt || state.phase != Phase::Connecting {
+        if state.attempt != attempt || state.phase != ClientPhase::Connecting {
             return;
         }
         for space in &state.spaces {
@@ -578,7 +580,7 @@ impl ClientSessionHandler {
         self.forget_early();
         // The server may be quicker in ending what the program has ended.
         let reason = match state.phase {
-            Phase::Closing => Reason::ClientDisconnect,
+            ClientPhase::Closing => Reason::ClientDisconnect,
             // A server that shuts down closes Engine.IO's session, over polling by a packet: that is
             // a loss. What ends a client on purpose is Socket.IO's DISCONNECT (see `take`).
             _ if reason == Reason::ServerDisconnect => Reason::TransportClose,
@@ -591,7 +593,7 @@ impl ClientSessionHandler {
         state.leave_all();
         state.session = None;
         match state.phase {
-            Phase::Joining => {
+            ClientPhase::Joining => {
                 let lost = || ConnectError::new("the connection was lost before it was complete");
                 let error = state.failure.take().or(failure).unwrap_or_else(lost);
                 for name in pending {
@@ -599,7 +601,7 @@ impl ClientSessionHandler {
                 }
                 self.schedule_retry(now, &mut state, error);
             }
-            Phase::Open if state.retries && is_loss(reason) => {
+            ClientPhase::Open if state.retries && is_loss(reason) => {
                 let why = failure.map_or_else(String::new, |error| {
                     format!(": {}", error.to_string().escape_debug())
                 });
@@ -610,7 +612,7 @@ impl ClientSessionHandler {
                 let lost = ConnectError::new(reason.as_str());
                 self.schedule_retry(now, &mut state, lost);
             }
-            Phase::Closing if state.reconnects => {
+            ClientPhase::Closing if state.reconnects => {
                 state.reconnects = false;
                 self.note(Level::Info, "connecting again, as the program wants".into());
                 if !state
@@ -621,7 +623,7 @@ impl ClientSessionHandler {
                     // The server has just disconnected all of them.
                     state.rejoin_all();
                 }
-                state.phase = Phase::Connecting;
+                state.phase = ClientPhase::Connecting;
                 self.retry = Some((now, state.attempt));
                 shared.changed.notify_all();
             }
@@ -651,7 +653,7 @@ impl AttemptHandler for ClientSessionHandler {
         self.attempt = attempt;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
-        if state.attempt != attempt || state.phase != Phase::Connecting {
+        if state.attempt != attempt || state.phase != ClientPhase::Connecting {
             // It was given up a moment ago, and its end is on the way.
             return;
         }
@@ -672,10 +674,10 @@ impl AttemptHandler for ClientSessionHandler {
         state.auth_of_session = auth;
         let waits = state.retries || state.options.as_ref().is_none_or(|it| it.wait);
         if waits {
-            state.phase = Phase::Joining;
+            state.phase = ClientPhase::Joining;
             self.join_by = Some(now + self.wait_timeout(&state));
         } else {
-            state.phase = Phase::Open;
+            state.phase = ClientPhase::Open;
             state.failure = None;
             state.retries = shared.config.reconnection.enabled;
             state.decide(ConnectOutcome::Connected);
@@ -771,17 +773,17 @@ impl SessionHandler for ClientSessionHandler {
             *at = now + shared.config.reconnection.delay.max(MIN_WAIT);
         }
         let mut state = shared.state.lock();
-        if state.phase == Phase::Connecting && std::mem::take(&mut state.reconnects) {
+        if state.phase == ClientPhase::Connecting && std::mem::take(&mut state.reconnects) {
             // The program does not want to wait.
             self.retry = self.retry.map(|(_, attempt)| (now, attempt));
         }
         if let Some((_, attempt)) = self.retry.take_if(|(at, _)| *at <= now)
-            && state.phase == Phase::Connecting
+            && state.phase == ClientPhase::Connecting
             && state.attempt == attempt
         {
             shared.start_attempt(&mut state, &self.line);
         }
-        if self.join_by.take_if(|at| *at <= now).is_some() && state.phase == Phase::Joining {
+        if self.join_by.take_if(|at| *at <= now).is_some() && state.phase == ClientPhase::Joining {
             let names = state.pending().join(", ");
             let message = format!("the server did not answer in time for the namespaces {names}");
             state.failure = Some(ConnectError::new(message).timed_out());
@@ -818,7 +820,7 @@ impl SessionHandler for ClientSessionHandler {
 
 fn new_link(shared: &ClientCore, revision: Revision) -> PacketDecoder {
     let limits = Arc::clone(&shared.config.receive_limits);
-    PacketDecoder::new(&shared.config.parser, limits, Side::Client, revision)
+    PacketDecoder::new(&shared.config.parser, limits, PeerRole::Client, revision)
 }
 
 /// Returns `auth` as the query of a namespace, behind its question mark: text as it is, other values as
@@ -863,11 +865,11 @@ fn is_loss(reason: Reason) -> bool {
 /// Returns the content of a CONNECT_ERROR: an object with a message and data, or only a message.
 fn read_refusal(text: &str) -> ConnectError {
     #[derive(serde::Deserialize)]
-    struct Content {
+    struct PacketContent {
         message: String,
         data: Option<serde_json::Value>,
     }
-    if let Ok(content) = json::read::<Content>(text) {
+    if let Ok(content) = json::read::<PacketContent>(text) {
         let error = ConnectError::new(content.message);
         return match content.data {
             Some(data) => error.with_data(data.to_string()),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// The one thing that the program's threads and the I/O thread share of a client.
 pub(super) struct CoreState {
-    pub(super) phase: Phase,
+    pub(super) phase: ClientPhase,
     /// The number of the last attempt.
     pub(super) attempt: u32,
     pub(super) options: Option<Arc<ConnectOptions>>,
@@ -49,7 +49,7 @@ pub(super) struct CoreState {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ClientPhase {
     /// Neither connected nor trying.
     Idle,
     /// An attempt is under way, or the next one is waited for.
@@ -107,7 +107,7 @@ pub(super) enum SendTarget {
 impl CoreState {
     pub(super) fn new(reconnection: Reconnection) -> CoreState {
         CoreState {
-            phase: Phase::Idle,
+            phase: ClientPhase::Idle,
             attempt: 0,
             options: None,
             revision: Revision::V4,
@@ -168,17 +168,19 @@ impl CoreState {
         offline_buffer: usize,
     ) -> Result<SendTarget, Error> {
         let space = self.spaces.iter().find(|space| &*space.name == namespace);
-        let is_up = matches!(self.phase, Phase::Joining | Phase::Open);
+        let is_up = matches!(self.phase, ClientPhase::Joining | ClientPhase::Open);
         match space.map(|space| &space.step) {
             Some(JoinState::Connected(joined)) if is_up => {
                 Ok(SendTarget::Connected(Arc::clone(joined)))
             }
-            _ if self.phase == Phase::Idle && offline_buffer > 0 => Ok(SendTarget::Buffer),
+            _ if self.phase == ClientPhase::Idle && offline_buffer > 0 => Ok(SendTarget::Buffer),
             Some(JoinState::Refused(_) | JoinState::Disconnected) | None if is_up => {
                 Err(Error::BadNamespace(namespace.to_owned()))
             }
             // Nobody is trying to get a connection.
-            _ if matches!(self.phase, Phase::Idle | Phase::Closing) => Err(Error::Disconnected),
+            _ if matches!(self.phase, ClientPhase::Idle | ClientPhase::Closing) => {
+                Err(Error::Disconnected)
+            }
             None | Some(JoinState::Disconnected) => Err(Error::BadNamespace(namespace.to_owned())),
             _ if offline_buffer > 0 => Ok(SendTarget::Buffer),
             _ if is_up => Err(Error::BadNamespace(namespace.to_owned())),

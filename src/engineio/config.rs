@@ -152,7 +152,7 @@ impl Cookie {
 
 /// Everything that an Engine.IO server can be told, with its defaults.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub(crate) struct EngineConfig {
     pub(crate) ping_interval: Duration,
     /// Added to the interval that clients are told, so that they forgive a late ping.
     pub(crate) ping_grace: Duration,
@@ -176,9 +176,9 @@ pub(crate) struct Config {
     pub(crate) repair_eio3_text: bool,
 }
 
-impl Default for Config {
+impl Default for EngineConfig {
     fn default() -> Self {
-        Config {
+        EngineConfig {
             ping_interval: Duration::from_secs(25),
             ping_grace: Duration::ZERO,
             ping_timeout: Duration::from_secs(20),
@@ -202,7 +202,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl EngineConfig {
     pub(crate) fn machine(&self, revision: Revision) -> ServerConfig {
         ServerConfig {
             ping_interval: self.ping_interval,

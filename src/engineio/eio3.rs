@@ -128,8 +128,8 @@ pub(super) fn take_payload(
 
 /// The packets of a payload, in the form of a revision.
 pub(super) enum Packets<'a> {
-    V3(payload_v3::Packets<'a>),
-    V4(payload::Packets<'a>),
+    V3(payload_v3::PayloadPacketsV3<'a>),
+    V4(payload::PayloadPackets<'a>),
 }
 
 impl<'a> Packets<'a> {

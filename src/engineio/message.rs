@@ -91,7 +91,7 @@ impl Message {
 const MESSAGE_OVERHEAD_BYTES: usize = 64;
 
 /// Work that waits for a worker.
-pub(super) enum Item {
+pub(super) enum EngineItem {
     Connect,
     Message(Message),
     Disconnect(Reason),
@@ -99,19 +99,22 @@ pub(super) enum Item {
 
 /// What one read has brought for the workers, with the bytes that each item counts for.
 #[derive(Default)]
-pub(super) struct Batch(Vec<(Item, usize)>);
+pub(super) struct Batch(Vec<(EngineItem, usize)>);
 
 impl Batch {
-    pub(super) fn push(&mut self, item: Item) {
+    pub(super) fn push(&mut self, item: EngineItem) {
         let content = match &item {
-            Item::Message(message) => message.len(),
-            Item::Connect | Item::Disconnect(_) => 0,
+            EngineItem::Message(message) => message.len(),
+            EngineItem::Connect | EngineItem::Disconnect(_) => 0,
         };
         self.0.push((item, content + MESSAGE_OVERHEAD_BYTES));
     }
 
     /// Passes on what there is, if there is something.
-    pub(super) fn flush(&mut self, place: impl FnOnce(Vec<(Item, usize)>) -> Control) -> Control {
+    pub(super) fn flush(
+        &mut self,
+        place: impl FnOnce(Vec<(EngineItem, usize)>) -> Control,
+    ) -> Control {
         if self.0.is_empty() {
             return Control::Continue;
         }
@@ -177,18 +180,18 @@ impl<P> EngineHandlers<P> {
     }
 
     /// Runs the handler of an item.
-    pub(super) fn run(&self, peer: &P, item: Item, label: impl std::fmt::Display) {
+    pub(super) fn run(&self, peer: &P, item: EngineItem, label: impl std::fmt::Display) {
         let functions = self.functions.read();
         let (connect, message, disconnect) = match item {
-            Item::Connect => (functions.connect.clone(), None, None),
-            Item::Message(_) => (None, functions.message.clone(), None),
-            Item::Disconnect(_) => (None, None, functions.disconnect.clone()),
+            EngineItem::Connect => (functions.connect.clone(), None, None),
+            EngineItem::Message(_) => (None, functions.message.clone(), None),
+            EngineItem::Disconnect(_) => (None, None, functions.disconnect.clone()),
         };
         drop(functions);
         let call = || match item {
-            Item::Connect => drop(connect.map(|call| call(peer))),
-            Item::Message(content) => drop(message.map(|call| call(peer, content))),
-            Item::Disconnect(reason) => drop(disconnect.map(|call| call(peer, reason))),
+            EngineItem::Connect => drop(connect.map(|call| call(peer))),
+            EngineItem::Message(content) => drop(message.map(|call| call(peer, content))),
+            EngineItem::Disconnect(reason) => drop(disconnect.map(|call| call(peer, reason))),
         };
         if program::call(call).is_err() {
             log::error!(target: "engineio", "{label}: a handler panicked");

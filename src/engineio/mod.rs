@@ -49,7 +49,7 @@ pub use on_handshake::Handshake;
 #[cfg(feature = "server")]
 pub use server::{Accept, Server, ServerBuilder, Session};
 
-pub(crate) use config::{Config, copied};
+pub(crate) use config::{EngineConfig, copied};
 pub(crate) use frames::Frames;
 pub(crate) use handle::{SessionHandle, block_in_place, lock_when};
 pub(crate) use on_handshake::OnHandshake;

@@ -118,18 +118,18 @@ impl EngineShared {
         response: Response,
         body: Vec<u8>,
     ) {
-        use crate::net::http::compression::Encoding;
+        use crate::net::http::compression::ContentCoding;
         let wanted = self.config.compression && body.len() >= self.config.compression_threshold;
         let accepted = request.first("accept-encoding").filter(|_| wanted);
         let length = body.len();
         let is_feasible = length <= COMPRESS_HERE || io.has_room();
-        let encoding = accepted.and_then(Encoding::negotiate);
+        let encoding = accepted.and_then(ContentCoding::negotiate);
         let Some(encoding) = encoding.filter(|_| is_feasible) else {
             return io.respond(id, response.with_body(body));
         };
         let compress = move || match encoding.encode(&body) {
             Some(compressed) => response
-                .with_header("Content-Encoding", encoding.name())
+                .with_header("Content-ContentCoding", encoding.name())
                 .with_body(compressed),
             None => response.with_body(body),
         };

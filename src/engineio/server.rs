@@ -1,7 +1,7 @@
 //! The Engine.IO server, for programs that want nothing above it.
 
-use super::config::{Config, Transport};
-use super::message::{Batch, EngineHandlers, Item, Message};
+use super::config::{EngineConfig, Transport};
+use super::message::{Batch, EngineHandlers, EngineItem, Message};
 use super::on_handshake::{Handshake, OnHandshake};
 use super::options::engine_options;
 use super::session_queue::SessionQueue;
@@ -42,7 +42,7 @@ pub struct Server {
 }
 
 struct EngineInner {
-    config: Config,
+    config: EngineConfig,
     handlers: EngineHandlers<Session>,
     on_handshake: RwLock<OnHandshake>,
     sessions: RwLock<HashMap<String, Session>>,
@@ -59,7 +59,7 @@ impl Server {
     #[must_use]
     pub fn builder() -> ServerBuilder {
         ServerBuilder {
-            config: Config::default(),
+            config: EngineConfig::default(),
         }
     }
 
@@ -119,7 +119,7 @@ impl Server {
         self.session(sid).map(|session| session.transport())
     }
 
-    pub(crate) fn config(&self) -> &Config {
+    pub(crate) fn config(&self) -> &EngineConfig {
         &self.inner.config
     }
 
@@ -283,7 +283,7 @@ impl fmt::Debug for Session {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
-    config: Config,
+    config: EngineConfig,
 }
 
 impl ServerBuilder {
@@ -357,13 +357,13 @@ struct EngineConnection {
     inner: Arc<EngineInner>,
     workers: Arc<WorkerPool>,
     handle: Arc<SessionHandle>,
-    queue: SessionQueue<Item>,
+    queue: SessionQueue<EngineItem>,
     request: Request,
     saved: Mutex<Value>,
 }
 
 impl EngineConnection {
-    fn process(self: &Arc<Self>, item: Item) {
+    fn process(self: &Arc<Self>, item: EngineItem) {
         let session = Session {
             connection: Arc::clone(self),
         };
@@ -406,7 +406,7 @@ impl SessionHandler for EngineSessionHandler {
     }
 
     fn receive(&mut self, _: Instant, message: Data<'_>) -> Control {
-        self.batch.push(Item::Message(message.into()));
+        self.batch.push(EngineItem::Message(message.into()));
         Control::Continue
     }
 
@@ -432,13 +432,13 @@ impl SessionHandler for EngineSessionHandler {
             .sessions
             .write()
             .remove(connection.handle.sid());
-        self.batch.push(Item::Disconnect(reason));
+        self.batch.push(EngineItem::Disconnect(reason));
         // The end of the session is the end of reading, too.
         let _ = self.on_read_complete(now);
     }
 
     fn discard(&mut self) -> usize {
-        let is_end = |item: &Item| matches!(item, Item::Disconnect(_));
+        let is_end = |item: &EngineItem| matches!(item, EngineItem::Disconnect(_));
         self.connection.queue.discard(is_end)
     }
 

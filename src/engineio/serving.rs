@@ -4,7 +4,7 @@
 //! where their subject is.
 
 use super::driver::{ServerCommand, ServerDriver};
-use super::{Acceptor, Config, Fallback};
+use super::{Acceptor, EngineConfig, Fallback};
 use crate::limits::clamp_duration;
 use crate::net::http::Response;
 use crate::net::stream::Stream;
@@ -179,7 +179,7 @@ impl std::fmt::Debug for FallbackHandler {
 /// What is served, and where.
 #[derive(Debug)]
 pub(crate) struct Site {
-    pub(crate) config: Config,
+    pub(crate) config: EngineConfig,
     /// `/socket.io/`
     pub(crate) path: String,
     pub(crate) application: Arc<dyn Acceptor>,

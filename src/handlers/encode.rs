@@ -8,7 +8,7 @@ use crate::limits::OUTGOING_NAME_BYTES;
 use crate::parser::{self, Form, PacketKind, Parser, Wire};
 #[cfg(feature = "msgpack")]
 use crate::protocol::socketio::msgpack;
-use crate::protocol::socketio::{Kind, Packet, Parser as _, Text, is_reserved};
+use crate::protocol::socketio::{Kind, Packet, PacketParser as _, Text, is_reserved};
 use serde::Serialize;
 
 /// Returns data as it is sent, after a look at what every recipient takes.

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// ```
 pub struct Event {
     peer: Arc<dyn EventSource>,
-    name: Name,
+    name: EventName,
     /// The name first.
     args: ReceivedArgs,
     id: Option<u64>,
@@ -44,7 +44,7 @@ pub(crate) trait EventSource: Send + Sync {
     fn acknowledge(&self, id: u64, answer: &EncodedArgs) -> Result<(), Error>;
 }
 
-enum Name {
+enum EventName {
     /// A range of the arguments' bytes.
     Slice(u32, u32),
     Owned(Box<str>),
@@ -66,11 +66,11 @@ impl Event {
         };
         let here = start.and_then(|start| {
             let end = u32::try_from(start + name.len()).ok()?;
-            Some(Name::Slice(start as u32, end))
+            Some(EventName::Slice(start as u32, end))
         });
         Event {
             peer,
-            name: here.unwrap_or_else(|| Name::Owned((&*name).into())),
+            name: here.unwrap_or_else(|| EventName::Owned((&*name).into())),
             args: body.into(),
             id,
             ack_taken: AtomicBool::new(false),
@@ -80,12 +80,12 @@ impl Event {
     /// Returns its name.
     pub fn name(&self) -> &str {
         match &self.name {
-            Name::Slice(start, end) => {
+            EventName::Slice(start, end) => {
                 let name = self.args.bytes().get(*start as usize..*end as usize);
                 name.and_then(|name| std::str::from_utf8(name).ok())
                     .unwrap_or_default()
             }
-            Name::Owned(name) => name,
+            EventName::Owned(name) => name,
         }
     }
 

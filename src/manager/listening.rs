@@ -8,7 +8,7 @@ use super::dedup::Deduplicator;
 use super::link::{ReconnectDelay, Side};
 #[cfg(feature = "pickle")]
 use super::message::of_pickle;
-use super::message::{Message, MessageError, Old, ReplyTo, read};
+use super::message::{ClusterMessage, MessageError, Old, ReplyTo, read};
 use super::worker::PubSubCore;
 use super::{AckRequest, LocalNode};
 use crate::error::Error;
@@ -75,33 +75,33 @@ impl PubSubCore {
     fn apply(
         self: &Arc<Self>,
         local: &dyn LocalNode,
-        message: Message,
+        message: ClusterMessage,
     ) -> Result<(), (String, Error)> {
         let done = match message {
-            Message::Emit(mut emission, back) => {
+            ClusterMessage::Emit(mut emission, back) => {
                 emission.ack = back.map(|back| self.relay(back));
                 let sent = local.emit(&emission).map(drop);
                 return sent.map_err(|error| (format!("the event {:?}", emission.event), error));
             }
-            Message::Disconnect { namespace, sid } => {
+            ClusterMessage::Disconnect { namespace, sid } => {
                 local.disconnect(&namespace, &sid);
                 Ok(())
             }
-            Message::EnterRoom {
+            ClusterMessage::EnterRoom {
                 namespace,
                 sid,
                 room,
             } if local.is_connected(&namespace, &sid) => local.enter_room(&namespace, &sid, &room),
-            Message::LeaveRoom {
+            ClusterMessage::LeaveRoom {
                 namespace,
                 sid,
                 room,
             } if local.is_connected(&namespace, &sid) => local.leave_room(&namespace, &sid, &room),
-            Message::CloseRoom { namespace, room } => local.close_room(&namespace, &room),
-            Message::EnterRoom { .. }
-            | Message::LeaveRoom { .. }
-            | Message::Callback { .. }
-            | Message::Probe(_) => Ok(()),
+            ClusterMessage::CloseRoom { namespace, room } => local.close_room(&namespace, &room),
+            ClusterMessage::EnterRoom { .. }
+            | ClusterMessage::LeaveRoom { .. }
+            | ClusterMessage::Callback { .. }
+            | ClusterMessage::Probe(_) => Ok(()),
         };
         done.map_err(|error| ("a message".to_owned(), error))
     }
@@ -211,7 +211,7 @@ impl OnMessage<'_> {
 #[derive(Debug, Default)]
 struct Hearing {
     seen: Deduplicator,
-    dropped: Dropped,
+    dropped: DroppedMessages,
     /// Old versions of servers that were named.
     old_named: Vec<Old>,
 }
@@ -236,14 +236,14 @@ impl Hearing {
         };
         let is_own = incoming.host == shared.writer.host();
         let (is_answer, from) = match incoming.message {
-            Message::Probe(number) => {
+            ClusterMessage::Probe(number) => {
                 if is_own {
                     shared.echo.lock().on_message(number);
                 }
                 return;
             }
             // Its host is the one that has asked.
-            Message::Callback { .. } => (true, incoming.from),
+            ClusterMessage::Callback { .. } => (true, incoming.from),
             _ => (false, Some(incoming.host)),
         };
         if is_own != is_answer {
@@ -256,7 +256,7 @@ impl Hearing {
             return;
         }
         shared.heard.fetch_add(1, Ordering::Relaxed);
-        if let Message::Callback { id, who, answer } = incoming.message {
+        if let ClusterMessage::Callback { id, who, answer } = incoming.message {
             if let Some(callback) = shared.awaited.answered(id, who.as_deref()) {
                 shared.execute(move || callback(who.as_deref(), answer));
             }
@@ -282,13 +282,13 @@ impl Hearing {
 
 /// Messages that cannot be read: one record a second, with their number.
 #[derive(Debug, Default)]
-struct Dropped {
+struct DroppedMessages {
     since: Option<Instant>,
     count: u64,
     why: MessageError,
 }
 
-impl Dropped {
+impl DroppedMessages {
     /// Counts a message; returns the record that is due.
     fn count(&mut self, now: Instant, why: MessageError) -> Option<String> {
         if self.since.is_some() {
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn junk_costs_one_record_a_second() {
-        let (mut dropped, begun) = (Dropped::default(), Instant::now());
+        let (mut dropped, begun) = (DroppedMessages::default(), Instant::now());
         let at = |milliseconds| begun + Duration::from_millis(milliseconds);
         let records: Vec<_> = (0..2_500)
             .filter_map(|milliseconds| dropped.count(at(milliseconds), "junk"))

@@ -42,11 +42,11 @@ pub(super) struct IncomingMessage {
     pub(super) seq: Option<u64>,
     /// The server is of an old version.
     pub(super) old: Option<Old>,
-    pub(super) message: Message,
+    pub(super) message: ClusterMessage,
 }
 
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum ClusterMessage {
     Emit(Box<Broadcast>, Option<ReplyTo>),
     Callback {
         id: u64,
@@ -319,7 +319,7 @@ fn one_or_many(names: &[String]) -> serde_json::Value {
 
 /// The fields of any message.
 #[derive(Deserialize)]
-struct Fields<'a> {
+struct MessageFields<'a> {
     method: String,
     host_id: Option<String>,
     from: Option<String>,
@@ -497,7 +497,7 @@ pub(super) fn of_pickle(bytes: &[u8]) -> Option<Vec<u8>> {
 fn read_text(text: &str) -> Result<IncomingMessage, MessageError> {
     // Raw values skip what is nested without counting it.
     json::check(text, MAX_DEPTH).map_err(|_| "it is no JSON, or nested too deeply")?;
-    let fields: Fields<'_> =
+    let fields: MessageFields<'_> =
         serde_json::from_str(text).map_err(|_| "it is no object with the fields of a message")?;
     let namespace = fields.namespace.clone().unwrap_or(ROOT.to_owned());
     let (host, seq) = (fields.host_id.clone().unwrap_or_default(), fields.seq);
@@ -511,12 +511,12 @@ fn read_text(text: &str) -> Result<IncomingMessage, MessageError> {
     };
     let message = match fields.method.as_str() {
         "emit" => return read_emit(fields, namespace, host),
-        "callback" => Message::Callback {
+        "callback" => ClusterMessage::Callback {
             id: fields.id.ok_or("it has no id")?,
             who: fields.who,
             answer: Ok(read_answer(fields.args, &fields.attachments)?),
         },
-        "unanswered" => Message::Callback {
+        "unanswered" => ClusterMessage::Callback {
             id: fields.id.ok_or("it has no id")?,
             who: fields.who,
             answer: Err(match fields.why.as_deref() {
@@ -528,22 +528,22 @@ fn read_text(text: &str) -> Result<IncomingMessage, MessageError> {
                 _ => Error::Disconnected,
             }),
         },
-        "probe" => Message::Probe(fields.id.ok_or("it has no id")?),
-        "disconnect" => Message::Disconnect {
+        "probe" => ClusterMessage::Probe(fields.id.ok_or("it has no id")?),
+        "disconnect" => ClusterMessage::Disconnect {
             sid: sid()?,
             namespace,
         },
-        "enter_room" => Message::EnterRoom {
-            sid: sid()?,
-            namespace,
-            room: room(fields.room)?,
-        },
-        "leave_room" => Message::LeaveRoom {
+        "enter_room" => ClusterMessage::EnterRoom {
             sid: sid()?,
             namespace,
             room: room(fields.room)?,
         },
-        "close_room" => Message::CloseRoom {
+        "leave_room" => ClusterMessage::LeaveRoom {
+            sid: sid()?,
+            namespace,
+            room: room(fields.room)?,
+        },
+        "close_room" => ClusterMessage::CloseRoom {
             namespace,
             room: room(fields.room)?,
         },
@@ -559,7 +559,7 @@ fn read_text(text: &str) -> Result<IncomingMessage, MessageError> {
 }
 
 fn read_emit(
-    fields: Fields<'_>,
+    fields: MessageFields<'_>,
     namespace: String,
     host: String,
 ) -> Result<IncomingMessage, MessageError> {
@@ -598,7 +598,7 @@ fn read_emit(
         from: None,
         seq: fields.seq,
         old,
-        message: Message::Emit(Box::new(emission), back),
+        message: ClusterMessage::Emit(Box::new(emission), back),
     })
 }
 
@@ -682,7 +682,7 @@ mod tests {
     use super::*;
 
     fn args(text: &str) -> String {
-        let Message::Emit(emission, _) = read(text.as_bytes()).unwrap().message else {
+        let ClusterMessage::Emit(emission, _) = read(text.as_bytes()).unwrap().message else {
             panic!("an event");
         };
         String::from_utf8(emission.data.items).unwrap()
@@ -701,7 +701,8 @@ mod tests {
         };
         let emission = |data: &[u8]| {
             let json = of_pickle(&message(data)).expect("plain data");
-            let Message::Emit(emission, None) = read(&json).expect("a message").message else {
+            let ClusterMessage::Emit(emission, None) = read(&json).expect("a message").message
+            else {
                 panic!("no event");
             };
             assert_eq!((&*emission.namespace, &*emission.event), ("/", "foo"));
@@ -793,12 +794,12 @@ mod tests {
             let Ok(incoming) = read(&bytes) else {
                 return;
             };
-            let Message::Emit(emission, _) = incoming.message else {
+            let ClusterMessage::Emit(emission, _) = incoming.message else {
                 return;
             };
             let again = Encoder::new("me".into()).emit(&emission, None).finish(1);
             let again = read(&again).expect("what was written can be read");
-            let Message::Emit(again, None) = again.message else {
+            let ClusterMessage::Emit(again, None) = again.message else {
                 panic!("an event is an event");
             };
             assert_eq!(again.event, emission.event);

@@ -93,7 +93,7 @@ pub(super) enum Lost {
 
 /// Room for one message.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct ReservedRoom {
     bytes: usize,
     is_large: bool,
 }
@@ -127,7 +127,7 @@ impl Queue {
     }
 
     /// Reserves room for a message.
-    pub(super) fn reserve(&mut self, bytes: usize) -> Result<Room, Error> {
+    pub(super) fn reserve(&mut self, bytes: usize) -> Result<ReservedRoom, Error> {
         let is_large = bytes > self.limit;
         let is_full = if is_large {
             self.has_large
@@ -143,10 +143,10 @@ impl Queue {
         } else {
             self.bytes += bytes;
         }
-        Ok(Room { bytes, is_large })
+        Ok(ReservedRoom { bytes, is_large })
     }
 
-    pub(super) fn release(&mut self, room: &Room) {
+    pub(super) fn release(&mut self, room: &ReservedRoom) {
         if room.is_large {
             self.has_large = false;
         } else {
@@ -155,7 +155,7 @@ impl Queue {
     }
 
     /// Appends the message that room was reserved for; `finish` is given its number.
-    pub(super) fn append(&mut self, room: Room, finish: impl FnOnce(u64) -> Vec<u8>) {
+    pub(super) fn append(&mut self, room: ReservedRoom, finish: impl FnOnce(u64) -> Vec<u8>) {
         let message = Bytes::from(finish(self.next_seq));
         self.next_seq += 1;
         self.release(&room);

@@ -6,7 +6,7 @@
 use super::backend::{Backend, BackendError, POLL_INTERVAL, PublishError};
 use super::link::{Echo, Link, MAX_DELAY, ManagerState, Side};
 use super::message::{Encoder, MessageBuilder};
-use super::outgoing::{Queue, Room};
+use super::outgoing::{Queue, ReservedRoom};
 use super::remote_acks::RemoteAcks;
 use super::{AckCallback, AckRequest, LocalNode, ManagerFigures};
 use crate::error::{ConnectError, Error, LimitExceeded};
@@ -52,7 +52,7 @@ pub(super) struct Options {
 /// A message for which there is room in the queue.
 pub(super) struct Prepared<'a> {
     shared: &'a PubSubCore,
-    content: Option<(MessageBuilder, Room)>,
+    content: Option<(MessageBuilder, ReservedRoom)>,
 }
 
 impl Prepared<'_> {

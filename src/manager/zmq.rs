@@ -143,7 +143,7 @@ fn milliseconds(time: Duration) -> i32 {
 
 /// A frame as python-socketio writes it. It ignores other types than `message`.
 #[derive(Serialize, Deserialize)]
-struct Frame<'a> {
+struct ZmqFrame<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
     #[serde(borrow)]
@@ -196,7 +196,7 @@ struct ZmqPublisher {
 impl Publisher for ZmqPublisher {
     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
         let data: &RawValue = serde_json::from_slice(message)?;
-        let frame = Frame {
+        let frame = ZmqFrame {
             kind: "message".into(),
             channel: self.channel.as_str().into(),
             data,
@@ -232,7 +232,7 @@ impl ZmqSubscriber {
         let name = serde_json::value::to_raw_value(&self.name);
         let frame = name.as_ref().map(|data| {
             let (kind, channel) = (PROBE_KIND.into(), self.channel.as_str().into());
-            serde_json::to_vec(&Frame {
+            serde_json::to_vec(&ZmqFrame {
                 kind,
                 channel,
                 data,
@@ -255,7 +255,7 @@ impl ZmqSubscriber {
 
     /// Returns the message in what has come, if it is one.
     fn read<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let Ok(frame) = serde_json::from_slice::<Frame<'_>>(bytes) else {
+        let Ok(frame) = serde_json::from_slice::<ZmqFrame<'_>>(bytes) else {
             // Nor is it a message: whoever reads it counts it.
             return Some(bytes);
         };

@@ -4,7 +4,7 @@ use super::Driver;
 use super::commands::{Command, TransferredConnection};
 use super::context::TimerKey;
 use super::event_loop::{ACCEPT_PAUSE, EventLoop, MAX_EVENTS};
-use super::listener::{Acceptor, PeerAddr};
+use super::listener::{PeerAddr, SocketAcceptor};
 use super::socket::StreamSocket;
 use super::stream::Stream;
 use super::websocket::Role;
@@ -120,7 +120,7 @@ impl<D: Driver> EventLoop<D> {
     }
 }
 
-fn wrap(stream: Stream, listener: &Acceptor) -> io::Result<StreamSocket> {
+fn wrap(stream: Stream, listener: &SocketAcceptor) -> io::Result<StreamSocket> {
     #[cfg(feature = "tls")]
     if let Some(tls) = &listener.tls {
         return Ok(StreamSocket::secure(stream, tls.accept()?));

@@ -7,7 +7,7 @@ use super::listener::PeerAddr;
 use super::outbox::Outbox;
 use super::socket::StreamSocket;
 use super::timers::Timer;
-use super::websocket::Decoder;
+use super::websocket::FrameDecoder;
 use crate::util::budget::Share;
 use crate::util::log_limit::LogLimit;
 use crate::util::slots::Slot;
@@ -101,7 +101,7 @@ pub(super) enum ConnectionState {
     AwaitingResponse(RequestMeta),
     /// An answer's body is read on a worker, or waits to be continued.
     StreamingBody(RequestMeta, Option<Box<BodyStream>>),
-    WebSocket(Decoder),
+    WebSocket(FrameDecoder),
     /// Everything was written: the peer closes, or is closed in a moment.
     Lingering,
     /// A decoder, or a body, has been taken out to work with.

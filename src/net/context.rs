@@ -10,7 +10,7 @@ use super::listener::PeerAddr;
 use super::outbox::{AppendError, Appended, Flush, Outbox};
 use super::socket::StreamSocket;
 use super::timers::Timers;
-use super::websocket::{self, Decoder, Role};
+use super::websocket::{self, FrameDecoder, Role};
 use crate::util::budget::{Budget, Share};
 use crate::util::log_limit::LogLimit;
 use crate::util::slots::Slot;
@@ -228,7 +228,8 @@ impl<C: Send + 'static> IoContext<C> {
             return;
         };
         connection.owner = Some(owner);
-        connection.protocol = ConnectionState::WebSocket(Decoder::new(Role::Server, max_message));
+        connection.protocol =
+            ConnectionState::WebSocket(FrameDecoder::new(Role::Server, max_message));
         self.append(id, &bytes);
         self.set_deadline(id, None);
         if self.dispatching != Some(id) {
@@ -356,7 +357,7 @@ impl<C: Send + 'static> IoContext<C> {
         )?;
         if let Some(connection) = self.get_mut(id) {
             connection.protocol =
-                ConnectionState::WebSocket(Decoder::new(Role::Client, max_message));
+                ConnectionState::WebSocket(FrameDecoder::new(Role::Client, max_message));
             connection.owner = Some(owner);
             // TLS may have read more than the handshake.
             connection.readable = true;

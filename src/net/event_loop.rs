@@ -3,9 +3,9 @@
 use super::commands::Command;
 use super::connection::{Connection, ConnectionId, ConnectionState};
 use super::context::{IoContext, TimerKey};
-use super::listener::Acceptor;
+use super::listener::SocketAcceptor;
 use super::socket::StreamSocket;
-use super::websocket::{self, Decoder, WebSocketMessage};
+use super::websocket::{self, FrameDecoder, WebSocketMessage};
 use super::{Driver, Timer};
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
@@ -38,7 +38,7 @@ pub(super) const WAKER: Token = Token(usize::MAX - 1);
 pub(super) struct EventLoop<D: Driver> {
     poll: Poll,
     commands: Receiver<Command<D::Command>>,
-    pub(super) listeners: Vec<Acceptor>,
+    pub(super) listeners: Vec<SocketAcceptor>,
     /// Records of connections that are closed as they come.
     pub(super) accept_log: LogLimit,
     /// A listener may have more connections.
@@ -58,7 +58,7 @@ impl<D: Driver> EventLoop<D> {
     pub(super) fn new(
         poll: Poll,
         commands: Receiver<Command<D::Command>>,
-        listeners: Vec<Acceptor>,
+        listeners: Vec<SocketAcceptor>,
         io: IoContext<D::Command>,
         driver: D,
     ) -> EventLoop<D> {
@@ -444,7 +444,7 @@ impl<D: Driver> EventLoop<D> {
         }
     }
 
-    fn restore_decoder(&mut self, id: ConnectionId, decoder: Decoder) {
+    fn restore_decoder(&mut self, id: ConnectionId, decoder: FrameDecoder) {
         if let Some(connection) = self.io.get_mut(id)
             && matches!(connection.protocol, ConnectionState::Taken)
         {

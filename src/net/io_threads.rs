@@ -4,7 +4,7 @@ use super::Driver;
 use super::commands::{Command, CommandSender, IoConfig};
 use super::context::IoContext;
 use super::event_loop::{EventLoop, LISTENER, WAKER};
-use super::listener::{Acceptor, Listener, PeerAddr};
+use super::listener::{Listener, PeerAddr, SocketAcceptor};
 use super::stream::Stream;
 use crate::util::budget::Budget;
 use mio::{Poll, Waker};
@@ -31,7 +31,7 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
         mut driver: impl FnMut() -> D,
     ) -> io::Result<IoThreads<C>> {
         let acceptors = listeners.into_iter().map(Listener::into_acceptor);
-        let mut acceptors: Vec<Acceptor> = acceptors.collect::<io::Result<_>>()?;
+        let mut acceptors: Vec<SocketAcceptor> = acceptors.collect::<io::Result<_>>()?;
         let options = Arc::new(options);
         let mut polls = Vec::new();
         let mut mailboxes = Vec::new();

@@ -74,7 +74,7 @@ impl fmt::Display for PeerAddr {
 /// ```
 #[derive(Debug)]
 pub struct Listener {
-    kind: Kind,
+    kind: ListenerKind,
     #[cfg(feature = "tls")]
     tls: Option<Option<Tls>>,
     #[cfg(unix)]
@@ -82,7 +82,7 @@ pub struct Listener {
 }
 
 #[derive(Debug)]
-enum Kind {
+enum ListenerKind {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(UnixListener),
@@ -113,7 +113,7 @@ fn inode(path: &Path) -> io::Result<u64> {
 }
 
 impl Listener {
-    fn of(kind: Kind) -> Listener {
+    fn of(kind: ListenerKind) -> Listener {
         Listener {
             kind,
             #[cfg(feature = "tls")]
@@ -150,7 +150,7 @@ impl Listener {
         };
         Ok(Listener {
             file: Some(file),
-            ..Listener::of(Kind::Unix(listener))
+            ..Listener::of(ListenerKind::Unix(listener))
         })
     }
 
@@ -202,9 +202,9 @@ impl Listener {
     /// Returns its address, if it is one of TCP.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.kind {
-            Kind::Tcp(listener) => listener.local_addr().ok(),
+            ListenerKind::Tcp(listener) => listener.local_addr().ok(),
             #[cfg(unix)]
-            Kind::Unix(_) => None,
+            ListenerKind::Unix(_) => None,
         }
     }
 
@@ -221,19 +221,19 @@ impl Listener {
     }
 
     /// Returns it as an event loop accepts from it.
-    pub(super) fn into_acceptor(self) -> io::Result<Acceptor> {
+    pub(super) fn into_acceptor(self) -> io::Result<SocketAcceptor> {
         let source = match self.kind {
-            Kind::Tcp(listener) => {
+            ListenerKind::Tcp(listener) => {
                 listener.set_nonblocking(true)?;
                 AcceptorSource::Tcp(mio::net::TcpListener::from_std(listener))
             }
             #[cfg(unix)]
-            Kind::Unix(listener) => {
+            ListenerKind::Unix(listener) => {
                 listener.set_nonblocking(true)?;
                 AcceptorSource::Unix(mio::net::UnixListener::from_std(listener))
             }
         };
-        Ok(Acceptor {
+        Ok(SocketAcceptor {
             source,
             #[cfg(feature = "tls")]
             tls: self.tls.flatten(),
@@ -301,20 +301,20 @@ fn is_stale(path: &Path) -> bool {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Listener::of(Kind::Tcp(listener))
+        Listener::of(ListenerKind::Tcp(listener))
     }
 }
 
 #[cfg(unix)]
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
-        Listener::of(Kind::Unix(listener))
+        Listener::of(ListenerKind::Unix(listener))
     }
 }
 
 /// A listener in an event loop.
 #[derive(Debug)]
-pub(super) struct Acceptor {
+pub(super) struct SocketAcceptor {
     source: AcceptorSource,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Tls>,
@@ -327,7 +327,7 @@ enum AcceptorSource {
     Unix(mio::net::UnixListener),
 }
 
-impl Acceptor {
+impl SocketAcceptor {
     /// Accepts a connection; `WouldBlock` if there is none.
     pub(super) fn accept(&self) -> io::Result<(Stream, PeerAddr)> {
         match &self.source {

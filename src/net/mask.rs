@@ -67,7 +67,7 @@ fn next() -> Option<[u8; 4]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::websocket::{self, Decoder, Role, WebSocketMessage};
+    use super::super::websocket::{self, FrameDecoder, Role, WebSocketMessage};
     use super::*;
     use std::ops::ControlFlow;
 
@@ -81,14 +81,15 @@ mod tests {
         let mut masked = Vec::new();
         mask(&frames, &mut masked).unwrap();
         let mut got = Vec::new();
-        let decoded = Decoder::new(Role::Server, 100_000).decode(&mut masked, &mut |incoming| {
-            got.push(match incoming {
-                WebSocketMessage::Text(text) => text.len(),
-                WebSocketMessage::Binary(bytes) => bytes.len(),
-                _ => 0,
+        let decoded =
+            FrameDecoder::new(Role::Server, 100_000).decode(&mut masked, &mut |incoming| {
+                got.push(match incoming {
+                    WebSocketMessage::Text(text) => text.len(),
+                    WebSocketMessage::Binary(bytes) => bytes.len(),
+                    _ => 0,
+                });
+                ControlFlow::Continue(())
             });
-            ControlFlow::Continue(())
-        });
         assert_eq!(decoded, Ok(0));
         assert_eq!(got, [3, 70_000, 300, 0]);
     }

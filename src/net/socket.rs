@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 #[cfg(feature = "tls")]
-use super::tls::Connection as Tls;
+use super::tls::TlsConnection as Tls;
 
 /// Stream with TLS or without: the I/O thread reads from it, any thread writes to it.
 #[derive(Debug)]

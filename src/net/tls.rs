@@ -135,10 +135,10 @@ impl Tls {
     }
 
     /// Returns the state of one more connection.
-    pub(super) fn accept(&self) -> io::Result<Connection> {
+    pub(super) fn accept(&self) -> io::Result<TlsConnection> {
         let config = Arc::clone(&self.shared.config.read());
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        Ok(Connection {
+        Ok(TlsConnection {
             state: Mutex::new(connection.into()),
         })
     }
@@ -200,19 +200,19 @@ fn read_config(certificate: &[u8], key: &[u8]) -> Result<ServerConfig, Error> {
 
 /// The TLS state of one connection.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct TlsConnection {
     state: Mutex<rustls::Connection>,
 }
 
-impl From<ClientConnection> for Connection {
+impl From<ClientConnection> for TlsConnection {
     fn from(connection: ClientConnection) -> Self {
-        Connection {
+        TlsConnection {
             state: Mutex::new(connection.into()),
         }
     }
 }
 
-impl Connection {
+impl TlsConnection {
     /// Returns the certificate of the other end, if it has shown one.
     pub(super) fn peer_certificate(&self) -> Option<Arc<[u8]>> {
         let state = self.state.lock();

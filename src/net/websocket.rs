@@ -75,7 +75,7 @@ pub(crate) enum Role {
 
 /// Turns bytes into messages.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub(crate) struct FrameDecoder {
     role: Role,
     max_message: usize,
     /// A frame that is not complete.
@@ -91,9 +91,9 @@ struct Fragments {
     bytes: Vec<u8>,
 }
 
-impl Decoder {
-    pub(crate) fn new(role: Role, max_message: usize) -> Decoder {
-        Decoder {
+impl FrameDecoder {
+    pub(crate) fn new(role: Role, max_message: usize) -> FrameDecoder {
+        FrameDecoder {
             role,
             // A frame's end must be a number too.
             max_message: max_message.min(isize::MAX as usize),
@@ -459,7 +459,7 @@ mod tests {
         bytes: &[u8],
         max: usize,
     ) -> (Vec<String>, Result<(), ProtocolError>) {
-        let mut decoder = Decoder::new(Role::Server, max);
+        let mut decoder = FrameDecoder::new(Role::Server, max);
         let mut got = Vec::new();
         for piece in bytes.chunks(pieces) {
             let result = decoder.decode(&mut piece.to_vec(), &mut |incoming| {
@@ -553,7 +553,7 @@ mod tests {
 
     #[test]
     fn little_is_reserved_on_the_word_of_a_header() {
-        let mut decoder = Decoder::new(Role::Server, usize::MAX);
+        let mut decoder = FrameDecoder::new(Role::Server, usize::MAX);
         let mut header = vec![0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
         let result = decoder.decode(&mut header, &mut |_| ControlFlow::Continue(()));
         assert_eq!(result, Ok(0));
@@ -571,7 +571,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in any::<Vec<u8>>()) {
-            let _ = Decoder::new(Role::Server, 100).decode(&mut bytes.clone(), &mut |_| ControlFlow::Continue(()));
+            let _ = FrameDecoder::new(Role::Server, 100).decode(&mut bytes.clone(), &mut |_| ControlFlow::Continue(()));
         }
     }
 
@@ -603,7 +603,7 @@ mod tests {
         ];
         let examples = examples.each_ref().map(Vec::as_slice);
         let decode = |pieces: &[&[u8]]| {
-            let mut decoder = Decoder::new(Role::Server, MAX);
+            let mut decoder = FrameDecoder::new(Role::Server, MAX);
             let mut got = Vec::new();
             for piece in pieces {
                 let decoded = decoder.decode(&mut piece.to_vec(), &mut |incoming| {

@@ -8,8 +8,8 @@ use crate::protocol::engineio::{Data, Revision};
 #[cfg(feature = "msgpack")]
 use crate::protocol::socketio::msgpack;
 use crate::protocol::socketio::{
-    Arrival, Body, Decoder, Dropped, IncomingPacket, Kind, PacketError, Side, is_reserved, json,
-    split_query,
+    Arrival, Body, Dropped, IncomingPacket, Kind, PacketError, PeerRole, TextDecoder, is_reserved,
+    json, split_query,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) struct PacketDecoder {
 }
 
 enum DecoderState {
-    Text(Decoder),
+    Text(TextDecoder),
     #[cfg(feature = "msgpack")]
     Msgpack(Arc<Limits>),
     Codec(Box<dyn CodecDecoder>, Arc<Limits>),
@@ -34,16 +34,16 @@ impl PacketDecoder {
     pub(crate) fn new(
         parser: &Parser,
         limits: Arc<Limits>,
-        side: Side,
+        side: PeerRole,
         revision: Revision,
     ) -> PacketDecoder {
-        let text = |limits| Decoder::new(limits, side, revision);
+        let text = |limits| TextDecoder::new(limits, side, revision);
         let state = match &parser.0 {
             Choice::Text => DecoderState::Text(text(limits)),
             #[cfg(feature = "msgpack")]
             Choice::Msgpack => DecoderState::Msgpack(limits),
             Choice::Codec(codec) => DecoderState::Codec(codec.decoder(), limits),
-            Choice::Detect if side == Side::Server && revision == Revision::V4 => {
+            Choice::Detect if side == PeerRole::Server && revision == Revision::V4 => {
                 DecoderState::Undecided(limits)
             }
             Choice::Detect => DecoderState::Text(text(limits)),
@@ -61,7 +61,9 @@ impl PacketDecoder {
             #[cfg(feature = "msgpack")]
             (Form::Msgpack, _) => DecoderState::Msgpack(limits),
             (_, Some(codec)) => DecoderState::Codec(codec.decoder(), limits),
-            (_, None) => DecoderState::Text(Decoder::new(limits, Side::Server, self.revision)),
+            (_, None) => {
+                DecoderState::Text(TextDecoder::new(limits, PeerRole::Server, self.revision))
+            }
         };
         Some(form)
     }
@@ -101,7 +103,7 @@ impl PacketDecoder {
         Ok(Some(arrival))
     }
 
-    fn text(&self) -> Option<&Decoder> {
+    fn text(&self) -> Option<&TextDecoder> {
         match &self.state {
             DecoderState::Text(decoder) => Some(decoder),
             _ => None,
@@ -110,12 +112,12 @@ impl PacketDecoder {
 
     /// Returns the bytes of an unfinished packet that it keeps.
     pub(crate) fn kept(&self) -> usize {
-        self.text().map_or(0, Decoder::kept)
+        self.text().map_or(0, TextDecoder::kept)
     }
 
     /// Returns when something more must have come of the attachments that are missing.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.text().and_then(Decoder::next_timeout)
+        self.text().and_then(TextDecoder::next_timeout)
     }
 
     /// Something has come from the peer, if only a part of an attachment: only silence counts.
@@ -252,7 +254,7 @@ fn event_name(items: &[Value]) -> Result<Option<String>, PacketError> {
 mod tests {
     use super::*;
 
-    fn read(parser: &Parser, message: Data<'_>, side: Side) -> (Kind, String, Option<String>) {
+    fn read(parser: &Parser, message: Data<'_>, side: PeerRole) -> (Kind, String, Option<String>) {
         let limits = Arc::new(Limits::default());
         let mut decoder = PacketDecoder::new(parser, limits, side, Revision::V3);
         match decoder.receive(Instant::now(), message, |_, _| Ok(())) {
@@ -276,7 +278,7 @@ mod tests {
             "/chat".to_owned(),
             Some(r#"{"a":"b c"}"#.to_owned()),
         );
-        let server = Side::Server;
+        let server = PeerRole::Server;
         let text = Data::Text("0/chat?a=b%20c");
         assert_eq!(read(&Parser::text(), text, server), expected);
         let object = read(&Parser::json_object(), Data::Text(json), server);
@@ -295,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_old_protocol_may_be_any_value_in_every_form() {
-        let client = Side::Client;
+        let client = PeerRole::Client;
         let kind = |parser: Parser, data: Data<'_>| read(&parser, data, client).0;
         let text = Data::Text("4[7]");
         assert_eq!(kind(Parser::text(), text), Kind::ConnectError);

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// Everything that a server can be told.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) engine: engineio::Config,
+pub(crate) struct ServerSettings {
+    pub(crate) engine: engineio::EngineConfig,
     pub(crate) async_handlers: bool,
     pub(crate) always_connect: bool,
     pub(crate) namespaces: AllowedNamespaces,
@@ -85,15 +85,15 @@ impl AllowedNamespaces {
 /// ```
 #[derive(Debug)]
 pub struct ServerBuilder {
-    config: Config,
+    config: ServerSettings,
     manager: Arc<dyn Manager>,
 }
 
 impl ServerBuilder {
     pub(crate) fn new() -> ServerBuilder {
         ServerBuilder {
-            config: Config {
-                engine: engineio::Config::default(),
+            config: ServerSettings {
+                engine: engineio::EngineConfig::default(),
                 async_handlers: false,
                 always_connect: false,
                 namespaces: AllowedNamespaces::List(vec![ROOT.to_owned()]),

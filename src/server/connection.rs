@@ -8,7 +8,7 @@ use super::admin::Record;
 use super::handlers::Registry;
 use super::metrics::Counted;
 use super::overlap::Overlap;
-use super::socket::{Phase, Socket};
+use super::socket::{Socket, SocketPhase};
 use super::throttle::{Pace, Throttle};
 use super::{Server, ServerInner};
 use crate::data::{EncodedArgs, Value};
@@ -30,7 +30,7 @@ use crate::parser::{Form, Wire};
 use crate::pool::{Inbox, Lane, LastTurn, QueueState, Runnable, WorkerPool};
 use crate::protocol::engineio::{Data, Revision};
 use crate::protocol::socketio::{
-    Arrival, Body, Dropped, IncomingPacket, Kind, PacketError, ROOT, Side, Text,
+    Arrival, Body, Dropped, IncomingPacket, Kind, PacketError, PeerRole, ROOT, Text,
 };
 use crate::reason::Reason;
 use crate::util::budget::Share;
@@ -105,7 +105,7 @@ impl Acceptor for SocketIoAcceptor {
             link: PacketDecoder::new(
                 &connection.inner.config.parser,
                 limits,
-                Side::Server,
+                PeerRole::Server,
                 handle.revision(),
             ),
             connection,
@@ -247,7 +247,7 @@ impl ClientConnection {
     }
 
     fn connect(&self, socket: &Socket, auth: &Auth) {
-        if socket.phase() != Phase::Connecting {
+        if socket.phase() != SocketPhase::Connecting {
             // It has gone before its turn came; its `Disconnect` follows.
             return;
         }
@@ -318,7 +318,7 @@ impl ClientConnection {
     }
 
     fn event(&self, incoming: &IncomingEvent<Socket>) {
-        if incoming.peer.phase() == Phase::Refused {
+        if incoming.peer.phase() == SocketPhase::Refused {
             return;
         }
         let handlers = self.handlers();
@@ -496,7 +496,7 @@ impl SessionHandler for ServerSessionHandler {
             place.set(position(sockets, namespace));
             let phase = place.get().map(|at| sockets[at].phase());
             // Those that were refused make room for others.
-            let counts = |socket: &&Socket| socket.phase() != Phase::Refused;
+            let counts = |socket: &&Socket| socket.phase() != SocketPhase::Refused;
             let is_full = sockets.len() >= max_namespaces
                 && sockets.iter().filter(counts).count() >= max_namespaces;
             admits(phase, is_full, kind)
@@ -589,8 +589,11 @@ impl SessionHandler for ServerSessionHandler {
         }
         if self.connect_by.is_some_and(|at| at <= now) {
             self.connect_by = None;
-            let joined =
-                self.has_joined || self.sockets.iter().any(|it| it.phase() != Phase::Refused);
+            let joined = self.has_joined
+                || self
+                    .sockets
+                    .iter()
+                    .any(|it| it.phase() != SocketPhase::Refused);
             if !joined {
                 return self.protocol_error(PacketError::NeverConnected);
             }
@@ -619,20 +622,22 @@ impl SessionHandler for ServerSessionHandler {
 }
 
 /// Returns whether a packet may come now.
-fn admits(phase: Option<Phase>, is_full: bool, kind: Kind) -> Result<(), PacketError> {
+fn admits(phase: Option<SocketPhase>, is_full: bool, kind: Kind) -> Result<(), PacketError> {
     match (kind, phase) {
         (Kind::ConnectError, _) => Err(PacketError::Direction),
         // One while the first is undecided changes nothing (see `ServerSessionHandler::take`).
-        (Kind::Connect, Some(Phase::Accepting | Phase::Connected)) => {
+        (Kind::Connect, Some(SocketPhase::Accepting | SocketPhase::Connected)) => {
             Err(PacketError::ConnectedTwice)
         }
         (Kind::Connect, None) if is_full => Err(PacketError::TooManyNamespaces),
         (Kind::Connect, _) => Ok(()),
-        (_, Some(Phase::Accepting | Phase::Connected)) => Ok(()),
+        (_, Some(SocketPhase::Accepting | SocketPhase::Connected)) => Ok(()),
         // The server has disconnected it, and the client cannot know yet.
-        (_, Some(Phase::Disconnected)) => Ok(()),
-        (Kind::Disconnect, Some(Phase::Connecting)) => Ok(()),
-        (_, Some(Phase::Connecting | Phase::Refused) | None) => Err(PacketError::NotConnected),
+        (_, Some(SocketPhase::Disconnected)) => Ok(()),
+        (Kind::Disconnect, Some(SocketPhase::Connecting)) => Ok(()),
+        (_, Some(SocketPhase::Connecting | SocketPhase::Refused) | None) => {
+            Err(PacketError::NotConnected)
+        }
     }
 }
 
@@ -713,7 +718,7 @@ impl ServerSessionHandler {
     fn take(&mut self, at: Option<usize>, received: IncomingPacket<'_>) {
         match (received.kind, at) {
             // The official client sends two when a namespace is connected twice in a row.
-            (Kind::Connect, Some(at)) if self.sockets[at].phase() == Phase::Connecting => {}
+            (Kind::Connect, Some(at)) if self.sockets[at].phase() == SocketPhase::Connecting => {}
             (Kind::Connect, _) => self.on_connect(&received.namespace, received.body),
             (Kind::Event, Some(at)) => self.on_event(at, received),
             (Kind::Ack, Some(at)) => {
@@ -722,7 +727,7 @@ impl ServerSessionHandler {
             }
             (Kind::Disconnect, Some(at)) => {
                 let socket = self.sockets.swap_remove(at);
-                self.has_joined |= socket.phase() != Phase::Connecting;
+                self.has_joined |= socket.phase() != SocketPhase::Connecting;
                 if socket.end() {
                     // Behind what came before it, and counted as that is.
                     let item = Work::Disconnect(socket, Reason::ClientDisconnect);
@@ -812,7 +817,7 @@ impl ServerSessionHandler {
         // One that has left, or was refused, makes room for its successor.
         let is_full = self.sockets.len() >= self.max_namespaces;
         self.sockets.retain(|socket| {
-            let is_refused = is_full && socket.phase() == Phase::Refused;
+            let is_refused = is_full && socket.phase() == SocketPhase::Refused;
             socket.namespace_name() != namespace && !is_refused
         });
         let connection = Arc::clone(&self.connection);

@@ -39,7 +39,7 @@ use crate::util::program;
 use crate::util::snapshot::Snapshot;
 use crate::util::sync::{Mutex, RwLock};
 use admin::{Record, Watch};
-use builder::Config;
+use builder::ServerSettings;
 use handlers::Registry;
 pub use metrics::Metrics;
 use metrics::ServerCounters;
@@ -78,7 +78,7 @@ pub struct Server {
 
 /// State that all handles of a server share.
 pub(crate) struct ServerInner {
-    pub(crate) config: Config,
+    pub(crate) config: ServerSettings,
     pub(crate) handlers: Snapshot<Registry>,
     pub(crate) spaces: NamespaceRegistry,
     pub(crate) on_handshake: RwLock<OnHandshake>,
@@ -109,7 +109,7 @@ impl Server {
         ServerBuilder::new()
     }
 
-    pub(crate) fn with(config: Config, manager: Arc<dyn Manager>) -> Server {
+    pub(crate) fn with(config: ServerSettings, manager: Arc<dyn Manager>) -> Server {
         let counters = ServerCounters::new();
         if config.slow_handler.is_some() {
             counters.time();
@@ -526,7 +526,7 @@ impl<const N: usize> IntoRooms for [&str; N] {
 }
 
 impl ServerInner {
-    pub(crate) fn engine(&self) -> &engineio::Config {
+    pub(crate) fn engine(&self) -> &engineio::EngineConfig {
         &self.config.engine
     }
 }

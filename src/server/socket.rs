@@ -127,7 +127,7 @@ struct OwnHandler {
 /// Life of a client on a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(super) enum Phase {
+pub(super) enum SocketPhase {
     /// The connect handler has not accepted.
     Connecting,
     /// It has, and the client is being told so, before what was held for it.
@@ -139,14 +139,14 @@ pub(super) enum Phase {
     Refused,
 }
 
-impl Phase {
-    fn from(number: u8) -> Phase {
+impl SocketPhase {
+    fn from(number: u8) -> SocketPhase {
         match number {
-            0 => Phase::Connecting,
-            1 => Phase::Accepting,
-            2 => Phase::Connected,
-            3 => Phase::Disconnected,
-            _ => Phase::Refused,
+            0 => SocketPhase::Connecting,
+            1 => SocketPhase::Accepting,
+            2 => SocketPhase::Connected,
+            3 => SocketPhase::Disconnected,
+            _ => SocketPhase::Refused,
         }
     }
 }
@@ -163,7 +163,7 @@ impl Socket {
                 sid,
                 space,
                 connection,
-                phase: AtomicU8::new(Phase::Connecting as u8),
+                phase: AtomicU8::new(SocketPhase::Connecting as u8),
                 form,
                 pattern: OnceLock::new(),
                 has_own: AtomicBool::new(false),
@@ -236,12 +236,18 @@ impl Socket {
 
     /// Returns whether it was accepted and has not gone.
     pub fn is_connected(&self) -> bool {
-        matches!(self.phase(), Phase::Accepting | Phase::Connected)
+        matches!(
+            self.phase(),
+            SocketPhase::Accepting | SocketPhase::Connected
+        )
     }
 
     /// Returns whether it is there, also while its connect handler runs.
     pub(super) fn is_present(&self) -> bool {
-        !matches!(self.phase(), Phase::Disconnected | Phase::Refused)
+        !matches!(
+            self.phase(),
+            SocketPhase::Disconnected | SocketPhase::Refused
+        )
     }
 
     /// Sends it an event. A tuple is several arguments, as is an array of a fixed size (see
@@ -529,11 +535,11 @@ impl Socket {
         &self.inner.connection
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        Phase::from(self.inner.phase.load(Ordering::Acquire))
+    pub(super) fn phase(&self) -> SocketPhase {
+        SocketPhase::from(self.inner.phase.load(Ordering::Acquire))
     }
 
-    fn set_phase(&self, phase: Phase) {
+    fn set_phase(&self, phase: SocketPhase) {
         self.inner.phase.store(phase as u8, Ordering::Release);
     }
 
@@ -555,7 +561,7 @@ impl Socket {
         data: &EncodedArgs,
         timeout: Duration,
     ) -> Result<AckResponse, Error> {
-        if self.phase() == Phase::Connecting {
+        if self.phase() == SocketPhase::Connecting {
             return Err(Error::Disconnected);
         }
         let by = Instant::now() + clamp_duration(timeout);
@@ -604,7 +610,7 @@ impl Socket {
 
     fn emit_encoded(&self, event: &str, id: Option<u64>, data: &EncodedArgs) -> Result<(), Error> {
         let (wire, inner) = (self.inner.wire(), self.connection().inner());
-        if self.phase() == Phase::Connected && data.attachments.is_empty() {
+        if self.phase() == SocketPhase::Connected && data.attachments.is_empty() {
             self.connection().handle().send_written(|buffer| {
                 encode::write_event(wire, self.namespace_name(), event, id, data, buffer)?;
                 inner.counters.sent(true, buffer.len());
@@ -640,7 +646,7 @@ impl Socket {
         let (form, handle) = (self.inner.form, self.connection().handle());
         self.note_sent(event.event, event.data);
         match self.phase() {
-            Phase::Connected => {
+            SocketPhase::Connected => {
                 let frames = event.frames(form, handle.binary_form())?;
                 match held {
                     _ if volatile => {
@@ -651,7 +657,7 @@ impl Socket {
                     None => handle.send_shared(frames),
                 }
             }
-            Phase::Connecting if volatile => Ok(()),
+            SocketPhase::Connecting if volatile => Ok(()),
             // Its bytes get their form when they leave.
             _ => self.deliver_or_hold(event.frames(form, BinaryForm::Plain)?),
         }
@@ -660,7 +666,7 @@ impl Socket {
     fn deliver_or_hold(&self, frames: &Frames) -> Result<(), Error> {
         let mut state = self.inner.state.lock();
         match self.phase() {
-            Phase::Connecting => {
+            SocketPhase::Connecting => {
                 let limit = self.connection().limits().outbox_bytes;
                 if state.held_bytes + frames.0.len() > limit {
                     let what = "bytes for a client that is not connected yet";
@@ -670,8 +676,10 @@ impl Socket {
                 state.held.push(frames.clone());
                 Ok(())
             }
-            Phase::Accepting | Phase::Connected => self.connection().handle().send(frames),
-            Phase::Disconnected | Phase::Refused => Err(Error::Disconnected),
+            SocketPhase::Accepting | SocketPhase::Connected => {
+                self.connection().handle().send(frames)
+            }
+            SocketPhase::Disconnected | SocketPhase::Refused => Err(Error::Disconnected),
         }
     }
 
@@ -686,11 +694,11 @@ impl Socket {
     /// Tells the client that it is connected, and sends what was held for it.
     pub(super) fn open(&self) {
         let mut state = self.inner.state.lock();
-        if self.phase() != Phase::Connecting {
+        if self.phase() != SocketPhase::Connecting {
             return;
         }
         // Its events are welcome as soon as it can know; sending from others waits for the lock.
-        self.set_phase(Phase::Accepting);
+        self.set_phase(SocketPhase::Accepting);
         match self.connection().handle().revision() {
             Revision::V4 => {
                 self.send_packet(Kind::Connect, &format!("{{\"sid\":\"{}\"}}", self.sid()));
@@ -702,7 +710,7 @@ impl Socket {
                 log::error!(target: "socketio", "{}: what was sent in the connect handler is lost: {error}", self.sid());
             }
         }
-        self.set_phase(Phase::Connected);
+        self.set_phase(SocketPhase::Connected);
         let disconnect_requested = state.disconnect_requested;
         drop(state);
         if disconnect_requested {
@@ -720,7 +728,7 @@ impl Socket {
     /// Forgets a client that was not accepted.
     pub(super) fn refuse(&self) {
         let mut state = self.inner.state.lock();
-        self.set_phase(Phase::Refused);
+        self.set_phase(SocketPhase::Refused);
         state.held = Vec::new();
         drop(state);
         self.fail_acks();
@@ -731,18 +739,18 @@ impl Socket {
     pub(super) fn disconnect_now(&self) -> bool {
         let mut state = self.inner.state.lock();
         match self.phase() {
-            Phase::Connecting => {
+            SocketPhase::Connecting => {
                 state.disconnect_requested = true;
                 true
             }
-            Phase::Accepting | Phase::Connected => {
+            SocketPhase::Accepting | SocketPhase::Connected => {
                 self.send_packet(Kind::Disconnect, "");
-                self.set_phase(Phase::Disconnected);
+                self.set_phase(SocketPhase::Disconnected);
                 drop(state);
                 self.on_gone(Reason::ServerDisconnect);
                 true
             }
-            Phase::Disconnected | Phase::Refused => false,
+            SocketPhase::Disconnected | SocketPhase::Refused => false,
         }
     }
 
@@ -758,16 +766,16 @@ impl Socket {
         let before = {
             let _state = self.inner.state.lock();
             let before = self.phase();
-            if before <= Phase::Connected {
-                self.set_phase(if before == Phase::Connecting {
-                    Phase::Refused
+            if before <= SocketPhase::Connected {
+                self.set_phase(if before == SocketPhase::Connecting {
+                    SocketPhase::Refused
                 } else {
-                    Phase::Disconnected
+                    SocketPhase::Disconnected
                 });
             }
             before
         };
-        let ends = before <= Phase::Connected;
+        let ends = before <= SocketPhase::Connected;
         if ends {
             self.fail_acks();
         }
@@ -881,8 +889,8 @@ impl EventSource for SocketInner {
     }
 
     fn acknowledge(&self, id: u64, answer: &EncodedArgs) -> Result<(), Error> {
-        let phase = Phase::from(self.phase.load(Ordering::Acquire));
-        if !matches!(phase, Phase::Accepting | Phase::Connected) {
+        let phase = SocketPhase::from(self.phase.load(Ordering::Acquire));
+        if !matches!(phase, SocketPhase::Accepting | SocketPhase::Connected) {
             return Err(Error::Disconnected);
         }
         let max_attachments = self.connection.limits().outgoing_attachments;

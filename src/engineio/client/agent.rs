@@ -1,7 +1,7 @@
 //! How ureq gets its connections: from the same [`SessionConfig`] as a WebSocket.
 
 use super::blocking_stream::BlockingStream;
-use super::wire::{IoDeadlines, SessionConfig, Wire};
+use super::wire::{BlockingWire, IoDeadlines, SessionConfig};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -75,7 +75,7 @@ fn timed_out(error: io::Error, timeout: NextTimeout) -> ureq::Error {
 /// A connection of ureq's.
 #[derive(Debug)]
 pub(super) struct AgentTransport {
-    wire: Wire,
+    wire: BlockingWire,
     is_tls: bool,
     buffers: LazyBuffers,
     trace: Arc<Trace>,

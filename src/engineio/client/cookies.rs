@@ -36,9 +36,9 @@ const MAX_BYTES: usize = 6 << 10;
 /// another path than that of the requests is not kept. A jar keeps the 50 newest
 /// cookies of at most 4 KiB each, 6 KiB in all, in memory.
 #[derive(Clone, Default)]
-pub struct CookieJar(Arc<Mutex<Vec<Cookie>>>);
+pub struct CookieJar(Arc<Mutex<Vec<StoredCookie>>>);
 
-struct Cookie {
+struct StoredCookie {
     name: String,
     value: String,
     /// The host, or Unix socket, that has set it; none for one of the program's.
@@ -66,7 +66,7 @@ impl CookieJar {
             log::error!(target: "engineio", "the cookie {name:?} cannot be sent");
             return;
         }
-        self.keep(Cookie {
+        self.keep(StoredCookie {
             name: name.into(),
             value: value.into(),
             host: None,
@@ -98,11 +98,11 @@ impl CookieJar {
         self.0.lock().clear();
     }
 
-    /// Keeps what the fields `Set-Cookie` of an answer say.
+    /// Keeps what the fields `Set-StoredCookie` of an answer say.
     pub(super) fn learn<'a>(&self, target: &Endpoint, fields: impl Iterator<Item = &'a str>) {
         let path = target.path();
         for field in fields {
-            let cookie = Cookie::parse(field, target);
+            let cookie = StoredCookie::parse(field, target);
             // One of another path would push out those that are sent.
             if let Some(cookie) = cookie.filter(|it| path_matches(path, &it.path)) {
                 self.keep(cookie);
@@ -110,21 +110,21 @@ impl CookieJar {
         }
     }
 
-    fn keep(&self, cookie: Cookie) {
+    fn keep(&self, cookie: StoredCookie) {
         let mut cookies = self.0.lock();
         cookies.retain(|it| it.is_live() && !it.is_replaced_by(&cookie));
         if !cookie.is_live() {
             return;
         }
         cookies.push(cookie);
-        let size = |it: &Cookie| it.name.len() + it.value.len() + 3;
+        let size = |it: &StoredCookie| it.name.len() + it.value.len() + 3;
         while cookies.len() > MAX_COOKIES || cookies.iter().map(size).sum::<usize>() > MAX_BYTES {
             cookies.remove(0);
         }
     }
 
-    /// Returns the value of a request's one `Cookie` field (RFC 6265, 5.4): those of the program's
-    /// headers, and those of the jar.
+    /// Returns the value of a request's one `StoredCookie` field (RFC 6265, 5.4): those of the
+    /// program's headers, and those of the jar.
     pub(super) fn field_for(&self, target: &Endpoint) -> Option<String> {
         let own = target.headers().iter().filter(|it| is_cookie(&it.0));
         let mut pairs: Vec<_> = own.map(|it| it.1.clone()).collect();
@@ -145,9 +145,9 @@ impl fmt::Debug for CookieJar {
     }
 }
 
-impl Cookie {
-    /// Reads a `Set-Cookie`, if it is for requests to this host.
-    fn parse(field: &str, target: &Endpoint) -> Option<Cookie> {
+impl StoredCookie {
+    /// Reads a `Set-StoredCookie`, if it is for requests to this host.
+    fn parse(field: &str, target: &Endpoint) -> Option<StoredCookie> {
         let (host, request_path, secure) = (target.host(), target.path(), target.is_secure());
         let mut parts = field.split(';');
         let (name, value) = parts.next()?.split_once('=')?;
@@ -156,7 +156,7 @@ impl Cookie {
         if name.is_empty() || is_large || has_control(name) || has_control(value) {
             return None;
         }
-        let mut cookie = Cookie {
+        let mut cookie = StoredCookie {
             name: name.into(),
             value: value.into(),
             host: Some(site(target)),
@@ -200,7 +200,7 @@ impl Cookie {
         self.expires.is_none_or(|at| at > SystemTime::now())
     }
 
-    fn is_replaced_by(&self, other: &Cookie) -> bool {
+    fn is_replaced_by(&self, other: &StoredCookie) -> bool {
         (&self.name, &self.path, &self.host) == (&other.name, &other.path, &other.host)
     }
 

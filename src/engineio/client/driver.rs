@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 /// ends with that number.
 #[allow(clippy::large_enum_variant, reason = "what is large is rare")]
 pub(super) enum ClientCommand {
-    Session(handle::SessionCommand),
+    ClientEntrySession(handle::SessionCommand),
     Add(u32, Box<dyn AttemptHandler>),
     Remove(u32),
     StartAttempt(u32, u32, ResolveTarget),
@@ -39,7 +39,7 @@ pub(super) enum ClientCommand {
 
 impl From<handle::SessionCommand> for ClientCommand {
     fn from(order: handle::SessionCommand) -> Self {
-        ClientCommand::Session(order)
+        ClientCommand::ClientEntrySession(order)
     }
 }
 
@@ -67,13 +67,13 @@ pub(super) struct ClientEntry {
     pub(super) caller: Box<dyn AttemptHandler>,
     /// The key of the attempt that is under way.
     pub(super) attempt: Option<u64>,
-    pub(super) session: Option<Session>,
+    pub(super) session: Option<ClientEntrySession>,
     deadlines: Deadlines,
     /// To be forgotten when its session has ended.
     removed: bool,
 }
 
-pub(super) struct Session {
+pub(super) struct ClientEntrySession {
     pub(super) key: u64,
     pub(super) machine: ClientSession,
     pub(super) handle: Arc<SessionHandle>,
@@ -97,7 +97,7 @@ pub(super) fn attempt_of(key: u64) -> u32 {
     (key >> 32) as u32
 }
 
-impl Session {
+impl ClientEntrySession {
     pub(super) fn revision(&self) -> Revision {
         self.route.target.revision()
     }
@@ -209,7 +209,7 @@ impl net::Driver for ClientDriver {
 
     fn on_command(&mut self, io: &mut IoContext<ClientCommand>, order: ClientCommand) {
         match order {
-            ClientCommand::Session(order) => self.on_order(io, order),
+            ClientCommand::ClientEntrySession(order) => self.on_order(io, order),
             ClientCommand::Add(id, caller) => {
                 let entry = ClientEntry {
                     id,
@@ -323,7 +323,7 @@ impl ClientDriver {
         }
     }
 
-    pub(super) fn session(&mut self, key: u64) -> Option<&mut Session> {
+    pub(super) fn session(&mut self, key: u64) -> Option<&mut ClientEntrySession> {
         let client = self.clients.get_mut(&id_of(key))?;
         client.session.as_mut().filter(|it| it.key == key)
     }

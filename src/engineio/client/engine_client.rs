@@ -3,7 +3,7 @@
 use super::runtime::{ClientHandle, Runtime};
 use super::transport_config::network_options;
 use super::{Attempt, AttemptHandler, CookieJar, Endpoint, ResolveTarget, TransportConfig};
-use crate::engineio::message::{Batch, EngineHandlers, Item, Message};
+use crate::engineio::message::{Batch, EngineHandlers, EngineItem, Message};
 use crate::engineio::{
     Control, SessionHandle, SessionHandler, SessionQueue, Transport, block_in_place, copied,
     lock_when,
@@ -41,19 +41,19 @@ const MAX_BACKLOG_BYTES: usize = 16_000_000;
 pub struct Client {
     shared: Arc<EngineClientCore>,
     /// None in the handlers of a client that is being dropped.
-    life: Option<Arc<DropGuard>>,
+    life: Option<Arc<EngineDropGuard>>,
 }
 
 /// Ends the client with the last of its handles.
-struct DropGuard(Arc<EngineClientCore>);
+struct EngineDropGuard(Arc<EngineClientCore>);
 
 struct EngineClientCore {
     config: EngineClientConfig,
     handlers: EngineHandlers<Client>,
-    life: Mutex<Weak<DropGuard>>,
+    life: Mutex<Weak<EngineDropGuard>>,
     state: Mutex<EngineClientState>,
     changed: Condvar,
-    queue: SessionQueue<Item>,
+    queue: SessionQueue<EngineItem>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -313,7 +313,7 @@ impl ClientBuilder {
             changed: Condvar::new(),
             queue: SessionQueue::of_client(MAX_BACKLOG_BYTES),
         });
-        let life = Arc::new(DropGuard(Arc::clone(&shared)));
+        let life = Arc::new(EngineDropGuard(Arc::clone(&shared)));
         *shared.life.lock() = Arc::downgrade(&life);
         Client {
             shared,
@@ -446,7 +446,7 @@ impl EngineClientCore {
         }
     }
 
-    fn process(self: &Arc<Self>, item: Item) {
+    fn process(self: &Arc<Self>, item: EngineItem) {
         self.handlers.run(&self.client(), item, "client");
     }
 
@@ -486,7 +486,7 @@ impl Runnable for EngineClientCore {
     }
 }
 
-impl Drop for DropGuard {
+impl Drop for EngineDropGuard {
     fn drop(&mut self) {
         self.0.disconnect();
         if let Some((_, line)) = &self.0.state.lock().running {
@@ -536,7 +536,7 @@ impl AttemptHandler for EngineClientHandler {
         self.is_open = opened;
         self.attempt = attempt;
         if opened {
-            self.batch.push(Item::Connect);
+            self.batch.push(EngineItem::Connect);
         }
     }
 
@@ -552,7 +552,7 @@ impl SessionHandler for EngineClientHandler {
         if !self.is_open {
             return Control::Continue;
         }
-        self.batch.push(Item::Message(message.into()));
+        self.batch.push(EngineItem::Message(message.into()));
         Control::Continue
     }
 
@@ -572,7 +572,7 @@ impl SessionHandler for EngineClientHandler {
 
     fn close(&mut self, now: Instant, reason: Reason) {
         if std::mem::take(&mut self.is_open) {
-            self.batch.push(Item::Disconnect(reason));
+            self.batch.push(EngineItem::Disconnect(reason));
             // The end of the session is the end of reading, too.
             let _ = self.on_read_complete(now);
         }

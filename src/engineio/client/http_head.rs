@@ -8,7 +8,7 @@ const MAX_FIELDS: usize = 1000;
 const MAX_HEAD: usize = 64 << 10;
 
 /// Fields of an answer's head that matter.
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub(super) status: u16,
     pub(super) accept: Option<String>,
     pub(super) length: Option<usize>,
@@ -17,7 +17,7 @@ pub(super) struct Head {
     pub(super) fields: Vec<(String, String)>,
 }
 
-pub(super) fn parse_head(bytes: &[u8]) -> Option<Head> {
+pub(super) fn parse_head(bytes: &[u8]) -> Option<ResponseHead> {
     let mut fields = vec![httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
     if !response.parse(bytes).ok()?.is_complete() {
@@ -38,7 +38,7 @@ pub(super) fn parse_head(bytes: &[u8]) -> Option<Head> {
             Some((it.name.to_ascii_lowercase(), value.trim().to_owned()))
         })
         .collect();
-    Some(Head {
+    Some(ResponseHead {
         status: response.code?,
         accept: field("sec-websocket-accept").map(str::to_owned),
         length: field("content-length").and_then(|length| length.parse().ok()),
@@ -50,7 +50,10 @@ pub(super) fn parse_head(bytes: &[u8]) -> Option<Head> {
 }
 
 /// Reads an answer's head, past those that only inform (100, 103); `rest` is what came behind.
-pub(super) fn read_final(stream: &mut impl Read, rest: &mut Vec<u8>) -> io::Result<Option<Head>> {
+pub(super) fn read_final(
+    stream: &mut impl Read,
+    rest: &mut Vec<u8>,
+) -> io::Result<Option<ResponseHead>> {
     loop {
         let (head, more) = read_head(stream, std::mem::take(rest))?;
         *rest = more;

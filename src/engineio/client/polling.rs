@@ -39,14 +39,14 @@ pub(super) const TIMED_OUT: &str = "the server did not answer in time";
 #[derive(Clone, Debug)]
 pub(super) struct Polling {
     /// Polls and POSTs have connections of their own: ureq gives out the one that was idle longest.
-    polls: Lane,
-    posts: Lane,
+    polls: RequestLane,
+    posts: RequestLane,
     shared: Arc<PollingShared>,
 }
 
 /// Requests one after the other.
 #[derive(Clone, Debug)]
-struct Lane {
+struct RequestLane {
     agent: Agent,
     trace: Arc<Trace>,
 }
@@ -73,8 +73,8 @@ pub(super) enum Opened {
     Redirected(Endpoint),
 }
 
-impl Lane {
-    fn new(way: &SessionConfig, timeout: Duration) -> Lane {
+impl RequestLane {
+    fn new(way: &SessionConfig, timeout: Duration) -> RequestLane {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A session goes to one place, and so do the program's headers.
@@ -95,7 +95,7 @@ impl Lane {
             way: way.clone(),
             trace: Arc::clone(&trace),
         };
-        Lane {
+        RequestLane {
             agent: Agent::with_parts(config, dialler, NoResolver),
             trace,
         }
@@ -135,8 +135,8 @@ impl Lane {
 impl Polling {
     pub(super) fn new(way: &SessionConfig, network: &TransportConfig, jar: CookieJar) -> Polling {
         Polling {
-            polls: Lane::new(way, network.request_timeout),
-            posts: Lane::new(way, network.request_timeout),
+            polls: RequestLane::new(way, network.request_timeout),
+            posts: RequestLane::new(way, network.request_timeout),
             shared: Arc::new(PollingShared {
                 jar,
                 post_idle: AtomicU64::new(0),

@@ -3,7 +3,7 @@
 //! In a circle with `driver`: the methods of one `ClientDriver` stand where their subject is.
 
 use super::cookies::CookieJar;
-use super::driver::{ClientCommand, ClientDriver, Session, attempt_of, id_of};
+use super::driver::{ClientCommand, ClientDriver, ClientEntrySession, attempt_of, id_of};
 use super::endpoint::Endpoint;
 use super::polling::{Opened, Polling};
 use super::transport_config::TransportConfig;
@@ -154,7 +154,7 @@ impl ClientDriver {
         let handle = SessionHandle::new(key, transport, outbox, Arc::clone(orders), peer, None);
         handle.set_binary_form(binary_form(config.revision, false));
         let max_message = route.network.max_message;
-        let before = client.session.replace(Session {
+        let before = client.session.replace(ClientEntrySession {
             key,
             machine: ClientSession::new(now, config),
             handle: Arc::new(handle),

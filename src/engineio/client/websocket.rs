@@ -5,7 +5,7 @@ use super::endpoint::Endpoint;
 use super::http_head::{dechunked, read_chunked, read_final};
 use super::polling::{MAX_REFUSAL, TIMED_OUT, error_from_status};
 use super::transport_config::TransportConfig;
-use super::wire::{IoDeadlines, SessionConfig, Wire};
+use super::wire::{BlockingWire, IoDeadlines, SessionConfig};
 use crate::error::ConnectError;
 use crate::net::ConnectedSocket;
 use crate::net::socket::StreamSocket;
@@ -157,7 +157,7 @@ fn read_up_to(stream: &mut impl Read, bytes: &mut Vec<u8>, wanted: usize) -> io:
 }
 
 /// Makes it a connection that is never waited for.
-fn finish(wire: Wire, read_buffer: Vec<u8>) -> io::Result<ConnectedSocket> {
+fn finish(wire: BlockingWire, read_buffer: Vec<u8>) -> io::Result<ConnectedSocket> {
     let shared = || io::Error::other("the connection is in use elsewhere");
     let stream = Arc::into_inner(wire.stream).ok_or_else(shared)?;
     let stream = stream.into_nonblocking()?;

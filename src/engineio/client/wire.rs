@@ -29,7 +29,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// A connection.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct BlockingWire {
     pub(super) stream: Arc<BlockingStream>,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Box<ClientConnection>>,
@@ -95,7 +95,7 @@ impl SessionConfig {
         &self,
         pace: IoDeadlines,
         begun: impl FnOnce(&Arc<BlockingStream>) -> io::Result<()>,
-    ) -> io::Result<Wire> {
+    ) -> io::Result<BlockingWire> {
         let by = pace.by.unwrap_or_else(|| Instant::now() + MAX_TIMEOUT);
         let (stream, peer) = self.reach(by)?;
         let stream = Arc::new(stream);
@@ -104,7 +104,7 @@ impl SessionConfig {
             let stream = &*stream;
             self.pass(proxy, &mut DeadlineStream { stream, pace })?;
         }
-        let wire = Wire {
+        let wire = BlockingWire {
             stream,
             #[cfg(feature = "tls")]
             tls: None,
@@ -187,7 +187,7 @@ impl SessionConfig {
     }
 
     #[cfg(feature = "tls")]
-    fn secure(&self, mut wire: Wire) -> io::Result<Wire> {
+    fn secure(&self, mut wire: BlockingWire) -> io::Result<BlockingWire> {
         let Some(config) = &self.tls else {
             return Ok(wire);
         };
@@ -206,7 +206,7 @@ impl SessionConfig {
     }
 
     #[cfg(not(feature = "tls"))]
-    fn secure(&self, wire: Wire) -> io::Result<Wire> {
+    fn secure(&self, wire: BlockingWire) -> io::Result<BlockingWire> {
         Ok(wire)
     }
 
@@ -273,7 +273,7 @@ impl Write for DeadlineStream<'_> {
     }
 }
 
-impl Read for Wire {
+impl Read for BlockingWire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut timed = DeadlineStream {
             stream: &self.stream,
@@ -287,7 +287,7 @@ impl Read for Wire {
     }
 }
 
-impl Write for Wire {
+impl Write for BlockingWire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut timed = DeadlineStream {
             stream: &self.stream,

@@ -6,19 +6,19 @@ use std::io::Write;
 
 /// A coding that both sides know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
+pub(crate) enum ContentCoding {
     Gzip,
     Deflate,
 }
 
-impl Encoding {
-    /// Returns the first coding of `Accept-Encoding` that is known and not refused by `q=0`.
-    pub(crate) fn negotiate(accepted: &str) -> Option<Encoding> {
+impl ContentCoding {
+    /// Returns the first coding of `Accept-ContentCoding` that is known and not refused by `q=0`.
+    pub(crate) fn negotiate(accepted: &str) -> Option<ContentCoding> {
         accepted.split(',').find_map(|item| {
             let mut parts = item.split(';').map(str::trim);
             let encoding = match parts.next()? {
-                name if name.eq_ignore_ascii_case("gzip") => Encoding::Gzip,
-                name if name.eq_ignore_ascii_case("deflate") => Encoding::Deflate,
+                name if name.eq_ignore_ascii_case("gzip") => ContentCoding::Gzip,
+                name if name.eq_ignore_ascii_case("deflate") => ContentCoding::Deflate,
                 _ => return None,
             };
             let refused = parts
@@ -30,20 +30,20 @@ impl Encoding {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Encoding::Gzip => "gzip",
-            Encoding::Deflate => "deflate",
+            ContentCoding::Gzip => "gzip",
+            ContentCoding::Deflate => "deflate",
         }
     }
 
     /// Compresses; `None` only if memory could not be written to.
     pub(crate) fn encode(self, body: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Encoding::Gzip => {
+            ContentCoding::Gzip => {
                 let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
                 encoder.write_all(body).ok()?;
                 encoder.finish().ok()
             }
-            Encoding::Deflate => {
+            ContentCoding::Deflate => {
                 let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
                 encoder.write_all(body).ok()?;
                 encoder.finish().ok()
@@ -60,30 +60,30 @@ mod tests {
     #[test]
     fn the_client_s_order_decides() {
         assert_eq!(
-            Encoding::negotiate("gzip, deflate, br"),
-            Some(Encoding::Gzip)
+            ContentCoding::negotiate("gzip, deflate, br"),
+            Some(ContentCoding::Gzip)
         );
         assert_eq!(
-            Encoding::negotiate("br, deflate, gzip"),
-            Some(Encoding::Deflate)
+            ContentCoding::negotiate("br, deflate, gzip"),
+            Some(ContentCoding::Deflate)
         );
         assert_eq!(
-            Encoding::negotiate("gzip;q=0, deflate;q=0.5"),
-            Some(Encoding::Deflate)
+            ContentCoding::negotiate("gzip;q=0, deflate;q=0.5"),
+            Some(ContentCoding::Deflate)
         );
-        assert_eq!(Encoding::negotiate("br"), None);
-        assert_eq!(Encoding::negotiate(""), None);
+        assert_eq!(ContentCoding::negotiate("br"), None);
+        assert_eq!(ContentCoding::negotiate(""), None);
     }
 
     #[test]
     fn what_is_compressed_can_be_read_again() {
         let body = "hello ".repeat(1_000);
         let (mut gzip, mut deflate) = (String::new(), String::new());
-        let bytes = Encoding::Gzip.encode(body.as_bytes()).unwrap();
+        let bytes = ContentCoding::Gzip.encode(body.as_bytes()).unwrap();
         flate2::read::GzDecoder::new(&bytes[..])
             .read_to_string(&mut gzip)
             .unwrap();
-        let bytes = Encoding::Deflate.encode(body.as_bytes()).unwrap();
+        let bytes = ContentCoding::Deflate.encode(body.as_bytes()).unwrap();
         flate2::read::ZlibDecoder::new(&bytes[..])
             .read_to_string(&mut deflate)
             .unwrap();

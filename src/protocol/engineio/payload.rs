@@ -12,20 +12,20 @@ pub(crate) const MAX_PACKETS_OF_PYTHON: usize = 16;
 /// Reads the packets of a payload one after the other. The first error is the last item: what
 /// follows a broken packet cannot be trusted.
 #[derive(Clone, Debug)]
-pub(crate) struct Packets<'a> {
+pub(crate) struct PayloadPackets<'a> {
     /// The rest; `None` if it is no text.
     rest: Option<&'a str>,
     ended: bool,
 }
 
-pub(crate) fn decode(body: &[u8]) -> Packets<'_> {
-    Packets {
+pub(crate) fn decode(body: &[u8]) -> PayloadPackets<'_> {
+    PayloadPackets {
         rest: std::str::from_utf8(body).ok(),
         ended: false,
     }
 }
 
-impl Packets<'_> {
+impl PayloadPackets<'_> {
     /// Returns the bytes that have not been read; none if the payload is at its end.
     pub(crate) fn left(&self) -> Option<usize> {
         if self.ended {
@@ -36,7 +36,7 @@ impl Packets<'_> {
     }
 }
 
-impl<'a> Iterator for Packets<'a> {
+impl<'a> Iterator for PayloadPackets<'a> {
     type Item = Result<Packet<'a>, EnginePacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -10,15 +10,15 @@ const MAX_DIGITS: usize = 10;
 
 /// The parts of a payload, one after the other. The first error is the last item.
 #[derive(Clone, Debug)]
-pub(crate) struct Packets<'a> {
+pub(crate) struct PayloadPacketsV3<'a> {
     rest: &'a [u8],
     is_binary: bool,
     ended: bool,
 }
 
 /// Reads a payload, of text or of bytes.
-pub(crate) fn decode(body: &[u8], is_binary: bool) -> Packets<'_> {
-    Packets {
+pub(crate) fn decode(body: &[u8], is_binary: bool) -> PayloadPacketsV3<'_> {
+    PayloadPacketsV3 {
         rest: body,
         is_binary,
         ended: false,
@@ -30,7 +30,7 @@ pub(crate) fn is_binary(body: &[u8]) -> bool {
     matches!(body.first(), Some(0 | 1))
 }
 
-impl<'a> Packets<'a> {
+impl<'a> PayloadPacketsV3<'a> {
     /// Returns the bytes that have not been read; none if the payload is at its end.
     pub(crate) fn left(&self) -> Option<usize> {
         (!self.ended).then_some(self.rest.len())
@@ -100,7 +100,7 @@ fn end_of_units(text: &[u8], units: usize) -> Result<usize, EnginePacketError> {
     Ok(at)
 }
 
-impl<'a> Iterator for Packets<'a> {
+impl<'a> Iterator for PayloadPacketsV3<'a> {
     type Item = Result<Packet<'a>, EnginePacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {

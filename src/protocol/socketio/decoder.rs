@@ -3,7 +3,7 @@
 use super::body::Body;
 use super::json;
 use super::packet::{Kind, Packet, PacketError};
-use super::parser::{Decoded, Parser, Text, query_as_json};
+use super::parser::{Decoded, PacketParser, Text, query_as_json};
 use crate::limits::Limits;
 use crate::protocol::engineio::{Data, Revision};
 use bytes::Bytes;
@@ -43,17 +43,17 @@ pub(crate) struct Dropped<'a> {
 
 /// Reads a connection's messages into packets.
 #[derive(Debug)]
-pub(crate) struct Decoder<P = Text> {
+pub(crate) struct TextDecoder<P = Text> {
     parser: P,
     revision: Revision,
     limits: Arc<Limits>,
-    side: Side,
+    side: PeerRole,
     partial: Option<Box<PartialPacket>>,
 }
 
 /// Side of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum PeerRole {
     /// A server closes on what its reference closes on.
     Server,
     /// A client bears more of the server that it has chosen: too many attachments are skipped, and
@@ -79,9 +79,13 @@ struct PartialPacket {
     deadline: Instant,
 }
 
-impl Decoder<Text> {
-    pub(crate) fn new(limits: Arc<Limits>, side: Side, revision: Revision) -> Decoder<Text> {
-        Decoder {
+impl TextDecoder<Text> {
+    pub(crate) fn new(
+        limits: Arc<Limits>,
+        side: PeerRole,
+        revision: Revision,
+    ) -> TextDecoder<Text> {
+        TextDecoder {
             parser: Text { revision },
             revision,
             limits,
@@ -91,7 +95,7 @@ impl Decoder<Text> {
     }
 }
 
-impl<P: Parser> Decoder<P> {
+impl<P: PacketParser> TextDecoder<P> {
     /// Takes a message. `admits` says of a packet's kind and namespace whether it may come now; it
     /// is asked before the first attachment is kept (python-socketio 5.16.2 did not).
     pub(crate) fn receive<'a>(
@@ -104,7 +108,7 @@ impl<P: Parser> Decoder<P> {
             Data::Binary(_) => return self.read(now, message, validate),
             Data::Text(text) => text,
         };
-        let is_lenient = self.side == Side::Client;
+        let is_lenient = self.side == PeerRole::Client;
         if !json::has_lone_surrogate(text) {
             match self.read(now, message, &validate) {
                 Err(PacketError::Number) => {}
@@ -128,7 +132,7 @@ impl<P: Parser> Decoder<P> {
         let (packet, name, dropped) = match self.parser.decode(message, &self.limits)? {
             Decoded::Attachment(bytes) => return self.attach(now, bytes),
             Decoded::Packet(packet, name) => (packet, name, None),
-            Decoded::OverLimit(_, PacketError::Attachments) if self.side == Side::Server => {
+            Decoded::OverLimit(_, PacketError::Attachments) if self.side == PeerRole::Server => {
                 return Err(PacketError::Attachments);
             }
             Decoded::OverLimit(packet, why) => (packet, None, Some(why)),
@@ -313,12 +317,12 @@ mod tests {
     const HEADER: &str =
         r#"52-/n,7["up",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#;
 
-    fn link() -> Decoder {
+    fn link() -> TextDecoder {
         let limits = Limits {
             attachments_bytes: 1_000,
             ..Limits::default()
         };
-        Decoder::new(Arc::new(limits), Side::Server, Revision::V4)
+        TextDecoder::new(Arc::new(limits), PeerRole::Server, Revision::V4)
     }
 
     fn packet(arrival: Arrival<'_>) -> IncomingPacket<'_> {
@@ -345,7 +349,7 @@ mod tests {
     }
 
     fn text<'a>(
-        link: &mut Decoder,
+        link: &mut TextDecoder,
         now: Instant,
         text: &'a str,
     ) -> Result<Option<IncomingPacket<'a>>, PacketError> {
@@ -354,7 +358,7 @@ mod tests {
     }
 
     fn bytes(
-        link: &mut Decoder,
+        link: &mut TextDecoder,
         now: Instant,
         bytes: &'static [u8],
     ) -> Result<Option<IncomingPacket<'static>>, PacketError> {
@@ -444,12 +448,12 @@ mod tests {
     #[test]
     fn a_client_skips_too_many_attachments_and_a_server_closes() {
         let now = Instant::now();
-        for side in [Side::Server, Side::Client] {
-            let mut link = Decoder::new(Arc::new(Limits::default()), side, Revision::V4);
+        for side in [PeerRole::Server, PeerRole::Client] {
+            let mut link = TextDecoder::new(Arc::new(Limits::default()), side, Revision::V4);
             let result = text(&mut link, now, "5256-[\"x\"]");
             match side {
-                Side::Server => assert_eq!(result, Err(PacketError::Attachments)),
-                Side::Client => assert_eq!(result, Ok(None)),
+                PeerRole::Server => assert_eq!(result, Err(PacketError::Attachments)),
+                PeerRole::Client => assert_eq!(result, Ok(None)),
             }
         }
     }
@@ -475,7 +479,8 @@ mod tests {
             data(&event)
         );
         assert_eq!(text(&mut link, now, "2[\"a\",NaN]"), Err(PacketError::Json));
-        let mut link = Decoder::new(Arc::new(Limits::default()), Side::Client, Revision::V4);
+        let mut link =
+            TextDecoder::new(Arc::new(Limits::default()), PeerRole::Client, Revision::V4);
         let event = text(&mut link, now, "2[\"a\",NaN]").unwrap().unwrap();
         assert_eq!(data(&event), "[\"a\",null]");
     }
@@ -508,7 +513,7 @@ mod tests {
             ..Limits::default()
         });
         crate::util::fuzz::run(|source| {
-            let mut link = Decoder::new(Arc::clone(&limits), Side::Server, Revision::V4);
+            let mut link = TextDecoder::new(Arc::clone(&limits), PeerRole::Server, Revision::V4);
             let now = Instant::now();
             for _ in 0..8 {
                 let bytes = source.mutate(PACKETS);

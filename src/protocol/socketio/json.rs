@@ -293,64 +293,68 @@ struct Placeholders(usize);
 
 /// Kind of a value, as far as placeholders go.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum JsonPart {
     True,
     Number(u64),
     Other,
 }
 
 impl<'de> DeserializeSeed<'de> for Placeholders {
-    type Value = Part;
+    type Value = JsonPart;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Part, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<JsonPart, D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Placeholders {
-    type Value = Part;
+    type Value = JsonPart;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Part, E> {
-        Ok(if value { Part::True } else { Part::Other })
+    fn visit_bool<E>(self, value: bool) -> Result<JsonPart, E> {
+        Ok(if value {
+            JsonPart::True
+        } else {
+            JsonPart::Other
+        })
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Part, E> {
-        Ok(Part::Other)
+    fn visit_i64<E>(self, _: i64) -> Result<JsonPart, E> {
+        Ok(JsonPart::Other)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Part, E> {
-        Ok(Part::Number(value))
+    fn visit_u64<E>(self, value: u64) -> Result<JsonPart, E> {
+        Ok(JsonPart::Number(value))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Part, E> {
-        Ok(Part::Other)
+    fn visit_f64<E>(self, _: f64) -> Result<JsonPart, E> {
+        Ok(JsonPart::Other)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Part, E> {
-        Ok(Part::Other)
+    fn visit_str<E>(self, _: &str) -> Result<JsonPart, E> {
+        Ok(JsonPart::Other)
     }
 
-    fn visit_unit<E>(self) -> Result<Part, E> {
-        Ok(Part::Other)
+    fn visit_unit<E>(self) -> Result<JsonPart, E> {
+        Ok(JsonPart::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Part, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<JsonPart, A::Error> {
         while items.next_element_seed(self)?.is_some() {}
-        Ok(Part::Other)
+        Ok(JsonPart::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Part, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<JsonPart, A::Error> {
         let (mut is_placeholder, mut is_valid) = (false, false);
         while let Some(key) = entries.next_key::<Cow<'de, str>>()? {
             // Also below these keys there may be placeholders.
             let value = entries.next_value_seed(self)?;
             match (&*key, value) {
-                ("_placeholder", value) => is_placeholder = value == Part::True,
-                ("num", Part::Number(number)) => is_valid = number < self.0 as u64,
+                ("_placeholder", value) => is_placeholder = value == JsonPart::True,
+                ("num", JsonPart::Number(number)) => is_valid = number < self.0 as u64,
                 ("num", _) => is_valid = false,
                 _ => {}
             }
@@ -358,7 +362,7 @@ impl<'de> Visitor<'de> for Placeholders {
         if is_placeholder && !is_valid {
             return Err(A::Error::custom("a placeholder without its attachment"));
         }
-        Ok(Part::Other)
+        Ok(JsonPart::Other)
     }
 }
 

@@ -9,9 +9,9 @@ pub(crate) mod packet;
 pub(crate) mod parser;
 
 pub(crate) use body::Body;
-pub(crate) use decoder::{Arrival, Decoder, Dropped, IncomingPacket, Side};
+pub(crate) use decoder::{Arrival, Dropped, IncomingPacket, PeerRole, TextDecoder};
 pub(crate) use packet::{Kind, Packet, PacketError};
-pub(crate) use parser::{Parser, Text, split_query};
+pub(crate) use parser::{PacketParser, Text, split_query};
 
 /// The namespace that is meant where none is named.
 pub(crate) const ROOT: &str = "/";

@@ -28,7 +28,7 @@ pub(crate) fn decode<'a>(
     revision: Revision,
 ) -> Result<Arrival<'a>, PacketError> {
     let mut reader = Reader::new(message);
-    let fields = Fields::read(&mut reader)?;
+    let fields = MsgpackFields::read(&mut reader)?;
     if !reader.rest.is_empty() {
         return Err(PacketError::Packet);
     }
@@ -123,32 +123,32 @@ pub(crate) fn decode<'a>(
 /// implementation allows.
 fn event_name(array: &[u8]) -> Result<Option<Cow<'_, str>>, PacketError> {
     let mut reader = Reader::new(array);
-    let Item::Array(length) = reader.item()? else {
+    let MsgpackItem::Array(length) = reader.item()? else {
         return Err(PacketError::Payload);
     };
     if length == 0 {
         return Ok(None);
     }
     match reader.item()? {
-        Item::Text(text) => Ok(Some(String::from_utf8_lossy(text))),
-        Item::Number(number) => Ok(Some(Cow::Owned(number.to_string()))),
-        Item::Float(number) => Ok(Some(Cow::Owned(number.to_string()))),
+        MsgpackItem::Text(text) => Ok(Some(String::from_utf8_lossy(text))),
+        MsgpackItem::Number(number) => Ok(Some(Cow::Owned(number.to_string()))),
+        MsgpackItem::Float(number) => Ok(Some(Cow::Owned(number.to_string()))),
         _ => Err(PacketError::Payload),
     }
 }
 
 /// The parts of a packet that count. Of those that come twice the last one does.
 #[derive(Default)]
-struct Fields<'a> {
+struct MsgpackFields<'a> {
     kind: Option<Kind>,
     namespace: Option<Cow<'a, str>>,
     id: Option<u64>,
-    data: Option<Part<'a>>,
+    data: Option<MsgpackPart<'a>>,
 }
 
 /// A value that was skipped.
 #[derive(Default)]
-struct Part<'a> {
+struct MsgpackPart<'a> {
     bytes: &'a [u8],
     seen: Seen,
 }
@@ -163,33 +163,33 @@ struct Seen {
     is_foreign: bool,
 }
 
-impl<'a> Fields<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Fields<'a>, PacketError> {
-        let Item::Map(length) = reader.item()? else {
+impl<'a> MsgpackFields<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<MsgpackFields<'a>, PacketError> {
+        let MsgpackItem::Map(length) = reader.item()? else {
             return Err(PacketError::Packet);
         };
-        let mut fields = Fields::default();
+        let mut fields = MsgpackFields::default();
         for _ in 0..length {
-            let Item::Text(key) = reader.item()? else {
+            let MsgpackItem::Text(key) = reader.item()? else {
                 return Err(PacketError::Packet);
             };
             match key {
                 b"type" => fields.kind = Some(kind(reader.item()?)?),
                 b"nsp" => {
                     fields.namespace = Some(match reader.item()? {
-                        Item::Text(name) => String::from_utf8_lossy(name),
-                        Item::Null => Cow::Borrowed(ROOT),
+                        MsgpackItem::Text(name) => String::from_utf8_lossy(name),
+                        MsgpackItem::Null => Cow::Borrowed(ROOT),
                         _ => return Err(PacketError::Payload),
                     });
                 }
                 b"id" => {
                     fields.id = match reader.item()? {
-                        Item::Null => None,
-                        Item::Number(id) => {
+                        MsgpackItem::Null => None,
+                        MsgpackItem::Number(id) => {
                             let id = u64::try_from(id).ok().filter(|id| *id <= MAX_ID);
                             Some(id.ok_or(PacketError::Id)?)
                         }
-                        Item::Float(id)
+                        MsgpackItem::Float(id)
                             if id.fract() == 0.0 && (0.0..=MAX_ID as f64).contains(&id) =>
                         {
                             Some(id as u64)
@@ -201,7 +201,7 @@ impl<'a> Fields<'a> {
                     let (before, mut seen) = (reader.rest, Seen::default());
                     reader.skip(0, &mut seen)?;
                     let bytes = &before[..before.len() - reader.rest.len()];
-                    fields.data = Some(Part { bytes, seen });
+                    fields.data = Some(MsgpackPart { bytes, seen });
                 }
                 _ => reader.skip(0, &mut Seen::default())?,
             }
@@ -210,10 +210,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn kind(item: Item<'_>) -> Result<Kind, PacketError> {
+fn kind(item: MsgpackItem<'_>) -> Result<Kind, PacketError> {
     let number = match item {
-        Item::Number(number) => number,
-        Item::Float(number) if number.fract() == 0.0 => number as i128,
+        MsgpackItem::Number(number) => number,
+        MsgpackItem::Float(number) if number.fract() == 0.0 => number as i128,
         _ => return Err(PacketError::Kind),
     };
     match number {
@@ -227,7 +227,7 @@ fn kind(item: Item<'_>) -> Result<Kind, PacketError> {
 }
 
 /// A value, or the head of one that holds others.
-enum Item<'a> {
+enum MsgpackItem<'a> {
     Null,
     Bool(bool),
     Number(i128),
@@ -276,37 +276,37 @@ impl<'a> Reader<'a> {
         ))
     }
 
-    fn text(&mut self, length: usize) -> Result<Item<'a>, PacketError> {
-        self.take(length).map(Item::Text)
+    fn text(&mut self, length: usize) -> Result<MsgpackItem<'a>, PacketError> {
+        self.take(length).map(MsgpackItem::Text)
     }
 
-    fn binary(&mut self, length: usize) -> Result<Item<'a>, PacketError> {
-        self.take(length).map(Item::Binary)
+    fn binary(&mut self, length: usize) -> Result<MsgpackItem<'a>, PacketError> {
+        self.take(length).map(MsgpackItem::Binary)
     }
 
-    fn extension(&mut self, length: usize) -> Result<Item<'a>, PacketError> {
+    fn extension(&mut self, length: usize) -> Result<MsgpackItem<'a>, PacketError> {
         let kind = self.take(1)?[0] as i8;
-        Ok(Item::Extension(kind, self.take(length)?))
+        Ok(MsgpackItem::Extension(kind, self.take(length)?))
     }
 
-    fn item(&mut self) -> Result<Item<'a>, PacketError> {
+    fn item(&mut self) -> Result<MsgpackItem<'a>, PacketError> {
         let marker = Marker::from_u8(self.take(1)?[0]);
         Ok(match marker {
-            Marker::FixPos(number) => Item::Number(i128::from(number)),
-            Marker::FixNeg(number) => Item::Number(i128::from(number)),
-            Marker::Null => Item::Null,
-            Marker::True => Item::Bool(true),
-            Marker::False => Item::Bool(false),
-            Marker::U8 => Item::Number(i128::from(self.number(1)?)),
-            Marker::U16 => Item::Number(i128::from(self.number(2)?)),
-            Marker::U32 => Item::Number(i128::from(self.number(4)?)),
-            Marker::U64 => Item::Number(i128::from(self.number(8)?)),
-            Marker::I8 => Item::Number(self.signed(1)?),
-            Marker::I16 => Item::Number(self.signed(2)?),
-            Marker::I32 => Item::Number(self.signed(4)?),
-            Marker::I64 => Item::Number(self.signed(8)?),
-            Marker::F32 => Item::Float(f64::from(f32::from_bits(self.number(4)? as u32))),
-            Marker::F64 => Item::Float(f64::from_bits(self.number(8)?)),
+            Marker::FixPos(number) => MsgpackItem::Number(i128::from(number)),
+            Marker::FixNeg(number) => MsgpackItem::Number(i128::from(number)),
+            Marker::Null => MsgpackItem::Null,
+            Marker::True => MsgpackItem::Bool(true),
+            Marker::False => MsgpackItem::Bool(false),
+            Marker::U8 => MsgpackItem::Number(i128::from(self.number(1)?)),
+            Marker::U16 => MsgpackItem::Number(i128::from(self.number(2)?)),
+            Marker::U32 => MsgpackItem::Number(i128::from(self.number(4)?)),
+            Marker::U64 => MsgpackItem::Number(i128::from(self.number(8)?)),
+            Marker::I8 => MsgpackItem::Number(self.signed(1)?),
+            Marker::I16 => MsgpackItem::Number(self.signed(2)?),
+            Marker::I32 => MsgpackItem::Number(self.signed(4)?),
+            Marker::I64 => MsgpackItem::Number(self.signed(8)?),
+            Marker::F32 => MsgpackItem::Float(f64::from(f32::from_bits(self.number(4)? as u32))),
+            Marker::F64 => MsgpackItem::Float(f64::from_bits(self.number(8)?)),
             Marker::FixStr(length) => self.text(usize::from(length))?,
             Marker::Str8 => self.length(1).and_then(|length| self.text(length))?,
             Marker::Str16 => self.length(2).and_then(|length| self.text(length))?,
@@ -314,12 +314,12 @@ impl<'a> Reader<'a> {
             Marker::Bin8 => self.length(1).and_then(|length| self.binary(length))?,
             Marker::Bin16 => self.length(2).and_then(|length| self.binary(length))?,
             Marker::Bin32 => self.length(4).and_then(|length| self.binary(length))?,
-            Marker::FixArray(length) => Item::Array(usize::from(length)),
-            Marker::Array16 => Item::Array(self.length(2)?),
-            Marker::Array32 => Item::Array(self.length(4)?),
-            Marker::FixMap(length) => Item::Map(usize::from(length)),
-            Marker::Map16 => Item::Map(self.length(2)?),
-            Marker::Map32 => Item::Map(self.length(4)?),
+            Marker::FixArray(length) => MsgpackItem::Array(usize::from(length)),
+            Marker::Array16 => MsgpackItem::Array(self.length(2)?),
+            Marker::Array32 => MsgpackItem::Array(self.length(4)?),
+            Marker::FixMap(length) => MsgpackItem::Map(usize::from(length)),
+            Marker::Map16 => MsgpackItem::Map(self.length(2)?),
+            Marker::Map32 => MsgpackItem::Map(self.length(4)?),
             Marker::FixExt1 => self.extension(1)?,
             Marker::FixExt2 => self.extension(2)?,
             Marker::FixExt4 => self.extension(4)?,
@@ -336,24 +336,27 @@ impl<'a> Reader<'a> {
     /// costs nothing: each item needs a byte that is there.
     fn skip(&mut self, depth: usize, seen: &mut Seen) -> Result<(), PacketError> {
         let (count, is_map) = match self.item()? {
-            Item::Null | Item::Bool(_) | Item::Number(_) | Item::Float(_) => return Ok(()),
-            Item::Text(text) => {
+            MsgpackItem::Null
+            | MsgpackItem::Bool(_)
+            | MsgpackItem::Number(_)
+            | MsgpackItem::Float(_) => return Ok(()),
+            MsgpackItem::Text(text) => {
                 seen.is_foreign |= std::str::from_utf8(text).is_err();
                 return Ok(());
             }
-            Item::Binary(bytes) => {
+            MsgpackItem::Binary(bytes) => {
                 seen.binaries += 1;
                 seen.binary_bytes += bytes.len();
                 return Ok(());
             }
-            Item::Extension(_, bytes) => {
+            MsgpackItem::Extension(_, bytes) => {
                 seen.binaries += 1;
                 seen.binary_bytes += bytes.len();
                 seen.is_foreign = true;
                 return Ok(());
             }
-            Item::Array(count) => (count, false),
-            Item::Map(count) => (count, true),
+            MsgpackItem::Array(count) => (count, false),
+            MsgpackItem::Map(count) => (count, true),
         };
         let depth = depth + 1;
         seen.depth = seen.depth.max(depth);
@@ -393,18 +396,22 @@ pub(crate) fn is_shallow(values: &[u8], depth: usize) -> bool {
 fn rewrite(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), PacketError> {
     let before = reader.rest;
     match reader.item()? {
-        Item::Null | Item::Bool(_) | Item::Number(_) | Item::Float(_) | Item::Binary(_) => {
+        MsgpackItem::Null
+        | MsgpackItem::Bool(_)
+        | MsgpackItem::Number(_)
+        | MsgpackItem::Float(_)
+        | MsgpackItem::Binary(_) => {
             out.extend_from_slice(&before[..before.len() - reader.rest.len()]);
         }
-        Item::Text(text) => write_str(&String::from_utf8_lossy(text), out),
-        Item::Extension(kind, bytes) => rewrite_extension(kind, bytes, out),
-        Item::Array(length) => {
+        MsgpackItem::Text(text) => write_str(&String::from_utf8_lossy(text), out),
+        MsgpackItem::Extension(kind, bytes) => rewrite_extension(kind, bytes, out),
+        MsgpackItem::Array(length) => {
             write_array_len(length as u32, out);
             for _ in 0..length {
                 rewrite(reader, out)?;
             }
         }
-        Item::Map(length) => {
+        MsgpackItem::Map(length) => {
             let mut entries = Vec::new();
             let mut count = 0;
             for _ in 0..length {
@@ -431,13 +438,13 @@ fn is_undefined(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xd4, 0])
 }
 
-fn key_text<'a>(key: &Item<'a>) -> Result<Cow<'a, str>, PacketError> {
+fn key_text<'a>(key: &MsgpackItem<'a>) -> Result<Cow<'a, str>, PacketError> {
     Ok(match key {
-        Item::Text(text) => String::from_utf8_lossy(text),
-        Item::Number(number) => Cow::Owned(number.to_string()),
-        Item::Float(number) => Cow::Owned(number.to_string()),
-        Item::Bool(value) => Cow::Owned(value.to_string()),
-        Item::Null => Cow::Borrowed("null"),
+        MsgpackItem::Text(text) => String::from_utf8_lossy(text),
+        MsgpackItem::Number(number) => Cow::Owned(number.to_string()),
+        MsgpackItem::Float(number) => Cow::Owned(number.to_string()),
+        MsgpackItem::Bool(value) => Cow::Owned(value.to_string()),
+        MsgpackItem::Null => Cow::Borrowed("null"),
         _ => return Err(PacketError::Payload),
     })
 }

@@ -13,7 +13,7 @@ use std::io::Write;
 const MAX_ID: u64 = 1 << 53;
 
 /// A form that packets take in Engine.IO messages.
-pub(crate) trait Parser {
+pub(crate) trait PacketParser {
     /// Reads one message and checks all that can be checked without what came before.
     fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, PacketError>;
 
@@ -54,7 +54,7 @@ impl Text {
     }
 }
 
-impl Parser for Text {
+impl PacketParser for Text {
     fn decode<'a>(&self, message: Data<'a>, limits: &Limits) -> Result<Decoded<'a>, PacketError> {
         match message {
             Data::Text(text) => decode_text(text, limits, self.revision),
@@ -271,7 +271,7 @@ fn check_data<'a>(
         Kind::Ack | Kind::BinaryAck => first == Some(b'['),
         // Any value is one in Socket.IO 4.
         Kind::ConnectError => matches!(first, Some(b'{' | b'"')) || revision == Revision::V3,
-        // python servers give a reason with always_connect; a server refuses it (see `Decoder`).
+        // python servers give a reason with always_connect; a server refuses it (see `TextDecoder`).
         _ => true,
     };
     if fits {
