@@ -89,11 +89,15 @@ pub(crate) type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 /// Limit of this side, or of its broker, that stands in the way of a call.
 ///
 /// ```
-/// use socketio::{Error, Server};
+/// use socketio::{Client, Error};
 ///
-/// let io = Server::new();
-/// if let Err(Error::LimitExceeded(exceeded)) = io.emit("news", "x".repeat(20_000_000)) {
-///     eprintln!("{} is {:?}", exceeded.limit(), exceeded.value());
+/// // It keeps what is emitted before it is connected, up to 1,000 bytes.
+/// let client = Client::builder().offline_buffer(1_000).build();
+/// match client.emit("news", "x".repeat(2_000)) {
+///     Err(Error::LimitExceeded(exceeded)) => {
+///         assert_eq!((exceeded.limit(), exceeded.value()), ("offline_buffer", Some(1_000)));
+///     }
+///     other => panic!("{other:?}"),
 /// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -67,12 +67,12 @@ pub struct Limits {
     /// [`trusted_proxies`](crate::ServerBuilder::trusted_proxies). Behind an unnamed proxy all clients
     /// have its address, so there is room for a good many. Defaults to 10,000.
     pub connections_per_address: usize,
-    /// Sessions that one address may open in a second, and as many more at once as in one second. More
-    /// are refused with status 429. Clients that have lost a server come back within a few seconds, up
-    /// to all those behind one address. Defaults to no limit, `usize::MAX`.
+    /// Sessions that one address may open in a second, in bursts of up to one second's worth. More
+    /// are refused with status 429. Clients that have lost a server come back within a few seconds,
+    /// up to all those behind one address. Defaults to no limit, `usize::MAX`.
     pub handshakes_per_second: usize,
-    /// Events and acknowledgements of one client in a second, and as many more at once as in one
-    /// second. Beyond that reading from it waits, and nothing is lost; if it has waited for a minute
+    /// Events and acknowledgements of one client in a second, in bursts of up to one second's
+    /// worth. Beyond that reading from it waits, and nothing is lost; if it has waited for a minute
     /// without a pause, the client is disconnected. Defaults to no limit, `usize::MAX`.
     pub events_per_second: usize,
     /// Bytes of one client's messages in a second, in the same way. Defaults to no limit,
@@ -93,7 +93,8 @@ pub struct Limits {
     /// 16 MB.
     pub attachments_bytes: usize,
     /// Attachments of one outgoing packet: more are an error at the call, since JavaScript clients
-    /// close the connection on them. Defaults to 10.
+    /// close the connection on them. Bytes that are equal are sent, and counted, once. Defaults to
+    /// 10.
     pub outgoing_attachments: usize,
     /// Time that a client may be silent while attachments of a packet are missing. As long as a
     /// client that answers pings may be silent. Defaults to 45 s.

@@ -27,8 +27,8 @@ use std::time::Duration;
 /// # Ok::<(), socketio::Error>(())
 /// ```
 ///
-/// A URL alone does as well: `client.connect("http://localhost:5000")`. Its path is ignored, its
-/// query goes with every request.
+/// A URL alone does as well: `client.connect("http://localhost:5000")`. Without a scheme it is one
+/// of `http`. Its path is ignored, its query goes with every request.
 #[derive(Clone)]
 pub struct ConnectOptions {
     url: Provider<String>,

@@ -100,8 +100,9 @@ impl SimpleClient {
     /// [`call`](SimpleClient::call) behind it tells that it was handled.
     ///
     /// # Errors
-    /// [`Error::Disconnected`] if there will be no other connection, [`Error::Timeout`] if there was
-    /// none in time, and those of [`Client::emit`].
+    /// [`Error::Disconnected`] if there will be no other connection, [`Error::LimitExceeded`] if
+    /// that is so because too much waited to be received, [`Error::Timeout`] if there was none in
+    /// time, and those of [`Client::emit`].
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         let by = Instant::now() + self.reconnect_timeout;
         loop {

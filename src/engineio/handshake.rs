@@ -587,7 +587,7 @@ impl ServerDriver {
             let origin = request.first("origin").unwrap_or("(not text)");
             let peer = request.peer_addr();
             let allowed = &self.shared.config.cors.origins;
-            log::warn!(target: "engineio", "{peer}: {origin:?} is no accepted origin, {allowed} is; cors_allowed_origins({origin:?}) would accept it, in the place of the default");
+            log::warn!(target: "engineio", "{peer}: {origin:?} is refused by cors_allowed_origins, which accept {allowed}");
         }
         let body = format!(
             "{{\"code\":3,\"message\":\"{}\"}}",

@@ -3,11 +3,13 @@
 use crate::data::EncodedArgs;
 use crate::data::binary::Binary;
 use crate::data::value::Value;
+use crate::error::{BoxedError, Error};
 use serde::Serialize;
 use std::any::Any;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 /// Return type of a handler: the acknowledgement.
@@ -187,17 +189,34 @@ impl HandlerError {
     /// Returns the error that was returned as it is, or what any other says of itself.
     fn of<E: fmt::Display + 'static>(error: E) -> HandlerError {
         let mut error = Some(error);
-        match (&mut error as &mut dyn Any).downcast_mut::<Option<HandlerError>>() {
-            Some(own) => own.take().unwrap_or_else(|| HandlerError::new("")),
-            // With its causes, where the type knows that form.
-            None => HandlerError::new(error.map_or_else(String::new, |it| format!("{it:#}"))),
+        let known = &mut error as &mut dyn Any;
+        if let Some(own) = taken::<HandlerError>(known) {
+            return own;
         }
+        if let Some(own) = taken::<BoxedError>(known) {
+            return HandlerError(own);
+        }
+        if let Some(own) = taken::<Error>(known) {
+            return HandlerError::new(own);
+        }
+        if let Some(own) = taken::<io::Error>(known) {
+            return HandlerError::new(own);
+        }
+        // With its causes, where the type knows that form.
+        HandlerError::new(error.map_or_else(String::new, |it| format!("{it:#}")))
     }
 
-    /// Returns the error that it was made of, if it is of this type.
+    /// Returns the error that it was made of, if it is of this type. Of errors that a handler
+    /// returns without `HandlerError` in its type, only [`Error`](crate::Error), [`std::io::Error`]
+    /// and boxed errors are kept; of others there is what they display.
     pub fn downcast_ref<E: std::error::Error + 'static>(&self) -> Option<&E> {
         self.0.downcast_ref()
     }
+}
+
+/// Takes a value out, if it is of this type.
+fn taken<T: 'static>(value: &mut dyn Any) -> Option<T> {
+    value.downcast_mut::<Option<T>>()?.take()
 }
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for HandlerError {
@@ -271,5 +290,31 @@ impl Check for bool {
 impl<E: fmt::Display + 'static> Check for Result<(), E> {
     fn check(self) -> Result<(), HandlerError> {
         self.map_err(HandlerError::of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `on_error` is given for a handler that has failed with this.
+    fn failed<E: fmt::Display + 'static>(error: E) -> HandlerError {
+        let result: Result<(), E> = Err(error);
+        result.append_to(&mut EncodedArgs::default()).unwrap_err()
+    }
+
+    #[test]
+    fn errors_that_are_known_can_be_told_apart() {
+        let timeout = failed(Error::Timeout);
+        let known = timeout.downcast_ref::<Error>();
+        assert!(matches!(known, Some(Error::Timeout)));
+        let refused = failed(io::Error::from(io::ErrorKind::NotFound));
+        let known = refused.downcast_ref::<io::Error>();
+        assert_eq!(known.map(io::Error::kind), Some(io::ErrorKind::NotFound));
+        let boxed: BoxedError = Box::new(Error::Disconnected);
+        assert!(failed(boxed).downcast_ref::<Error>().is_some());
+        let own = failed(HandlerError::from(Error::Timeout));
+        assert!(own.downcast_ref::<Error>().is_some());
+        assert_eq!(failed("words").to_string(), "words");
     }
 }

@@ -102,8 +102,8 @@ impl std::error::Error for Refused {}
 
 /// A function that decides whether a client may connect: `Fn()`, `Fn(&Socket)` or `Fn(&Socket,
 /// auth)`, each `-> R`, where `R` is `()`, `bool` or `Result<(), E>` where an `E` that is
-/// [`Refused`], or text, is what the client is told; of any other error it is told only that there was
-/// one, and the log has the rest.
+/// [`Refused`], text, or this crate's [`Error`](crate::Error) is what the client is told; of any
+/// other error it is told only that there was one, and the log has the rest.
 ///
 /// What the client sent as `auth` decodes into any type; nothing decodes as null. You never
 /// implement this trait: closures and functions do.

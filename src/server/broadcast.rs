@@ -104,10 +104,12 @@ impl BroadcastOperator {
     ///
     /// # Errors
     /// [`Error::Encode`] if the data cannot be JSON, [`Error::InvalidArgument`] if the name is
-    /// reserved or too long, the data is nested too deeply, or there are too many attachments. With
-    /// a manager that knows other servers, [`Error::LimitExceeded`] if its queue has no room, or
-    /// the message is larger than the broker takes. Whatever the error, nobody gets the event, and
-    /// it can be tried again.
+    /// reserved or has more than 65,536 bytes, the data is nested deeper than 128 levels or has
+    /// more than 100 MB, or there are more attachments than
+    /// [`Limits::outgoing_attachments`](crate::Limits::outgoing_attachments). With a manager that
+    /// knows other servers, [`Error::LimitExceeded`] if its queue has no room, or the message is
+    /// larger than the broker takes. Whatever the error, nobody gets the event, and it can be tried
+    /// again.
     pub fn emit(&self, event: &str, data: impl Serialize) -> Result<(), Error> {
         let data = encode_data(&self.server.inner, Encoding::Json, event, data)?;
         self.publish(&self.broadcast_of(event, data, None))

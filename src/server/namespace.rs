@@ -41,7 +41,7 @@ use std::time::Duration;
 ///     Some("secret") => Ok(()),
 ///     _ => Err(Refused::new("no token")),
 /// });
-/// admin.on("kick", |socket: &Socket, sid: String| socket.server().disconnect(&sid));
+/// admin.on("kick", |socket: &Socket, sid: String| socket.namespace().disconnect(&sid));
 /// admin.emit("ready", ())?; // to every client on the namespace
 /// # Ok::<(), socketio::Error>(())
 /// ```

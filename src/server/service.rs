@@ -20,6 +20,11 @@ pub type ServiceEvents<S, P = Socket> = handlers::ServiceEvents<S, P>;
 /// ```
 /// use socketio::{ServiceEvents, HandlerError, Reason, Refused, Server, Service, Socket, Value};
 ///
+/// #[derive(serde::Deserialize)]
+/// struct Login {
+///     password: String,
+/// }
+///
 /// struct Chat {
 ///     password: String,
 /// }
@@ -30,7 +35,9 @@ pub type ServiceEvents<S, P = Socket> = handlers::ServiceEvents<S, P>;
 ///     }
 ///
 ///     fn on_connect(&self, _: &Socket, auth: Value) -> Result<(), Refused> {
-///         if auth["password"].as_str() == Some(&self.password) { Ok(()) } else { Err("wrong".into()) }
+///         // A type of `serde`, or parts of the value: `auth["password"].as_str()`.
+///         let login: Login = auth.decode()?;
+///         if login.password == self.password { Ok(()) } else { Err("wrong".into()) }
 ///     }
 ///
 ///     fn on_disconnect(&self, socket: &Socket, reason: Reason) {

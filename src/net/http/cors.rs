@@ -28,9 +28,10 @@ pub enum AllowedOrigins {
     Same,
     /// Any origin.
     Any,
-    /// These origins: `https://example.com`. `*` among them means any.
+    /// These origins alone, such as `https://example.com`: the server's own only if it is among
+    /// them. `*` among them means any.
     List(Vec<String>),
-    /// AllowedOrigins that a function allows. It runs on a worker thread and may block.
+    /// Origins that a function allows. It runs on a worker thread and may block.
     Function(OriginCheck),
     /// No check and no headers: somebody else, such as a proxy, takes care of CORS.
     Unchecked,

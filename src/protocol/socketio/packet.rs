@@ -122,9 +122,9 @@ impl fmt::Display for PacketError {
             PacketError::AttachmentsTooLate => "attachments stopped arriving",
             PacketError::NotConnected => "packet for a namespace that is not connected",
             PacketError::ConnectedTwice => "CONNECT to a namespace that is already connected",
-            PacketError::TooManyNamespaces => "too many namespaces",
+            PacketError::TooManyNamespaces => "more namespaces than `namespaces`",
             PacketError::Direction => "packet type of the other side",
-            PacketError::NeverConnected => "no namespace was joined in time",
+            PacketError::NeverConnected => "no namespace was joined within `connect_timeout`",
         })
     }
 }
