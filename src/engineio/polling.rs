@@ -129,7 +129,7 @@ impl EngineShared {
         };
         let compress = move || match encoding.encode(&body) {
             Some(compressed) => response
-                .with_header("Content-ContentCoding", encoding.name())
+                .with_header("Content-Encoding", encoding.name())
                 .with_body(compressed),
             None => response.with_body(body),
         };

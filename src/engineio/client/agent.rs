@@ -18,7 +18,7 @@ pub(super) struct Dialler {
     pub(super) trace: Arc<Trace>,
 }
 
-/// IoDeadlines of an agent's request; it makes one at a time.
+/// Deadlines of an agent's request; it makes one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     /// Connections made so far.

@@ -12,7 +12,7 @@ pub(crate) enum ContentCoding {
 }
 
 impl ContentCoding {
-    /// Returns the first coding of `Accept-ContentCoding` that is known and not refused by `q=0`.
+    /// Returns the first coding of `Accept-Encoding` that is known and not refused by `q=0`.
     pub(crate) fn negotiate(accepted: &str) -> Option<ContentCoding> {
         accepted.split(',').find_map(|item| {
             let mut parts = item.split(';').map(str::trim);
