@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use tungstenite::{Message, WebSocket};
 
 /// How long anything may take before a test gives up. Nothing is asserted about time below it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 pub(crate) fn serve(io: &Server) -> Serving {
     io.bind("127.0.0.1:0").expect("a port")
