@@ -46,8 +46,8 @@ const clientId = (socket) => socket.io.engine.id.slice(0, 12);
 
 const join = (socket, room) => socket.timeout(5000).emitWithAck("join", room);
 
-const gone = (locator) => locator.waitFor({ state: "detached", timeout: 10_000 });
-const seen = (locator) => locator.filter({ visible: true }).first().waitFor({ timeout: 10_000 });
+const gone = (locator) => locator.waitFor({ state: "detached", timeout: 30_000 });
+const seen = (locator) => locator.filter({ visible: true }).first().waitFor({ timeout: 30_000 });
 
 // A page of the menu, once it has slid in.
 const visit = async (title) => {
@@ -100,7 +100,7 @@ const connected = () => seen(page.getByRole("banner").getByText("connected", { e
 check("a wrong password is told, the right one lets in", async () => {
   const browser = await chromium.launch({ executablePath, args: ARGS });
   page = await browser.newPage({ viewport: { width: 1440, height: 1000 } });
-  page.setDefaultTimeout(10_000);
+  page.setDefaultTimeout(30_000);
   // Fonts and icons from elsewhere.
   await page.route((it) => it.origin !== new URL(url).origin, (route) => route.abort());
   page.on("pageerror", (error) => complaints.push(error.stack));
