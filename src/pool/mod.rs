@@ -228,7 +228,7 @@ impl WorkerPool {
     pub(crate) fn load(&self) -> PoolLoad {
         PoolLoad {
             workers: self.shared.count.load(Ordering::Relaxed),
-            busy: self.shared.states.queue_state(),
+            busy: self.shared.states.busy_count(),
             waiting: self.shared.queues.len(),
         }
     }

@@ -64,13 +64,13 @@ impl States {
     /// Returns whether any worker has a task.
     pub(super) fn any_busy(&self) -> bool {
         let workers = self.workers.lock();
-        workers.iter().any(|worker| worker.queue_state())
+        workers.iter().any(|worker| worker.is_busy())
     }
 
     /// Returns the number of workers that have a task.
-    pub(super) fn queue_state(&self) -> usize {
+    pub(super) fn busy_count(&self) -> usize {
         let workers = self.workers.lock();
-        workers.iter().filter(|worker| worker.queue_state()).count()
+        workers.iter().filter(|worker| worker.is_busy()).count()
     }
 
     /// Estimates the number of workers whose tasks use a core, or would if they were given one. A
@@ -80,7 +80,7 @@ impl States {
         let (asked, busy): (Vec<_>, usize) = {
             let workers = self.workers.lock();
             // The newest are the ones that nothing is known of yet.
-            let busy = workers.iter().rev().filter(|worker| worker.queue_state());
+            let busy = workers.iter().rev().filter(|worker| worker.is_busy());
             (
                 busy.clone().take(MAX_ASKED).cloned().collect(),
                 busy.count(),
@@ -96,7 +96,8 @@ impl States {
 }
 
 impl WorkerState {
-    fn queue_state(&self) -> bool {
+    /// Returns whether it has a task.
+    fn is_busy(&self) -> bool {
         self.busy_since.load(Ordering::Acquire) != 0
     }
 

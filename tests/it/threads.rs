@@ -154,8 +154,19 @@ fn a_herd_of_slow_connect_handlers_does_not_delay_those_that_are_in() {
 }
 
 /// As many threads as wait, and none for what only computes.
+///
+/// A thread may look asleep for a moment on a machine that others use, so that one round of several
+/// has to do. Without the look at what the threads do, each round has one for each client.
 #[test]
 fn computing_handlers_get_about_as_many_threads_as_there_are_cores() {
+    let mut counts = Vec::new();
+    while counts.last().is_none_or(|added| *added >= 50) {
+        assert!(counts.len() < 5, "added for 100 that compute: {counts:?}");
+        counts.push(threads_added_for_a_hundred_that_compute());
+    }
+}
+
+fn threads_added_for_a_hundred_that_compute() -> usize {
     let server = Example::start("bench_server", 0, &[]);
     let threads = || {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid()));
@@ -175,15 +186,14 @@ fn computing_handlers_get_about_as_many_threads_as_there_are_cores() {
             most = most.max(threads());
         }
     }
-    // A thread may look asleep in a moment, on a machine that others use.
-    assert!(most < before + 50, "{before} threads became {most}");
     clients
         .iter_mut()
-        .for_each(|ws| ws.send("421[\"sleep\",300]"));
+        .for_each(|ws| ws.send("421[\"sleep\",2000]"));
     eventually("a thread for each that waits", || threads() >= 100);
     for ws in &mut clients {
         assert_eq!(ws.text(), "431[]");
     }
+    most - before
 }
 
 #[test]
