@@ -19,7 +19,7 @@ const SLOW: &[&str] = &[
     "--ping-interval",
     "1000",
     "--ping-timeout",
-    "500",
+    "1500",
 ];
 const QUICK: &[&str] = &[
     "--eio3",
@@ -27,7 +27,7 @@ const QUICK: &[&str] = &[
     "--ping-interval",
     "300",
     "--ping-timeout",
-    "300",
+    "2000",
 ];
 
 #[test]
@@ -90,9 +90,9 @@ struct Peer {
 impl Peer {
     fn start(name: &str, port: u16) -> Option<Peer> {
         let port = port.to_string();
-        let ping = ["--ping-interval", "300", "--ping-timeout", "300"];
+        let ping = ["--ping-interval", "300", "--ping-timeout", "2000"];
         let mut command = match name {
-            "python-socketio 4" => old_python("old_server.py", &[&port, "0.3", "0.3"])?,
+            "python-socketio 4" => old_python("old_server.py", &[&port, "0.3", "2"])?,
             "msgpack" => node(
                 "old_server.js",
                 &["socket.io", &port, "--parser", "msgpack"],
@@ -207,9 +207,9 @@ fn a_client_works_with_servers_of_the_old_generation() {
             let answered = back.recv_timeout(PATIENCE).expect(&what);
             assert_eq!(answered[0], text, "{what}");
             assert_eq!(answered[1].as_bytes().map(|it| &it[..]), Some(&b"1"[..]));
-            // Several intervals of the heartbeat.
-            for _ in 0..15 {
-                client.call::<()>("sleep", 100, PATIENCE).expect(&what);
+            // Longer than an interval of the heartbeat and its time-out.
+            for _ in 0..13 {
+                client.call::<()>("sleep", 200, PATIENCE).expect(&what);
             }
             assert!(client.is_connected(), "{what}");
             for number in 0..100 {

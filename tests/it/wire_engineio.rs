@@ -283,7 +283,7 @@ fn the_client_can_close_by_polling_and_its_poll_is_answered() {
 fn the_heartbeat_runs_on_both_transports() {
     let io = Server::builder()
         .ping_interval(Duration::from_millis(50))
-        .ping_timeout(Duration::from_millis(300))
+        .ping_timeout(Duration::from_secs(2))
         .build();
     let serving = serve(&io);
     let (mut ws, _) = Ws::session(serving.local_addr());

@@ -232,7 +232,8 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     const socket = await ready(open());
     const { id } = socket;
     socket.on("disconnect", (reason) => assert.fail(reason));
-    for (let pongs = 0; pongs < 6; pongs++) await next(socket, "pong");
+    // Longer than an interval and the time-out.
+    for (let pongs = 0; pongs < 9; pongs++) await next(socket, "pong");
     assert.deepEqual(await ack(socket, "message-with-ack", "still here"), ["still here"]);
     assert.equal(socket.id, id);
     socket.off("disconnect");

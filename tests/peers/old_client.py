@@ -142,7 +142,7 @@ def rooms(transports):
 def heartbeat(transports):
     peer = Peer(transports)
     peer.next("connect")
-    time.sleep(6 * peer.client.eio.ping_interval)
+    time.sleep(peer.client.eio.ping_interval + peer.client.eio.ping_timeout + 0.5)
     assert peer.client.connected
     assert peer.call("still here") == "still here"
     peer.client.disconnect()
