@@ -343,7 +343,7 @@ fn a_room_answers_with_each_of_its_members_wherever_they_are() {
     let callback = move |answer: Result<i64, Error>| {
         let _ = sender.send(answer.map_err(|it| it.to_string()));
     };
-    let timeout = Duration::from_millis(700);
+    let timeout = Duration::from_secs(3);
     one.io
         .to("blue")
         .emit_with_ack("sum", (2, 3), timeout, callback)

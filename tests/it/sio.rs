@@ -1,7 +1,7 @@
 //! The tool for the terminal, as a script uses it.
 
 use crate::common::relay::Relay;
-use crate::common::{eventually, serve, url};
+use crate::common::{PATIENCE, eventually, serve, url};
 use socketio::{App, Binary, Event, Refused, Server, Socket, Tls, Value};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -110,7 +110,7 @@ fn what_is_emitted_arrives_before_the_tool_ends() {
     for transport in ["polling", "websocket"] {
         let ended = outcome(&["-t", transport, &url(&serving), "emit", "say", "hello"]);
         assert_eq!(ended, (Some(0), String::new(), String::new()));
-        assert_eq!(texts.recv_timeout(Duration::from_secs(5)).unwrap(), "hello");
+        assert_eq!(texts.recv_timeout(PATIENCE).unwrap(), "hello");
     }
 }
 

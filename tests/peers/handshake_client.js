@@ -41,7 +41,7 @@ function refusal(transport) {
   await new Promise((resolve) => half.on("connect", resolve));
   await failed;
   assert.strictEqual(half.io.engine.transport.name, "polling");
-  assert.strictEqual(await half.timeout(5000).emitWithAck("echo", "still here"), "still here");
+  assert.strictEqual(await half.timeout(40_000).emitWithAck("echo", "still here"), "still here");
   half.close();
   console.log("refused and let in");
 })();

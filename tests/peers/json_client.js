@@ -52,7 +52,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
 
   check(`${name}: acknowledgements both ways`, async () => {
     const socket = open();
-    assert.deepEqual(await socket.timeout(5000).emitWithAck("sleep", 20), undefined);
+    assert.deepEqual(await socket.timeout(40_000).emitWithAck("sleep", 20), undefined);
     for (const [question, answer] of [["why?", ["because 😀", 1, { a: null }]], [null, []]]) {
       socket.once("question", (got, done) => {
         assert.deepEqual(got, question);
@@ -83,7 +83,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
 
   check(`${name}: what is said in a room`, async () => {
     const [one, two] = [open(), open()];
-    const join = (socket) => socket.timeout(5000).emitWithAck("join", `json ${name}`);
+    const join = (socket) => socket.timeout(40_000).emitWithAck("join", `json ${name}`);
     await Promise.all([join(one), join(two)]);
     const said = [next(one, "said"), next(two, "said")];
     one.emit("room", `json ${name}`, "é😀");

@@ -89,7 +89,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
   check(`${name}: acknowledgements both ways`, async () => {
     const socket = open();
     assert.deepEqual(await ack(socket), []);
-    assert.deepEqual(await socket.timeout(5000).emitWithAck("sleep", 20), undefined);
+    assert.deepEqual(await socket.timeout(40_000).emitWithAck("sleep", 20), undefined);
     for (const [question, answer] of [
       ["why?", ["because", 1, { a: null }]],
       [Buffer.from([1, 2]), [Buffer.from([3]), { deep: [Buffer.from("x")] }]],
@@ -124,7 +124,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
 
   check(`${name}: what is said in a room`, async () => {
     const [one, two] = [open(), open()];
-    const join = (socket) => socket.timeout(5000).emitWithAck("join", `msgpack ${name}`);
+    const join = (socket) => socket.timeout(40_000).emitWithAck("join", `msgpack ${name}`);
     await Promise.all([join(one), join(two)]);
     const said = [next(one, "said"), next(two, "said")];
     one.emit("room", `msgpack ${name}`, "é😀");

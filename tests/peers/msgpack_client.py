@@ -28,17 +28,17 @@ class Peer:
         for namespace in namespaces:
             for event in ("connect_error", "disconnect", "auth", "message-back", "said", "answered"):
                 self.remember(event, namespace)
-        self.client.connect(url, auth=auth, transports=transports, namespaces=list(namespaces), wait_timeout=10)
+        self.client.connect(url, auth=auth, transports=transports, namespaces=list(namespaces), wait_timeout=40)
 
     def remember(self, event, namespace):
         got = self.events[namespace, event] = queue.Queue()
         self.client.on(event, lambda *args: got.put(args), namespace=namespace)
 
     def next(self, event, namespace="/"):
-        return self.events[namespace, event].get(timeout=10)
+        return self.events[namespace, event].get(timeout=40)
 
     def call(self, *args, namespace="/"):
-        answer = self.client.call("message-with-ack", args, namespace=namespace, timeout=10)
+        answer = self.client.call("message-with-ack", args, namespace=namespace, timeout=40)
         return tuple(answer) if len(args) > 1 else answer
 
 
@@ -71,12 +71,12 @@ def acknowledgements(transports):
     assert peer.call(7) == 7
     assert peer.call(b"\x01") == b"\x01"
     assert not peer.call()
-    assert not peer.client.call("sleep", 20, timeout=10)
+    assert not peer.client.call("sleep", 20, timeout=40)
     for question, answer in (("😀?", ("because", 1)), (b"\x01\x02", (b"\x03", {"deep": [b"x"]})), ({"a": 1}, ())):
         got = queue.Queue()
         peer.client.on("question", lambda value, got=got, answer=answer: got.put(value) or answer)
         peer.client.emit("ask", (question,))
-        assert got.get(timeout=10) == question
+        assert got.get(timeout=40) == question
         assert peer.next("answered") == answer
     peer.client.disconnect()
 
@@ -115,19 +115,19 @@ def refusals(transports):
         errors = queue.Queue()
         client.on("connect_error", errors.put, namespace=namespace)
         try:
-            client.connect(url, namespaces=[namespace], transports=transports, wait_timeout=10)
+            client.connect(url, namespaces=[namespace], transports=transports, wait_timeout=40)
         except socketio.exceptions.ConnectionError as error:
             assert namespace in str(error), error
         else:
             raise AssertionError(f"{namespace} was joined")
-        assert errors.get(timeout=10) == expected
+        assert errors.get(timeout=40) == expected
 
 
 def rooms(transports):
     one, two = Peer(transports), Peer(transports)
     room = "msgpack python " + ",".join(transports)
-    assert not one.client.call("join", room, timeout=10)
-    assert not two.client.call("join", room, timeout=10)
+    assert not one.client.call("join", room, timeout=40)
+    assert not two.client.call("join", room, timeout=40)
     one.client.emit("room", (room, "😀"))
     assert one.next("said") == two.next("said") == ("😀",)
     one.client.disconnect()

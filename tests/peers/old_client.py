@@ -35,10 +35,10 @@ class Peer:
         self.client.on(event, lambda *args: got.put(args), namespace=namespace)
 
     def next(self, event, namespace="/"):
-        return self.events[namespace, event].get(timeout=10)
+        return self.events[namespace, event].get(timeout=40)
 
     def call(self, *args, namespace="/"):
-        return self.client.call("message-with-ack", args, namespace=namespace, timeout=10)
+        return self.client.call("message-with-ack", args, namespace=namespace, timeout=40)
 
 
 def arguments_come_back(transports):
@@ -64,7 +64,7 @@ def acknowledgements(transports):
     assert peer.call(*args) == args
     assert peer.call(7) == 7
     assert peer.call() is None
-    assert peer.client.call("sleep", 20, timeout=10) is None
+    assert peer.client.call("sleep", 20, timeout=40) is None
     for length in (1, 2, 126, 70_000, 200_000):
         assert peer.call(b"\xc8" * length) == b"\xc8" * length
         assert peer.call("x" * length) == "x" * length
@@ -75,7 +75,7 @@ def acknowledgements(transports):
         got = queue.Queue()
         peer.client.on("question", lambda value, got=got, answer=answer: got.put(value) or answer)
         peer.client.emit("ask", (question,))
-        assert got.get(timeout=10) == question
+        assert got.get(timeout=40) == question
         assert peer.next("answered") == answer
     peer.client.disconnect()
 
@@ -129,8 +129,8 @@ def refusals(transports):
 def rooms(transports):
     one, two, outside = (Peer(transports) for _ in range(3))
     room = "python " + ",".join(transports)
-    assert one.client.call("join", room, timeout=10) is None
-    assert two.client.call("join", room, timeout=10) is None
+    assert one.client.call("join", room, timeout=40) is None
+    assert two.client.call("join", room, timeout=40) is None
     one.client.emit("room", (room, "😀"))
     assert one.next("said") == two.next("said") == ("😀",)
     assert outside.call(1) == 1

@@ -35,11 +35,11 @@ for transports in (["polling"], ["websocket"], ["polling", "websocket"]):
     client.on("question", lambda question: ("an answer", question, b"1"))
     client.on("answered", lambda *answer: got.put(list(answer)))
     client.connect(sys.argv[2], auth={"token": "t"}, transports=transports)
-    assert got.get(timeout=10) == {"token": "t"}
+    assert got.get(timeout=40) == {"token": "t"}
     client.emit("message", tuple(VALUES))
-    assert got.get(timeout=10) == VALUES
+    assert got.get(timeout=40) == VALUES
     assert client.call("message-with-ack", ("a", b"b")) == ("a", b"b")
     client.emit("ask", "why")
-    assert got.get(timeout=10) == ["an answer", "why", b"1"]
+    assert got.get(timeout=40) == ["an answer", "why", b"1"]
     client.disconnect()
     print("ok", sys.argv[1], transports)

@@ -9,7 +9,7 @@ const socket = io(process.argv[2], {
   reconnectionDelayMax: 200,
 });
 socket.on("connect", async () => {
-  const answer = await socket.timeout(10_000).emitWithAck("message-with-ack", "still there?");
+  const answer = await socket.timeout(40_000).emitWithAck("message-with-ack", "still there?");
   console.log(`connected ${answer}`);
 });
 socket.on("disconnect", (reason) => console.log(`disconnected ${reason}`));

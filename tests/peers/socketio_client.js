@@ -66,7 +66,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
       socket.emit("message-with-ack", ...args, (...answer) => resolve(answer)),
     );
     assert.deepEqual(acked, args);
-    assert.deepEqual(await socket.timeout(5000).emitWithAck("message-with-ack", 7), 7);
+    assert.deepEqual(await socket.timeout(40_000).emitWithAck("message-with-ack", 7), 7);
     assert.deepEqual(await new Promise((resolve) => socket.emit("message-with-ack", (...answer) => resolve(answer))), []);
     socket.close();
   });
@@ -94,10 +94,10 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     custom.emit("message", "custom");
     assert.deepEqual(await Promise.all(backs), [["root"], ["custom"]]);
     custom.disconnect();
-    assert.equal(await root.timeout(5000).emitWithAck("message-with-ack", 1), 1);
+    assert.equal(await root.timeout(40_000).emitWithAck("message-with-ack", 1), 1);
     custom.connect();
     await next(custom, "connect");
-    assert.equal(await custom.timeout(5000).emitWithAck("message-with-ack", 2), 2);
+    assert.equal(await custom.timeout(40_000).emitWithAck("message-with-ack", 2), 2);
     root.close();
     custom.close();
   });
@@ -113,9 +113,9 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     for (const length of [1, 100, 126, 65_535, 65_536, maxPayload - 100]) {
       const socket = open("/");
       const text = "x".repeat(length);
-      assert.equal(await socket.timeout(20_000).emitWithAck("message-with-ack", text), text);
+      assert.equal(await socket.timeout(40_000).emitWithAck("message-with-ack", text), text);
       const bytes = Buffer.alloc(Math.floor(length / 2), 7);
-      assert.deepEqual(await socket.timeout(20_000).emitWithAck("message-with-ack", bytes), bytes);
+      assert.deepEqual(await socket.timeout(40_000).emitWithAck("message-with-ack", bytes), bytes);
       socket.close();
     }
     const socket = open("/", { reconnection: false });
@@ -131,7 +131,7 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
 
   check(`${name}: many clients at once`, async () => {
     const sockets = [...Array(50)].map(() => open("/"));
-    const answers = sockets.map((socket, number) => socket.timeout(20_000).emitWithAck("message-with-ack", number));
+    const answers = sockets.map((socket, number) => socket.timeout(40_000).emitWithAck("message-with-ack", number));
     assert.deepEqual(await Promise.all(answers), [...Array(50).keys()]);
     sockets.forEach((socket) => socket.close());
   });

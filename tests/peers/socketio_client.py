@@ -14,28 +14,28 @@ def check(transports):
     client = socketio.Client()
     client.on("auth", lambda auth: got.put(("auth", auth)))
     client.on("message-back", lambda *args: got.put(("back", args)))
-    client.connect(url, auth=with_auth, transports=transports, wait_timeout=10)
-    assert got.get(timeout=10) == ("auth", with_auth)
+    client.connect(url, auth=with_auth, transports=transports, wait_timeout=40)
+    assert got.get(timeout=40) == ("auth", with_auth)
 
     args = (1, "2", {"3": [False, None]}, b"\x04", [[b"five"]], "é😀")
     client.emit("message", args)
-    assert got.get(timeout=10) == ("back", args)
+    assert got.get(timeout=40) == ("back", args)
 
-    answer = client.call("message-with-ack", ({"a": [b"", b"\x01\x02"]}, "x", None), timeout=10)
+    answer = client.call("message-with-ack", ({"a": [b"", b"\x01\x02"]}, "x", None), timeout=40)
     assert tuple(answer) == ({"a": [b"", b"\x01\x02"]}, "x", None), answer
-    assert client.call("message-with-ack", 7, timeout=10) == 7
+    assert client.call("message-with-ack", 7, timeout=40) == 7
 
     # More than the 16 packets that this client takes in one payload.
     for number in range(200):
         client.emit("message", number)
-    numbers = sorted(got.get(timeout=20)[1][0] for _ in range(200))
+    numbers = sorted(got.get(timeout=40)[1][0] for _ in range(200))
     assert numbers == list(range(200))
     assert client.connected
     client.disconnect()
 
     refused = socketio.Client()
     try:
-        refused.connect(url, namespaces=["/random"], transports=transports, wait_timeout=5)
+        refused.connect(url, namespaces=["/random"], transports=transports, wait_timeout=40)
     except socketio.exceptions.ConnectionError as error:
         assert "/random" in str(error), error
     else:
@@ -43,8 +43,8 @@ def check(transports):
 
     with socketio.SimpleClient() as simple:
         simple.connect(url, namespace="/custom", transports=transports)
-        assert simple.receive(timeout=10) == ["auth", {}]
-        assert simple.call("message-with-ack", "hello", timeout=10) == "hello"
+        assert simple.receive(timeout=40) == ["auth", {}]
+        assert simple.call("message-with-ack", "hello", timeout=40) == "hello"
         assert simple.transport() == transports[-1] if callable(simple.transport) else simple.transport == transports[-1]
 
 

@@ -28,7 +28,7 @@ const serve = (namespace) => {
     let counted = 0;
     socket.on("echo", (...args) => args.pop()(...args));
     socket.on("back", (...args) => socket.emit("back", ...args));
-    socket.on("ask", async (done) => done(await socket.timeout(5000).emitWithAck("sum", 2, 3)));
+    socket.on("ask", async (done) => done(await socket.timeout(40_000).emitWithAck("sum", 2, 3)));
     socket.on("burst", (count) => {
       for (let number = 0; number < count; number++) socket.emit("number", number);
     });
