@@ -17,7 +17,7 @@ use crate::parser::Wire;
 use crate::parser::incoming::PacketDecoder;
 use crate::protocol::engineio::Revision;
 use crate::protocol::engineio::{Data, payload};
-use crate::protocol::socketio::{Arrival, Body, Kind, Packet, PacketParser, PeerRole, Text};
+use crate::protocol::socketio::{Arrival, Body, DecoderSide, Kind, Packet, PacketParser, Text};
 use crate::server::rooms::RoomIndex;
 use crate::util::budget::Share;
 use serde::Serialize;
@@ -79,7 +79,7 @@ impl std::fmt::Debug for Stored {
 }
 
 impl Dispatch {
-    /// Checks an event: a JSON array with the name first.
+    /// Keeps an event: a JSON array with the name first.
     pub fn new<S>(json: &str, handler: impl Handler<(), S, Output: IntoAck>) -> Dispatch {
         Dispatch {
             peer: Arc::new(Nobody("/".into())),
@@ -139,7 +139,7 @@ impl Echo {
             Message::Text(text) => Data::Text(text),
             Message::Binary(bytes) => Data::Binary(Cow::Borrowed(bytes)),
         };
-        let (limits, side) = (Arc::clone(&self.limits), PeerRole::Server);
+        let (limits, side) = (Arc::clone(&self.limits), DecoderSide::Server);
         let mut decoder = PacketDecoder::new(&self.parser, limits, side, Revision::V4);
         let received = decoder.receive(std::time::Instant::now(), data, |_, _| Ok(()));
         let Ok(Some(Arrival::Packet(packet))) = received else {

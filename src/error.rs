@@ -59,7 +59,7 @@ impl fmt::Display for Error {
                 )
             }
             Error::Encode(why) => write!(formatter, "data cannot be sent: {why}"),
-            Error::Decode(why) => write!(formatter, "the answer is not of the wanted type: {why}"),
+            Error::Decode(why) => write!(formatter, "the data is not of the wanted type: {why}"),
             Error::InvalidArgument(why) => formatter.write_str(why),
             Error::LimitExceeded(exceeded) => exceeded.fmt(formatter),
             Error::Tls(why) => write!(formatter, "TLS: {why}"),
@@ -122,7 +122,7 @@ impl LimitExceeded {
         }
     }
 
-    /// Returns the name of the limit, as that of the field or the method that sets it.
+    /// Returns the name of the limit: that of the field or the method that sets it, if it can be set.
     pub fn limit(&self) -> &str {
         self.limit
     }
@@ -283,7 +283,7 @@ impl ConnectError {
         self
     }
 
-    /// Marks it as one of time.
+    /// Marks it as a time-out.
     pub(crate) fn timed_out(mut self) -> ConnectError {
         self.is_timeout = true;
         self

@@ -136,7 +136,7 @@ pub struct Limits {
 pub(crate) struct Refusals(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 impl Refusals {
-    /// The limits that are counted, and the one of sessions' requests.
+    /// The limits that are counted: fields, and the server's option `max_http_buffer_size`.
     const LIMITS: [&str; 26] = [
         "attachments",
         "attachments_bytes",
@@ -244,8 +244,9 @@ pub(crate) fn clamp_duration(duration: Duration) -> Duration {
 }
 
 impl Limits {
-    /// Returns the same, with times that can be added to any other, and with nothing refused yet.
-    pub(crate) fn clamp_duration(self) -> Limits {
+    /// Returns the same with times that can be added to any other, a depth that serde_json can read,
+    /// and nothing refused yet.
+    pub(crate) fn clamped(self) -> Limits {
         Limits {
             head_timeout: clamp_duration(self.head_timeout),
             body_timeout: clamp_duration(self.body_timeout),

@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 /// # Ok::<(), socketio::Error>(())
 /// ```
 pub struct App {
-    endpoint: Endpoint,
+    owner: SessionOwner,
     path: String,
     files: StaticFiles,
     /// Directory of the official client's files.
@@ -75,7 +75,7 @@ enum Application {
 
 /// The owner of the sessions: Socket.IO or Engine.IO.
 #[derive(Debug)]
-enum Endpoint {
+enum SessionOwner {
     SocketIo(Server),
     EngineIo(engineio::Server),
 }
@@ -84,18 +84,18 @@ impl App {
     /// Creates a port for a Socket.IO server, at `/socket.io/`.
     #[must_use]
     pub fn new(server: &Server) -> App {
-        App::with(Endpoint::SocketIo(server.clone()), "socket.io")
+        App::with(SessionOwner::SocketIo(server.clone()), "socket.io")
     }
 
     /// Creates a port for an Engine.IO server, at `/engine.io/`.
     #[must_use]
     pub fn engineio(server: &engineio::Server) -> App {
-        App::with(Endpoint::EngineIo(server.clone()), "engine.io")
+        App::with(SessionOwner::EngineIo(server.clone()), "engine.io")
     }
 
-    fn with(endpoint: Endpoint, path: &str) -> App {
+    fn with(owner: SessionOwner, path: &str) -> App {
         App {
-            endpoint,
+            owner,
             path: format!("/{path}/"),
             files: StaticFiles::default(),
             client: None,
@@ -308,7 +308,7 @@ impl App {
     /// # Errors
     /// Those of [`run`](App::run).
     pub fn run_on(self, listener: impl Into<Listener>) -> Result<(), Error> {
-        let signal = shutdown::wait()?;
+        let signal = shutdown::next_signal()?;
         let drain_timeout = self.drain_timeout;
         let serving = self.serve(listener)?;
         match serving.local_addr {
@@ -365,7 +365,7 @@ impl App {
         if let Some(directory) = self.client.take() {
             self.files.add(&self.path, directory, None);
         }
-        if let Endpoint::SocketIo(server) = &self.endpoint
+        if let SessionOwner::SocketIo(server) = &self.owner
             && let Some((path, directory)) = server.inner.watch.ui()
         {
             self.files.add(&path, directory, None);
@@ -374,27 +374,26 @@ impl App {
             let why = format!("static_files: {} is not there", missing.display());
             return Err(std::io::Error::new(std::io::ErrorKind::NotFound, why).into());
         }
-        let (config, timeout) = match &self.endpoint {
-            Endpoint::SocketIo(server) => {
+        let (config, timeout) = match &self.owner {
+            SessionOwner::SocketIo(server) => {
                 (server.inner.engine(), server.inner.config.shutdown_timeout)
             }
-            Endpoint::EngineIo(server) => (server.config(), Duration::from_secs(10)),
+            SessionOwner::EngineIo(server) => (server.config(), Duration::from_secs(10)),
         };
         let config = EngineConfig::clone(config);
         let workers = Arc::new(WorkerPool::start(config.limits.workers)?);
-        let application = match &self.endpoint {
-            Endpoint::SocketIo(server) => {
+        let acceptor = match &self.owner {
+            SessionOwner::SocketIo(server) => {
                 *server.inner.workers.lock() = Arc::downgrade(&workers);
-                let gate = SocketIoAcceptor {
+                Arc::new(SocketIoAcceptor {
                     server: server.clone(),
                     workers: Arc::clone(&workers),
-                };
-                Arc::new(gate) as Arc<dyn engineio::Acceptor>
+                }) as Arc<dyn engineio::Acceptor>
             }
-            Endpoint::EngineIo(server) => server.application(&workers),
+            SessionOwner::EngineIo(server) => server.acceptor(&workers),
         };
-        let figures = match (&self.endpoint, self.metrics) {
-            (Endpoint::SocketIo(server), Some((path, for_all))) => Some(Figures {
+        let figures = match (&self.owner, self.metrics) {
+            (SessionOwner::SocketIo(server), Some((path, for_all))) => Some(Figures {
                 server: server.clone(),
                 path,
                 for_all,
@@ -425,7 +424,7 @@ impl App {
         let site = Site {
             config,
             path: self.path,
-            application,
+            acceptor,
             fallback,
             serves_client,
             takes_bare_path: !self.trailing_slash,
@@ -433,7 +432,7 @@ impl App {
         #[cfg(unix)]
         let files: Vec<_> = files.collect();
         let executor = Arc::clone(&workers) as Arc<dyn Executor>;
-        let engine = engineio::EngineListener::start(site, listeners, executor)?;
+        let engine = engineio::RunningEngine::start(site, listeners, executor)?;
         let running = Running {
             engine,
             workers,
@@ -488,7 +487,7 @@ impl fmt::Debug for App {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("App")
-            .field("endpoint", &self.endpoint)
+            .field("owner", &self.owner)
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
@@ -532,7 +531,7 @@ impl EndSignal {
 
 #[derive(Debug)]
 struct Running {
-    engine: engineio::EngineListener,
+    engine: engineio::RunningEngine,
     workers: Arc<WorkerPool>,
     /// The files of Unix sockets, which go with the server.
     #[cfg(unix)]

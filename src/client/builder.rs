@@ -191,7 +191,7 @@ impl Default for ClientBuilder {
 
 network_options!(ClientBuilder, network);
 
-/// Moment when a client that has lost its server tries again.
+/// Rules by which a client that has lost its server tries again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reconnection {
     pub(super) enabled: bool,

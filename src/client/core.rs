@@ -8,7 +8,7 @@ use super::builder::ClientSettings;
 use super::handlers::Registry;
 use super::state::{BufferedEvent, ClientPhase, ConnectOutcome, CoreState, SendTarget};
 use crate::data::EncodedArgs;
-use crate::engineio::client::{Attempt, ClientHandle, ResolveTarget, Runtime};
+use crate::engineio::client::{Attempt, ClientHandle, ResolveEndpoint, Runtime};
 use crate::engineio::{Control, Frames, SessionQueue, block_in_place, lock_when};
 use crate::error::{ConnectError, Error};
 use crate::handlers::ack::{self, CallbackOwner, ReadyCallback};
@@ -16,7 +16,7 @@ use crate::handlers::encode::{self, SharedEvent};
 use crate::handlers::invoke::{self, Unhandled};
 use crate::handlers::{AckWaiter, Event, IncomingEvent};
 use crate::parser::Wire;
-use crate::pool::{self, Inbox, LastTurn, QueueState, Runnable};
+use crate::pool::{self, Inbox, QueueState, Runnable, TurnHistory};
 use crate::reason::Reason;
 use crate::util::log_limit::LogLimit;
 use crate::util::program;
@@ -42,7 +42,7 @@ pub(super) struct ClientCore {
     pub(super) queue: SessionQueue<ClientItem>,
     sink: Option<Arc<dyn EventSink>>,
     callbacks: Inbox<ReadyCallback>,
-    last_callbacks: LastTurn,
+    last_callbacks: TurnHistory,
     next_ack: AtomicU64,
     pub(super) log_limit: LogLimit,
     /// There is, or was, a function that is told of what is emitted.
@@ -50,9 +50,9 @@ pub(super) struct ClientCore {
     /// The handlers are to be forgotten when the client has ended.
     forgets: AtomicBool,
     /// From the first connection on.
-    running: OnceLock<ClientThreads>,
+    threads: OnceLock<ClientThreads>,
     /// Guard that the program's handles keep alive.
-    pub(super) life: Mutex<Weak<DropGuard>>,
+    pub(super) drop_guard: Mutex<Weak<DropGuard>>,
 }
 
 /// Receiver of events that replaces handlers. Called on the I/O thread.
@@ -71,7 +71,7 @@ pub(crate) enum Overflow {
 /// The threads that a client uses.
 struct ClientThreads {
     runtime: Arc<Runtime>,
-    line: ClientHandle,
+    handle: ClientHandle,
 }
 
 /// Ends the client with the last of its handles.
@@ -101,28 +101,28 @@ impl ClientCore {
             changed: Condvar::new(),
             sink,
             callbacks: Inbox::new(),
-            last_callbacks: LastTurn::default(),
+            last_callbacks: TurnHistory::default(),
             next_ack: AtomicU64::new(1),
             log_limit: LogLimit::default(),
             has_outgoing: AtomicBool::new(false),
             forgets: AtomicBool::new(false),
-            running: OnceLock::new(),
-            life: Mutex::default(),
+            threads: OnceLock::new(),
+            drop_guard: Mutex::default(),
         }
     }
 
     /// Returns the way to the client's I/O thread, which is started if it does not run.
-    pub(super) fn line(self: &Arc<Self>) -> Result<&ClientHandle, Error> {
-        if let Some(running) = self.running.get() {
-            return Ok(&running.line);
+    pub(super) fn handle(self: &Arc<Self>) -> Result<&ClientHandle, Error> {
+        if let Some(threads) = self.threads.get() {
+            return Ok(&threads.handle);
         }
         let runtime = Runtime::get()?;
-        let running = self.running.get_or_init(|| {
-            let line =
-                runtime.add(|line| super::session_handler::ClientSessionHandler::build(self, line));
-            ClientThreads { runtime, line }
+        let threads = self.threads.get_or_init(|| {
+            let handle = runtime
+                .add(|handle| super::session_handler::ClientSessionHandler::build(self, handle));
+            ClientThreads { runtime, handle }
         });
-        Ok(&running.line)
+        Ok(&threads.handle)
     }
 
     /// Returns the way of packets to the server.
@@ -131,32 +131,32 @@ impl ClientCore {
     }
 
     fn is_own_thread(&self) -> bool {
-        let running = self.running.get();
-        running.is_some_and(|running| running.runtime.workers().is_own_thread())
+        let threads = self.threads.get();
+        threads.is_some_and(|threads| threads.runtime.workers().is_own_thread())
     }
 
     /// Starts an attempt.
-    pub(super) fn start_attempt(self: &Arc<Self>, state: &mut CoreState, line: &ClientHandle) {
+    pub(super) fn start_attempt(self: &Arc<Self>, state: &mut CoreState, handle: &ClientHandle) {
         if let Some(options) = &state.options {
             state.attempt = state.attempt.wrapping_add(1);
             let (attempt, options, shared) = (state.attempt, Arc::clone(options), Arc::clone(self));
             let revision = state.revision;
-            let prepare: ResolveTarget = Box::new(move || {
+            let resolve: ResolveEndpoint = Box::new(move || {
                 let auth = options.auth_text()?;
-                let target = options.target()?.with_revision(revision);
+                let endpoint = options.endpoint()?.with_revision(revision);
                 let mut state = shared.state.lock();
                 if state.attempt == attempt {
                     state.auth = auth;
                 }
                 Ok(Attempt {
-                    target,
+                    endpoint,
                     network: Arc::clone(&shared.config.network),
                     transports: options.transports.clone(),
                     tries_all: options.tries_all,
                     cookies: options.cookies.clone().unwrap_or_default(),
                 })
             });
-            line.start_attempt(attempt, prepare);
+            handle.start_attempt(attempt, resolve);
         }
     }
 
@@ -179,7 +179,7 @@ impl ClientCore {
             Some(ConnectOutcome::Cancelled) => {
                 drop(state);
                 // A signal that ends the process comes first.
-                self.let_process_end();
+                self.park_if_exiting();
                 Err(Error::Disconnected)
             }
             // The server may have ended it already.
@@ -193,14 +193,14 @@ impl ClientCore {
         namespace: &Arc<str>,
         joins: bool,
     ) -> Result<(), Error> {
-        let line = self.line()?;
+        let handle = self.handle()?;
         let mut state = self.state.lock();
         if !matches!(state.phase, ClientPhase::Joining | ClientPhase::Open) {
             return Err(Error::Disconnected);
         }
         state.changes.push((Arc::clone(namespace), joins));
         drop(state);
-        line.wake_at(Instant::now());
+        handle.wake_at(Instant::now());
         Ok(())
     }
 
@@ -218,13 +218,19 @@ impl ClientCore {
         let is_call = matches!(waiting, Some(AckWaiter::Call(_)));
         if sent_id.is_some() {
             // Somebody must see to it that what waits for an answer expires.
-            self.line()?;
+            self.handle()?;
         }
         let state = self.state.lock();
         let joined = match state.route(namespace, self.config.offline_buffer)? {
             SendTarget::Connected(joined) => joined,
             SendTarget::Buffer => {
-                return self.hold(state, namespace, event, data, waiting.map(|it| (id, it)));
+                return self.buffer_event(
+                    state,
+                    namespace,
+                    event,
+                    data,
+                    waiting.map(|it| (id, it)),
+                );
             }
         };
         drop(state);
@@ -250,7 +256,7 @@ impl ClientCore {
     }
 
     /// Keeps an event until there is a connection.
-    fn hold(
+    fn buffer_event(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, CoreState>,
         namespace: &Arc<str>,
@@ -266,7 +272,7 @@ impl ClientCore {
             frames: Frames(buffer.into()),
             id,
         };
-        if let Err(error) = state.held.push(held, self.config.offline_buffer) {
+        if let Err(error) = state.offline.push(held, self.config.offline_buffer) {
             // Only then may the callback be dropped, which is the program's.
             drop(state);
             return Err(error);
@@ -275,10 +281,10 @@ impl ClientCore {
             return Ok(0);
         };
         // It may expire before there is a connection. The buffer's bytes bound their number.
-        let deadline = state.held.acks.insert(id, waiting, usize::MAX)?;
+        let deadline = state.offline.acks.insert(id, waiting, usize::MAX)?;
         drop(state);
-        if let (Some(deadline), Some(running)) = (deadline, self.running.get()) {
-            running.line.wake_at(deadline);
+        if let (Some(deadline), Some(threads)) = (deadline, self.threads.get()) {
+            threads.handle.wake_at(deadline);
         }
         Ok(id)
     }
@@ -302,8 +308,8 @@ impl ClientCore {
     /// Forgets the events that wait for a connection; returns how many there were.
     pub(super) fn clear_offline_buffer(self: &Arc<Self>) -> usize {
         let mut state = self.state.lock();
-        let count = state.held.len();
-        let unsent = state.held.clear();
+        let count = state.offline.len();
+        let unsent = state.offline.clear();
         drop(state);
         for waiting in unsent {
             ack::complete(self, waiting, Err(Error::Disconnected));
@@ -317,7 +323,7 @@ impl ClientCore {
         let forgotten = state
             .joined(namespace)
             .and_then(|joined| joined.acks.take(id));
-        let held = state.held.acks.take(id);
+        let held = state.offline.acks.take(id);
         drop(state);
         drop((forgotten, held));
     }
@@ -333,13 +339,13 @@ impl ClientCore {
     fn begin_to_disconnect(self: &Arc<Self>) {
         let mut ended = Vec::new();
         let mut state = self.state.lock();
-        let unsent = state.held.clear();
+        let unsent = state.offline.clear();
         state.reconnects = false;
         match state.phase {
             ClientPhase::Idle => {}
             ClientPhase::Connecting => {
-                if let Some(running) = self.running.get() {
-                    running.line.abandon();
+                if let Some(threads) = self.threads.get() {
+                    threads.handle.abandon();
                 }
                 // Its answer, if it still comes, is of an attempt that does not count.
                 state.attempt = state.attempt.wrapping_add(1);
@@ -352,7 +358,7 @@ impl ClientCore {
                 state.decide(ConnectOutcome::Cancelled);
                 state.phase = ClientPhase::Closing;
                 // The namespaces are left by the I/O thread, once the server has read everything.
-                state.leave_all();
+                state.reset_joined();
                 if let Some(session) = &state.session {
                     session.close(Reason::ClientDisconnect);
                 }
@@ -365,7 +371,7 @@ impl ClientCore {
         }
         if !ended.is_empty() {
             // There is no connection that could be ended for it.
-            let _ = self.place(ended);
+            let _ = self.push_items(ended);
         }
     }
 
@@ -410,18 +416,18 @@ impl ClientCore {
                 && (on_worker || self.queue.queue_state() == QueueState::Idle)
         };
         drop(lock_when(&self.state, &self.changed, is_over));
-        self.let_process_end();
+        self.park_if_exiting();
     }
 
     /// Does not return if the client has ended because the process does.
-    pub(super) fn let_process_end(&self) {
+    pub(super) fn park_if_exiting(&self) {
         if self.config.handle_sigint && !self.is_own_thread() && !pool::is_io_thread() {
             shutdown::park_if_exiting();
         }
     }
 
     /// Schedules handlers, or passes the items to the sink.
-    pub(super) fn place(self: &Arc<Self>, items: Vec<(ClientItem, usize)>) -> Control {
+    pub(super) fn push_items(self: &Arc<Self>, items: Vec<(ClientItem, usize)>) -> Control {
         if let Some(sink) = &self.sink {
             return match sink.take(items) {
                 Overflow::Yes => Control::Close(Reason::ClientDisconnect),
@@ -451,11 +457,11 @@ impl ClientCore {
     fn process(self: &Arc<Self>, item: ClientItem) {
         // Read for each: a handler may have added one for what came right behind its event.
         let handlers = HANDLERS.with_borrow_mut(|reader| reader.read(&self.handlers));
-        let life = self.life.lock().upgrade();
+        let drop_guard = self.drop_guard.lock().upgrade();
         let client = |namespace: &Arc<str>| Client {
             shared: Arc::clone(self),
             namespace: Arc::clone(namespace),
-            life: life.clone(),
+            drop_guard: drop_guard.clone(),
         };
         let (what, handled) = match item {
             ClientItem::Ended => {
@@ -528,12 +534,12 @@ impl Runnable for ClientCore {
         }
     }
 
-    fn last_turn(&self) -> &LastTurn {
-        self.queue.last_turn()
+    fn turn_history(&self) -> &TurnHistory {
+        self.queue.turn_history()
     }
 
-    fn waiting(&self) -> usize {
-        self.queue.waiting()
+    fn waiting_items(&self) -> usize {
+        self.queue.waiting_items()
     }
 }
 
@@ -542,15 +548,15 @@ impl CallbackOwner for ClientCore {
         &self.callbacks
     }
 
-    fn last_callbacks(&self) -> &LastTurn {
+    fn last_callbacks(&self) -> &TurnHistory {
         &self.last_callbacks
     }
 
     fn schedule(&self, turn: Arc<dyn Runnable>) {
         // What is scheduled comes from a connection, or from an event that waits for one: the
         // threads run.
-        if let Some(running) = self.running.get() {
-            running.runtime.workers().schedule(turn);
+        if let Some(threads) = self.threads.get() {
+            threads.runtime.workers().schedule(turn);
         }
     }
 }
@@ -558,9 +564,9 @@ impl CallbackOwner for ClientCore {
 impl OnShutdown for ClientCore {
     fn start_shutdown(&self) {
         // Not under its lock: workers take it.
-        let life = self.life.lock().upgrade();
-        if let Some(life) = life {
-            life.0.begin_to_disconnect();
+        let drop_guard = self.drop_guard.lock().upgrade();
+        if let Some(drop_guard) = drop_guard {
+            drop_guard.0.begin_to_disconnect();
         }
     }
 
@@ -573,8 +579,8 @@ impl OnShutdown for ClientCore {
 impl Drop for DropGuard {
     fn drop(&mut self) {
         self.0.disconnect();
-        if let Some(running) = self.0.running.get() {
-            running.line.remove();
+        if let Some(threads) = self.0.threads.get() {
+            threads.handle.remove();
         }
     }
 }

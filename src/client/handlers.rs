@@ -4,16 +4,16 @@ use super::Client;
 use super::service::ErasedService;
 use crate::data::{Args, EncodedArgs};
 use crate::error::ConnectError;
-use crate::handlers::{Event, StoredDisconnect, registry};
+use crate::handlers::{BoxedDisconnect, Event, registry};
 use crate::reason::Reason;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) type Registry = registry::Registry<Client, Lifecycle, dyn ErasedService>;
+pub(super) type Registry = registry::Registry<Client, SideHandlers, dyn ErasedService>;
 pub(super) type NamespaceHandlers =
-    registry::NamespaceHandlers<Client, Lifecycle, dyn ErasedService>;
+    registry::NamespaceHandlers<Client, SideHandlers, dyn ErasedService>;
 
-type OnConnect = dyn Fn(&Client) + Send + Sync;
+type OnClient = dyn Fn(&Client) + Send + Sync;
 type OnAttempt = dyn Fn(&Client, u32, Duration) + Send + Sync;
 type Tap = dyn Fn(&Client, &Event) + Send + Sync;
 type OutgoingTap = dyn Fn(&Client, &str, &Args) + Send + Sync;
@@ -21,12 +21,12 @@ type OnConnectError = dyn Fn(&Client, &ConnectError) + Send + Sync;
 
 /// Handlers that are called when the connection comes and goes.
 #[derive(Clone, Default)]
-pub(super) struct Lifecycle {
-    pub(super) connect: Option<Arc<OnConnect>>,
+pub(super) struct SideHandlers {
+    pub(super) connect: Option<Arc<OnClient>>,
     pub(super) connect_error: Option<Arc<OnConnectError>>,
-    pub(super) disconnect: Option<StoredDisconnect<Client>>,
+    pub(super) disconnect: Option<BoxedDisconnect<Client>>,
     pub(super) reconnect_attempt: Option<Arc<OnAttempt>>,
-    pub(super) reconnect_failed: Option<Arc<OnConnect>>,
+    pub(super) reconnect_failed: Option<Arc<OnClient>>,
     /// Told of every event that comes.
     pub(super) taps: Vec<Arc<Tap>>,
     /// Told of every event that is emitted.

@@ -5,6 +5,7 @@ mod core;
 mod handlers;
 mod namespace;
 mod options;
+mod packets;
 mod service;
 mod session_handler;
 pub(crate) mod simple;
@@ -25,7 +26,7 @@ use crate::handlers::service::Registered;
 use crate::handlers::service::assert_not_reserved;
 use crate::handlers::{
     AckCallback, AckWaiter, DisconnectHandler, Event, Handler, HandlerContext, IncomingEvent,
-    IntoAck, encode, store_disconnect,
+    IntoAck, boxed_disconnect, encode,
 };
 use crate::limits::clamp_duration;
 use crate::protocol::engineio::Revision;
@@ -79,7 +80,7 @@ pub struct Client {
     shared: Arc<ClientCore>,
     namespace: Arc<str>,
     /// None in the handlers of a client that is being dropped.
-    life: Option<Arc<DropGuard>>,
+    drop_guard: Option<Arc<DropGuard>>,
 }
 
 impl Client {
@@ -98,8 +99,8 @@ impl Client {
     fn with(config: ClientSettings, sink: Option<Arc<dyn EventSink>>) -> Client {
         let handle_sigint = config.handle_sigint;
         let shared = Arc::new(ClientCore::new(config, sink));
-        let life = Arc::new(DropGuard(Arc::clone(&shared)));
-        *shared.life.lock() = Arc::downgrade(&life);
+        let drop_guard = Arc::new(DropGuard(Arc::clone(&shared)));
+        *shared.drop_guard.lock() = Arc::downgrade(&drop_guard);
         if handle_sigint {
             let ending = Arc::downgrade(&shared) as std::sync::Weak<dyn OnShutdown>;
             if let Err(error) = shutdown::register_shutdown(ending) {
@@ -109,7 +110,7 @@ impl Client {
         Client {
             shared,
             namespace: ROOT.into(),
-            life: Some(life),
+            drop_guard: Some(drop_guard),
         }
     }
 
@@ -125,7 +126,7 @@ impl Client {
         Client {
             shared: Arc::clone(&self.shared),
             namespace,
-            life: self.life.clone(),
+            drop_guard: self.drop_guard.clone(),
         }
     }
 
@@ -211,7 +212,7 @@ impl Client {
     /// Calls a function once for each time the namespace was connected and is no more, after its
     /// last event. Unless one side has ended the connection on purpose, reconnecting has begun.
     pub fn on_disconnect<S>(&self, handler: impl DisconnectHandler<Client, S>) {
-        let handler = store_disconnect(handler);
+        let handler = boxed_disconnect(handler);
         drop(self.change(|set| set.lifecycle.disconnect.replace(handler)));
     }
 
@@ -291,7 +292,7 @@ impl Client {
     /// [`Error::Disconnected`] if [`disconnect`](Client::disconnect) was called meanwhile,
     /// [`Error::Io`] if the system gives no threads.
     pub fn connect(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
-        let call = self.begin_to_connect(Arc::new(options.into()))?;
+        let call = self.start_connect(Arc::new(options.into()))?;
         self.shared.wait_for_connection(call)
     }
 
@@ -301,7 +302,7 @@ impl Client {
     /// # Errors
     /// [`Error::InvalidArgument`] and [`Error::Io`], as [`connect`](Client::connect).
     pub fn connect_in_background(&self, options: impl Into<ConnectOptions>) -> Result<(), Error> {
-        self.begin_to_connect(Arc::new(options.into())).map(drop)
+        self.start_connect(Arc::new(options.into())).map(drop)
     }
 
     /// Connects anew, with the options of the last [`connect`](Client::connect): ends the connection
@@ -322,30 +323,30 @@ impl Client {
     /// [`Error::InvalidArgument`] if it was never connected, [`Error::Disconnected`] in a handler
     /// of a client that is being dropped, [`Error::Io`] if the system gives no threads.
     pub fn reconnect(&self) -> Result<(), Error> {
-        if self.life.is_none() {
+        if self.drop_guard.is_none() {
             // It is being dropped, and would have nobody who ends it.
             return Err(Error::Disconnected);
         }
-        let line = self.shared.line()?.clone();
+        let handle = self.shared.handle()?.clone();
         let mut state = self.shared.state.lock();
         match (state.phase, &state.session) {
             (ClientPhase::Idle, _) => {
                 let never = || Error::InvalidArgument("the client was never connected".into());
                 let options = state.options.clone().ok_or_else(never)?;
                 drop(state);
-                return self.begin_to_connect(options).map(drop);
+                return self.start_connect(options).map(drop);
             }
             (ClientPhase::Connecting, _) => {
                 state.reconnects = true;
                 state.backoff.reset();
                 drop(state);
-                line.wake_at(Instant::now());
+                handle.wake_at(Instant::now());
             }
             (ClientPhase::Open, Some(session)) => {
                 session.close(Reason::ClientDisconnect);
                 state.phase = ClientPhase::Closing;
                 state.reconnects = true;
-                state.leave_all();
+                state.reset_joined();
             }
             (ClientPhase::Closing, _) => state.reconnects = true,
             (ClientPhase::Joining | ClientPhase::Open, _) => {}
@@ -353,14 +354,14 @@ impl Client {
         Ok(())
     }
 
-    /// Returns the number of the call.
-    fn begin_to_connect(&self, options: Arc<ConnectOptions>) -> Result<u64, Error> {
-        if self.life.is_none() {
+    /// Starts to connect; returns the number of the call.
+    fn start_connect(&self, options: Arc<ConnectOptions>) -> Result<u64, Error> {
+        if self.drop_guard.is_none() {
             // It is being dropped, and would have nobody who ends it.
             return Err(Error::Disconnected);
         }
         options.check()?;
-        let line = self.shared.line()?.clone();
+        let handle = self.shared.handle()?.clone();
         let names = options.namespaces.clone();
         let names = names.unwrap_or_else(|| self.default_namespaces());
         let mut state = self.shared.lock_unless_closing();
@@ -387,7 +388,7 @@ impl Client {
         let call = state.connect_seq;
         let before = state.options.replace(options);
         state.phase = ClientPhase::Connecting;
-        self.shared.start_attempt(&mut state, &line);
+        self.shared.start_attempt(&mut state, &handle);
         drop(state);
         // With it go functions of the program.
         drop(before);
@@ -500,7 +501,7 @@ impl Client {
             Err(Error::Timeout)
         });
         if let Err(Error::Disconnected) = answer {
-            self.let_process_end();
+            self.park_if_exiting();
         }
         answer?.decode()
     }
@@ -595,7 +596,7 @@ impl Client {
     pub fn namespaces(&self) -> Vec<String> {
         let state = self.shared.state.lock();
         let spaces = state.spaces.iter();
-        let connected = spaces.filter(|space| matches!(space.step, JoinState::Connected(_)));
+        let connected = spaces.filter(|space| matches!(space.state, JoinState::Connected(_)));
         connected.map(|space| space.name.to_string()).collect()
     }
 
@@ -616,8 +617,8 @@ impl Client {
     }
 
     /// Does not return if the client has ended because a signal ends the process.
-    pub(crate) fn let_process_end(&self) {
-        self.shared.let_process_end();
+    pub(crate) fn park_if_exiting(&self) {
+        self.shared.park_if_exiting();
     }
 
     fn encode(&self, event: &str, data: impl Serialize) -> Result<EncodedArgs, Error> {
@@ -633,7 +634,7 @@ impl Client {
     /// Changes the handlers of the namespace; returns what was replaced, to be dropped.
     fn change<T>(&self, change: impl FnOnce(&mut NamespaceHandlers) -> T) -> T {
         let handlers = &self.shared.handlers;
-        handlers.change(|handlers| change(handlers.set(&self.namespace)))
+        handlers.change(|handlers| change(handlers.entry(&self.namespace)))
     }
 }
 

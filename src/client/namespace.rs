@@ -89,8 +89,8 @@ impl NamespaceConnection {
         )))
     }
 
-    /// From now on nothing is sent to it.
-    pub(super) fn leave(&self) {
+    /// From now on its events are not acknowledged any more.
+    pub(super) fn mark_gone(&self) {
         self.gone.store(true, Ordering::Release);
     }
 }

@@ -116,7 +116,7 @@ impl ConnectOptions {
     }
 
     /// Adds parameters to the query of every request, encoded as they need to be; the URL's own
-    /// query goes before them. None.
+    /// query goes before them. Defaults to none.
     ///
     /// ```
     /// # use socketio::ConnectOptions;
@@ -277,9 +277,9 @@ impl ConnectOptions {
     }
 
     /// Returns where to connect to. Asks the program's functions.
-    pub(super) fn target(&self) -> Result<Endpoint, ConnectError> {
-        let target = Endpoint::new(&self.url.get(), &self.path, self.headers.get())?;
-        target.with_query(&self.query)
+    pub(super) fn endpoint(&self) -> Result<Endpoint, ConnectError> {
+        let endpoint = Endpoint::new(&self.url.get(), &self.path, self.headers.get())?;
+        endpoint.with_query(&self.query)
     }
 
     /// JSON text, or nothing. Asks the program's function.
@@ -291,7 +291,7 @@ impl ConnectOptions {
     /// Finds the mistakes that no attempt could mend, in what is known before the first one.
     pub(super) fn check(&self) -> Result<(), Error> {
         if let (Provider::Value(url), Provider::Value(_)) = (&self.url, &self.headers) {
-            self.target()?;
+            self.endpoint()?;
             if let Some(path) = Endpoint::path_of(url) {
                 log::warn!(target: "socketio", "the path {path:?} of the URL is ignored: namespaces([{path:?}]) would name a namespace, socketio_path({path:?}) the server's endpoint");
             }

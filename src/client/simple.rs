@@ -55,11 +55,11 @@ struct ReceivedState {
     /// Each with the bytes that it holds.
     events: VecDeque<(Event, usize)>,
     bytes: usize,
-    connection: SimpleConnection,
+    connection: SimplePhase,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum SimpleConnection {
+enum SimplePhase {
     /// There is none, and there may be one.
     #[default]
     Awaited,
@@ -108,7 +108,9 @@ impl SimpleClient {
         loop {
             self.wait_for_connection(by)?;
             match self.client.emit(event, &data) {
-                Err(Error::Disconnected | Error::BadNamespace(_)) => self.inner.lose(&self.client),
+                Err(Error::Disconnected | Error::BadNamespace(_)) => {
+                    self.inner.refresh(&self.client);
+                }
                 sent => return sent,
             }
         }
@@ -140,7 +142,7 @@ impl SimpleClient {
             self.wait_for_connection(by.min(Instant::now() + self.reconnect_timeout))?;
             let left = by.saturating_duration_since(Instant::now());
             match self.client.call(event, &data, left) {
-                Err(Error::BadNamespace(_)) => self.inner.lose(&self.client),
+                Err(Error::BadNamespace(_)) => self.inner.refresh(&self.client),
                 answer => return answer,
             }
         }
@@ -166,7 +168,7 @@ impl SimpleClient {
         let received = block_in_place(|| self.inner.receive(by, wanted));
         match received {
             Err(Error::Timeout) | Ok(_) => {}
-            Err(_) => self.client.let_process_end(),
+            Err(_) => self.client.park_if_exiting(),
         }
         received
     }
@@ -247,7 +249,7 @@ impl SimpleClient {
     fn wait_for_connection(&self, by: Instant) -> Result<(), Error> {
         let connected = self.inner.wait_for_connection(by);
         if let Err(Error::Disconnected) = connected {
-            self.client.let_process_end();
+            self.client.park_if_exiting();
         }
         connected
     }
@@ -354,25 +356,25 @@ impl EventSink for SimpleInner {
                     let _ = event.acknowledge(&EncodedArgs::default());
                     // A single one may be of any size.
                     if state.bytes > 0 && state.bytes + bytes > self.max_bytes {
-                        state.connection = SimpleConnection::Overflowed;
+                        state.connection = SimplePhase::Overflowed;
                     }
-                    if state.connection != SimpleConnection::Overflowed {
+                    if state.connection != SimplePhase::Overflowed {
                         state.bytes += bytes;
                         state.events.push_back((event, bytes));
                     }
                 }
-                ClientItem::Connect(_) => state.change(SimpleConnection::Connected),
-                ClientItem::Disconnect(..) => state.change(SimpleConnection::Awaited),
+                ClientItem::Connect(_) => state.change(SimplePhase::Connected),
+                ClientItem::Disconnect(..) => state.change(SimplePhase::Awaited),
                 ClientItem::Ended => state.end(),
                 ClientItem::ConnectError(..)
                 | ClientItem::ReconnectAttempt(..)
                 | ClientItem::ReconnectFailed(_) => {}
             }
         }
-        let overflowed = state.connection == SimpleConnection::Overflowed;
+        let overflowed = state.connection == SimplePhase::Overflowed;
         drop(state);
         self.changed.notify_all();
-        if overflowed && before != SimpleConnection::Overflowed {
+        if overflowed && before != SimplePhase::Overflowed {
             log::error!(target: "socketio", "disconnected: more than {} bytes wait for receive (max_buffer_size, or a Client with handlers)", self.max_bytes);
         }
         if overflowed {
@@ -391,7 +393,7 @@ impl SimpleInner {
 
     fn wait_for_connection(&self, by: Instant) -> Result<(), Error> {
         let connected = |mut state: MutexGuard<'_, ReceivedState>| {
-            while state.connection == SimpleConnection::Awaited {
+            while state.connection == SimplePhase::Awaited {
                 if !self.wait(&mut state, Some(by)) {
                     return Err(Error::Timeout);
                 }
@@ -399,7 +401,7 @@ impl SimpleInner {
             self.check(&state)
         };
         let state = self.state.lock();
-        if state.connection != SimpleConnection::Awaited {
+        if state.connection != SimplePhase::Awaited {
             return connected(state);
         }
         drop(state);
@@ -429,9 +431,9 @@ impl SimpleInner {
     /// Returns why there will be no other connection, if that is so.
     fn check(&self, state: &ReceivedState) -> Result<(), Error> {
         match state.connection {
-            SimpleConnection::Awaited | SimpleConnection::Connected => Ok(()),
-            SimpleConnection::Ended => Err(Error::Disconnected),
-            SimpleConnection::Overflowed => {
+            SimplePhase::Awaited | SimplePhase::Connected => Ok(()),
+            SimplePhase::Ended => Err(Error::Disconnected),
+            SimplePhase::Overflowed => {
                 let what = "bytes of events wait to be received";
                 Err(LimitExceeded::new(what, "max_buffer_size", self.max_bytes).into())
             }
@@ -439,11 +441,11 @@ impl SimpleInner {
     }
 
     /// The client was found to be disconnected before its handler could say so.
-    fn lose(&self, client: &Client) {
+    fn refresh(&self, client: &Client) {
         let connection = if client.is_connected() {
-            SimpleConnection::Connected
+            SimplePhase::Connected
         } else {
-            SimpleConnection::Awaited
+            SimplePhase::Awaited
         };
         self.change(|state| state.change(connection));
     }
@@ -462,13 +464,13 @@ impl SimpleInner {
 
 impl ReceivedState {
     /// Notes that there is a connection, or none, unless there will be no other.
-    fn change(&mut self, connection: SimpleConnection) {
-        if let SimpleConnection::Awaited | SimpleConnection::Connected = self.connection {
+    fn change(&mut self, connection: SimplePhase) {
+        if let SimplePhase::Awaited | SimplePhase::Connected = self.connection {
             self.connection = connection;
         }
     }
 
     fn end(&mut self) {
-        self.change(SimpleConnection::Ended);
+        self.change(SimplePhase::Ended);
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct CoreState {
     pub(super) connect_seq: u64,
     /// Outcome of the last call.
     pub(super) outcome: Option<ConnectOutcome>,
-    pub(super) held: OfflineBuffer,
+    pub(super) offline: OfflineBuffer,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +75,14 @@ pub(super) enum ConnectOutcome {
 #[derive(Debug)]
 pub(super) struct NamespaceEntry {
     pub(super) name: Arc<str>,
-    pub(super) step: JoinState,
+    pub(super) state: JoinState,
 }
 
 impl NamespaceEntry {
     pub(super) fn new(name: &str) -> NamespaceEntry {
         NamespaceEntry {
             name: name.into(),
-            step: JoinState::Pending,
+            state: JoinState::Pending,
         }
     }
 }
@@ -93,7 +93,7 @@ pub(super) enum JoinState {
     Pending,
     Connected(Arc<NamespaceConnection>),
     Refused(ConnectError),
-    /// The server has disconnected it: it is not connected again.
+    /// The server has disconnected it, or the program has left it: it is not connected again.
     Disconnected,
 }
 
@@ -125,12 +125,12 @@ impl CoreState {
             failure: None,
             connect_seq: 0,
             outcome: None,
-            held: OfflineBuffer::default(),
+            offline: OfflineBuffer::default(),
         }
     }
 
     /// Changes to the other revision of Engine.IO, if that was asked for and has not just been done.
-    pub(super) fn switches(&mut self) -> bool {
+    pub(super) fn try_switch_revision(&mut self) -> bool {
         let detects = |it: &Arc<ConnectOptions>| it.protocol == Protocol::Detect;
         if !self.options.as_ref().is_some_and(detects) || self.has_switched {
             return false;
@@ -156,7 +156,7 @@ impl CoreState {
 
     pub(super) fn joined(&self, namespace: &str) -> Option<&Arc<NamespaceConnection>> {
         let space = self.spaces.iter().find(|space| &*space.name == namespace)?;
-        match &space.step {
+        match &space.state {
             JoinState::Connected(joined) => Some(joined),
             _ => None,
         }
@@ -169,7 +169,7 @@ impl CoreState {
     ) -> Result<SendTarget, Error> {
         let space = self.spaces.iter().find(|space| &*space.name == namespace);
         let is_up = matches!(self.phase, ClientPhase::Joining | ClientPhase::Open);
-        match space.map(|space| &space.step) {
+        match space.map(|space| &space.state) {
             Some(JoinState::Connected(joined)) if is_up => {
                 Ok(SendTarget::Connected(Arc::clone(joined)))
             }
@@ -193,12 +193,12 @@ impl CoreState {
         !self
             .spaces
             .iter()
-            .any(|space| matches!(space.step, JoinState::Pending))
+            .any(|space| matches!(space.state, JoinState::Pending))
     }
 
     /// Returns why the attempt has failed, if a namespace could not be connected.
     pub(super) fn refusal(&self) -> Option<ConnectError> {
-        let refused = self.spaces.iter().filter_map(|space| match &space.step {
+        let refused = self.spaces.iter().filter_map(|space| match &space.state {
             JoinState::Refused(error) => Some((&space.name, error)),
             _ => None,
         });
@@ -226,33 +226,26 @@ impl CoreState {
         }
     }
 
-    /// Ends the connection: returns the namespaces that were connected.
-    pub(super) fn leave_all(&mut self) -> Vec<Arc<NamespaceConnection>> {
-        let leave = |space: &mut NamespaceEntry| match std::mem::replace(
-            &mut space.step,
-            JoinState::Pending,
-        ) {
-            JoinState::Connected(joined) => Some(joined),
-            JoinState::Pending => None,
-            other => {
-                space.step = other;
-                None
+    /// Without a connection, what was connected is to be connected again.
+    pub(super) fn reset_joined(&mut self) {
+        for space in &mut self.spaces {
+            if matches!(space.state, JoinState::Connected(_)) {
+                space.state = JoinState::Pending;
             }
-        };
-        self.spaces.iter_mut().filter_map(leave).collect()
+        }
     }
 
     /// The server has disconnected all namespaces, and they are wanted all the same.
     pub(super) fn rejoin_all(&mut self) {
         for space in &mut self.spaces {
-            space.step = JoinState::Pending;
+            space.state = JoinState::Pending;
         }
     }
 
     /// Returns the namespaces that the server has not answered for.
     pub(super) fn pending(&self) -> Vec<Arc<str>> {
         let pending = self.spaces.iter();
-        let pending = pending.filter(|space| matches!(space.step, JoinState::Pending));
+        let pending = pending.filter(|space| matches!(space.state, JoinState::Pending));
         pending.map(|space| Arc::clone(&space.name)).collect()
     }
 }

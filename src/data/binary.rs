@@ -93,7 +93,7 @@ impl Serialize for Binary {
             return serializer.serialize_bytes(&self.0);
         }
         let number = ATTACHMENTS.with_borrow_mut(|attachments| match &mut **attachments {
-            Attachments::Out(list) => Some(place(list, &self.0)),
+            Attachments::Out(list) => Some(index_in(list, &self.0)),
             _ => None,
         });
         let number =
@@ -105,9 +105,9 @@ impl Serialize for Binary {
     }
 }
 
-/// Returns the number of bytes in the list. The same bytes in several places are sent once: a peer
+/// Returns the index of these bytes in the list, to which they are added if they are new. The same bytes in several places are sent once: a peer
 /// that repeats a placeholder must not make an answer of gigabytes.
-fn place(list: &mut Vec<Bytes>, bytes: &Bytes) -> usize {
+fn index_in(list: &mut Vec<Bytes>, bytes: &Bytes) -> usize {
     let is_same = |other: &Bytes| other.as_ptr() == bytes.as_ptr() && other.len() == bytes.len();
     // More than these are not sent anyway, by default.
     let known = list.iter().take(MAX_COMPARED).position(is_same);

@@ -169,7 +169,7 @@ impl ArgSerializer<'_> {
     }
 }
 
-/// A compound that is one argument: handed on to serde_json's own serializer.
+/// Methods for values that are one argument each.
 macro_rules! scalars {
     ($($method:ident: $kind:ty,)*) => {
         $(fn $method(self, value: $kind) -> Result<(), Failure> {

@@ -30,12 +30,6 @@ impl EncodedArgs {
         decoded.map_err(|mismatch| mismatch.into_error(true))
     }
 
-    /// Returns the same arguments in another encoding.
-    #[cfg(feature = "msgpack")]
-    fn recoded(&self, encoding: Encoding) -> Result<EncodedArgs, Error> {
-        EncodedArgs::with(encoding, &self.to_args()?)
-    }
-
     /// Returns the arguments in an encoding, which may be the one that they have.
     ///
     /// # Errors
@@ -47,7 +41,7 @@ impl EncodedArgs {
     pub(crate) fn in_encoding(&self, encoding: Encoding) -> Result<Cow<'_, EncodedArgs>, Error> {
         #[cfg(feature = "msgpack")]
         if self.encoding != encoding {
-            return self.recoded(encoding).map(Cow::Owned);
+            return EncodedArgs::with(encoding, &self.to_args()?).map(Cow::Owned);
         }
         let _ = encoding;
         Ok(Cow::Borrowed(self))

@@ -167,7 +167,7 @@ pub(crate) struct EngineConfig {
     pub(crate) cookie: Option<Cookie>,
     pub(crate) cors: Cors,
     pub(crate) limits: Limits,
-    /// None for one to two cores.
+    /// None for one for each four cores, from 1 to 8.
     pub(crate) io_threads: Option<usize>,
     pub(crate) trusted_proxies: Vec<IpAddr>,
     /// Clients of revision 3 are let in.
@@ -203,7 +203,7 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
-    pub(crate) fn machine(&self, revision: Revision) -> ServerConfig {
+    pub(crate) fn session_config(&self, revision: Revision) -> ServerConfig {
         ServerConfig {
             ping_interval: self.ping_interval,
             ping_timeout: self.ping_timeout,
@@ -213,7 +213,7 @@ impl EngineConfig {
     }
 
     /// Returns the content of the open packet.
-    pub(crate) fn open(&self, sid: &str, transport: Transport) -> OpenPacket {
+    pub(crate) fn open_packet(&self, sid: &str, transport: Transport) -> OpenPacket {
         let upgrades = match transport {
             Transport::Polling if self.allow_upgrades && self.allows(Transport::WebSocket) => {
                 vec![Transport::WebSocket.as_str().to_owned()]

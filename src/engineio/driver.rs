@@ -1,17 +1,18 @@
 //! The sessions of one I/O thread: requests and frames in, state machines and handlers between,
 //! answers and frames out.
 //!
-//! In a circle with `handshake`, `polling` and `serving`: the methods of one `ServerDriver` stand
+//! In a circle with `handshake`, `polling`, `posting` and `serving`: the methods of one `ServerDriver` stand
 //! where their subject is.
 
 use super::driving::{Deadlines, flush_held_answers, read_packet, send_packet};
-use super::eio3::{Eio3, Packets};
+use super::eio3::Eio3;
 use super::frames::{Frames, binary_form, wants_text};
 use super::handle::{self, CommandSink, SessionHandle};
 use super::handshake::{
-    RequestError, ResumeReason, Resumed, resume_request, subprotocol, thread_index, websocket_key,
+    Decision, RequestError, Resumed, resume_request, subprotocol, thread_index, websocket_key,
 };
 use super::on_handshake::Handshake;
+use super::posting::Posted;
 use super::serving::{EngineShared, Resident};
 use super::write_batching::CorkQueue;
 use super::{Control, HeldBroadcasts, SessionHandler, Transport};
@@ -19,8 +20,8 @@ use crate::net::http::cors::CorsDecision;
 use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::{self, BodyRules, ConnectionId, IoContext, TimerKey};
 use crate::pool::QueueState;
-use crate::protocol::engineio::server::{ServerInput, ServerOutput, ServerSession, TransportId};
-use crate::protocol::engineio::{Data, Packet, Revision, payload_v3};
+use crate::protocol::engineio::server::{ChannelId, ServerInput, ServerOutput, ServerSession};
+use crate::protocol::engineio::{Data, Packet, Revision};
 use crate::reason::Reason;
 use crate::util::budget::Share;
 use crate::util::program;
@@ -34,14 +35,14 @@ use std::time::{Duration, Instant};
 /// Command to an I/O thread.
 #[derive(Debug)]
 pub(super) enum ServerCommand {
-    ServerEntry(handle::SessionCommand),
+    Session(handle::SessionCommand),
     /// The program has decided about a request that was parked.
     Resumed(Box<Resumed>),
 }
 
 impl From<handle::SessionCommand> for ServerCommand {
-    fn from(order: handle::SessionCommand) -> Self {
-        ServerCommand::ServerEntry(order)
+    fn from(command: handle::SessionCommand) -> Self {
+        ServerCommand::Session(command)
     }
 }
 
@@ -49,12 +50,12 @@ impl From<handle::SessionCommand> for ServerCommand {
 pub(super) struct ServerDriver {
     pub(super) shared: Arc<EngineShared>,
     /// The way back to this thread, for all its sessions.
-    pub(super) orders: Option<Arc<dyn CommandSink>>,
+    pub(super) sink: Option<Arc<dyn CommandSink>>,
     pub(super) sessions: Slab<ServerEntry>,
     pub(super) by_sid: HashMap<Box<str>, u32>,
-    corks: CorkQueue,
+    cork_queue: CorkQueue,
     /// Sessions with a POST of which packets are left, to go on with in the next turn.
-    unfinished: Vec<u64>,
+    pub(super) unfinished: Vec<u64>,
     /// Rows of broadcasts, in their order.
     held: Vec<Arc<HeldBroadcasts>>,
     pub(super) stopping: bool,
@@ -65,15 +66,15 @@ pub(super) struct ServerEntry {
     pub(super) machine: ServerSession,
     pub(super) handle: Arc<SessionHandle>,
     /// None while the program decides, and after the end.
-    pub(super) receiver: Option<Box<dyn SessionHandler>>,
+    pub(super) handler: Option<Box<dyn SessionHandler>>,
     /// Requests that wait for their answers.
-    pending_requests: Vec<(ConnectionId, Request)>,
+    pub(super) pending_requests: Vec<(ConnectionId, Request)>,
     deadlines: Deadlines,
-    is_stopped: bool,
+    pub(super) read_paused: bool,
     /// True if the outbox was told that a poll waits.
-    is_awaited: bool,
+    poll_waits: bool,
     /// A POST that is being handled.
-    posted: Option<Box<Posted>>,
+    pub(super) posted: Option<Box<Posted>>,
     /// The origin that was found to be allowed when the session was opened.
     origin: Option<Box<str>>,
     /// Of revision 3.
@@ -95,20 +96,6 @@ pub(super) struct ServerEntry {
     /// Bytes of its unfinished packet, in the budget.
     share: Share,
 }
-
-/// A POST whose packets are handled a portion at a time.
-struct Posted {
-    channel: TransportId,
-    body: Vec<u8>,
-    /// It is one of bytes, of revision 3.
-    is_binary: bool,
-    /// Part of it that has been read.
-    at: usize,
-}
-
-/// Packets of one POST that are handled in one turn: what they bring to do takes up to a few
-/// microseconds each.
-const MAX_PACKETS: usize = 512;
 
 impl std::fmt::Debug for ServerEntry {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -147,13 +134,13 @@ impl net::Driver for ServerDriver {
                 self.route(io, id, request);
             }
             CorsDecision::Deferred(check) => {
-                let mailbox = io.commands().clone();
+                let sender = io.sender().clone();
                 io.execute(move || {
                     let allowed = program::call(|| check.allows(&request));
                     resume_request(
-                        &mailbox,
+                        &sender,
                         id,
-                        ResumeReason::Origin(allowed.unwrap_or(false), request),
+                        Decision::Origin(allowed.unwrap_or(false), request),
                     );
                 });
             }
@@ -227,8 +214,8 @@ impl net::Driver for ServerDriver {
         let now = io.now();
         if let Some(session) = find(&mut self.sessions, key) {
             let held = session.held();
-            let receiver = session.receiver.as_mut();
-            let discarded = receiver.map_or(0, |receiver| receiver.discard());
+            let handler = session.handler.as_mut();
+            let discarded = handler.map_or(0, |handler| handler.discard());
             log::warn!(target: "engineio", "{}: closed, it holds {held} bytes, and all together more than may be held (Limits::buffered_bytes); {discarded} events of it are not handled", session.handle.label());
             self.shared.config.limits.refused.note("buffered_bytes");
             session.handle.outbox().give_up();
@@ -250,7 +237,7 @@ impl net::Driver for ServerDriver {
             return ControlFlow::Break(());
         };
         let now = io.now();
-        let channel = TransportId(id.to_u64());
+        let channel = ChannelId(id.to_u64());
         let packet = match read_packet(data, session.revision()) {
             // What was posted before the upgrade is handled before it.
             Ok(Packet::Upgrade) if session.posted.is_some() => {
@@ -269,10 +256,10 @@ impl net::Driver for ServerDriver {
         };
         match session.machine.receive(now, channel, packet) {
             Some(message) => {
-                let Some(receiver) = &mut session.receiver else {
+                let Some(handler) = &mut session.handler else {
                     return ControlFlow::Break(());
                 };
-                match receiver.receive(now, message) {
+                match handler.receive(now, message) {
                     Control::Continue => ControlFlow::Continue(()),
                     flow => self.apply(io, owner, flow),
                 }
@@ -284,8 +271,22 @@ impl net::Driver for ServerDriver {
         }
     }
 
-    fn on_read(&mut self, io: &mut IoContext<ServerCommand>, owner: u64) {
-        self.on_read_complete(io, owner);
+    fn on_read_complete(&mut self, io: &mut IoContext<ServerCommand>, key: u64) {
+        let now = io.now();
+        let Some(session) = find(&mut self.sessions, key) else {
+            return;
+        };
+        let Some(handler) = &mut session.handler else {
+            return;
+        };
+        let flow = handler.on_read_complete(now);
+        let kept = handler.kept();
+        session.share.hold(kept);
+        session.schedule(io);
+        if flow == Control::Scheduled {
+            return self.cork_queue.push(now, key, session.handle.outbox());
+        }
+        let _ = self.apply(io, key, flow);
     }
 
     fn on_connection_lost(
@@ -300,7 +301,7 @@ impl net::Driver for ServerDriver {
             session
                 .pending_requests
                 .retain(|(pending, _)| *pending != id);
-            let channel = TransportId(id.to_u64());
+            let channel = ChannelId(id.to_u64());
             session
                 .machine
                 .handle(now, ServerInput::Lost { channel, reason });
@@ -308,14 +309,14 @@ impl net::Driver for ServerDriver {
         }
     }
 
-    fn on_command(&mut self, io: &mut IoContext<ServerCommand>, order: ServerCommand) {
+    fn on_command(&mut self, io: &mut IoContext<ServerCommand>, command: ServerCommand) {
         use handle::SessionCommand::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
         let now = io.now();
-        let order = match order {
-            ServerCommand::ServerEntry(order) => order,
+        let command = match command {
+            ServerCommand::Session(command) => command,
             ServerCommand::Resumed(decided) => return self.on_resumed(io, *decided),
         };
-        let (key, input) = match order {
+        let (key, input) = match command {
             Queued(key) => (key, ServerInput::Queued),
             Close(key, reason) => {
                 if let Some(session) = find(&mut self.sessions, key)
@@ -335,8 +336,8 @@ impl net::Driver for ServerDriver {
             }
             Dismiss(key) => {
                 let session = find(&mut self.sessions, key);
-                if let Some(receiver) = session.and_then(|it| it.receiver.as_mut()) {
-                    receiver.before_close();
+                if let Some(handler) = session.and_then(|it| it.handler.as_mut()) {
+                    handler.before_close();
                 }
                 (key, ServerInput::Close(Reason::ServerDisconnect))
             }
@@ -374,10 +375,10 @@ impl net::Driver for ServerDriver {
         }
         let wakes = session.deadlines.take_wake_up(now);
         let mut flow = Control::Continue;
-        if let Some(receiver) = &mut session.receiver
-            && (wakes || receiver.next_timeout().is_some_and(|at| at <= now))
+        if let Some(handler) = &mut session.handler
+            && (wakes || handler.next_timeout().is_some_and(|at| at <= now))
         {
-            flow = receiver.timeout(now);
+            flow = handler.timeout(now);
         }
         let _ = self.apply(io, key, flow);
         self.process_outputs(io, key);
@@ -393,10 +394,10 @@ impl net::Driver for ServerDriver {
         for key in std::mem::take(&mut self.unfinished) {
             self.go_on_with_post(io, key);
         }
-        flush_held_answers(&mut self.corks, now, |key| {
+        flush_held_answers(&mut self.cork_queue, now, |key| {
             let session = self.sessions.get(key as u32 as usize)?;
-            let receiver = session.receiver.as_ref();
-            let state = receiver.map_or(QueueState::Idle, |receiver| receiver.queue_state());
+            let handler = session.handler.as_ref();
+            let state = handler.map_or(QueueState::Idle, |handler| handler.queue_state());
             (session.key == key).then_some((&*session.handle, state))
         });
         self.held.retain(|held| {
@@ -410,7 +411,7 @@ impl net::Driver for ServerDriver {
             return Some(Duration::ZERO);
         }
         let held = self.held.iter().map(|held| held.due() - now).min();
-        self.corks.max_sleep().or(held)
+        self.cork_queue.max_sleep().or(held)
     }
 
     fn on_stop(&mut self, io: &mut IoContext<ServerCommand>) {
@@ -433,10 +434,10 @@ impl ServerDriver {
     pub(super) fn new(shared: &Arc<EngineShared>) -> ServerDriver {
         ServerDriver {
             shared: Arc::clone(shared),
-            orders: None,
+            sink: None,
             sessions: Slab::new(),
             by_sid: HashMap::new(),
-            corks: CorkQueue::default(),
+            cork_queue: CorkQueue::default(),
             unfinished: Vec::new(),
             held: Vec::new(),
             stopping: false,
@@ -456,7 +457,7 @@ impl ServerDriver {
         let Some(session) = find(&mut self.sessions, key) else {
             return;
         };
-        let channel = TransportId(id.to_u64());
+        let channel = ChannelId(id.to_u64());
         if is_upgrade {
             return self.ask_to_upgrade(io, id, request, key);
         }
@@ -464,7 +465,7 @@ impl ServerDriver {
             "GET" => {
                 io.set_owner(id, Some(key));
                 let queued = !session.handle.outbox().set_poll_waiting();
-                session.is_awaited = true;
+                session.poll_waits = true;
                 session.pending_requests.push((id, request));
                 session
                     .machine
@@ -511,112 +512,8 @@ impl ServerDriver {
                 .set_binary_form(binary_form(session.revision(), wants_text));
         }
         io.upgrade(id, key, &websocket, &headers, &[]);
-        let channel = TransportId(id.to_u64());
+        let channel = ChannelId(id.to_u64());
         session.machine.handle(now, ServerInput::WebSocket(channel));
-        self.process_outputs(io, key);
-    }
-
-    fn on_post(
-        &mut self,
-        io: &mut IoContext<ServerCommand>,
-        id: ConnectionId,
-        mut request: Request,
-        key: u64,
-    ) {
-        let now = io.now();
-        let Some(session) = find(&mut self.sessions, key) else {
-            return;
-        };
-        let channel = TransportId(id.to_u64());
-        let mut body = request.take_body();
-        if let Some(eio3) = &session.eio3 {
-            body = eio3.read_body(body, self.shared.config.repair_eio3_text);
-        }
-        let is_binary = request
-            .first("content-type")
-            .is_some_and(|kind| kind.starts_with("application/octet-stream"));
-        if is_binary && session.eio3.is_none() {
-            log::info!(target: "engineio", "{}: closed, it posted an octet-stream", session.handle.label());
-            session.machine.handle(now, ServerInput::Invalid);
-            let mut headers = self.shared.config.cors.headers(&request);
-            headers.extend(session.headers());
-            self.process_outputs(io, key);
-            return io.respond(id, Response::new(400).with_headers(headers));
-        }
-        io.set_owner(id, Some(key));
-        session.pending_requests.push((id, request));
-        session.machine.handle(now, ServerInput::Post(channel));
-        if session.machine.post() == Some(channel) {
-            // python-engineio's clients of that time do not always say so.
-            let posted = Posted {
-                channel,
-                is_binary: is_binary || payload_v3::is_binary(&body),
-                body,
-                at: 0,
-            };
-            return self.take_post(io, key, posted);
-        }
-        self.process_outputs(io, key);
-    }
-
-    fn go_on_with_post(&mut self, io: &mut IoContext<ServerCommand>, key: u64) {
-        let session = find(&mut self.sessions, key);
-        if let Some(posted) = session.and_then(|session| session.posted.take()) {
-            self.take_post(io, key, *posted);
-        }
-    }
-
-    /// Handles the next packets of a POST: so many that other connections do not wait for long.
-    fn take_post(&mut self, io: &mut IoContext<ServerCommand>, key: u64, mut posted: Posted) {
-        let now = io.now();
-        let Some(session) = find(&mut self.sessions, key) else {
-            return;
-        };
-        let channel = posted.channel;
-        let mut packets = Packets::new(
-            session.revision(),
-            &posted.body[posted.at..],
-            posted.is_binary,
-        );
-        for packet in packets.by_ref().take(MAX_PACKETS) {
-            let message = match packet {
-                Ok(packet) => session.machine.receive(now, channel, packet),
-                Err(invalid) => {
-                    log::info!(target: "engineio", "{}: closed, it posted {invalid}", session.handle.label());
-                    session.machine.handle(now, ServerInput::Invalid);
-                    break;
-                }
-            };
-            let (Some(message), Some(receiver)) = (message, &mut session.receiver) else {
-                continue;
-            };
-            if let Control::Close(reason) = receiver.receive(now, message) {
-                session.machine.handle(now, ServerInput::Close(reason));
-                break;
-            }
-        }
-        let is_open = session.machine.is_open();
-        let left = packets.left().filter(|_| is_open);
-        let flow = match &mut session.receiver {
-            Some(receiver) if is_open => receiver.on_read_complete(now),
-            _ => Control::Continue,
-        };
-        if let Some(left) = left {
-            posted.at = posted.body.len() - left;
-            session.posted = Some(Box::new(posted));
-        }
-        if flow == Control::PauseReading {
-            // The client posts nothing more before it has its answer.
-            session.is_stopped = true;
-            session.machine.set_read_paused(now, true);
-        } else {
-            if left.is_some() {
-                self.unfinished.push(key);
-            } else {
-                session.machine.handle(now, ServerInput::Posted(channel));
-            }
-            let _ = self.apply(io, key, flow);
-        }
         self.process_outputs(io, key);
     }
 
@@ -644,7 +541,7 @@ impl ServerDriver {
     }
 
     /// Does what a session's handler wants.
-    fn apply(
+    pub(super) fn apply(
         &mut self,
         io: &mut IoContext<ServerCommand>,
         key: u64,
@@ -657,15 +554,15 @@ impl ServerDriver {
         match flow {
             Control::Continue => return ControlFlow::Continue(()),
             Control::Scheduled => {
-                self.corks.push(now, key, session.handle.outbox());
+                self.cork_queue.push(now, key, session.handle.outbox());
                 return ControlFlow::Continue(());
             }
             Control::PauseReading => {
-                if !std::mem::replace(&mut session.is_stopped, true) {
+                if !std::mem::replace(&mut session.read_paused, true) {
                     session.machine.set_read_paused(now, true);
                 }
-                if let Some(TransportId(channel)) = session.machine.active_websocket() {
-                    io.stop_reading(ConnectionId::from_u64(channel), true);
+                if let Some(ChannelId(channel)) = session.machine.active_websocket() {
+                    io.set_read_paused(ConnectionId::from_u64(channel), true);
                 }
                 session.schedule(io);
             }
@@ -677,36 +574,18 @@ impl ServerDriver {
         ControlFlow::Break(())
     }
 
-    fn on_read_complete(&mut self, io: &mut IoContext<ServerCommand>, key: u64) {
-        let now = io.now();
-        let Some(session) = find(&mut self.sessions, key) else {
-            return;
-        };
-        let Some(receiver) = &mut session.receiver else {
-            return;
-        };
-        let flow = receiver.on_read_complete(now);
-        let kept = receiver.kept();
-        session.share.hold(kept);
-        session.schedule(io);
-        if flow == Control::Scheduled {
-            return self.corks.push(now, key, session.handle.outbox());
-        }
-        let _ = self.apply(io, key, flow);
-    }
-
     fn resume(&mut self, io: &mut IoContext<ServerCommand>, key: u64) {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return;
         };
-        let may_resume = session.receiver.as_ref().is_none_or(|it| it.may_resume());
-        if !may_resume || !std::mem::take(&mut session.is_stopped) {
+        let may_resume = session.handler.as_ref().is_none_or(|it| it.may_resume());
+        if !may_resume || !std::mem::take(&mut session.read_paused) {
             return;
         }
         session.machine.set_read_paused(now, false);
         match session.machine.active_websocket() {
-            Some(TransportId(channel)) => io.stop_reading(ConnectionId::from_u64(channel), false),
+            Some(ChannelId(channel)) => io.set_read_paused(ConnectionId::from_u64(channel), false),
             None if session.posted.is_some() => self.unfinished.push(key),
             None => {
                 if let Some(channel) = session.machine.post() {
@@ -722,14 +601,14 @@ impl ServerDriver {
         let now = io.now();
         while let Some(session) = find(&mut self.sessions, key) {
             let Some(output) = session.machine.poll() else {
-                if session.is_awaited && !session.machine.has_poll() {
-                    session.is_awaited = false;
+                if session.poll_waits && !session.machine.has_poll() {
+                    session.poll_waits = false;
                     session.handle.outbox().clear_poll_waiting();
                 }
                 return session.schedule(io);
             };
             match output {
-                ServerOutput::Respond(TransportId(channel), answer) => {
+                ServerOutput::Respond(ChannelId(channel), answer) => {
                     let id = ConnectionId::from_u64(channel);
                     let position = session
                         .pending_requests
@@ -751,20 +630,20 @@ impl ServerDriver {
                         session.machine.handle(now, ServerInput::Queued);
                     }
                 }
-                ServerOutput::SendProbePong(TransportId(channel)) => {
+                ServerOutput::SendProbePong(ChannelId(channel)) => {
                     let frames = Frames::control(&Packet::Pong("probe"));
                     io.append(ConnectionId::from_u64(channel), &frames.0);
                 }
-                ServerOutput::Attach(TransportId(channel)) => {
+                ServerOutput::Attach(ChannelId(channel)) => {
                     log::debug!(target: "engineio", "{}: upgraded to websocket", session.handle.label());
                     session.handle.set_transport(Transport::WebSocket);
                     session.polling_slot = None;
                     io.attach(ConnectionId::from_u64(channel), session.handle.outbox());
-                    if let Some(receiver) = &mut session.receiver {
-                        receiver.upgraded();
+                    if let Some(handler) = &mut session.handler {
+                        handler.upgraded();
                     }
                 }
-                ServerOutput::CloseWebSocket(TransportId(channel)) => {
+                ServerOutput::CloseWebSocket(ChannelId(channel)) => {
                     if session.machine.is_open() {
                         log::info!(target: "engineio", "{}: a WebSocket is closed, it was no upgrade, or not in time", session.handle.label());
                     }
@@ -780,12 +659,12 @@ impl ServerDriver {
                         .pending_requests
                         .iter()
                         .filter(|it| it.1.method() == "POST");
-                    let posts: Vec<_> = posts.map(|it| TransportId(it.0.to_u64())).collect();
+                    let posts: Vec<_> = posts.map(|it| ChannelId(it.0.to_u64())).collect();
                     for channel in posts {
                         session.machine.handle(now, ServerInput::Posted(channel));
                     }
-                    if let Some(mut receiver) = session.receiver.take() {
-                        receiver.close(now, reason);
+                    if let Some(mut handler) = session.handler.take() {
+                        handler.close(now, reason);
                     }
                 }
                 ServerOutput::Done => {
@@ -809,15 +688,15 @@ impl ServerEntry {
     /// Returns the bytes that wait for the client, or for workers, and those of what it has not
     /// sent to the end.
     fn held(&self) -> usize {
-        let receiver = self.receiver.as_ref();
-        let received = receiver.map_or(0, |it| it.kept() + it.waiting());
+        let handler = self.handler.as_ref();
+        let received = handler.map_or(0, |it| it.kept() + it.waiting_bytes());
         let posted = self.posted.as_ref().map_or(0, |posted| posted.body.len());
-        self.handle.outbox().waiting() + received + posted
+        self.handle.outbox().waiting_bytes() + received + posted
     }
 
     /// Returns whether the program has still to decide about it.
     fn is_undecided(&self) -> bool {
-        self.receiver.is_none() && self.machine.is_open()
+        self.handler.is_none() && self.machine.is_open()
     }
 
     pub(super) fn new(
@@ -832,11 +711,11 @@ impl ServerEntry {
             key,
             machine,
             handle,
-            receiver: None,
+            handler: None,
             pending_requests: Vec::new(),
             deadlines: Deadlines::default(),
-            is_stopped: false,
-            is_awaited: false,
+            read_paused: false,
+            poll_waits: false,
             posted: None,
             origin,
             eio3: None,
@@ -870,12 +749,12 @@ impl ServerEntry {
 
     /// Tells the timers when to look again.
     pub(super) fn schedule(&mut self, io: &mut IoContext<ServerCommand>) {
-        let receiver = self
-            .receiver
+        let handler = self
+            .handler
             .as_ref()
-            .and_then(|receiver| receiver.next_timeout());
+            .and_then(|handler| handler.next_timeout());
         let machine = self.machine.next_timeout();
-        self.deadlines.schedule(io, self.key, machine, receiver);
+        self.deadlines.schedule(io, self.key, machine, handler);
     }
 }
 

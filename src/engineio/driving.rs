@@ -91,14 +91,14 @@ pub(super) fn send_packet(handle: &SessionHandle, packet: &Packet<'_>) -> bool {
 /// Writes the answers that have been held back for long enough. `find` returns a session's handle
 /// and the state of its queue, unless it has ended.
 pub(super) fn flush_held_answers<'a>(
-    corks: &mut CorkQueue,
+    cork_queue: &mut CorkQueue,
     now: Instant,
     find: impl Fn(u64) -> Option<(&'a SessionHandle, QueueState)>,
 ) {
-    while let Some(corked) = corks.due(now) {
+    while let Some(corked) = cork_queue.due(now) {
         let session = find(corked.key);
         let state = session.map_or(QueueState::Idle, |(_, state)| state);
-        let flushed = corks.check(now, corked, state);
+        let flushed = cork_queue.check(now, corked, state);
         if let Some((handle, _)) = session {
             let _ = handle.on_append_result(flushed);
         }

@@ -1,10 +1,10 @@
 //! A session as other threads know it.
 //!
-//! In a circle with `recipients_row`: a thread that is about to block lets go of its row of
+//! In a circle with `broadcast_row`: a thread that is about to block lets go of its row of
 //! broadcasts, and a row is made of sessions.
 
 use super::frames::{self, BinaryForm};
-use super::{Frames, HeldBroadcasts, Transport, recipients_row};
+use super::{Frames, HeldBroadcasts, Transport, broadcast_row};
 use crate::error::{Error, LimitExceeded};
 use crate::net::outbox::{AppendError, Appended, Flush, Outbox};
 use crate::net::{Command, CommandSender, PeerAddr};
@@ -31,9 +31,9 @@ thread_local! {
 /// In the place of a [`Transport`]: polling, and a WebSocket is being tried.
 const UPGRADING: u8 = u8::MAX;
 
-/// Time that a worker that sends waits for a server that reads nothing: handlers that wait for each
-/// other's ends of two connections would wait for ever.
-const ROOM_PATIENCE: Duration = Duration::from_secs(60);
+/// Time that a worker that sends waits for a server that reads nothing. Without an end, two handlers
+/// that each wait for the other's connection would wait for ever.
+const CAPACITY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bytes that the scratch buffer of a thread keeps.
 const SCRATCH_KEPT: usize = 64 << 10;
@@ -42,7 +42,7 @@ const SCRATCH_KEPT: usize = 64 << 10;
 /// and another worker sees to the tasks that wait. No lock may be held that one of the two takes.
 pub(crate) fn block_in_place<T>(wait: impl FnOnce() -> T) -> T {
     pool::before_waiting();
-    recipients_row::end();
+    broadcast_row::end();
     let handle = with_local(&DRAINED_HANDLE, || None, |handle| handle.clone());
     if let Some(handle) = handle {
         let _ = handle.on_append_result(handle.outbox.uncork());
@@ -79,7 +79,7 @@ pub(crate) enum SessionCommand {
     Close(u64, Reason),
     /// End the session of a peer that reads too slowly.
     TooSlow(u64),
-    /// Tell the client so on each of its namespaces, and end the session.
+    /// Disconnect the client from each of its namespaces, and end the session.
     Dismiss(u64),
     /// Write what a row of broadcasts has held back, in a moment.
     Flush(Arc<HeldBroadcasts>),
@@ -91,12 +91,12 @@ pub(crate) enum SessionCommand {
 
 /// An I/O thread, as its sessions tell it something.
 pub(crate) trait CommandSink: Send + Sync {
-    fn send_command(&self, order: SessionCommand);
+    fn send_command(&self, command: SessionCommand);
 }
 
 impl<C: From<SessionCommand> + Send> CommandSink for CommandSender<Command<C>> {
-    fn send_command(&self, order: SessionCommand) {
-        self.send(Command::Driver(order.into()));
+    fn send_command(&self, command: SessionCommand) {
+        self.send(Command::Driver(command.into()));
     }
 }
 
@@ -128,7 +128,7 @@ pub(crate) struct SessionHandle {
     /// Something was sent since that was last asked.
     has_sent: AtomicBool,
     outbox: Arc<Outbox>,
-    orders: Arc<dyn CommandSink>,
+    sink: Arc<dyn CommandSink>,
     peer: RemoteEnd,
     /// Budget of its port.
     budget: Option<Arc<Budget>>,
@@ -140,7 +140,7 @@ impl SessionHandle {
         key: u64,
         transport: Transport,
         outbox: Arc<Outbox>,
-        orders: Arc<dyn CommandSink>,
+        sink: Arc<dyn CommandSink>,
         peer: RemoteEnd,
         budget: Option<Arc<Budget>>,
     ) -> SessionHandle {
@@ -151,7 +151,7 @@ impl SessionHandle {
             binary_form: AtomicU8::new(BinaryForm::Plain as u8),
             has_sent: AtomicBool::new(false),
             outbox,
-            orders,
+            sink,
             peer,
             budget,
             log_limit: LogLimit::default(),
@@ -222,10 +222,10 @@ impl SessionHandle {
     /// [`Error::Disconnected`] if the session is over, [`Error::LimitExceeded`] if they are larger
     /// than what may wait and others such are waiting.
     pub(crate) fn send(&self, frames: &Frames) -> Result<(), Error> {
-        let when = self.when();
+        let flush = self.begin_send();
         let sent = match self.converted(&frames.0) {
-            Some(converted) => self.outbox.append(&converted, when),
-            None => self.outbox.append_shared(&frames.0, when),
+            Some(converted) => self.outbox.append(&converted, flush),
+            None => self.outbox.append_shared(&frames.0, flush),
         };
         self.on_append_result(sent)
     }
@@ -235,7 +235,7 @@ impl SessionHandle {
     /// # Errors
     /// Those of [`send`](SessionHandle::send).
     pub(crate) fn send_shared(&self, frames: &Frames) -> Result<(), Error> {
-        self.on_append_result(self.outbox.append_shared(&frames.0, self.when()))
+        self.on_append_result(self.outbox.append_shared(&frames.0, self.begin_send()))
     }
 
     /// Queues such messages, which leave with others of a row.
@@ -264,16 +264,16 @@ impl SessionHandle {
     /// # Errors
     /// Those of [`send`](SessionHandle::send).
     pub(crate) fn send_bytes(&self, frames: &[u8]) -> Result<(), Error> {
-        let when = self.when();
+        let flush = self.begin_send();
         let converted = self.converted(frames);
         let frames = converted.as_deref().unwrap_or(frames);
-        self.on_append_result(self.outbox.append(frames, when))
+        self.on_append_result(self.outbox.append(frames, flush))
     }
 
     /// Queues messages that are written into a buffer of this thread.
     ///
     /// # Errors
-    /// That of `write`; [`Error::Disconnected`] if the session is over.
+    /// That of `write`, and those of [`send`](SessionHandle::send).
     pub(crate) fn send_written(
         &self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
@@ -298,14 +298,14 @@ impl SessionHandle {
     }
 
     /// Blocks while the client's outbox is over its limit, until half has drained or the session
-    /// ends. A worker gives up after [`ROOM_PATIENCE`] without progress and closes the session; an
+    /// ends. A worker gives up after [`CAPACITY_TIMEOUT`] without progress and closes the session; an
     /// I/O thread never blocks here.
     pub(crate) fn wait_for_capacity(&self) {
         if !self.outbox.is_over_limit() || pool::is_io_thread() {
             return;
         }
         let patience = if pool::is_worker() {
-            ROOM_PATIENCE
+            CAPACITY_TIMEOUT
         } else {
             Duration::MAX
         };
@@ -333,29 +333,12 @@ impl SessionHandle {
         self.command(SessionCommand::WakeAt(self.key, at));
     }
 
-    /// Runs something that drains this session's inbox: what it sends to the session leaves
-    /// together, at the end. It gives whether anything is left, and so does this.
-    pub(crate) fn run_batched(self: &Arc<Self>, work: impl FnOnce() -> bool) -> bool {
-        struct Restore;
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                DRAINED.set(u64::MAX);
-                DRAINED_HANDLE.set(None);
-            }
-        }
+    /// Begins a turn of this thread at the session's inbox: what it sends to the session leaves
+    /// together, at the end.
+    pub(crate) fn begin_turn(self: &Arc<Self>) -> SessionTurn<'_> {
         DRAINED.set(self.key);
         DRAINED_HANDLE.set(Some(Arc::clone(self)));
-        let restore = Restore;
-        let again = work();
-        drop(restore);
-        recipients_row::end();
-        let flushed = if again {
-            self.outbox.flush()
-        } else {
-            self.outbox.uncork()
-        };
-        let _ = self.on_append_result(flushed);
-        again
+        SessionTurn(self)
     }
 
     /// Returns whether something was sent since this was last called.
@@ -364,7 +347,8 @@ impl SessionHandle {
         self.has_sent.load(Ordering::Relaxed) && self.has_sent.swap(false, Ordering::Relaxed)
     }
 
-    fn when(&self) -> Flush {
+    /// Notes that something is sent, and returns when it leaves.
+    fn begin_send(&self) -> Flush {
         self.has_sent.store(true, Ordering::Relaxed);
         if DRAINED.get() == self.key {
             Flush::Corked
@@ -404,8 +388,8 @@ impl SessionHandle {
     }
 
     /// Returns the bytes that wait for the other side to read them.
-    pub(crate) fn waiting(&self) -> usize {
-        self.outbox.waiting()
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.outbox.waiting_bytes()
     }
 
     pub(crate) fn budget(&self) -> Option<&Arc<Budget>> {
@@ -443,8 +427,34 @@ impl SessionHandle {
         }
     }
 
-    pub(super) fn command(&self, order: SessionCommand) {
-        self.orders.send_command(order);
+    pub(super) fn command(&self, command: SessionCommand) {
+        self.sink.send_command(command);
+    }
+}
+
+/// A turn of this thread at the inbox of a session.
+pub(crate) struct SessionTurn<'a>(&'a SessionHandle);
+
+impl SessionTurn<'_> {
+    /// Ends the turn, and writes what was held back. While anything is left in the inbox, the next
+    /// turn's answers are held back, too.
+    pub(crate) fn end(self, is_empty: bool) {
+        let session = self.0;
+        drop(self);
+        broadcast_row::end();
+        let flushed = if is_empty {
+            session.outbox.uncork()
+        } else {
+            session.outbox.flush()
+        };
+        let _ = session.on_append_result(flushed);
+    }
+}
+
+impl Drop for SessionTurn<'_> {
+    fn drop(&mut self) {
+        DRAINED.set(u64::MAX);
+        DRAINED_HANDLE.set(None);
     }
 }
 

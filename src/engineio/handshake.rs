@@ -16,7 +16,7 @@ use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::outbox::Outbox;
 use crate::net::websocket::Role;
 use crate::net::{Command, CommandSender, ConnectionId, IoContext};
-use crate::protocol::engineio::server::{ServerInput, ServerSession, TransportId};
+use crate::protocol::engineio::server::{ChannelId, ServerInput, ServerSession};
 use crate::protocol::engineio::{Packet, Revision};
 use crate::reason::Reason;
 use crate::util::program;
@@ -92,10 +92,10 @@ impl Query<'_> {
 /// Decision of the program about a parked request.
 pub(crate) struct Resumed {
     id: ConnectionId,
-    what: ResumeReason,
+    what: Decision,
 }
 
-pub(super) enum ResumeReason {
+pub(super) enum Decision {
     /// True if its origin may connect.
     Origin(bool, Request),
     /// What the program's function says of a request that opens a session.
@@ -129,7 +129,7 @@ pub(super) struct HandshakeContext {
 
 impl std::fmt::Debug for Resumed {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Decided({:?})", self.id)
+        write!(formatter, "Resumed({:?})", self.id)
     }
 }
 
@@ -156,7 +156,7 @@ impl ServerDriver {
         });
     }
 
-    /// Returns what a request wants, after its origin was found to be allowed.
+    /// Does what a request wants, after its origin was found to be allowed.
     pub(super) fn route(
         &mut self,
         io: &mut IoContext<ServerCommand>,
@@ -221,18 +221,18 @@ impl ServerDriver {
         if is_websocket && websocket_key(&request).is_err() {
             return self.refuse_websocket(io, id, &request);
         }
-        let Some(function) = self.shared.application.on_handshake() else {
+        let Some(function) = self.shared.acceptor.on_handshake() else {
             return self.open_session(io, id, request, transport, Handshake::new(false));
         };
-        let mailbox = io.commands().clone();
+        let sender = io.sender().clone();
         io.execute(move || {
             let handshake = ask(&function, &request, false);
-            let what = ResumeReason::Handshake {
+            let what = Decision::Handshake {
                 request,
                 transport,
                 handshake,
             };
-            resume_request(&mailbox, id, what);
+            resume_request(&sender, id, what);
         });
     }
 
@@ -247,18 +247,18 @@ impl ServerDriver {
         if websocket_key(&request).is_err() {
             return self.refuse_websocket(io, id, &request);
         }
-        let Some(function) = self.shared.application.on_handshake() else {
+        let Some(function) = self.shared.acceptor.on_handshake() else {
             return self.upgrade(io, id, &request, key, Handshake::new(true));
         };
-        let mailbox = io.commands().clone();
+        let sender = io.sender().clone();
         io.execute(move || {
             let handshake = ask(&function, &request, true);
-            let what = ResumeReason::Upgrade {
+            let what = Decision::Upgrade {
                 key,
                 request,
                 handshake,
             };
-            resume_request(&mailbox, id, what);
+            resume_request(&sender, id, what);
         });
     }
 
@@ -365,15 +365,17 @@ impl ServerDriver {
         let eio3 = Eio3::of(&request);
         let revision = eio3.as_ref().map_or(Revision::V4, |_| Revision::V3);
         let machine = match transport {
-            Transport::Polling => ServerSession::polling(now, config.machine(revision)),
-            Transport::WebSocket => {
-                ServerSession::websocket(now, config.machine(revision), TransportId(id.to_u64()))
-            }
+            Transport::Polling => ServerSession::polling(now, config.session_config(revision)),
+            Transport::WebSocket => ServerSession::websocket(
+                now,
+                config.session_config(revision),
+                ChannelId(id.to_u64()),
+            ),
         };
         // What is sent before the client has its answer is collected: nothing goes before that.
         // In Socket.IO 4 the server speaks first.
         let collects = transport == Transport::Polling
-            || self.shared.application.asks()
+            || self.shared.acceptor.asks()
             || revision == Revision::V3;
         let outbox = if collects {
             let limit = config.limits.outbox_bytes;
@@ -387,12 +389,12 @@ impl ServerDriver {
         let place = self.sessions.vacant_entry();
         let index = place.key() as u32;
         let key = u64::from(SERIAL.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(index);
-        let orders = Arc::clone(
-            self.orders
-                .get_or_insert_with(|| Arc::new(io.commands().clone())),
+        let sink = Arc::clone(
+            self.sink
+                .get_or_insert_with(|| Arc::new(io.sender().clone())),
         );
         let peer = RemoteEnd::Client(request.peer_addr());
-        let handle = SessionHandle::new(key, transport, outbox, orders, peer, io.budget());
+        let handle = SessionHandle::new(key, transport, outbox, sink, peer, io.budget());
         let eio3_headers = eio3.as_ref().and_then(|_| Eio3::header(&request));
         let wants_text = transport == Transport::WebSocket && wants_text(&request);
         handle.set_binary_form(binary_form(revision, wants_text));
@@ -425,10 +427,10 @@ impl ServerDriver {
         };
         let mut request = request;
         request.trim(config.limits.session_head_bytes);
-        match self.shared.application.open(&handle, request) {
-            Admission::Accept(receiver) => self.accept_session(io, id, key, entry, receiver),
+        match self.shared.acceptor.open(&handle, request) {
+            Admission::Accept(handler) => self.accept_session(io, id, key, entry, handler),
             Admission::Deferred(ask) => {
-                let mailbox = io.commands().clone();
+                let sender = io.sender().clone();
                 io.execute(move || {
                     let result = program::call(ask).unwrap_or_else(|_| {
                         log::error!(target: "engineio", "the connect handler panicked");
@@ -436,7 +438,7 @@ impl ServerDriver {
                             body: "\"Unauthorized\"".into(),
                         })
                     });
-                    resume_request(&mailbox, id, ResumeReason::Open { key, entry, result });
+                    resume_request(&sender, id, Decision::Open { key, entry, result });
                 });
             }
         }
@@ -445,9 +447,9 @@ impl ServerDriver {
     pub(super) fn on_resumed(&mut self, io: &mut IoContext<ServerCommand>, decided: Resumed) {
         let id = decided.id;
         match decided.what {
-            ResumeReason::Origin(true, request) => self.route(io, id, request),
-            ResumeReason::Origin(false, request) => self.refuse_origin(io, id, &request),
-            ResumeReason::Handshake {
+            Decision::Origin(true, request) => self.route(io, id, request),
+            Decision::Origin(false, request) => self.refuse_origin(io, id, &request),
+            Decision::Handshake {
                 request,
                 transport,
                 mut handshake,
@@ -455,7 +457,7 @@ impl ServerDriver {
                 Some(refusal) => self.refuse_handshake(io, id, &request, handshake, refusal),
                 None => self.open_session(io, id, request, transport, handshake),
             },
-            ResumeReason::Upgrade {
+            Decision::Upgrade {
                 key,
                 request,
                 mut handshake,
@@ -463,8 +465,8 @@ impl ServerDriver {
                 Some(refusal) => self.refuse_handshake(io, id, &request, handshake, refusal),
                 None => self.upgrade(io, id, &request, key, handshake),
             },
-            ResumeReason::Open { key, entry, result } => match result {
-                Ok(receiver) => self.accept_session(io, id, key, entry, receiver),
+            Decision::Open { key, entry, result } => match result {
+                Ok(handler) => self.accept_session(io, id, key, entry, handler),
                 Err(refusal) => {
                     if let Some(session) = self.forget(key) {
                         log::info!(target: "engineio", "{}: refused by the program", session.handle.label());
@@ -489,23 +491,23 @@ impl ServerDriver {
         id: ConnectionId,
         key: u64,
         entry: HandshakeContext,
-        mut receiver: Box<dyn SessionHandler>,
+        mut handler: Box<dyn SessionHandler>,
     ) {
         let Some(session) =
             find(&mut self.sessions, key).filter(|it| it.machine.is_open() && !self.stopping)
         else {
             // The client has gone meanwhile, or everything is.
-            receiver.close(io.now(), Reason::TransportClose);
+            handler.close(io.now(), Reason::TransportClose);
             self.forget(key);
             return io.abort(id);
         };
         let handle = Arc::clone(&session.handle);
-        receiver.opened();
-        session.receiver = Some(receiver);
+        handler.opened();
+        session.handler = Some(handler);
         let open = self
             .shared
             .config
-            .open(handle.sid(), handle.transport())
+            .open_packet(handle.sid(), handle.transport())
             .to_json();
         let packet = Packet::Open(&open);
         log::debug!(target: "engineio", "{}: open over {}", handle.label(), handle.transport());
@@ -629,12 +631,12 @@ fn ask(function: &OnHandshake, request: &Request, is_upgrade: bool) -> Handshake
 }
 
 pub(super) fn resume_request(
-    mailbox: &CommandSender<Command<ServerCommand>>,
+    sender: &CommandSender<Command<ServerCommand>>,
     id: ConnectionId,
-    what: ResumeReason,
+    what: Decision,
 ) {
     let decided = Box::new(Resumed { id, what });
-    mailbox.send(Command::Driver(ServerCommand::Resumed(decided)));
+    sender.send(Command::Driver(ServerCommand::Resumed(decided)));
 }
 
 /// 14 random bytes and the thread's number, as 20 characters of base64url: as long as the reference

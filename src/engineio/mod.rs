@@ -16,6 +16,7 @@
 //! # Ok::<(), socketio::Error>(())
 //! ```
 
+mod broadcast_row;
 #[cfg(feature = "client")]
 pub(crate) mod client;
 mod config;
@@ -31,7 +32,7 @@ mod on_handshake;
 mod options;
 mod poll_body;
 mod polling;
-mod recipients_row;
+mod posting;
 #[cfg(feature = "server")]
 mod server;
 mod serving;
@@ -49,14 +50,14 @@ pub use on_handshake::Handshake;
 #[cfg(feature = "server")]
 pub use server::{Accept, Server, ServerBuilder, Session};
 
+pub(crate) use broadcast_row::HeldBroadcasts;
 pub(crate) use config::{EngineConfig, copied};
 pub(crate) use frames::Frames;
 pub(crate) use handle::{SessionHandle, block_in_place, lock_when};
 pub(crate) use on_handshake::OnHandshake;
 #[cfg(feature = "server")]
 pub(crate) use options::engine_options;
-pub(crate) use recipients_row::HeldBroadcasts;
-pub(crate) use serving::{EngineListener, FallbackHandler, Responder, Site};
+pub(crate) use serving::{FallbackHandler, Responder, RunningEngine, Site};
 pub(crate) use session_queue::SessionQueue;
 
 use crate::net::http::Request;
@@ -143,7 +144,7 @@ pub(crate) trait SessionHandler: Send {
     }
 
     /// Returns the bytes that wait for workers, if a server may be short of memory for them.
-    fn waiting(&self) -> usize {
+    fn waiting_bytes(&self) -> usize {
         0
     }
 

@@ -108,7 +108,7 @@ macro_rules! engine_options {
             /// [`Limits::default`](crate::Limits::default).
             #[must_use]
             pub fn limits(mut self, limits: crate::limits::Limits) -> Self {
-                self.$config$(.$path)*.limits = limits.clamp_duration();
+                self.$config$(.$path)*.limits = limits.clamped();
                 self
             }
 

@@ -64,7 +64,7 @@ impl EngineShared {
         let body = match answer {
             PollResponse::Queued => {
                 let (outbox, max) = (handle.outbox(), session.max_packets);
-                let json_at = |packet: &str| self.application.json_at(packet);
+                let json_at = |packet: &str| self.acceptor.json_at(packet);
                 let (body, left) = match &session.eio3 {
                     Some(eio3) => eio3.take_payload(outbox, MAX_PAYLOAD, max, json_at),
                     None => {
@@ -136,8 +136,8 @@ impl EngineShared {
         if length <= COMPRESS_HERE {
             return io.respond(id, compress());
         }
-        let mailbox = io.commands().clone();
-        io.execute_quick(move || mailbox.send(Command::Respond(id, compress())));
+        let sender = io.sender().clone();
+        io.execute_quick(move || sender.send(Command::Respond(id, compress())));
     }
 
     #[cfg(not(feature = "compression"))]

@@ -9,7 +9,7 @@ use super::{Acceptor, Admission, Control, HandshakeRefusal, SessionHandle, Sessi
 use crate::data::Value;
 use crate::error::Error;
 use crate::net::http::Request;
-use crate::pool::{Lane, LastTurn, QueueState, Runnable, WorkerPool};
+use crate::pool::{Lane, QueueState, Runnable, TurnHistory, WorkerPool};
 use crate::protocol::engineio::Data;
 use crate::reason::Reason;
 use crate::util::sync::{Mutex, RwLock};
@@ -123,7 +123,7 @@ impl Server {
         &self.inner.config
     }
 
-    pub(crate) fn application(&self, workers: &Arc<WorkerPool>) -> Arc<dyn Acceptor> {
+    pub(crate) fn acceptor(&self, workers: &Arc<WorkerPool>) -> Arc<dyn Acceptor> {
         Arc::new(EngineAcceptor {
             inner: Arc::clone(&self.inner),
             workers: Arc::clone(workers),
@@ -381,12 +381,12 @@ impl Runnable for EngineConnection {
         }
     }
 
-    fn last_turn(&self) -> &LastTurn {
-        self.queue.last_turn()
+    fn turn_history(&self) -> &TurnHistory {
+        self.queue.turn_history()
     }
 
-    fn waiting(&self) -> usize {
-        self.queue.waiting()
+    fn waiting_items(&self) -> usize {
+        self.queue.waiting_items()
     }
 }
 
@@ -442,7 +442,7 @@ impl SessionHandler for EngineSessionHandler {
         self.connection.queue.discard(is_end)
     }
 
-    fn waiting(&self) -> usize {
+    fn waiting_bytes(&self) -> usize {
         self.connection.queue.bytes()
     }
 

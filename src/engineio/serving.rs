@@ -130,7 +130,7 @@ impl Population {
 /// The way of one answer to its request. If it is dropped without one, the answer is status 500.
 pub(crate) struct Responder {
     /// None once there was an answer.
-    mailbox: Option<CommandSender<Command<ServerCommand>>>,
+    sender: Option<CommandSender<Command<ServerCommand>>>,
     id: ConnectionId,
     /// A place among the connections, which counts until there is an answer, also if the connection has
     /// gone.
@@ -140,7 +140,7 @@ pub(crate) struct Responder {
 impl Responder {
     pub(super) fn new(io: &IoContext<ServerCommand>, id: ConnectionId) -> Responder {
         Responder {
-            mailbox: Some(io.commands().clone()),
+            sender: Some(io.sender().clone()),
             id,
             _slot: io.take_slot(),
         }
@@ -151,8 +151,8 @@ impl Responder {
     }
 
     fn send(&mut self, response: Response) {
-        if let Some(mailbox) = self.mailbox.take() {
-            mailbox.send(Command::Respond(self.id, response));
+        if let Some(sender) = self.sender.take() {
+            sender.send(Command::Respond(self.id, response));
         }
     }
 }
@@ -172,7 +172,7 @@ pub(crate) struct FallbackHandler {
 
 impl std::fmt::Debug for FallbackHandler {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Fallback")
+        formatter.write_str("FallbackHandler")
     }
 }
 
@@ -182,7 +182,7 @@ pub(crate) struct Site {
     pub(crate) config: EngineConfig,
     /// `/socket.io/`
     pub(crate) path: String,
-    pub(crate) application: Arc<dyn Acceptor>,
+    pub(crate) acceptor: Arc<dyn Acceptor>,
     pub(crate) fallback: Option<FallbackHandler>,
     /// The path without its slash is the sessions', too.
     pub(crate) takes_bare_path: bool,
@@ -192,18 +192,18 @@ pub(crate) struct Site {
 
 /// Listeners that are served.
 #[derive(Debug)]
-pub(crate) struct EngineListener {
+pub(crate) struct RunningEngine {
     threads: IoThreads<ServerCommand>,
     shared: Arc<EngineShared>,
 }
 
-impl EngineListener {
+impl RunningEngine {
     /// Starts the I/O threads.
     pub(crate) fn start(
         site: Site,
         listeners: Vec<Listener>,
         executor: Arc<dyn Executor>,
-    ) -> io::Result<EngineListener> {
+    ) -> io::Result<RunningEngine> {
         for listener in &listeners {
             match listener.local_addr() {
                 Some(address) => log::info!(target: "engineio", "serving on {address}"),
@@ -229,7 +229,7 @@ impl EngineListener {
         let threads = IoThreads::start("io", listeners, count, options, || {
             ServerDriver::new(&shared)
         })?;
-        Ok(EngineListener { threads, shared })
+        Ok(RunningEngine { threads, shared })
     }
 
     /// Returns what lets nobody new in and waits until all sessions have ended; false if that takes

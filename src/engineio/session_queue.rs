@@ -2,7 +2,7 @@
 
 use super::Control;
 use super::handle::SessionHandle;
-use crate::pool::{Inbox, Lane, LastTurn, QueueState, work_off};
+use crate::pool::{Inbox, Lane, QueueState, TurnHistory, work_off};
 use crate::reason::Reason;
 use crate::util::budget::Share;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(crate) struct SessionQueue<T> {
     inbox: Inbox<T>,
     limit: usize,
-    last_turn: LastTurn,
+    turn_history: TurnHistory,
 }
 
 /// Result of [`SessionQueue::push_or_pause`].
@@ -30,7 +30,7 @@ impl<T> SessionQueue<T> {
         SessionQueue {
             inbox: Inbox::with(Share::of(handle.budget().cloned())),
             limit,
-            last_turn: LastTurn::expected(lane),
+            turn_history: TurnHistory::expected(lane),
         }
     }
 
@@ -39,7 +39,7 @@ impl<T> SessionQueue<T> {
         SessionQueue {
             inbox: Inbox::new(),
             limit,
-            last_turn: LastTurn::default(),
+            turn_history: TurnHistory::default(),
         }
     }
 
@@ -53,11 +53,11 @@ impl<T> SessionQueue<T> {
     ) -> QueueOutcome {
         let pushed = self.inbox.push(items);
         let over_hard_limit = pushed.bytes >= self.limit.saturating_mul(2);
-        let is_crowded = || handle.budget().is_some_and(|it| it.is_exceeded());
+        let is_over_budget = || handle.budget().is_some_and(|it| it.is_exceeded());
         let stops = over_hard_limit
             || pushed.bytes >= self.limit && self.inbox.arm_low_watermark(self.limit / 2)
             // Where too much waits in all, one reads no more before its own has been handled.
-            || is_crowded() && self.inbox.arm_low_watermark(1);
+            || is_over_budget() && self.inbox.arm_low_watermark(1);
         // An answer that is awaited from now on finds that somebody watches.
         let stop = if over_hard_limit {
             self.inbox.arm_low_watermark(self.limit / 2)
@@ -93,17 +93,17 @@ impl<T> SessionQueue<T> {
         (pushed.schedule, flow)
     }
 
-    /// Puts something down that did not come from the client, with the bytes that it costs; gives
-    /// whether a worker must be found.
+    /// Puts something down that did not come from the client, with the bytes that it costs;
+    /// returns whether a worker must be found.
     pub(crate) fn add(&self, item: T, bytes: usize) -> bool {
         self.inbox.push(vec![(item, bytes)]).schedule
     }
 
     /// An answer of the client is awaited from now on: what was not to be read before its handlers
     /// have caught up is read, for the answer may be behind it.
-    pub(crate) fn await_answer(&self, handle: &SessionHandle) {
-        let is_crowded = handle.budget().is_some_and(|it| it.is_exceeded());
-        let has_room = self.inbox.bytes() < self.limit.saturating_mul(2) && !is_crowded;
+    pub(crate) fn on_ack_expected(&self, handle: &SessionHandle) {
+        let is_over_budget = handle.budget().is_some_and(|it| it.is_exceeded());
+        let has_room = self.inbox.bytes() < self.limit.saturating_mul(2) && !is_over_budget;
         if has_room && self.inbox.disarm_low_watermark() {
             handle.resume();
         }
@@ -125,12 +125,12 @@ impl<T> SessionQueue<T> {
     }
 
     /// Returns the record of the last turns.
-    pub(crate) fn last_turn(&self) -> &LastTurn {
-        &self.last_turn
+    pub(crate) fn turn_history(&self) -> &TurnHistory {
+        &self.turn_history
     }
 
-    /// Items that wait.
-    pub(crate) fn waiting(&self) -> usize {
+    /// Returns the number of items that wait.
+    pub(crate) fn waiting_items(&self) -> usize {
         self.inbox.len()
     }
 
@@ -146,13 +146,13 @@ impl<T> SessionQueue<T> {
         session: Option<&Arc<SessionHandle>>,
         process: impl FnMut(T),
     ) -> bool {
-        let turn = || work_off(&self.inbox, process);
-        let Some(session) = session else {
-            return turn();
-        };
-        let again = session.run_batched(turn);
-        if self.inbox.take_low_watermark(self.limit / 2) {
-            session.resume();
+        let turn = session.map(SessionHandle::begin_turn);
+        let again = work_off(&self.inbox, process);
+        if let Some((turn, session)) = turn.zip(session) {
+            turn.end(!again);
+            if self.inbox.take_low_watermark(self.limit / 2) {
+                session.resume();
+            }
         }
         again
     }

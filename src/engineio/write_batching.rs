@@ -69,7 +69,7 @@ impl CorkQueue {
         None
     }
 
-    /// Writes what has been held back for long enough, and gives what became of it; `busy` says who
+    /// Writes what has been held back for long enough, and returns what became of it; `busy` says who
     /// is at the session's inbox.
     pub(super) fn check(
         &mut self,
@@ -78,7 +78,7 @@ impl CorkQueue {
         busy: QueueState,
     ) -> Result<Appended, AppendError> {
         corked.checks += u32::from(busy == QueueState::Running);
-        if busy != QueueState::Idle && !corked.outbox.has_deferred() && corked.checks < MAX_CHECKS {
+        if busy != QueueState::Idle && !corked.outbox.has_held() && corked.checks < MAX_CHECKS {
             corked.look_at = now + MAX_DELAY;
             self.queue.push_back(corked);
             return Ok(Appended::Queued);

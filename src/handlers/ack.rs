@@ -2,7 +2,7 @@
 
 use crate::data::ReceivedArgs;
 use crate::error::{Error, LimitExceeded};
-use crate::pool::{Inbox, LastTurn, Runnable, work_off};
+use crate::pool::{Inbox, Runnable, TurnHistory, work_off};
 use crate::util::oneshot::OneshotSender;
 use crate::util::program;
 use crate::util::sync::Mutex;
@@ -48,7 +48,7 @@ pub(crate) trait CallbackOwner: Send + Sync + 'static {
     fn callbacks(&self) -> &Inbox<ReadyCallback>;
 
     /// Returns the record of their last turns.
-    fn last_callbacks(&self) -> &LastTurn;
+    fn last_callbacks(&self) -> &TurnHistory;
 
     /// A worker has had a turn at them.
     fn on_called_back(&self) {}
@@ -62,10 +62,10 @@ pub(crate) type ReadyCallback = (Callback, Result<AckResponse, Error>);
 /// Completes a waiter with an answer, or the lack of one.
 pub(crate) fn complete<T: CallbackOwner>(
     owner: &Arc<T>,
-    waiting: AckWaiter,
+    waiter: AckWaiter,
     answer: Result<AckResponse, Error>,
 ) {
-    match waiting {
+    match waiter {
         // The caller may have given up.
         AckWaiter::Call(sender) => sender.send(answer),
         AckWaiter::Callback { run, .. } => {
@@ -95,11 +95,11 @@ impl<T: CallbackOwner> Runnable for Callbacks<T> {
         }
     }
 
-    fn last_turn(&self) -> &LastTurn {
+    fn turn_history(&self) -> &TurnHistory {
         self.0.last_callbacks()
     }
 
-    fn waiting(&self) -> usize {
+    fn waiting_items(&self) -> usize {
         self.0.callbacks().len()
     }
 }
@@ -114,7 +114,7 @@ pub(crate) struct PendingAcks {
 #[derive(Default)]
 struct PendingState {
     closed: bool,
-    waiting: HashMap<u64, AckWaiter>,
+    waiter: HashMap<u64, AckWaiter>,
     /// The earliest deadline that the I/O thread knows of.
     armed: Option<Instant>,
 }
@@ -124,7 +124,7 @@ impl PendingAcks {
     pub(crate) fn insert(
         &self,
         id: u64,
-        waiting: AckWaiter,
+        waiter: AckWaiter,
         limit: usize,
     ) -> Result<Option<Instant>, Error> {
         let mut state = self.state.lock();
@@ -132,36 +132,36 @@ impl PendingAcks {
         if state.closed {
             return Err(Error::Disconnected);
         }
-        if state.waiting.len() >= limit {
+        if state.waiter.len() >= limit {
             let what = "acknowledgements are awaited of one client";
             return Err(LimitExceeded::new(what, "pending_acks", limit).into());
         }
-        let wake = match &waiting {
+        let wake = match &waiter {
             AckWaiter::Callback { deadline, .. } if state.armed.is_none_or(|at| *deadline < at) => {
                 state.armed = Some(*deadline);
                 Some(*deadline)
             }
             _ => None,
         };
-        state.waiting.insert(id, waiting);
+        state.waiter.insert(id, waiter);
         Ok(wake)
     }
 
     pub(crate) fn take(&self, id: u64) -> Option<AckWaiter> {
         let mut state = self.state.lock();
         let inner = state.as_mut()?;
-        let waiting = inner.waiting.remove(&id);
-        if inner.waiting.is_empty() && !inner.closed && inner.armed.is_none() {
+        let waiter = inner.waiter.remove(&id);
+        if inner.waiter.is_empty() && !inner.closed && inner.armed.is_none() {
             *state = None;
         }
-        waiting
+        waiter
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.state
             .lock()
             .as_ref()
-            .is_none_or(|state| state.waiting.is_empty())
+            .is_none_or(|state| state.waiter.is_empty())
     }
 
     /// Takes out the callbacks whose time is over; returns when to look again.
@@ -170,18 +170,18 @@ impl PendingAcks {
         let Some(state) = state.as_mut() else {
             return (Vec::new(), None);
         };
-        let due = |waiting: &AckWaiter| matches!(waiting, AckWaiter::Callback { deadline, .. } if *deadline <= now);
-        let ids = state.waiting.iter().filter(|(_, waiting)| due(waiting));
+        let due = |waiter: &AckWaiter| matches!(waiter, AckWaiter::Callback { deadline, .. } if *deadline <= now);
+        let ids = state.waiter.iter().filter(|(_, waiter)| due(waiter));
         let mut ids: Vec<_> = ids.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         let expired = ids
             .into_iter()
-            .filter_map(|id| match state.waiting.remove(&id) {
+            .filter_map(|id| match state.waiter.remove(&id) {
                 Some(AckWaiter::Callback { run, .. }) => Some(run),
                 _ => None,
             });
         let expired = expired.collect();
-        let deadlines = state.waiting.values().filter_map(|waiting| match waiting {
+        let deadlines = state.waiter.values().filter_map(|waiter| match waiter {
             AckWaiter::Callback { deadline, .. } => Some(*deadline),
             AckWaiter::Call(_) => None,
         });
@@ -204,16 +204,16 @@ impl PendingAcks {
             return Vec::new();
         };
         let calls = state
-            .waiting
-            .extract_if(|_, waiting| matches!(waiting, AckWaiter::Call(_)));
-        calls.map(|(_, waiting)| waiting).collect()
+            .waiter
+            .extract_if(|_, waiter| matches!(waiter, AckWaiter::Call(_)));
+        calls.map(|(_, waiter)| waiter).collect()
     }
 }
 
 fn drain(state: &mut PendingState) -> Vec<AckWaiter> {
-    let mut waiting: Vec<_> = std::mem::take(&mut state.waiting).into_iter().collect();
-    waiting.sort_unstable_by_key(|(id, _)| *id);
-    waiting.into_iter().map(|(_, waiting)| waiting).collect()
+    let mut waiter: Vec<_> = std::mem::take(&mut state.waiter).into_iter().collect();
+    waiter.sort_unstable_by_key(|(id, _)| *id);
+    waiter.into_iter().map(|(_, waiter)| waiter).collect()
 }
 
 impl fmt::Debug for PendingAcks {
@@ -222,8 +222,8 @@ impl fmt::Debug for PendingAcks {
             .state
             .lock()
             .as_ref()
-            .map_or(0, |state| state.waiting.len());
-        write!(formatter, "Acks({count})")
+            .map_or(0, |state| state.waiter.len());
+        write!(formatter, "PendingAcks({count})")
     }
 }
 

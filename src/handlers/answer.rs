@@ -38,7 +38,7 @@ use std::sync::Arc;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from an event handler",
     note = "what a handler returns is its acknowledgement: a number, text, `Vec`, `Option`, tuple, `Value`, `Binary`, `()`, or a `Result` of one",
-    note = "for a type that is `Serialize`, return `Json(value)`, or write `impl socketio::Reply for MyType {{}}` if it is your own",
+    note = "for a type that is `Serialize`, return `Json(value)`, or write `impl socketio::AckValue for MyType {{}}` if it is your own",
     note = "the error of a `Result` is anything that is `Display`: `HandlerError`, any `std::error::Error`, `anyhow::Error`, text"
 )]
 pub trait IntoAck {
@@ -99,13 +99,13 @@ impl<T: IntoAck, E: fmt::Display + 'static> IntoAck for Result<T, E> {
     }
 }
 
-macro_rules! replies {
+macro_rules! ack_values {
     ($($kind:ty)*) => {
         $(impl AckValue for $kind {})*
     };
 }
 
-replies! {
+ack_values! {
     () bool char i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize f32 f64
     String Value Binary crate::data::args::Args serde_json::Value
 }
@@ -126,20 +126,20 @@ impl AckValue for &'static str {}
 impl<K: Serialize, V: Serialize> AckValue for BTreeMap<K, V> {}
 impl<K: Serialize, V: Serialize, S> AckValue for HashMap<K, V, S> {}
 
-macro_rules! reply_tuples {
+macro_rules! ack_value_tuples {
     ($($name:ident)*) => {
         impl<$($name: Serialize),*> AckValue for ($($name,)*) {}
     };
 }
 
-reply_tuples!(A);
-reply_tuples!(A B);
-reply_tuples!(A B C);
-reply_tuples!(A B C D);
-reply_tuples!(A B C D E);
-reply_tuples!(A B C D E F);
-reply_tuples!(A B C D E F G);
-reply_tuples!(A B C D E F G H);
+ack_value_tuples!(A);
+ack_value_tuples!(A B);
+ack_value_tuples!(A B C);
+ack_value_tuples!(A B C D);
+ack_value_tuples!(A B C D E);
+ack_value_tuples!(A B C D E F);
+ack_value_tuples!(A B C D E F G);
+ack_value_tuples!(A B C D E F G H);
 
 /// Wrapper that makes any `Serialize` type an answer.
 ///

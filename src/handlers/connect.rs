@@ -101,9 +101,9 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 /// A function that decides whether a client may connect: `Fn()`, `Fn(&Socket)` or `Fn(&Socket,
-/// auth)`, each `-> R`, where `R` is `()`, `bool` or `Result<(), E>` where an `E` that is
-/// [`Refused`], text, or this crate's [`Error`](crate::Error) is what the client is told; of any
-/// other error it is told only that there was one, and the log has the rest.
+/// auth)`, each `-> R`. `R` is `()`, `bool` or `Result<(), E>`. An `E` that is [`Refused`], text, or
+/// this crate's [`Error`](crate::Error) is told to the client; of any other error the client is told
+/// only that there was one, and the log has the rest.
 ///
 /// What the client sent as `auth` decodes into any type; nothing decodes as null. You never
 /// implement this trait: closures and functions do.
@@ -232,7 +232,7 @@ impl Auth {
 }
 
 /// A connect handler in a table.
-pub(crate) type StoredConnect<P> = Arc<dyn Fn(&P, &Auth) -> Result<(), Refused> + Send + Sync>;
+pub(crate) type BoxedConnect<P> = Arc<dyn Fn(&P, &Auth) -> Result<(), Refused> + Send + Sync>;
 
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
@@ -281,12 +281,12 @@ where
 }
 
 /// A disconnect handler in a table.
-pub(crate) type StoredDisconnect<P> = Arc<dyn Fn(&P, Reason) + Send + Sync>;
+pub(crate) type BoxedDisconnect<P> = Arc<dyn Fn(&P, Reason) + Send + Sync>;
 
 /// Returns a handler as a table has it.
-pub(crate) fn store_disconnect<P: 'static, S>(
+pub(crate) fn boxed_disconnect<P: 'static, S>(
     handler: impl DisconnectHandler<P, S>,
-) -> StoredDisconnect<P> {
+) -> BoxedDisconnect<P> {
     Arc::new(move |peer, reason| {
         if let Err(error) = handler.call(peer, reason) {
             log::warn!(target: "socketio", "a disconnect handler failed: {error}");

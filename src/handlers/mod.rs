@@ -21,5 +21,5 @@ pub(crate) use service::ServiceEvents;
 pub use service::{AckPayload, Next, ServiceMethod};
 
 pub(crate) use ack::{AckWaiter, PendingAcks};
-pub(crate) use connect::{Auth, StoredConnect, StoredDisconnect, store_disconnect};
+pub(crate) use connect::{Auth, BoxedConnect, BoxedDisconnect, boxed_disconnect};
 pub(crate) use event::{EventSource, IncomingEvent};

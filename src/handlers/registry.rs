@@ -54,7 +54,7 @@ pub(crate) trait Lifecycle<P>: Default {
     fn before_event(&self, incoming: &IncomingEvent<P>) -> Result<(), HandlerError>;
 }
 
-/// A namespace as a type, of whatever type.
+/// A namespace that is written as a type, whichever type that is.
 pub(crate) trait HandlesEvents<P> {
     fn event(
         &self,
@@ -64,7 +64,8 @@ pub(crate) trait HandlesEvents<P> {
 }
 
 impl<P, M: Default, V: ?Sized> Registry<P, M, V> {
-    pub(crate) fn set(&mut self, namespace: &str) -> &mut NamespaceHandlers<P, M, V> {
+    /// Returns the handlers of a namespace, to change them.
+    pub(crate) fn entry(&mut self, namespace: &str) -> &mut NamespaceHandlers<P, M, V> {
         self.namespaces.entry(Arc::from(namespace)).or_default()
     }
 
@@ -92,12 +93,12 @@ impl<P, M: Default, V: ?Sized> Registry<P, M, V> {
         let scope = scope.into();
         let own = self.namespaces.get(scope.namespace);
         let pattern = scope.pattern.and_then(|name| self.namespaces.get(name));
-        let sets = [own, pattern, self.namespaces.get(ANY)];
-        sets.into_iter().flatten()
+        let candidates = [own, pattern, self.namespaces.get(ANY)];
+        candidates.into_iter().flatten()
     }
 
-    /// Calls what handles something other than an event: a function of the namespace or of `*`, or
-    /// else a service. Gives what that returns, if anybody was there.
+    /// Calls what handles something other than an event: a function of the namespace, of its pattern
+    /// or of `*`, or else a service. Returns what that returns, if anybody was there.
     pub(crate) fn resolve<'a, F: ?Sized + 'a, R>(
         &'a self,
         scope: impl Into<HandlerScope<'a>>,
@@ -128,8 +129,8 @@ impl<P, M: Default, V: ?Sized> Registry<P, M, V> {
         sets.try_for_each(|set| set.lifecycle.before_event(incoming))
     }
 
-    /// Functions before services, and in both the namespace itself before `*` (python-socketio's
-    /// order). Gives whether anybody was there.
+    /// Calls what handles an event: functions before services, and in both the namespace itself
+    /// before its pattern and `*` (python-socketio's order). Returns whether anybody was there.
     pub(crate) fn event(
         &self,
         scope: HandlerScope<'_>,

@@ -86,12 +86,12 @@ methods!(A B C D E F);
 methods!(A B C D E F G);
 methods!(A B C D E F G H);
 
-type StoredMethod<S, P> =
+type BoxedMethod<S, P> =
     Arc<dyn Fn(&S, &IncomingEvent<P>, &mut EncodedArgs) -> Result<(), HandlerError> + Send + Sync>;
 
 /// The methods of a service, by the events that they handle.
 pub struct ServiceEvents<S, P> {
-    methods: HashMap<String, StoredMethod<S, P>>,
+    methods: HashMap<String, BoxedMethod<S, P>>,
 }
 
 impl<S: 'static, P: 'static> ServiceEvents<S, P> {
@@ -110,7 +110,7 @@ impl<S: 'static, P: 'static> ServiceEvents<S, P> {
         M: ServiceMethod<S, P, Shape, Output: IntoAck>,
     {
         assert_not_reserved(event);
-        let method: StoredMethod<S, P> = Arc::new(move |service, incoming, answer| {
+        let method: BoxedMethod<S, P> = Arc::new(move |service, incoming, answer| {
             method.call(service, incoming)?.append_to(answer)
         });
         self.methods.insert(event.to_owned(), method);
@@ -199,7 +199,7 @@ impl<'a> Next<'a> {
         Next(method)
     }
 
-    /// Calls the method, and gives what is to be acknowledged.
+    /// Calls the method, and returns what is to be acknowledged.
     ///
     /// # Errors
     /// The failure of the handler, arguments of other types included.

@@ -6,7 +6,7 @@
 use super::backend::{
     Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer,
 };
-use super::listening::OnMessage;
+use super::listening::MessageSink;
 use super::options::BrokerOptions;
 use super::publishing::Outgoing;
 use super::pubsub::PubSubManager;
@@ -168,12 +168,12 @@ impl Amqp {
         if let Some(name) = &self.options.name {
             properties = properties.with_connection_name(name.as_str().into());
         }
-        let line = ShutdownGuard::default();
-        let (below, timeout) = (Arc::clone(&line.0), self.options.timeout);
+        let guard = ShutdownGuard::default();
+        let (slot, timeout) = (Arc::clone(&guard.0), self.options.timeout);
         #[cfg(feature = "tls")]
         let tls = Arc::new(self.options.tls.for_broker()?);
         let connect = async move |uri: AMQPUri, _| {
-            let stream = SocketSlot::open(&below, &uri, timeout)?;
+            let stream = SocketSlot::open(&slot, &uri, timeout)?;
             let stream = AsyncTcpStream::Plain(Async::new(stream)?);
             #[cfg(feature = "tls")]
             if uri.scheme == AMQPScheme::AMQPS {
@@ -196,17 +196,17 @@ impl Amqp {
             )
             .await?;
         Ok(AmqpConnection {
-            connection,
+            inner: connection,
             channel: channel_of_it,
             timeout,
             is_lost: false,
-            _line: line,
+            _guard: guard,
         })
     }
 
     async fn listen(&self, channel: &str) -> Result<AmqpSubscriber, BackendError> {
-        let link = self.connect(channel).await?;
-        let opened = &link.channel;
+        let connection = self.connect(channel).await?;
+        let opened = &connection.channel;
         let name = format!("socketio.{}", super::worker::new_host());
         opened
             .queue_declare(
@@ -239,7 +239,7 @@ impl Amqp {
             )
             .await?;
         Ok(AmqpSubscriber {
-            link,
+            connection,
             queue: name,
             consumer,
             unacknowledged: (None, 0),
@@ -247,13 +247,14 @@ impl Amqp {
     }
 
     async fn prepare(&self, channel: &str) -> Result<AmqpPublisher, BackendError> {
-        let link = self.connect(channel).await?;
-        link.channel
+        let connection = self.connect(channel).await?;
+        connection
+            .channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;
-        let events = Box::pin(link.connection.events_listener());
+        let events = Box::pin(connection.inner.events_listener());
         Ok(AmqpPublisher {
-            link,
+            connection,
             exchange: channel.to_owned(),
             confirms: VecDeque::new(),
             events,
@@ -309,24 +310,24 @@ impl Backend for Amqp {
 
 /// A connection with its one channel.
 struct AmqpConnection {
-    connection: Connection,
+    inner: Connection,
     channel: Channel,
     timeout: Duration,
     /// Something has failed: there is nobody to say goodbye to.
     is_lost: bool,
     /// Goes last: lapin's thread ends with it.
-    _line: ShutdownGuard,
+    _guard: ShutdownGuard,
 }
 
 impl AmqpConnection {
     /// Closes the connection in order, if the broker still answers.
     fn close(&self, before: impl Future<Output = Result<(), BackendError>>) {
-        if self.is_lost || !self.connection.status().connected() {
+        if self.is_lost || !self.inner.status().connected() {
             return;
         }
         let closed = wait(self.timeout.min(Duration::from_secs(1)), async {
             before.await?;
-            self.connection.close(200, "".into()).await?;
+            self.inner.close(200, "".into()).await?;
             Ok(())
         });
         if let Err(error) = closed {
@@ -361,7 +362,7 @@ impl Drop for ShutdownGuard {
 impl SocketSlot {
     /// Connects. Blocks, for at most so long for each address.
     fn open(
-        below: &Mutex<SocketSlot>,
+        slot: &Mutex<SocketSlot>,
         uri: &AMQPUri,
         timeout: Duration,
     ) -> std::io::Result<TcpStream> {
@@ -375,11 +376,11 @@ impl SocketSlot {
         }
         let stream = connected?;
         stream.set_nodelay(true)?;
-        let mut below = below.lock();
-        if let SocketSlot::Over = *below {
+        let mut slot = slot.lock();
+        if let SocketSlot::Over = *slot {
             return Err(std::io::ErrorKind::TimedOut.into());
         }
-        *below = SocketSlot::Socket(stream.try_clone()?);
+        *slot = SocketSlot::Socket(stream.try_clone()?);
         Ok(stream)
     }
 }
@@ -388,7 +389,7 @@ impl SocketSlot {
 type Confirm = Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>;
 
 struct AmqpPublisher {
-    link: AmqpConnection,
+    connection: AmqpConnection,
     exchange: String,
     /// Confirmations that are awaited, in order.
     confirms: VecDeque<Confirm>,
@@ -400,9 +401,9 @@ struct AmqpPublisher {
 impl Publisher for AmqpPublisher {
     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
         self.send(Bytes::copy_from_slice(message));
-        match self.confirm_next(self.link.timeout)? {
+        match self.confirm_next(self.connection.timeout)? {
             true => Ok(()),
-            false => Err(PublishError::Lost(no_answer(self.link.timeout))),
+            false => Err(PublishError::Lost(no_answer(self.connection.timeout))),
         }
     }
 
@@ -435,7 +436,7 @@ impl AmqpPublisher {
             .with_content_type("text/plain".into())
             .with_content_encoding("utf-8".into())
             .with_delivery_mode(2);
-        let (channel, exchange) = (self.link.channel.clone(), self.exchange.clone());
+        let (channel, exchange) = (self.connection.channel.clone(), self.exchange.clone());
         let mut confirm: Confirm = Box::pin(async move {
             let options = BasicPublishOptions::default();
             let (exchange, key) = (exchange.as_str().into(), "".into());
@@ -448,7 +449,7 @@ impl AmqpPublisher {
                 None => confirm,
                 Some(Ok(confirmed)) => Box::pin(std::future::ready(Ok(confirmed))),
                 Some(Err(error)) => {
-                    self.link.is_lost = true;
+                    self.connection.is_lost = true;
                     Box::pin(std::future::ready(Err(error)))
                 }
             });
@@ -478,7 +479,7 @@ impl AmqpPublisher {
             }
             Ok(_) => Ok(true),
             Err(error) => {
-                self.link.is_lost = true;
+                self.connection.is_lost = true;
                 Err(publish_error(error))
             }
         }
@@ -500,7 +501,7 @@ impl AmqpPublisher {
             }
         }
         // What was said before this one listened.
-        if self.link.connection.status().blocked() && !self.is_blocked {
+        if self.connection.inner.status().blocked() && !self.is_blocked {
             self.is_blocked = true;
             outgoing.block(Some("alarm"));
         }
@@ -529,12 +530,12 @@ const MESSAGE_ERRORS: [u16; 2] = [311, 406];
 
 impl Drop for AmqpPublisher {
     fn drop(&mut self) {
-        self.link.close(async { Ok(()) });
+        self.connection.close(async { Ok(()) });
     }
 }
 
 struct AmqpSubscriber {
-    link: AmqpConnection,
+    connection: AmqpConnection,
     queue: String,
     consumer: Consumer,
     /// The last message that was heard and not acknowledged, if any, and their number.
@@ -542,20 +543,20 @@ struct AmqpSubscriber {
 }
 
 impl Subscriber for AmqpSubscriber {
-    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
+    fn listen(&mut self, sink: &mut MessageSink<'_>) -> Result<(), BackendError> {
         loop {
             let next = self.next();
-            self.link.is_lost = next.is_err();
+            self.connection.is_lost = next.is_err();
             let goes_on = match next? {
-                Some(message) => heard.message(&message),
-                None if heard.is_check_due() => {
-                    let checked = self.check(heard);
-                    self.link.is_lost = checked.is_err();
+                Some(message) => sink.message(&message),
+                None if sink.is_check_due() => {
+                    let checked = self.check(sink);
+                    self.connection.is_lost = checked.is_err();
                     checked?;
-                    heard.note_checked();
-                    heard.goes_on()
+                    sink.note_checked();
+                    sink.goes_on()
                 }
-                None => heard.nothing(),
+                None => sink.nothing(),
             };
             if !goes_on {
                 return Ok(());
@@ -597,15 +598,15 @@ impl AmqpSubscriber {
 
     /// Asks for the queue on the channel over which its messages come. The answer comes behind what
     /// is on its way, however large; a connection that is dead ends by its heartbeats.
-    fn check(&self, heard: &OnMessage<'_>) -> Result<(), BackendError> {
+    fn check(&self, sink: &MessageSink<'_>) -> Result<(), BackendError> {
         let options = QueueDeclareOptions {
             passive: true,
             exclusive: true,
             ..QueueDeclareOptions::default()
         };
-        let (channel, queue) = (&self.link.channel, self.queue.as_str().into());
+        let (channel, queue) = (&self.connection.channel, self.queue.as_str().into());
         let mut answer = Box::pin(channel.queue_declare(queue, options, FieldTable::default()));
-        while heard.goes_on() {
+        while sink.goes_on() {
             let turn = async {
                 Timer::after(POLL_INTERVAL).await;
                 None
@@ -622,7 +623,7 @@ impl AmqpSubscriber {
     fn acknowledge(&mut self) -> Result<(), BackendError> {
         if let (Some(last), _) = std::mem::take(&mut self.unacknowledged) {
             let all = BasicAckOptions { multiple: true };
-            wait(self.link.timeout, async {
+            wait(self.connection.timeout, async {
                 last.ack(all).await?;
                 Ok(())
             })?;
@@ -634,9 +635,9 @@ impl AmqpSubscriber {
 impl Drop for AmqpSubscriber {
     fn drop(&mut self) {
         // Otherwise the queue would gather messages until it expires.
-        self.link.close(async {
+        self.connection.close(async {
             let (queue, options) = (self.queue.as_str().into(), QueueDeleteOptions::default());
-            self.link.channel.queue_delete(queue, options).await?;
+            self.connection.channel.queue_delete(queue, options).await?;
             Ok(())
         });
     }

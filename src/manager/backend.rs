@@ -3,7 +3,7 @@
 //! In a circle with `listening`, `publishing` and `worker`: a backend is given what the threads
 //! that call it have for it.
 
-use super::listening::OnMessage;
+use super::listening::MessageSink;
 use super::message::MAX_MESSAGE_BYTES;
 use super::publishing::Outgoing;
 use std::fmt;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// ```
 /// use socketio::Server;
 /// use socketio::manager::{
-///     Backend, OnMessage, PubSubManager, PublishError, Publisher, BackendError, Subscriber,
+///     Backend, MessageSink, PubSubManager, PublishError, Publisher, BackendError, Subscriber,
 /// };
 /// use std::sync::{Arc, Mutex, mpsc};
 /// use std::time::Duration;
@@ -46,11 +46,11 @@ use std::time::Duration;
 /// struct Ear(mpsc::Receiver<Vec<u8>>);
 ///
 /// impl Subscriber for Ear {
-///     fn listen(&mut self, heard: &mut OnMessage) -> Result<(), BackendError> {
+///     fn listen(&mut self, sink: &mut MessageSink) -> Result<(), BackendError> {
 ///         loop {
 ///             let goes_on = match self.0.recv_timeout(Duration::from_millis(250)) {
-///                 Ok(message) => heard.message(&message),
-///                 Err(_) => heard.nothing(),
+///                 Ok(message) => sink.message(&message),
+///                 Err(_) => sink.nothing(),
 ///             };
 ///             if !goes_on {
 ///                 return Ok(());
@@ -181,12 +181,13 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for PublishError {
 
 /// A connection to listen over, used by one thread.
 pub trait Subscriber: Send {
-    /// Passes each message to a function as it comes, and nothing about four times a second while
-    /// none comes, until the function says, by `false`, that it is to stop.
+    /// Calls [`message`](MessageSink::message) for each message as it comes, and
+    /// [`nothing`](MessageSink::nothing) about four times a second while none comes, until one of
+    /// them returns false.
     ///
     /// # Errors
     /// Why the connection is lost: another one is made.
-    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError>;
+    fn listen(&mut self, sink: &mut MessageSink<'_>) -> Result<(), BackendError>;
 }
 
 /// Time that a listener waits for a message before it asks whether it is to stop.
@@ -196,11 +197,11 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 const MIN_BYTES_PER_SECOND: usize = 64 << 10;
 
 /// Time within which a queue that has been given so many bytes shows a sign of life.
-pub(super) fn patience(timeout: Duration, bytes: usize) -> Duration {
+pub(super) fn progress_timeout(timeout: Duration, bytes: usize) -> Duration {
     timeout + Duration::from_millis((bytes / (MIN_BYTES_PER_SECOND / 1_000)) as u64)
 }
 
-/// Returns the error of a queue that shows none.
+/// Returns the error of a queue that shows no sign of life.
 pub(super) fn no_answer(timeout: Duration) -> BackendError {
     format!("no answer within {timeout:?}").into()
 }

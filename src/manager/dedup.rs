@@ -27,13 +27,13 @@ struct ReplayWindow {
 }
 
 impl Deduplicator {
-    /// Returns whether this is heard for the first time.
+    /// Notes that a message has come, and returns whether it is for the first time.
     /// Where the order counts, a number below the highest is not new: it was published again
     /// after others had been heard.
-    pub(super) fn is_new(&mut self, host: String, seq: u64, is_ordered: bool) -> bool {
+    pub(super) fn record(&mut self, host: String, seq: u64, is_ordered: bool) -> bool {
         if let Some(window) = self.hosts.get_mut(&host) {
             let is_late = is_ordered && seq < window.highest;
-            return window.is_new(seq) && !is_late;
+            return window.record(seq) && !is_late;
         }
         if host.len() > MAX_BYTES {
             return true;
@@ -53,7 +53,7 @@ impl Deduplicator {
 }
 
 impl ReplayWindow {
-    fn is_new(&mut self, seq: u64) -> bool {
+    fn record(&mut self, seq: u64) -> bool {
         if seq > self.highest {
             let by = u32::try_from(seq - self.highest).unwrap_or(u32::MAX);
             self.bits = self.bits.checked_shl(by).unwrap_or(0) | 1;
@@ -78,32 +78,32 @@ mod tests {
     #[test]
     fn each_number_of_each_host_is_new_once() {
         let mut seen = Deduplicator::default();
-        let mut is_new = |host: &str, seq| seen.is_new(host.into(), seq, false);
+        let mut record = |host: &str, seq| seen.record(host.into(), seq, false);
         for seq in [5, 6, 8, 7, 200, 199, 73] {
-            assert!(is_new("a", seq), "{seq}");
-            assert!(!is_new("a", seq), "{seq}");
-            assert!(is_new("b", seq), "{seq}");
+            assert!(record("a", seq), "{seq}");
+            assert!(!record("a", seq), "{seq}");
+            assert!(record("b", seq), "{seq}");
         }
-        assert!(!is_new("a", 72), "too long ago to be sure");
-        assert!(is_new("a", u64::MAX));
-        assert!(!is_new("a", 200));
+        assert!(!record("a", 72), "too long ago to be sure");
+        assert!(record("a", u64::MAX));
+        assert!(!record("a", 200));
     }
 
     #[test]
     fn what_comes_after_later_numbers_is_not_new_where_the_order_counts() {
         let mut seen = Deduplicator::default();
-        let mut is_new = |seq, is_ordered| seen.is_new("a".into(), seq, is_ordered);
-        assert!(is_new(10, true) && is_new(12, true));
-        assert!(!is_new(11, true));
-        assert!(!is_new(11, false), "it was seen");
-        assert!(is_new(9, false));
+        let mut record = |seq, is_ordered| seen.record("a".into(), seq, is_ordered);
+        assert!(record(10, true) && record(12, true));
+        assert!(!record(11, true));
+        assert!(!record(11, false), "it was seen");
+        assert!(record(9, false));
     }
 
     #[test]
     fn so_many_hosts_are_remembered_and_no_more() {
         let mut seen = Deduplicator::default();
         for number in 0..3 * MAX_HOSTS {
-            assert!(seen.is_new(number.to_string(), 0, true));
+            assert!(seen.record(number.to_string(), 0, true));
             assert!(seen.hosts.len() <= MAX_HOSTS);
         }
     }
@@ -112,11 +112,11 @@ mod tests {
     fn names_have_a_bound_together() {
         let mut seen = Deduplicator::default();
         for number in 0..100 {
-            assert!(seen.is_new(format!("{number}{}", "x".repeat(100_000)), 0, true));
+            assert!(seen.record(format!("{number}{}", "x".repeat(100_000)), 0, true));
             let kept: usize = seen.hosts.keys().map(String::len).sum();
             assert!(kept <= MAX_BYTES && kept == seen.bytes);
         }
-        assert!(seen.is_new("x".repeat(2_000_000), 0, true));
+        assert!(seen.record("x".repeat(2_000_000), 0, true));
         assert!(seen.bytes <= MAX_BYTES);
     }
 }

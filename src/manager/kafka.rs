@@ -3,7 +3,7 @@
 use super::backend::{
     Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer,
 };
-use super::listening::OnMessage;
+use super::listening::MessageSink;
 use super::publishing::Outgoing;
 use super::pubsub::PubSubManager;
 use super::worker::new_host;
@@ -475,7 +475,7 @@ fn is_lasting(error: &KafkaError) -> bool {
 }
 
 impl Subscriber for KafkaSubscriber {
-    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
+    fn listen(&mut self, sink: &mut MessageSink<'_>) -> Result<(), BackendError> {
         loop {
             if self.refreshed_at.elapsed() >= PARTITION_REFRESH_INTERVAL
                 && let Err(error) = self.refresh_partitions(false)
@@ -486,15 +486,15 @@ impl Subscriber for KafkaSubscriber {
                 Some(Ok(message)) => {
                     let next = message.offset() + 1;
                     self.positions.lock().insert(message.partition(), next);
-                    message.payload().is_none_or(|it| heard.message(it))
+                    message.payload().is_none_or(|it| sink.message(it))
                 }
                 Some(Err(error)) if is_lasting(&error) => return Err(error.into()),
                 // One broker of several, or for a moment: librdkafka goes on where it was.
                 Some(Err(error)) => {
                     log::debug!(target: "socketio", "Kafka: {error}");
-                    heard.nothing()
+                    sink.nothing()
                 }
-                None => heard.nothing(),
+                None => sink.nothing(),
             };
             if !go_on {
                 return Ok(());

@@ -39,11 +39,11 @@ pub(super) const MAX_DELAY: Duration = Duration::from_secs(1);
 /// Part by which they vary.
 const RANDOMIZATION: f64 = 0.25;
 
-/// The attempts of one of the two connections.
+/// The delays between attempts to make one of the two connections.
 #[derive(Debug)]
 pub(super) struct ReconnectDelay {
     backoff: Backoff,
-    /// Moment when the last one succeeded.
+    /// Moment when the last attempt succeeded.
     since: Option<Instant>,
 }
 
@@ -84,7 +84,7 @@ const RECENTLY: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) connected: bool,
+    pub(super) publisher_connected: bool,
     pub(super) subscribed: bool,
     listener_lost: Option<Instant>,
     /// Reason why the broker takes nothing.
@@ -101,7 +101,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new() -> Link {
         Link {
-            connected: false,
+            publisher_connected: false,
             subscribed: false,
             listener_lost: None,
             blocked: None,
@@ -122,7 +122,7 @@ impl Link {
         match self.state {
             ManagerState::Connected | ManagerState::Ended => None,
             ManagerState::Blocked => self.blocked.clone(),
-            ManagerState::Disconnected if self.connected => listener.clone(),
+            ManagerState::Disconnected if self.publisher_connected => listener.clone(),
             ManagerState::Disconnected => publisher.clone().or_else(|| listener.clone()),
         }
     }
@@ -138,8 +138,8 @@ impl Link {
 
     /// Notes why the broker takes nothing, or that it does; returns whether that has changed.
     pub(super) fn block(&mut self, why: Option<&str>) -> bool {
-        // It has answered, if not as one would like.
-        self.connected |= why.is_some();
+        // It has answered, if only by a refusal.
+        self.publisher_connected |= why.is_some();
         let has_changed = self.blocked.as_deref() != why;
         if has_changed {
             self.blocked = why.map(str::to_owned);
@@ -150,7 +150,7 @@ impl Link {
     /// Notes that a side is lost; returns whether the reason is another one than before.
     pub(super) fn lose(&mut self, side: Side, error: &dyn fmt::Display) -> bool {
         match side {
-            Side::Publisher => self.connected = false,
+            Side::Publisher => self.publisher_connected = false,
             Side::Listener => {
                 self.listener_lost = self.subscribed.then(Instant::now).or(self.listener_lost);
                 self.subscribed = false;
@@ -183,7 +183,7 @@ impl Link {
     /// Brings the state up to date; returns it if it has changed.
     pub(super) fn update(&mut self) -> Option<ManagerState> {
         let before = self.state;
-        self.state = match (self.connected && self.subscribed, &self.blocked) {
+        self.state = match (self.publisher_connected && self.subscribed, &self.blocked) {
             _ if before == ManagerState::Ended => ManagerState::Ended,
             (false, _) => ManagerState::Disconnected,
             (true, Some(_)) => ManagerState::Blocked,
@@ -231,7 +231,7 @@ impl Echo {
     }
 
     /// Notes that a probe was heard.
-    pub(super) fn on_message(&mut self, number: u64) {
+    pub(super) fn on_probe(&mut self, number: u64) {
         self.heard = self.heard.max(number);
         self.expected.take_if(|(expected, _)| *expected <= number);
     }
@@ -280,7 +280,7 @@ mod tests {
         assert!(!fails(Side::Publisher, "refused"));
         assert!(fails(Side::Publisher, "wrong password"));
         assert!(!fails(Side::Listener, "refused"));
-        link.connected = true;
+        link.publisher_connected = true;
         link.subscribed = true;
         assert_eq!(link.update(), Some(ManagerState::Connected));
         assert!(link.fail(Side::Publisher, &"wrong password"));
@@ -300,7 +300,7 @@ mod tests {
     fn a_function_that_does_not_return_gathers_no_states_for_ever() {
         let mut link = Link::new();
         for number in 0..1_000 {
-            (link.connected, link.subscribed) = (number % 2 == 0, true);
+            (link.publisher_connected, link.subscribed) = (number % 2 == 0, true);
             link.update();
         }
         assert_eq!(link.untold.len(), MAX_UNTOLD);
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn a_broker_that_takes_nothing_is_reached() {
         let mut link = Link::new();
-        (link.connected, link.subscribed) = (true, true);
+        (link.publisher_connected, link.subscribed) = (true, true);
         assert!(link.block(Some("low on memory")));
         assert!(!link.block(Some("low on memory")));
         assert_eq!(link.update(), Some(ManagerState::Blocked));
@@ -328,7 +328,7 @@ mod tests {
         let timeout = Duration::from_secs(5);
         let later = now + ECHO_TIMEOUT;
         // Heard before the confirmation came.
-        echo.on_message(1);
+        echo.on_probe(1);
         echo.expect(1, now);
         assert!(!echo.is_overdue(later, timeout));
         echo.expect(2, now);
@@ -338,7 +338,7 @@ mod tests {
         assert!(!echo.is_lost(later, timeout));
         echo.check();
         assert!(echo.is_lost(later, timeout));
-        echo.on_message(3);
+        echo.on_probe(3);
         assert!(!echo.is_overdue(later, timeout));
         echo.expect(4, now);
         assert!(!echo.is_lost(later, timeout));

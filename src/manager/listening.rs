@@ -29,7 +29,7 @@ impl PubSubCore {
         let channel = self.options.lock().channel.clone();
         let timeout = self.backend.timeout();
         let mut attempts = ReconnectDelay::new();
-        let mut hearing = Hearing::default();
+        let mut state = ListenerState::default();
         while !self.is_ending() {
             let mut connection = match self.backend.subscriber(&channel) {
                 Ok(connection) => connection,
@@ -45,9 +45,9 @@ impl PubSubCore {
             // Whether it hears need not wait for the next one.
             self.queue.lock().probe_now(Instant::now());
             self.changed.notify_all();
-            let listened = connection.listen(&mut OnMessage {
+            let listened = connection.listen(&mut MessageSink {
                 shared: self,
-                hearing: &mut hearing,
+                state: &mut state,
                 timeout,
             });
             if self.is_ending() {
@@ -78,10 +78,10 @@ impl PubSubCore {
         message: ClusterMessage,
     ) -> Result<(), (String, Error)> {
         let done = match message {
-            ClusterMessage::Emit(mut emission, back) => {
-                emission.ack = back.map(|back| self.relay(back));
-                let sent = local.emit(&emission).map(drop);
-                return sent.map_err(|error| (format!("the event {:?}", emission.event), error));
+            ClusterMessage::Emit(mut broadcast, back) => {
+                broadcast.ack = back.map(|back| self.relay(back));
+                let sent = local.emit(&broadcast).map(drop);
+                return sent.map_err(|error| (format!("the event {:?}", broadcast.event), error));
             }
             ClusterMessage::Disconnect { namespace, sid } => {
                 local.disconnect(&namespace, &sid);
@@ -116,9 +116,9 @@ impl PubSubCore {
                 return;
             };
             let message = match answer {
-                Ok(answer) => shared.writer.callback(&back, sid, &answer),
+                Ok(answer) => shared.encoder.callback(&back, sid, &answer),
                 Err(error) if back.timeout.is_some() => {
-                    shared.writer.unanswered(&back, sid, &error)
+                    shared.encoder.unanswered(&back, sid, &error)
                 }
                 Err(_) => return,
             };
@@ -126,7 +126,7 @@ impl PubSubCore {
                 log::warn!(target: "socketio", "an answer for another server is lost: {error}");
                 if back.timeout.is_some() {
                     // Perhaps there is room for that.
-                    let _ = shared.push(shared.writer.unanswered(&back, sid, &error));
+                    let _ = shared.push(shared.encoder.unanswered(&back, sid, &error));
                 }
             }
         };
@@ -142,18 +142,18 @@ impl PubSubCore {
 /// Taker of what a [`Subscriber`](super::Subscriber) hears.
 ///
 /// ```
-/// use socketio::manager::{OnMessage, BackendError, Subscriber};
+/// use socketio::manager::{MessageSink, BackendError, Subscriber};
 /// use std::sync::mpsc::{Receiver, RecvTimeoutError};
 /// use std::time::Duration;
 ///
 /// struct Ear(Receiver<Vec<u8>>);
 ///
 /// impl Subscriber for Ear {
-///     fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
+///     fn listen(&mut self, sink: &mut MessageSink<'_>) -> Result<(), BackendError> {
 ///         loop {
 ///             let goes_on = match self.0.recv_timeout(Duration::from_millis(250)) {
-///                 Ok(message) => heard.message(&message),
-///                 Err(RecvTimeoutError::Timeout) => heard.nothing(),
+///                 Ok(message) => sink.message(&message),
+///                 Err(RecvTimeoutError::Timeout) => sink.nothing(),
 ///                 Err(gone) => return Err(gone.into()),
 ///             };
 ///             if !goes_on {
@@ -164,16 +164,16 @@ impl PubSubCore {
 /// }
 /// ```
 #[derive(Debug)]
-pub struct OnMessage<'a> {
+pub struct MessageSink<'a> {
     shared: &'a Arc<PubSubCore>,
-    hearing: &'a mut Hearing,
+    state: &'a mut ListenerState,
     timeout: Duration,
 }
 
-impl OnMessage<'_> {
+impl MessageSink<'_> {
     /// Acts on a message. Returns whether to go on listening.
     pub fn message(&mut self, message: &[u8]) -> bool {
-        self.hearing.on_message(self.shared, message);
+        self.state.on_message(self.shared, message);
         self.goes_on()
     }
 
@@ -181,7 +181,7 @@ impl OnMessage<'_> {
     /// manager ends, and not if messages that the broker has confirmed are not delivered.
     pub fn nothing(&mut self) -> bool {
         let now = Instant::now();
-        warn(self.hearing.dropped.record(now));
+        warn(self.state.dropped.record(now));
         self.goes_on() && !self.shared.echo.lock().is_lost(now, self.timeout)
     }
 
@@ -193,7 +193,7 @@ impl OnMessage<'_> {
     /// Returns whether a message that the broker has confirmed should have been heard by now. A
     /// subscriber that can do so finds out, by a question to the broker over its own connection,
     /// whether something large is still on its way, and calls
-    /// [`note_checked`](OnMessage::note_checked) with the answer. Without that the connection is
+    /// [`note_checked`](MessageSink::note_checked) with the answer. Without that the connection is
     /// given up after the same time once more.
     pub fn is_check_due(&self) -> bool {
         let echo = self.shared.echo.lock();
@@ -201,7 +201,7 @@ impl OnMessage<'_> {
     }
 
     /// Notes that everything that was on its way has come, and is passed on before the next call of
-    /// [`nothing`](OnMessage::nothing).
+    /// [`nothing`](MessageSink::nothing).
     pub fn note_checked(&mut self) {
         self.shared.echo.lock().check();
     }
@@ -209,14 +209,14 @@ impl OnMessage<'_> {
 
 /// State of a listener that outlives a connection.
 #[derive(Debug, Default)]
-struct Hearing {
+struct ListenerState {
     seen: Deduplicator,
     dropped: DroppedMessages,
     /// Old versions of servers that were named.
     old_named: Vec<Old>,
 }
 
-impl Hearing {
+impl ListenerState {
     /// Acts on a message.
     fn on_message(&mut self, shared: &Arc<PubSubCore>, bytes: &[u8]) {
         #[cfg(feature = "pickle")]
@@ -234,11 +234,11 @@ impl Hearing {
                 return warn(self.dropped.count(Instant::now(), invalid));
             }
         };
-        let is_own = incoming.host == shared.writer.host();
+        let is_own = incoming.host == shared.encoder.host();
         let (is_answer, from) = match incoming.message {
             ClusterMessage::Probe(number) => {
                 if is_own {
-                    shared.echo.lock().on_message(number);
+                    shared.echo.lock().on_probe(number);
                 }
                 return;
             }
@@ -251,13 +251,13 @@ impl Hearing {
         }
         self.note_old(incoming.old);
         if let (Some(from), Some(seq)) = (from, incoming.seq)
-            && !self.seen.is_new(from, seq, !is_answer)
+            && !self.seen.record(from, seq, !is_answer)
         {
             return;
         }
         shared.heard.fetch_add(1, Ordering::Relaxed);
         if let ClusterMessage::Callback { id, who, answer } = incoming.message {
-            if let Some(callback) = shared.awaited.answered(id, who.as_deref()) {
+            if let Some(callback) = shared.remote_acks.callback_for(id, who.as_deref()) {
                 shared.execute(move || callback(who.as_deref(), answer));
             }
             return;

@@ -45,8 +45,8 @@ impl Manager for MemoryManager {
         true
     }
 
-    fn emit(&self, emission: &Broadcast) -> Result<(), Error> {
-        self.local()?.emit(emission).map(|_| ())
+    fn emit(&self, broadcast: &Broadcast) -> Result<(), Error> {
+        self.local()?.emit(broadcast).map(|_| ())
     }
 
     fn enter_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {

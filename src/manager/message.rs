@@ -1,6 +1,6 @@
 //! The messages between servers: those of python-socketio since 5.15.1, one JSON object each.
 //!
-//! What those cannot say travels under keys of its own, which python-socketio ignores: `except`,
+//! What those cannot say travels under keys of their own, which python-socketio ignores: `except`,
 //! `volatile`, `timeout`, the `attachments` of an answer, the server it is `from` and the client
 //! `who` has given it, `count`, by which one null is told from no arguments, and `seq`, the number
 //! that the sender has given to the message, by which one that was published twice is known. Two
@@ -109,14 +109,14 @@ impl Encoder {
     /// Returns an event; answers are to come back under an id if there is one.
     pub(super) fn emit(
         &self,
-        emission: &Broadcast,
+        broadcast: &Broadcast,
         answer: Option<(u64, Duration)>,
     ) -> MessageBuilder {
-        let recipients = &emission.recipients;
-        let mut object = MessageBuilder::new("emit", &self.host, &emission.namespace);
-        object.field("event", &emission.event);
-        object.data(&emission.data);
-        if emission.data.items == b"null" {
+        let recipients = &broadcast.recipients;
+        let mut object = MessageBuilder::new("emit", &self.host, &broadcast.namespace);
+        object.field("event", &broadcast.event);
+        object.data(&broadcast.data);
+        if broadcast.data.items == b"null" {
             object.field("count", &1);
         }
         object.field("room", &recipients.rooms.as_deref().map(one_or_many));
@@ -127,7 +127,7 @@ impl Encoder {
                 // The room comes back with the answer; here the id is enough.
                 let rooms = recipients.rooms.as_deref().unwrap_or_default();
                 let room = rooms.first().map_or("", |room| room);
-                object.field("callback", &(room, &*emission.namespace, id));
+                object.field("callback", &(room, &*broadcast.namespace, id));
                 let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 object.field("timeout", &timeout);
             }
@@ -136,7 +136,7 @@ impl Encoder {
         if !recipients.except.is_empty() {
             object.field("except", &recipients.except);
         }
-        if emission.volatile {
+        if broadcast.volatile {
             object.field("volatile", &true);
         }
         object
@@ -581,7 +581,7 @@ fn read_emit(
         namespace,
         id,
     });
-    let emission = Broadcast {
+    let broadcast = Broadcast {
         namespace: namespace.into(),
         event,
         data,
@@ -598,7 +598,7 @@ fn read_emit(
         from: None,
         seq: fields.seq,
         old,
-        message: ClusterMessage::Emit(Box::new(emission), back),
+        message: ClusterMessage::Emit(Box::new(broadcast), back),
     })
 }
 
@@ -682,10 +682,10 @@ mod tests {
     use super::*;
 
     fn args(text: &str) -> String {
-        let ClusterMessage::Emit(emission, _) = read(text.as_bytes()).unwrap().message else {
+        let ClusterMessage::Emit(broadcast, _) = read(text.as_bytes()).unwrap().message else {
             panic!("an event");
         };
-        String::from_utf8(emission.data.items).unwrap()
+        String::from_utf8(broadcast.data.items).unwrap()
     }
 
     #[cfg(feature = "pickle")]
@@ -699,19 +699,22 @@ mod tests {
             let end = b"\x8c\x09namespace\x8c\x01/\x8c\x04roomN\x8c\x08skip_sidN\x8c\x08callbackN\x8c\x07host_id\x8c\x02aau.";
             [&begin[..], data, end].concat()
         };
-        let emission = |data: &[u8]| {
+        let broadcast = |data: &[u8]| {
             let json = of_pickle(&message(data)).expect("plain data");
-            let ClusterMessage::Emit(emission, None) = read(&json).expect("a message").message
+            let ClusterMessage::Emit(broadcast, None) = read(&json).expect("a message").message
             else {
                 panic!("no event");
             };
-            assert_eq!((&*emission.namespace, &*emission.event), ("/", "foo"));
-            let text = String::from_utf8(emission.data.items).expect("text");
-            (text, emission.data.attachments)
+            assert_eq!((&*broadcast.namespace, &*broadcast.event), ("/", "foo"));
+            let text = String::from_utf8(broadcast.data.items).expect("text");
+            (text, broadcast.data.attachments)
         };
-        assert_eq!(emission(b"\x8c\x03bar"), ("\"bar\"".to_owned(), Vec::new()));
-        assert_eq!(emission(b"K\x01K\x02\x86"), ("1,2".to_owned(), Vec::new()));
-        let (text, attachments) = emission(b"C\x02xy");
+        assert_eq!(
+            broadcast(b"\x8c\x03bar"),
+            ("\"bar\"".to_owned(), Vec::new())
+        );
+        assert_eq!(broadcast(b"K\x01K\x02\x86"), ("1,2".to_owned(), Vec::new()));
+        let (text, attachments) = broadcast(b"C\x02xy");
         assert_eq!(text, r#"{"_placeholder":true,"num":0}"#);
         assert_eq!(attachments, [Bytes::from_static(b"xy")]);
         assert_eq!(of_pickle(b"\x80\x03cos\nsystem\n."), None);
@@ -720,7 +723,7 @@ mod tests {
     #[test]
     fn null_is_an_argument_for_servers_that_say_so() {
         for json in ["null", "null,null", ""] {
-            let emission = Broadcast {
+            let broadcast = Broadcast {
                 namespace: "/".into(),
                 event: "e".into(),
                 data: EncodedArgs::in_json(json.into(), Vec::new()),
@@ -728,7 +731,7 @@ mod tests {
                 volatile: false,
                 ack: None,
             };
-            let written = Encoder::new("h".into()).emit(&emission, None).finish(1);
+            let written = Encoder::new("h".into()).emit(&broadcast, None).finish(1);
             let written = String::from_utf8(written).unwrap();
             assert_eq!(args(&written), json);
         }
@@ -794,18 +797,18 @@ mod tests {
             let Ok(incoming) = read(&bytes) else {
                 return;
             };
-            let ClusterMessage::Emit(emission, _) = incoming.message else {
+            let ClusterMessage::Emit(broadcast, _) = incoming.message else {
                 return;
             };
-            let again = Encoder::new("me".into()).emit(&emission, None).finish(1);
+            let again = Encoder::new("me".into()).emit(&broadcast, None).finish(1);
             let again = read(&again).expect("what was written can be read");
             let ClusterMessage::Emit(again, None) = again.message else {
                 panic!("an event is an event");
             };
-            assert_eq!(again.event, emission.event);
-            assert_eq!(again.data.items, emission.data.items);
-            assert_eq!(again.data.attachments, emission.data.attachments);
-            assert_eq!(again.recipients.skip, emission.recipients.skip);
+            assert_eq!(again.event, broadcast.event);
+            assert_eq!(again.data.items, broadcast.data.items);
+            assert_eq!(again.data.attachments, broadcast.data.attachments);
+            assert_eq!(again.recipients.skip, broadcast.recipients.skip);
         });
     }
 }

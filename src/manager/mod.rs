@@ -34,7 +34,7 @@ pub use backend::{Backend, BackendError, PublishError, Publisher, Subscriber};
 #[cfg(feature = "kafka")]
 pub use kafka::KafkaManager;
 pub use link::ManagerState;
-pub use listening::OnMessage;
+pub use listening::MessageSink;
 pub use memory::MemoryManager;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 pub use options::BrokerOptions;
@@ -130,7 +130,7 @@ pub trait Manager: sealed::Sealed + Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// [`Error::LimitExceeded`] if the broker's queue has no room or the message is too large,
     /// [`Error::InvalidArgument`] if answers are wanted of a manager that only publishes.
-    fn emit(&self, emission: &Broadcast) -> Result<(), Error>;
+    fn emit(&self, broadcast: &Broadcast) -> Result<(), Error>;
 
     /// Adds a client, wherever it is, to a room.
     ///
@@ -188,8 +188,9 @@ pub trait LocalNode: Send + Sync {
     /// Sends an event to those recipients that are here; returns their number.
     ///
     /// # Errors
-    /// None at present: what fails for one recipient is told to its callback, or the log.
-    fn emit(&self, emission: &Broadcast) -> Result<usize, Error>;
+    /// That of an event that is larger than clients of this server take. What fails for one recipient
+    /// is told to its callback, or the log.
+    fn emit(&self, broadcast: &Broadcast) -> Result<usize, Error>;
 
     /// Returns whether a client is here.
     fn is_connected(&self, namespace: &str, sid: &str) -> bool;
@@ -242,12 +243,12 @@ pub(crate) struct BroadcastTarget {
 }
 
 /// Called with the sid of a recipient, where it is known, and its answer.
-pub(crate) type AckCallback = Arc<dyn Fn(Option<&str>, Result<AckResponse, Error>) + Send + Sync>;
+pub(crate) type RecipientsFn = Arc<dyn Fn(Option<&str>, Result<AckResponse, Error>) + Send + Sync>;
 
 /// Callback for the answer of each recipient.
 #[derive(Clone)]
 pub(crate) struct AckRequest {
-    pub(crate) callback: AckCallback,
+    pub(crate) callback: RecipientsFn,
     pub(crate) timeout: Duration,
     /// One answer is all that is wanted.
     pub(crate) is_single: bool,

@@ -289,7 +289,7 @@ impl Queue {
 
     /// Notes that the connection is lost: nothing is in flight any more.
     pub(super) fn lose(&mut self, now: Instant) -> Lost {
-        let (sent, was_alone) = (self.sent, self.is_single_node());
+        let (sent, was_alone) = (self.sent, self.is_alone_in_flight());
         self.forget_flight(now);
         if sent == 0 {
             return Lost::Kept;
@@ -306,8 +306,8 @@ impl Queue {
     }
 
     /// Notes that the broker has refused one of those in flight, and closed the connection.
-    pub(super) fn on_refused(&mut self, now: Instant) -> Lost {
-        let (sent, was_alone) = (self.sent, self.is_single_node());
+    pub(super) fn on_unclear(&mut self, now: Instant) -> Lost {
+        let (sent, was_alone) = (self.sent, self.is_alone_in_flight());
         self.forget_flight(now);
         self.window = 1;
         self.needs_proof = true;
@@ -319,7 +319,7 @@ impl Queue {
     }
 
     /// Returns whether one message is in flight, and no probe before it.
-    fn is_single_node(&self) -> bool {
+    fn is_alone_in_flight(&self) -> bool {
         self.sent == 1 && self.flight.front() == Some(&Flight::Message)
     }
 
@@ -471,7 +471,7 @@ mod tests {
                 // Those before it are not confirmed any more: the channel has gone.
                 Some(_) => {
                     connections += 1;
-                    if let Lost::Refused(message) = queue.on_refused(now) {
+                    if let Lost::Refused(message) = queue.on_unclear(now) {
                         assert_eq!(message, [50][..]);
                     }
                 }
@@ -549,11 +549,11 @@ mod tests {
         let (mut queue, now) = queue(1);
         queue.next_probe = now;
         assert_eq!(take_all(&mut queue, now).len(), 2);
-        assert_eq!(queue.on_refused(now), Lost::Kept);
+        assert_eq!(queue.on_unclear(now), Lost::Kept);
         assert_eq!(take_all(&mut queue, now), [&b"probe"[..]]);
         queue.confirm(now, 1);
         assert_eq!(take_all(&mut queue, now).len(), 1);
-        assert!(matches!(queue.on_refused(now), Lost::Refused(_)));
+        assert!(matches!(queue.on_unclear(now), Lost::Refused(_)));
     }
 
     #[test]

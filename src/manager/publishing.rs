@@ -3,7 +3,9 @@
 //! In a circle with `backend`, `listening` and `worker`: a backend is given what the threads that
 //! call it have for it.
 
-use super::backend::{BackendError, POLL_INTERVAL, PublishError, Publisher, no_answer, patience};
+use super::backend::{
+    BackendError, POLL_INTERVAL, PublishError, Publisher, no_answer, progress_timeout,
+};
 use super::link::{ReconnectDelay, Side};
 use super::message;
 use super::outgoing::Lost;
@@ -55,7 +57,7 @@ impl PubSubCore {
             let published = publisher.publish_all(&mut Outgoing::new(self));
             let published = published.and_then(|()| self.check_progress(timeout));
             if self.queue.lock().has_answered() {
-                self.change_state(|link| link.connected = true);
+                self.change_state(|link| link.publisher_connected = true);
             }
             let Err(error) = published else {
                 pardoned = pardoned && !self.queue.lock().has_answered();
@@ -106,7 +108,7 @@ impl PubSubCore {
     /// Returns an error if the broker has confirmed nothing for too long.
     fn check_progress(&self, timeout: Duration) -> Result<(), PublishError> {
         match self.queue.lock().unconfirmed_for(Instant::now()) {
-            Some((silence, bytes)) if silence >= patience(timeout, bytes) => {
+            Some((silence, bytes)) if silence >= progress_timeout(timeout, bytes) => {
                 Err(PublishError::Lost(no_answer(timeout)))
             }
             _ => Ok(()),
@@ -120,7 +122,7 @@ impl PubSubCore {
         let (refused, error, is_lost) = match error {
             PublishError::Refused(error) => (queue.refuse(now), error, false),
             PublishError::Lost(error) => (queue.lose(now).refused(), error, true),
-            PublishError::Unclear(error) => (queue.on_refused(now).refused(), error, true),
+            PublishError::Unclear(error) => (queue.on_unclear(now).refused(), error, true),
         };
         let total = queue.refused;
         drop(queue);
@@ -149,7 +151,7 @@ impl PubSubCore {
         );
         if let Some(callback) = outline
             .callback
-            .and_then(|id| self.awaited.answered(id, None))
+            .and_then(|id| self.remote_acks.callback_for(id, None))
         {
             let error = broker_error(format!("the broker has refused the message: {error}"));
             self.execute(move || callback(None, Err(error)));
@@ -196,7 +198,7 @@ impl<'a> Outgoing<'a> {
     /// Takes the next message, which is *in flight* from now on; none if nothing waits, or as much
     /// is in flight as may be: 8,192 messages, and 2 MiB, or one larger message. Does not block.
     pub fn take(&mut self) -> Option<Bytes> {
-        let probe = |number| self.shared.writer.probe(number);
+        let probe = |number| self.shared.encoder.probe(number);
         self.shared.queue.lock().take(Instant::now(), probe)
     }
 

@@ -39,10 +39,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Clone)]
 pub struct PubSubManager {
-    inner: Arc<PubSubInner>,
+    inner: Arc<PubSubDropGuard>,
 }
 
-struct PubSubInner {
+struct PubSubDropGuard {
     shared: Arc<PubSubCore>,
 }
 
@@ -52,7 +52,7 @@ impl PubSubManager {
     pub fn new(backend: impl Backend) -> PubSubManager {
         let shared = PubSubCore::new(Box::new(backend));
         PubSubManager {
-            inner: Arc::new(PubSubInner {
+            inner: Arc::new(PubSubDropGuard {
                 shared: Arc::new(shared),
             }),
         }
@@ -141,17 +141,17 @@ impl PubSubManager {
     }
 
     /// Sends an event to the recipients that are here; returns their number.
-    fn emit_here(&self, emission: &Broadcast) -> Result<usize, Error> {
+    fn emit_here(&self, broadcast: &Broadcast) -> Result<usize, Error> {
         match self.local() {
-            Some(local) => local.emit(emission),
+            Some(local) => local.emit(broadcast),
             None => Ok(0),
         }
     }
 
     /// Returns whether it is addressed to one client, which is here: nobody else need know.
-    fn is_for_one_here(&self, emission: &Broadcast) -> bool {
-        match emission.recipients.rooms.as_deref() {
-            Some([sid]) => self.is_here(&emission.namespace, sid),
+    fn is_for_one_here(&self, broadcast: &Broadcast) -> bool {
+        match broadcast.recipients.rooms.as_deref() {
+            Some([sid]) => self.is_here(&broadcast.namespace, sid),
             _ => false,
         }
     }
@@ -179,23 +179,23 @@ impl Manager for PubSubManager {
         shared.start(!write_only);
     }
 
-    fn emit(&self, emission: &Broadcast) -> Result<(), Error> {
+    fn emit(&self, broadcast: &Broadcast) -> Result<(), Error> {
         let shared = &self.inner.shared;
-        let attachments = emission.data.attachments.len();
+        let attachments = broadcast.data.attachments.len();
         if attachments > MAX_ATTACHMENTS {
             return Err(Error::InvalidArgument(format!(
                 "{attachments} attachments: other servers take {MAX_ATTACHMENTS} of one event"
             )));
         }
-        if let Some(ack) = &emission.ack {
-            return self.emit_with_ack(emission, ack);
+        if let Some(ack) = &broadcast.ack {
+            return self.emit_with_ack(broadcast, ack);
         }
-        if self.is_for_one_here(emission) {
-            return self.emit_here(emission).map(|_| ());
+        if self.is_for_one_here(broadcast) {
+            return self.emit_here(broadcast).map(|_| ());
         }
         // Room first: an emit that fails has done nothing.
-        let prepared = shared.prepare(shared.writer.emit(emission, None))?;
-        let here = self.emit_here(emission);
+        let prepared = shared.prepare(shared.encoder.emit(broadcast, None))?;
+        let here = self.emit_here(broadcast);
         prepared.send();
         here.map(|_| ())
     }
@@ -206,7 +206,7 @@ impl Manager for PubSubManager {
             return local.enter_room(namespace, sid, room);
         }
         let shared = &self.inner.shared;
-        shared.push(shared.writer.enter_room(namespace, sid, room))
+        shared.push(shared.encoder.enter_room(namespace, sid, room))
     }
 
     fn leave_room(&self, namespace: &str, sid: &str, room: &str) -> Result<(), Error> {
@@ -214,12 +214,12 @@ impl Manager for PubSubManager {
             return local.leave_room(namespace, sid, room);
         }
         let shared = &self.inner.shared;
-        shared.push(shared.writer.leave_room(namespace, sid, room))
+        shared.push(shared.encoder.leave_room(namespace, sid, room))
     }
 
     fn close_room(&self, namespace: &str, room: &str) -> Result<(), Error> {
         let shared = &self.inner.shared;
-        let prepared = shared.prepare(shared.writer.close_room(namespace, room))?;
+        let prepared = shared.prepare(shared.encoder.close_room(namespace, room))?;
         if let Some(local) = self.local() {
             local.close_room(namespace, room)?;
         }
@@ -239,26 +239,26 @@ impl Manager for PubSubManager {
             return;
         }
         let shared = &self.inner.shared;
-        if let Err(error) = shared.push(shared.writer.disconnect(namespace, sid)) {
+        if let Err(error) = shared.push(shared.encoder.disconnect(namespace, sid)) {
             log::warn!(target: "socketio", "a client of another server is not disconnected: {error}");
         }
     }
 }
 
 impl PubSubManager {
-    fn emit_with_ack(&self, emission: &Broadcast, ack: &AckRequest) -> Result<(), Error> {
+    fn emit_with_ack(&self, broadcast: &Broadcast, ack: &AckRequest) -> Result<(), Error> {
         let shared = &self.inner.shared;
         if shared.options.lock().write_only {
             let why = "a write-only manager hears no answers: callbacks and call need a server";
             return Err(Error::InvalidArgument(why.into()));
         }
-        let single = match emission.recipients.rooms.as_deref() {
+        let single = match broadcast.recipients.rooms.as_deref() {
             Some([one]) => Some(one.as_str()),
             _ => None,
         };
         let reported = Arc::new(AtomicBool::new(false));
         let (callback, is) = (Arc::clone(&ack.callback), Arc::clone(&reported));
-        let mut emission = emission.clone();
+        let mut broadcast = broadcast.clone();
         let ack = AckRequest {
             callback: Arc::new(move |sid, answer| {
                 is.store(true, Ordering::Release);
@@ -267,20 +267,20 @@ impl PubSubManager {
             ..*ack
         };
         // A sid is in one place: nobody else need be asked.
-        if single.is_some_and(|sid| self.is_here(&emission.namespace, sid)) {
+        if single.is_some_and(|sid| self.is_here(&broadcast.namespace, sid)) {
             // It may go at this moment.
-            emission.ack.insert(ack).tells_of_nobody = true;
-            return self.emit_here(&emission).map(|_| ());
+            broadcast.ack.insert(ack).tells_of_nobody = true;
+            return self.emit_here(&broadcast).map(|_| ());
         }
-        emission.ack = Some(ack.clone());
+        broadcast.ack = Some(ack.clone());
         let sid = single.filter(|it| is_sid(it));
         let is_single = ack.is_single || sid.is_some();
         let id = shared.expect(&ack, is_single, sid, Arc::clone(&reported))?;
-        let object = shared.writer.emit(&emission, Some((id, ack.timeout)));
+        let object = shared.encoder.emit(&broadcast, Some((id, ack.timeout)));
         let prepared = shared
             .prepare(object)
-            .inspect_err(|_| shared.awaited.forget(id))?;
-        let here = self.emit_here(&emission);
+            .inspect_err(|_| shared.remote_acks.forget(id))?;
+        let here = self.emit_here(&broadcast);
         // Each of those that are here is reported, when its time is over at the latest.
         if here.as_ref().is_ok_and(|recipients| *recipients > 0) {
             reported.store(true, Ordering::Release);
@@ -290,7 +290,7 @@ impl PubSubManager {
     }
 }
 
-impl Drop for PubSubInner {
+impl Drop for PubSubDropGuard {
     fn drop(&mut self) {
         self.shared.end(FLUSH_TIMEOUT);
         self.shared.end_state();

@@ -1,9 +1,10 @@
 //! Redis and Valkey, by PUBLISH and SUBSCRIBE.
 
 use super::backend::{
-    Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer, patience,
+    Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer,
+    progress_timeout,
 };
-use super::listening::OnMessage;
+use super::listening::MessageSink;
 use super::options::BrokerOptions;
 use super::publishing::Outgoing;
 use super::pubsub::PubSubManager;
@@ -100,7 +101,7 @@ impl RedisManager {
 
 /// Address of the broker, and the options of connecting to it.
 struct Redis {
-    place: Topology,
+    topology: Topology,
     options: BrokerOptions,
     /// Bytes of a message that the server takes, as far as it says.
     max_message_size: AtomicUsize,
@@ -130,10 +131,10 @@ impl Redis {
             let why = format!("a connection to Redis cannot be named {name:?}: no spaces there");
             return Err(Error::InvalidArgument(why));
         }
-        let place = Topology::new(url, &options)?;
+        let topology = Topology::new(url, &options)?;
         let max_message_size = AtomicUsize::new(options.message_bytes(DEFAULT_MESSAGE_BYTES));
         Ok(Redis {
-            place,
+            topology,
             options,
             max_message_size,
         })
@@ -141,7 +142,7 @@ impl Redis {
 
     fn connect(&self, channel: &str) -> Result<Connection, BackendError> {
         let timeout = self.options.timeout;
-        let mut connection = match &self.place {
+        let mut connection = match &self.topology {
             Topology::Direct(client) => connect_within(client, timeout)?,
             Topology::Sentinel(sentinel) => sentinel.connect(channel, timeout)?,
         };
@@ -415,7 +416,7 @@ fn is_answer(error: &RedisError) -> bool {
 impl fmt::Debug for Redis {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What else there is may be a secret.
-        formatter.write_str(match self.place {
+        formatter.write_str(match self.topology {
             Topology::Direct(_) => "Redis",
             Topology::Sentinel(_) => "Redis with sentinels",
         })
@@ -466,7 +467,7 @@ impl Backend for Redis {
         subscribed.map_err(|error| plain(error, timeout))?;
         Ok(Box::new(RedisSubscriber {
             connection,
-            ping_after: timeout,
+            heartbeat_timeout: timeout,
         }))
     }
 }
@@ -566,8 +567,8 @@ impl RedisPublisher {
             return Ok(());
         };
         // What is in the system's buffers has to leave before the answer can come.
-        let patience = patience(self.timeout, outgoing.first_len());
-        self.connection.set_read_timeout(Some(patience))?;
+        let progress_timeout = progress_timeout(self.timeout, outgoing.first_len());
+        self.connection.set_read_timeout(Some(progress_timeout))?;
         let answer = self.connection.recv_response();
         match (answer.and_then(|it| it.extract_error()), command) {
             (Ok(_), RedisCommand::Publish) => outgoing.confirm(1),
@@ -592,11 +593,11 @@ impl RedisPublisher {
 struct RedisSubscriber {
     connection: Connection,
     /// Time that it may be silent before it is asked for a sign of life, and then until that comes.
-    ping_after: Duration,
+    heartbeat_timeout: Duration,
 }
 
 impl Subscriber for RedisSubscriber {
-    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
+    fn listen(&mut self, sink: &mut MessageSink<'_>) -> Result<(), BackendError> {
         let mut connection = self.connection.as_pubsub();
         connection.set_read_timeout(Some(POLL_INTERVAL))?;
         let mut since = Instant::now();
@@ -604,20 +605,20 @@ impl Subscriber for RedisSubscriber {
             let goes_on = match connection.get_message() {
                 Ok(message) => {
                     since = Instant::now();
-                    heard.message(message.get_payload_bytes())
+                    sink.message(message.get_payload_bytes())
                 }
                 Err(error) if error.is_timeout() => {
-                    let is_check_due = heard.is_check_due();
-                    if is_check_due || since.elapsed() >= self.ping_after {
-                        ping(&mut connection, self.ping_after)?;
+                    let is_check_due = sink.is_check_due();
+                    if is_check_due || since.elapsed() >= self.heartbeat_timeout {
+                        ping(&mut connection, self.heartbeat_timeout)?;
                         since = Instant::now();
                         if is_check_due {
-                            heard.note_checked();
+                            sink.note_checked();
                         }
                         // What has come before the answer is handed out next.
                         continue;
                     }
-                    heard.nothing()
+                    sink.nothing()
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -629,12 +630,12 @@ impl Subscriber for RedisSubscriber {
 }
 
 /// Waits for a sign of life, as long as something comes.
-fn ping(connection: &mut PubSub<'_>, ping_after: Duration) -> Result<(), BackendError> {
-    connection.set_read_timeout(Some(ping_after))?;
+fn ping(connection: &mut PubSub<'_>, timeout: Duration) -> Result<(), BackendError> {
+    connection.set_read_timeout(Some(timeout))?;
     let alive = connection.ping::<()>();
     connection.set_read_timeout(Some(POLL_INTERVAL))?;
     match alive {
-        Err(error) if !is_answer(&error) => Err(plain(error, ping_after)),
+        Err(error) if !is_answer(&error) => Err(plain(error, timeout)),
         _ => Ok(()),
     }
 }
@@ -643,7 +644,7 @@ fn ping(connection: &mut PubSub<'_>, ping_after: Duration) -> Result<(), Backend
 mod tests {
     use super::*;
 
-    fn place(url: &str) -> Result<Topology, Error> {
+    fn topology(url: &str) -> Result<Topology, Error> {
         Topology::new(url, &BrokerOptions::new())
     }
 
@@ -655,9 +656,12 @@ mod tests {
             "valkey://localhost:6379/0",
             "unix:///run/redis.sock?db=2",
         ] {
-            assert!(matches!(place(url), Ok(Topology::Direct(_))), "{url}");
+            assert!(matches!(topology(url), Ok(Topology::Direct(_))), "{url}");
         }
-        assert_eq!(place("rediss://localhost").is_ok(), cfg!(feature = "tls"));
+        assert_eq!(
+            topology("rediss://localhost").is_ok(),
+            cfg!(feature = "tls")
+        );
         for url in [
             "",
             "localhost",
@@ -669,7 +673,7 @@ mod tests {
             "unix://run/redis.sock",
         ] {
             assert!(
-                matches!(place(url), Err(Error::InvalidArgument(_))),
+                matches!(topology(url), Err(Error::InvalidArgument(_))),
                 "{url}"
             );
         }
@@ -678,7 +682,7 @@ mod tests {
     #[test]
     fn sentinels_have_hosts_a_service_and_a_login_for_it() {
         let url = "redis+sentinel://user:password@h1:6379,h2:6380/7/myredis";
-        let Ok(Topology::Sentinel(sentinel)) = place(url) else {
+        let Ok(Topology::Sentinel(sentinel)) = topology(url) else {
             panic!("sentinels");
         };
         assert_eq!(sentinel.hosts.len(), 2);
@@ -688,7 +692,7 @@ mod tests {
             (Some("user"), 7)
         );
         assert_eq!(sentinel.password.as_deref(), Some("password"));
-        let Ok(Topology::Sentinel(sentinel)) = place("valkey+sentinel://localhost:6379") else {
+        let Ok(Topology::Sentinel(sentinel)) = topology("valkey+sentinel://localhost:6379") else {
             panic!("a sentinel");
         };
         assert!(sentinel.service.is_none() && sentinel.user.is_none() && sentinel.database == 0);
@@ -703,14 +707,14 @@ mod tests {
             format!("unix://:{WRITTEN}@/run/redis.sock"),
             format!("unix:///run/redis.sock?password={WRITTEN}"),
         ] {
-            let Ok(Topology::Direct(client)) = place(&url) else {
+            let Ok(Topology::Direct(client)) = topology(&url) else {
                 panic!("{url}");
             };
             let settings = client.get_connection_info().redis_settings();
             assert_eq!(settings.password(), Some(SECRET), "{url}");
         }
         let Ok(Topology::Sentinel(sentinel)) =
-            place(&format!("redis+sentinel://:{WRITTEN}@h1:1,h2:2/0/service"))
+            topology(&format!("redis+sentinel://:{WRITTEN}@h1:1,h2:2/0/service"))
         else {
             panic!("sentinels");
         };

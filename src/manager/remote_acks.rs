@@ -1,6 +1,6 @@
 //! Answers that are awaited from other servers.
 
-use super::{AckCallback, AckRequest};
+use super::{AckRequest, RecipientsFn};
 use crate::error::{Error, LimitExceeded};
 use crate::limits::clamp_duration;
 use crate::util::sync::{Condvar, Mutex};
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Questions whose answers may be awaited at once.
 const MAX_AWAITED: usize = 100_000;
-/// Time after the end of a question's own that servers have to say who has not answered.
+/// Time that servers have, after that of a question is over, to say who has not answered.
 const REPORT_GRACE: Duration = Duration::from_secs(1);
-/// Time that the thread that waits for the ends stays without anything to wait for.
+/// Time for which the thread of the time-outs stays though no answer is awaited.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers that are awaited, each under the id that was published with its question.
@@ -35,7 +35,7 @@ struct RemoteAcksState {
 }
 
 struct RemoteWaiter {
-    callback: AckCallback,
+    callback: RecipientsFn,
     deadline: Instant,
     /// One answer is all that can come.
     is_single: bool,
@@ -60,7 +60,7 @@ impl RemoteAcks {
         let mut state = self.state.lock();
         if state.waiting.len() >= MAX_AWAITED {
             let what = "answers of other servers are awaited";
-            return Err(LimitExceeded::new(what, "a bound of managers", MAX_AWAITED).into());
+            return Err(LimitExceeded::new(what, "a fixed bound of managers", MAX_AWAITED).into());
         }
         state.next_id += 1;
         let id = state.next_id;
@@ -96,9 +96,9 @@ impl RemoteAcks {
         drop(forgotten);
     }
 
-    /// Returns whom to give an answer, or the reason why there is none, of a client if that is
-    /// known.
-    pub(super) fn answered(&self, id: u64, who: Option<&str>) -> Option<AckCallback> {
+    /// Returns the callback for an answer, or for the reason why there is none; of one client if
+    /// that is known.
+    pub(super) fn callback_for(&self, id: u64, who: Option<&str>) -> Option<RecipientsFn> {
         let mut state = self.state.lock();
         let waiting = state.waiting.get_mut(&id)?;
         if let (Some(sid), Some(who)) = (&waiting.sid, who)
@@ -130,7 +130,7 @@ impl RemoteAcks {
     /// Waits for what becomes late, and hands over whom to tell; returns when nothing has been
     /// awaited for a while, or the manager ends. While the other servers cannot be reached, who is
     /// there has perhaps not been asked, and nobody else will say so.
-    pub(super) fn watch(&self, tell: impl Fn(AckCallback), reaches_others: impl Fn() -> bool) {
+    pub(super) fn watch(&self, tell: impl Fn(RecipientsFn), reaches_others: impl Fn() -> bool) {
         loop {
             let mut state = self.state.lock();
             let late = state.take_expired(Instant::now());
@@ -204,9 +204,9 @@ mod tests {
         for _ in 0..2 * MAX_AWAITED {
             let expected = awaited.expect(&request, true, Some("x"), Arc::default());
             let (id, _) = expected.unwrap();
-            assert!(awaited.answered(id, Some("thief")).is_none());
-            assert!(awaited.answered(id, Some("x")).is_some());
-            assert!(awaited.answered(id, None).is_none());
+            assert!(awaited.callback_for(id, Some("thief")).is_none());
+            assert!(awaited.callback_for(id, Some("x")).is_some());
+            assert!(awaited.callback_for(id, None).is_none());
         }
         let state = awaited.state.lock();
         assert!(state.waiting.is_empty() && state.deadlines.is_empty());
@@ -224,7 +224,7 @@ mod tests {
         assert!(!is_first);
         let late = awaited.state.lock().take_expired(Instant::now());
         assert_eq!(late.iter().filter(|it| it.is_unreported()).count(), 1);
-        assert!(awaited.answered(first, None).is_none());
+        assert!(awaited.callback_for(first, None).is_none());
         awaited.end();
         awaited.watch(|_| panic!("nobody is late"), || true);
     }
@@ -237,7 +237,7 @@ mod tests {
             let here = || Arc::new(AtomicBool::new(true));
             let (answered, _) = awaited.expect(&request, false, None, here()).unwrap();
             awaited.expect(&request, false, None, here()).unwrap();
-            awaited.answered(answered, Some("x")).unwrap();
+            awaited.callback_for(answered, Some("x")).unwrap();
             awaited.end();
             std::thread::sleep(REPORT_GRACE);
             let told = AtomicU64::new(0);

@@ -8,7 +8,7 @@ use super::link::{Echo, Link, MAX_DELAY, ManagerState, Side};
 use super::message::{Encoder, MessageBuilder};
 use super::outgoing::{Queue, ReservedRoom};
 use super::remote_acks::RemoteAcks;
-use super::{AckCallback, AckRequest, LocalNode, ManagerFigures};
+use super::{AckRequest, LocalNode, ManagerFigures, RecipientsFn};
 use crate::error::{ConnectError, Error, LimitExceeded};
 use crate::limits::clamp_duration;
 use crate::util::program;
@@ -25,12 +25,12 @@ use std::time::{Duration, Instant};
 pub(super) struct PubSubCore {
     pub(super) backend: Box<dyn Backend>,
     pub(super) options: Mutex<Options>,
-    pub(super) writer: Encoder,
+    pub(super) encoder: Encoder,
     pub(super) local: OnceLock<Weak<dyn LocalNode>>,
     pub(super) queue: Mutex<Queue>,
     /// The queue has changed.
     pub(super) changed: Condvar,
-    pub(super) awaited: RemoteAcks,
+    pub(super) remote_acks: RemoteAcks,
     pub(super) link: Mutex<Link>,
     threads: Mutex<Vec<ThreadId>>,
     pub(super) echo: Mutex<Echo>,
@@ -86,11 +86,11 @@ impl PubSubCore {
                 accepts_pickle: false,
                 on_state: None,
             }),
-            writer: Encoder::new(new_host()),
+            encoder: Encoder::new(new_host()),
             local: OnceLock::new(),
             queue: Mutex::new(Queue::new(Instant::now())),
             changed: Condvar::new(),
-            awaited: RemoteAcks::default(),
+            remote_acks: RemoteAcks::default(),
             link: Mutex::new(Link::new()),
             threads: Mutex::default(),
             echo: Mutex::default(),
@@ -144,20 +144,20 @@ impl PubSubCore {
         sid: Option<&str>,
         reported: Arc<AtomicBool>,
     ) -> Result<u64, Error> {
-        let (id, is_first) = self.awaited.expect(ack, is_single, sid, reported)?;
+        let (id, is_first) = self.remote_acks.expect(ack, is_single, sid, reported)?;
         if is_first {
             let watch = |shared: &Arc<PubSubCore>| {
-                let tell = |callback: AckCallback| {
+                let tell = |callback: RecipientsFn| {
                     shared.execute(move || callback(None, Err(Error::Timeout)));
                 };
                 let reaches_others = || shared.state() == ManagerState::Connected;
-                shared.awaited.watch(tell, reaches_others);
+                shared.remote_acks.watch(tell, reaches_others);
                 let own = thread::current().id();
                 shared.threads.lock().retain(|id| *id != own);
             };
             if !self.spawn("socketio-answers", None, watch) {
                 // The next question tries again.
-                self.awaited.watch_failed();
+                self.remote_acks.watch_failed();
             }
         }
         Ok(id)
@@ -214,7 +214,7 @@ impl PubSubCore {
     pub(super) fn end(&self, flush: Duration) {
         let is_own_thread = self.threads.lock().contains(&thread::current().id());
         let by = Instant::now() + flush;
-        self.awaited.end();
+        self.remote_acks.end();
         let mut queue = self.queue.lock();
         let by = if queue.flush_timed_out {
             Instant::now()
@@ -383,7 +383,7 @@ pub(super) fn broker_error(text: String) -> Error {
 impl fmt::Debug for PubSubCore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Shared")
+            .debug_struct("PubSubCore")
             .field("backend", &self.backend)
             .finish_non_exhaustive()
     }

@@ -1,9 +1,10 @@
 //! ZeroMQ: what is pushed to a forwarder, it publishes to everybody.
 
 use super::backend::{
-    Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer, patience,
+    Backend, BackendError, POLL_INTERVAL, PublishError, Publisher, Subscriber, no_answer,
+    progress_timeout,
 };
-use super::listening::OnMessage;
+use super::listening::MessageSink;
 use super::message::MAX_MESSAGE_BYTES;
 use super::pubsub::PubSubManager;
 use super::worker::new_host;
@@ -202,11 +203,11 @@ impl Publisher for ZmqPublisher {
             data,
         };
         let frame = serde_json::to_vec(&frame)?;
-        let patience = patience(ANSWER_TIMEOUT, self.before);
-        self.socket.set_sndtimeo(milliseconds(patience))?;
+        let progress_timeout = progress_timeout(ANSWER_TIMEOUT, self.before);
+        self.socket.set_sndtimeo(milliseconds(progress_timeout))?;
         self.before = frame.len();
         match self.socket.send(frame, 0) {
-            Err(zmq::Error::EAGAIN) => Err(PublishError::Lost(no_answer(patience))),
+            Err(zmq::Error::EAGAIN) => Err(PublishError::Lost(no_answer(progress_timeout))),
             sent => Ok(sent?),
         }
     }
@@ -275,7 +276,7 @@ fn is_text(json: &RawValue, text: &str) -> bool {
 }
 
 impl Subscriber for ZmqSubscriber {
-    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
+    fn listen(&mut self, sink: &mut MessageSink<'_>) -> Result<(), BackendError> {
         loop {
             if self.asked.elapsed() >= PROBE_INTERVAL {
                 self.probe();
@@ -286,8 +287,8 @@ impl Subscriber for ZmqSubscriber {
             }
             let message = received.as_ref().and_then(|it| self.read(it));
             let goes_on = match message {
-                Some(message) => heard.message(message),
-                None => heard.nothing(),
+                Some(message) => sink.message(message),
+                None => sink.nothing(),
             };
             if !goes_on {
                 return Ok(());

@@ -35,7 +35,7 @@ impl<D: Driver> EventLoop<D> {
                     let at = self.io.now + ACCEPT_PAUSE;
                     self.io
                         .timers
-                        .set(&mut self.accept_alarm, TimerKey::Accept, Some(at));
+                        .set(&mut self.accept_timer, TimerKey::Accept, Some(at));
                     return false;
                 }
             }
@@ -51,7 +51,7 @@ impl<D: Driver> EventLoop<D> {
     }
 
     /// Takes a new connection in, with what was read of it, or hands it to the next thread.
-    pub(super) fn on_accept(&mut self, socket: StreamSocket, peer: PeerAddr, read_buffer: Vec<u8>) {
+    pub(super) fn on_accept(&mut self, socket: StreamSocket, peer: PeerAddr, unread: Vec<u8>) {
         let options = &self.io.options;
         let limits = &options.limits;
         let address = peer.ip().filter(|it| !options.trusted_proxies.contains(it));
@@ -77,17 +77,17 @@ impl<D: Driver> EventLoop<D> {
         let handed = TransferredConnection {
             socket: Arc::new(socket),
             peer,
-            read_buffer,
+            unread,
             unwritten: Bytes::new(),
             slot: Some(slot),
             request: None,
         };
         let thread = self.next_thread;
-        self.next_thread = (thread + 1) % self.io.mailboxes.len();
+        self.next_thread = (thread + 1) % self.io.senders.len();
         if thread == self.io.index {
             self.register(handed);
         } else {
-            self.io.mailboxes[thread].send(Command::Adopt(Box::new(handed)));
+            self.io.senders[thread].send(Command::Transfer(Box::new(handed)));
         }
     }
 
@@ -99,7 +99,7 @@ impl<D: Driver> EventLoop<D> {
             Role::Server,
             handed.socket,
             handed.peer,
-            handed.read_buffer,
+            handed.unread,
             handed.slot,
         ) else {
             return;
@@ -107,16 +107,13 @@ impl<D: Driver> EventLoop<D> {
         if !handed.unwritten.is_empty() {
             self.io.append(id, &handed.unwritten);
         }
-        let Some((exchange, request)) = handed.request else {
+        let Some((meta, request)) = handed.request else {
             let deadline = self.io.now + self.io.options.limits.head_timeout;
             self.io.set_deadline(id, Some(deadline));
             // Of one that the program has accepted something may be read already.
             return self.process(id);
         };
-        if let Some(connection) = self.io.get_mut(id) {
-            connection.is_new = false;
-        }
-        self.dispatch_request(id, exchange, request);
+        self.dispatch_request(id, meta, request);
     }
 }
 

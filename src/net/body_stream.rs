@@ -52,7 +52,7 @@ impl BodyStream {
     pub(super) fn run(mut self: Box<Self>) -> StreamState {
         let mut buffer = vec![0; CHUNK];
         loop {
-            if self.outbox.waiting() > HIGH_WATER_BYTES {
+            if self.outbox.waiting_bytes() > HIGH_WATER_BYTES {
                 return StreamState::Paused(self);
             }
             let wanted = match self.framing {

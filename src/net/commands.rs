@@ -43,14 +43,14 @@ impl IoConfig {
 /// Command to an I/O thread.
 #[derive(Debug)]
 pub(crate) enum Command<C> {
-    /// Take this connection in.
-    Adopt(Box<TransferredConnection>),
+    /// Take a connection in that another I/O thread has accepted.
+    Transfer(Box<TransferredConnection>),
     /// Take a connection in that the program has accepted, with what it has read of it.
-    Welcome(Stream, PeerAddr, Vec<u8>),
+    Adopt(Stream, PeerAddr, Vec<u8>),
     /// Answer a request that was parked.
     Respond(ConnectionId, Response),
     /// A part of an answer's body has been read.
-    Pumped(ConnectionId, StreamState),
+    Streamed(ConnectionId, StreamState),
     /// Read from a connection again, whose body had no room.
     ReadOn(ConnectionId),
     /// More bytes wait than may.
@@ -66,7 +66,7 @@ pub(crate) enum Command<C> {
 pub(crate) struct TransferredConnection {
     pub(super) socket: Arc<StreamSocket>,
     pub(super) peer: PeerAddr,
-    pub(super) read_buffer: Vec<u8>,
+    pub(super) unread: Vec<u8>,
     /// Bytes that its outbox has not written.
     pub(super) unwritten: Bytes,
     pub(super) slot: Option<Slot>,

@@ -39,25 +39,18 @@ pub(super) struct Connection {
     pub(super) socket: Arc<StreamSocket>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) peer: PeerAddr,
-    pub(super) protocol: ConnectionState,
+    pub(super) state: ConnectionState,
     /// Bytes that were read and not understood yet.
-    pub(super) read_buffer: Vec<u8>,
+    pub(super) unread: Vec<u8>,
     /// Key by which the driver knows it.
     pub(super) owner: Option<u64>,
-    pub(super) alarm: Timer,
+    pub(super) timer: Timer,
     /// The socket may hold more bytes.
     pub(super) readable: bool,
     /// The peer will send nothing more.
     pub(super) read_closed: bool,
     /// Reading was stopped on purpose.
     pub(super) read_paused: bool,
-    /// Close once everything is written.
-    pub(super) closes_after_flush: bool,
-    /// No request has come over it yet.
-    pub(super) is_new: bool,
-    /// True if the unread bytes are the beginning of a head, and no line has ended since: they are
-    /// not parsed again for every byte of a client that sends them one by one.
-    pub(super) is_partial: bool,
     /// The body that who answers reads as it comes.
     pub(super) upload: Option<Box<Upload>>,
     /// Bytes of a body since its deadline was set.
@@ -72,29 +65,38 @@ pub(super) struct Connection {
 impl Connection {
     /// Returns the bytes of requests and messages that are not complete, or not handled.
     pub(super) fn kept(&self) -> usize {
-        let partial = match &self.protocol {
+        let partial = match &self.state {
             ConnectionState::Body(reading) => reading.1.kept(),
             ConnectionState::WebSocket(decoder) => decoder.kept(),
             _ => 0,
         };
-        self.read_buffer.len() + partial
+        self.unread.len() + partial
     }
 
     /// Returns the same, and what waits to be written, unless it is a session's.
     pub(super) fn held(&self) -> usize {
-        let waiting = match &self.protocol {
+        let waiting = match &self.state {
             ConnectionState::WebSocket(_) | ConnectionState::Taken => 0,
-            _ => self.outbox.waiting(),
+            _ => self.outbox.waiting_bytes(),
         };
         self.kept() + waiting
     }
 }
 
-/// State of a connection.
+/// What a connection is at.
+///
+/// Reading may be stopped on purpose in any of these states, and the peer may have stopped sending
+/// in any of them: [`Connection`] has flags for that.
 #[derive(Debug)]
 pub(super) enum ConnectionState {
     /// Waiting for a request's head.
-    Head,
+    Head {
+        /// No request has come over it yet: its deadline has been set when it was accepted.
+        is_first: bool,
+        /// The unread bytes are the beginning of a head, and no line has ended since: they are not
+        /// parsed again for every byte of a client that sends them one by one.
+        is_partial: bool,
+    },
     /// Reading a request's body.
     Body(Box<(Head, Body)>),
     /// The driver has the request.
@@ -102,6 +104,8 @@ pub(super) enum ConnectionState {
     /// An answer's body is read on a worker, or waits to be continued.
     StreamingBody(RequestMeta, Option<Box<BodyStream>>),
     WebSocket(FrameDecoder),
+    /// The last bytes are being written; nothing is read any more.
+    Flushing,
     /// Everything was written: the peer closes, or is closed in a moment.
     Lingering,
     /// A decoder, or a body, has been taken out to work with.

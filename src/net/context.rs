@@ -38,7 +38,7 @@ pub(crate) struct ConnectedSocket {
     pub(crate) socket: StreamSocket,
     pub(crate) peer: PeerAddr,
     /// Bytes that came behind the handshake.
-    pub(crate) read_buffer: Vec<u8>,
+    pub(crate) unread: Vec<u8>,
 }
 
 /// An I/O thread's connections, its timers and the time.
@@ -52,7 +52,7 @@ pub(crate) struct IoContext<C> {
     pub(super) pending_reads: Vec<ConnectionId>,
     /// The connection whose request is being handed over.
     pub(super) dispatching: Option<ConnectionId>,
-    pub(super) mailboxes: Arc<[CommandSender<Command<C>>]>,
+    pub(super) senders: Arc<[CommandSender<Command<C>>]>,
     pub(super) index: usize,
     pub(super) options: Arc<IoConfig>,
     /// No more requests: a connection ends with the answer that it waits for.
@@ -63,7 +63,7 @@ pub(crate) struct IoContext<C> {
 impl<C: Send + 'static> IoContext<C> {
     pub(super) fn new(
         registry: Registry,
-        mailboxes: Arc<[CommandSender<Command<C>>]>,
+        senders: Arc<[CommandSender<Command<C>>]>,
         index: usize,
         options: Arc<IoConfig>,
     ) -> IoContext<C> {
@@ -74,7 +74,7 @@ impl<C: Send + 'static> IoContext<C> {
             now: Instant::now(),
             pending_reads: Vec::new(),
             dispatching: None,
-            mailboxes,
+            senders,
             index,
             options,
             stopping: false,
@@ -94,11 +94,11 @@ impl<C: Send + 'static> IoContext<C> {
 
     /// Returns their number.
     pub(crate) fn threads(&self) -> usize {
-        self.mailboxes.len()
+        self.senders.len()
     }
 
-    pub(crate) fn commands(&self) -> &CommandSender<Command<C>> {
-        &self.mailboxes[self.index]
+    pub(crate) fn sender(&self) -> &CommandSender<Command<C>> {
+        &self.senders[self.index]
     }
 
     /// Runs something that may block on a worker.
@@ -160,20 +160,20 @@ impl<C: Send + 'static> IoContext<C> {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        let ConnectionState::AwaitingResponse(mut exchange) = connection.protocol else {
+        let ConnectionState::AwaitingResponse(mut meta) = connection.state else {
             return;
         };
         if connection.upload.take().is_some() {
             // Nobody reads the rest, in which the next request cannot be found.
             connection.read_paused = false;
-            exchange.keep_alive = false;
+            meta.keep_alive = false;
         }
-        exchange.keep_alive &= !response.close && !connection.read_closed;
-        let until_close = !exchange.is_http_11 && response.has_unknown_length();
-        exchange.keep_alive &= !until_close;
+        meta.keep_alive &= !response.close && !connection.read_closed;
+        let until_close = !meta.is_http_11 && response.has_unknown_length();
+        meta.keep_alive &= !until_close;
         let mut bytes = Vec::with_capacity(256);
-        response.write_head(exchange.keep_alive, !until_close, &mut bytes);
-        let has_body = !exchange.head_only && !matches!(response.status, 100..=199 | 204 | 304);
+        response.write_head(meta.keep_alive, !until_close, &mut bytes);
+        let has_body = !meta.head_only && !matches!(response.status, 100..=199 | 204 | 304);
         connection.owner = None;
         match response.content {
             Content::Reader { reader, length } if has_body => {
@@ -186,19 +186,19 @@ impl<C: Send + 'static> IoContext<C> {
                     None if until_close => BodyFraming::UntilClose,
                     None => BodyFraming::Chunked,
                 };
-                let pump = BodyStream::new(reader, framing, Arc::clone(&connection.outbox));
-                connection.protocol = ConnectionState::StreamingBody(exchange, None);
+                let stream = BodyStream::new(reader, framing, Arc::clone(&connection.outbox));
+                connection.state = ConnectionState::StreamingBody(meta, None);
                 self.set_deadline(id, Some(now + write_timeout));
-                self.run_pump(id, Box::new(pump));
+                self.run_stream(id, Box::new(stream));
             }
             Content::Bytes(body) if has_body => {
                 bytes.extend_from_slice(&body);
                 self.append(id, &bytes);
-                self.end_exchange(id, exchange);
+                self.end_exchange(id, meta);
             }
             _ => {
                 self.append(id, &bytes);
-                self.end_exchange(id, exchange);
+                self.end_exchange(id, meta);
             }
         }
     }
@@ -214,12 +214,12 @@ impl<C: Send + 'static> IoContext<C> {
     ) {
         let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\n".to_vec();
         let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-        let index = [
+        let handshake_headers = [
             (Cow::Borrowed("Upgrade"), Cow::Borrowed("websocket")),
             (Cow::Borrowed("Connection"), Cow::Borrowed("Upgrade")),
             (Cow::Borrowed("Sec-WebSocket-Accept"), Cow::Owned(accept)),
         ];
-        write_headers(&index, &mut bytes);
+        write_headers(&handshake_headers, &mut bytes);
         write_headers(headers, &mut bytes);
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(frames);
@@ -228,8 +228,7 @@ impl<C: Send + 'static> IoContext<C> {
             return;
         };
         connection.owner = Some(owner);
-        connection.protocol =
-            ConnectionState::WebSocket(FrameDecoder::new(Role::Server, max_message));
+        connection.state = ConnectionState::WebSocket(FrameDecoder::new(Role::Server, max_message));
         self.append(id, &bytes);
         self.set_deadline(id, None);
         if self.dispatching != Some(id) {
@@ -270,7 +269,7 @@ impl<C: Send + 'static> IoContext<C> {
     }
 
     /// Stops or resumes reading from a connection.
-    pub(crate) fn stop_reading(&mut self, id: ConnectionId, read_paused: bool) {
+    pub(crate) fn set_read_paused(&mut self, id: ConnectionId, read_paused: bool) {
         if let Some(connection) = self.get_mut(id) {
             connection.read_paused = read_paused;
             if !read_paused {
@@ -298,10 +297,9 @@ impl<C: Send + 'static> IoContext<C> {
             return;
         };
         connection.owner = None;
-        connection.closes_after_flush = true;
         connection.outbox.close();
-        connection.protocol = ConnectionState::Lingering;
-        connection.read_buffer = Vec::new();
+        connection.state = ConnectionState::Flushing;
+        connection.unread = Vec::new();
         self.set_deadline(id, Some(now + write_timeout));
         self.on_flushed(id);
         self.pending_reads.push(id);
@@ -329,15 +327,15 @@ impl<C: Send + 'static> IoContext<C> {
         let handed = TransferredConnection {
             socket: connection.socket,
             peer: connection.peer,
-            read_buffer: connection.read_buffer,
+            unread: connection.unread,
             unwritten,
             slot: connection.slot,
-            request: match connection.protocol {
-                ConnectionState::AwaitingResponse(exchange) => Some((exchange, request)),
+            request: match connection.state {
+                ConnectionState::AwaitingResponse(meta) => Some((meta, request)),
                 _ => None,
             },
         };
-        self.mailboxes[thread].send(Command::Adopt(Box::new(handed)));
+        self.senders[thread].send(Command::Transfer(Box::new(handed)));
     }
 
     /// Takes in a WebSocket that was connected elsewhere.
@@ -348,15 +346,9 @@ impl<C: Send + 'static> IoContext<C> {
         max_message: usize,
     ) -> Option<ConnectionId> {
         let socket = Arc::new(dialled.socket);
-        let id = self.register(
-            Role::Client,
-            socket,
-            dialled.peer,
-            dialled.read_buffer,
-            None,
-        )?;
+        let id = self.register(Role::Client, socket, dialled.peer, dialled.unread, None)?;
         if let Some(connection) = self.get_mut(id) {
-            connection.protocol =
+            connection.state =
                 ConnectionState::WebSocket(FrameDecoder::new(Role::Client, max_message));
             connection.owner = Some(owner);
             // TLS may have read more than the handshake.
@@ -372,7 +364,7 @@ impl<C: Send + 'static> IoContext<C> {
         role: Role,
         mut socket: Arc<StreamSocket>,
         peer: PeerAddr,
-        read_buffer: Vec<u8>,
+        unread: Vec<u8>,
         slot: Option<Slot>,
     ) -> Option<ConnectionId> {
         let entry = self.connections.vacant_entry();
@@ -398,16 +390,16 @@ impl<C: Send + 'static> IoContext<C> {
             socket,
             outbox: Arc::new(outbox),
             peer,
-            protocol: ConnectionState::Head,
-            read_buffer,
+            state: ConnectionState::Head {
+                is_first: true,
+                is_partial: false,
+            },
+            unread,
             owner: None,
-            alarm: super::Timer::default(),
+            timer: super::Timer::default(),
             readable: false,
             read_closed: false,
             read_paused: false,
-            closes_after_flush: false,
-            is_new: true,
-            is_partial: false,
             upload: None,
             progress: 0,
             share: self.options.share(),
@@ -444,28 +436,28 @@ impl<C: Send + 'static> IoContext<C> {
         let connections = &mut self.connections;
         if let Some(connection) = connections.get_mut(id.index as usize) {
             self.timers
-                .set(&mut connection.alarm, TimerKey::Connection(id), deadline);
+                .set(&mut connection.timer, TimerKey::Connection(id), deadline);
         }
     }
 
     /// A worker has read a part of an answer's body.
-    pub(super) fn on_pumped(&mut self, id: ConnectionId, progress: StreamState) {
+    pub(super) fn on_streamed(&mut self, id: ConnectionId, progress: StreamState) {
         let write_timeout = self.options.limits.write_timeout;
         let now = self.now;
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        let ConnectionState::StreamingBody(exchange, waiting) = &mut connection.protocol else {
+        let ConnectionState::StreamingBody(meta, waiting) = &mut connection.state else {
             return;
         };
-        let exchange = *exchange;
+        let meta = *meta;
         match progress {
-            StreamState::Paused(pump) => {
-                *waiting = Some(pump);
+            StreamState::Paused(stream) => {
+                *waiting = Some(stream);
                 self.set_deadline(id, Some(now + write_timeout));
                 self.on_flushed(id);
             }
-            StreamState::Done => self.end_exchange(id, exchange),
+            StreamState::Done => self.end_exchange(id, meta),
             StreamState::Failed => self.abort(id),
         }
     }
@@ -476,22 +468,18 @@ impl<C: Send + 'static> IoContext<C> {
         let Some(connection) = self.get_mut(id) else {
             return;
         };
-        let waiting = connection.outbox.waiting();
-        match &mut connection.protocol {
-            ConnectionState::StreamingBody(_, pump)
+        let waiting = connection.outbox.waiting_bytes();
+        match &mut connection.state {
+            ConnectionState::StreamingBody(_, stream)
                 if waiting < body_stream::HIGH_WATER_BYTES / 2 =>
             {
-                if let Some(pump) = pump.take() {
-                    self.run_pump(id, pump);
+                if let Some(stream) = stream.take() {
+                    self.run_stream(id, stream);
                 }
             }
             // TLS may hold encrypted bytes that the socket has not taken.
-            ConnectionState::Lingering
-                if waiting == 0
-                    && connection.closes_after_flush
-                    && connection.socket.flush().is_ok() =>
-            {
-                connection.closes_after_flush = false;
+            ConnectionState::Flushing if waiting == 0 && connection.socket.flush().is_ok() => {
+                connection.state = ConnectionState::Lingering;
                 connection.socket.shutdown_write();
                 self.set_deadline(id, Some(now + LINGER_TIMEOUT));
             }
@@ -514,20 +502,23 @@ impl<C: Send + 'static> IoContext<C> {
         }
     }
 
-    fn run_pump(&self, id: ConnectionId, pump: Box<BodyStream>) {
-        let commands = self.commands().clone();
-        self.execute(move || commands.send(Command::Pumped(id, pump.run())));
+    fn run_stream(&self, id: ConnectionId, stream: Box<BodyStream>) {
+        let commands = self.sender().clone();
+        self.execute(move || commands.send(Command::Streamed(id, stream.run())));
     }
 
     /// An answer is complete: the next request may come.
-    fn end_exchange(&mut self, id: ConnectionId, exchange: RequestMeta) {
-        if !exchange.keep_alive || self.stopping {
+    fn end_exchange(&mut self, id: ConnectionId, meta: RequestMeta) {
+        if !meta.keep_alive || self.stopping {
             return self.close_after_flush(id);
         }
         let idle_timeout = self.options.limits.idle_timeout;
         let now = self.now;
         if let Some(connection) = self.get_mut(id) {
-            connection.protocol = ConnectionState::Head;
+            connection.state = ConnectionState::Head {
+                is_first: false,
+                is_partial: false,
+            };
             self.set_deadline(id, Some(now + idle_timeout));
             if self.dispatching != Some(id) {
                 self.pending_reads.push(id);

@@ -43,7 +43,7 @@ pub(super) struct EventLoop<D: Driver> {
     pub(super) accept_log: LogLimit,
     /// A listener may have more connections.
     pub(super) accepting: bool,
-    pub(super) accept_alarm: Timer,
+    pub(super) accept_timer: Timer,
     /// Thread that gets the next connection.
     pub(super) next_thread: usize,
     pub(super) io: IoContext<D::Command>,
@@ -68,7 +68,7 @@ impl<D: Driver> EventLoop<D> {
             listeners,
             accept_log: LogLimit::default(),
             accepting: false,
-            accept_alarm: Timer::default(),
+            accept_timer: Timer::default(),
             next_thread: 0,
             io,
             driver,
@@ -166,24 +166,24 @@ impl<D: Driver> EventLoop<D> {
     }
 
     fn process_commands(&mut self) {
-        if !self.io.commands().take_woken() {
+        if !self.io.sender().take_woken() {
             return;
         }
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Adopt(handed) => self.register(*handed),
-                Command::Welcome(stream, peer, read_buffer) => {
-                    self.on_accept(StreamSocket::plain(stream), peer, read_buffer);
+                Command::Transfer(handed) => self.register(*handed),
+                Command::Adopt(stream, peer, unread) => {
+                    self.on_accept(StreamSocket::plain(stream), peer, unread);
                 }
                 Command::Respond(id, response) => self.io.respond(id, response),
-                Command::Pumped(id, progress) => self.io.on_pumped(id, progress),
+                Command::Streamed(id, progress) => self.io.on_streamed(id, progress),
                 Command::ReadOn(id) => {
                     if let Some(connection) = self.io.get(id)
                         && let Some(upload) = &connection.upload
                     {
                         let at = self.io.now + upload.timeout;
                         self.io.set_deadline(id, Some(at));
-                        self.io.stop_reading(id, false);
+                        self.io.set_read_paused(id, false);
                     }
                 }
                 // It has woken this thread, which looks at the end of its turn.
@@ -202,8 +202,8 @@ impl<D: Driver> EventLoop<D> {
         self.driver.on_stop(&mut self.io);
         let idle = |connection: &Connection| {
             matches!(
-                connection.protocol,
-                ConnectionState::Head | ConnectionState::Body(_)
+                connection.state,
+                ConnectionState::Head { .. } | ConnectionState::Body(_)
             )
         };
         let connections = self.io.connections.iter();
@@ -226,8 +226,8 @@ impl<D: Driver> EventLoop<D> {
                 return self.drop_connection(id, Reason::TransportClose);
             }
             if matches!(
-                connection.protocol,
-                ConnectionState::StreamingBody(..) | ConnectionState::Lingering
+                connection.state,
+                ConnectionState::StreamingBody(..) | ConnectionState::Flushing
             ) {
                 self.io.on_flushed(id);
             }
@@ -243,12 +243,14 @@ impl<D: Driver> EventLoop<D> {
     pub(super) fn read(&mut self, id: ConnectionId) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut budget = MAX_READ_PER_TURN;
-        self.process(id);
+        if self.io.get(id).is_some_and(|it| !it.unread.is_empty()) {
+            self.process(id);
+        }
         while let Some(connection) = self.io.get_mut(id) {
             if !connection.readable {
                 break;
             }
-            match &connection.protocol {
+            match &connection.state {
                 ConnectionState::AwaitingResponse(_)
                     if connection.read_closed && connection.owner.is_some() =>
                 {
@@ -260,7 +262,7 @@ impl<D: Driver> EventLoop<D> {
                 ConnectionState::AwaitingResponse(_) | ConnectionState::StreamingBody(..) => break,
                 ConnectionState::WebSocket(_) if connection.read_paused => break,
                 // What was read before comes first.
-                ConnectionState::WebSocket(_) if !connection.read_buffer.is_empty() => break,
+                ConnectionState::WebSocket(_) if !connection.unread.is_empty() => break,
                 _ => {}
             }
             if budget == 0 {
@@ -326,9 +328,9 @@ impl<D: Driver> EventLoop<D> {
             let waiting = self.driver.heaviest().unwrap_or((0, 0));
             let heaviest = incomplete.0.max(waiting.0);
             let is_heaviest = budget.claim(index, heaviest);
-            if self.io.mailboxes.len() > 1 && !std::mem::replace(&mut self.has_claimed, true) {
+            if self.io.senders.len() > 1 && !std::mem::replace(&mut self.has_claimed, true) {
                 // The others have been woken, and claim theirs before the next turn.
-                self.io.commands().send(Command::Relieve);
+                self.io.sender().send(Command::Relieve);
                 return;
             }
             if !is_heaviest || heaviest < budget::STEP {
@@ -352,20 +354,23 @@ impl<D: Driver> EventLoop<D> {
         let Some(connection) = self.io.get_mut(id) else {
             return;
         };
-        match connection.protocol {
+        match connection.state {
             ConnectionState::WebSocket(_) => self.decode(id, bytes),
-            ConnectionState::Lingering => {}
+            ConnectionState::Flushing | ConnectionState::Lingering => {}
             _ => {
-                let begins = connection.read_buffer.is_empty();
-                connection.read_buffer.extend_from_slice(bytes);
-                let is_long = connection.read_buffer.len() >= head_bytes;
-                if is_long || bytes.contains(&b'\n') {
-                    connection.is_partial = false;
-                }
-                if begins
-                    && matches!(connection.protocol, ConnectionState::Head)
-                    && !connection.is_new
+                let begins = connection.unread.is_empty();
+                connection.unread.extend_from_slice(bytes);
+                let is_long = connection.unread.len() >= head_bytes;
+                let mut begins_next = false;
+                if let ConnectionState::Head {
+                    is_first,
+                    is_partial,
+                } = &mut connection.state
                 {
+                    *is_partial &= !is_long && !bytes.contains(&b'\n');
+                    begins_next = begins && !*is_first;
+                }
+                if begins_next {
                     let head_timeout = self.io.options.limits.head_timeout;
                     let deadline = self.io.now + head_timeout;
                     self.io.set_deadline(id, Some(deadline));
@@ -382,7 +387,7 @@ impl<D: Driver> EventLoop<D> {
         };
         let owner = connection.owner;
         let ConnectionState::WebSocket(mut decoder) =
-            std::mem::replace(&mut connection.protocol, ConnectionState::Taken)
+            std::mem::replace(&mut connection.state, ConnectionState::Taken)
         else {
             return;
         };
@@ -425,11 +430,11 @@ impl<D: Driver> EventLoop<D> {
         if let (Ok(rest @ 1..), 0, false) = (&result, left, closed)
             && let Some(connection) = self.io.get_mut(id)
         {
-            connection.read_buffer = bytes[bytes.len() - rest..].to_vec();
+            connection.unread = bytes[bytes.len() - rest..].to_vec();
             self.io.pending_reads.push(id);
         }
         if let Some(owner) = owner {
-            self.driver.on_read(&mut self.io, owner);
+            self.driver.on_read_complete(&mut self.io, owner);
         }
         if let Err(violation) = result {
             if let Some(connection) = self.io.get(id) {
@@ -446,9 +451,9 @@ impl<D: Driver> EventLoop<D> {
 
     fn restore_decoder(&mut self, id: ConnectionId, decoder: FrameDecoder) {
         if let Some(connection) = self.io.get_mut(id)
-            && matches!(connection.protocol, ConnectionState::Taken)
+            && matches!(connection.state, ConnectionState::Taken)
         {
-            connection.protocol = ConnectionState::WebSocket(decoder);
+            connection.state = ConnectionState::WebSocket(decoder);
         }
     }
 
@@ -479,13 +484,13 @@ impl<D: Driver> EventLoop<D> {
                 TimerKey::Driver(key) => self.driver.on_timer(&mut self.io, key, entry),
                 TimerKey::Accept => {
                     let timers = &mut self.io.timers;
-                    self.accepting |= timers.is_due(&mut self.accept_alarm, entry, now);
+                    self.accepting |= timers.is_due(&mut self.accept_timer, entry, now);
                 }
                 TimerKey::Connection(id) => {
                     let timers = &mut self.io.timers;
                     let connection = self.io.connections.get_mut(id.index as usize);
                     let connection = connection.filter(|connection| connection.id == id);
-                    if connection.is_some_and(|it| timers.is_due(&mut it.alarm, entry, now)) {
+                    if connection.is_some_and(|it| timers.is_due(&mut it.timer, entry, now)) {
                         self.on_deadline(id);
                     }
                 }
@@ -498,19 +503,19 @@ impl<D: Driver> EventLoop<D> {
             return;
         };
         let peer = connection.peer;
-        let in_body = matches!(connection.protocol, ConnectionState::Body(_));
-        let begun = !connection.read_buffer.is_empty() || in_body;
+        let in_body = matches!(connection.state, ConnectionState::Body(_));
+        let begun = !connection.unread.is_empty() || in_body;
         let refused = &self.io.options.limits.refused;
-        match &connection.protocol {
-            ConnectionState::Head | ConnectionState::Body(_) if begun => {
+        match &connection.state {
+            ConnectionState::Head { .. } | ConnectionState::Body(_) if begun => {
                 if !in_body {
                     refused.note("head_timeout");
                 }
                 log::info!(target: "engineio", "{peer}: a request was not complete in time");
                 self.refuse_body(id, 408);
             }
-            ConnectionState::StreamingBody(_, pump) => {
-                if pump.is_none() {
+            ConnectionState::StreamingBody(_, stream) => {
+                if stream.is_none() {
                     // A worker is still reading the body; the next look comes later.
                     let at = self.io.now + self.io.options.limits.write_timeout;
                     return self.io.set_deadline(id, Some(at));

@@ -6,7 +6,7 @@ use super::connection::{ConnectionId, ConnectionState, RequestMeta};
 use super::event_loop::EventLoop;
 use super::http::body::BodyError;
 use super::http::upload::Upload;
-use super::http::{Body, BodyLength, Head, Request, Response};
+use super::http::{Body, Head, Request, RequestFraming, Response};
 use std::sync::Arc;
 
 /// Bytes of a body that are progress: with fewer in its time, it is a client that only holds on.
@@ -16,12 +16,14 @@ impl<D: Driver> EventLoop<D> {
     /// Reads requests from what has arrived.
     pub(super) fn process(&mut self, id: ConnectionId) {
         while let Some(connection) = self.io.get_mut(id) {
-            if connection.read_buffer.is_empty() {
+            if connection.unread.is_empty() {
                 return;
             }
-            match &connection.protocol {
-                ConnectionState::Head if connection.is_partial => return,
-                ConnectionState::Head => {
+            match &connection.state {
+                ConnectionState::Head {
+                    is_partial: true, ..
+                } => return,
+                ConnectionState::Head { .. } => {
                     if !self.read_head(id) {
                         return;
                     }
@@ -39,7 +41,7 @@ impl<D: Driver> EventLoop<D> {
                     }
                 }
                 ConnectionState::WebSocket(_) if !connection.read_paused => {
-                    let mut bytes = std::mem::take(&mut connection.read_buffer);
+                    let mut bytes = std::mem::take(&mut connection.unread);
                     return self.decode(id, &mut bytes);
                 }
                 _ => return,
@@ -55,18 +57,20 @@ impl<D: Driver> EventLoop<D> {
             return false;
         };
         // An empty line before a request is to be ignored (RFC 9112, 2.2).
-        while connection.read_buffer.starts_with(b"\r\n") {
-            connection.read_buffer.drain(..2);
+        while connection.unread.starts_with(b"\r\n") {
+            connection.unread.drain(..2);
         }
-        if connection.read_buffer.is_empty() {
+        if connection.unread.is_empty() {
             return false;
         }
         let (peer, secure) = (connection.peer, connection.socket.is_secure());
         #[cfg_attr(not(feature = "tls"), allow(unused_mut))]
-        let mut head = match Head::parse(&connection.read_buffer, limits, peer, secure) {
+        let mut head = match Head::parse(&connection.unread, limits, peer, secure) {
             Ok(Some(head)) => head,
             Ok(None) => {
-                connection.is_partial = true;
+                if let ConnectionState::Head { is_partial, .. } = &mut connection.state {
+                    *is_partial = true;
+                }
                 return false;
             }
             Err(problem) => {
@@ -78,18 +82,17 @@ impl<D: Driver> EventLoop<D> {
         #[cfg(feature = "tls")]
         head.request
             .set_certificate(connection.socket.peer_certificate());
-        connection.is_new = false;
-        connection.read_buffer.drain(..head.length);
-        if connection.read_buffer.is_empty() {
-            connection.read_buffer = Vec::new();
+        connection.unread.drain(..head.length);
+        if connection.unread.is_empty() {
+            connection.unread = Vec::new();
         }
-        let exchange = RequestMeta {
+        let meta = RequestMeta {
             keep_alive: head.keep_alive,
             head_only: head.request.method() == "HEAD",
             is_http_11: head.is_http_11,
         };
-        if head.framing == BodyLength::None {
-            self.dispatch_request(id, exchange, head.request);
+        if head.framing == RequestFraming::None {
+            self.dispatch_request(id, meta, head.request);
             return true;
         }
         let rules = self.driver.body_rules(&head.request);
@@ -100,12 +103,12 @@ impl<D: Driver> EventLoop<D> {
                 false
             }
             Ok(body) if body.is_done() => {
-                self.dispatch_request(id, exchange, head.request);
+                self.dispatch_request(id, meta, head.request);
                 true
             }
             Ok(body) if rules.streams => {
-                let expects = head.expects_continue && connection.read_buffer.is_empty();
-                let commands = self.io.commands().clone();
+                let expects = head.expects_continue && connection.unread.is_empty();
+                let commands = self.io.sender().clone();
                 let resume = move || commands.send(Command::ReadOn(id));
                 let executor = Arc::clone(&self.io.options.executor);
                 let (upload, reader) =
@@ -119,13 +122,13 @@ impl<D: Driver> EventLoop<D> {
                     connection.progress = 0;
                     connection.upload = Some(Box::new(upload));
                 }
-                self.dispatch_request(id, exchange, request);
+                self.dispatch_request(id, meta, request);
                 self.io.set_deadline(id, Some(now + rules.timeout));
                 true
             }
             Ok(body) => {
-                let expects = head.expects_continue && connection.read_buffer.is_empty();
-                connection.protocol = ConnectionState::Body(Box::new((head, body)));
+                let expects = head.expects_continue && connection.unread.is_empty();
+                connection.state = ConnectionState::Body(Box::new((head, body)));
                 if expects {
                     self.io.append(id, b"HTTP/1.1 100 Continue\r\n\r\n");
                 }
@@ -144,7 +147,7 @@ impl<D: Driver> EventLoop<D> {
         let Some(upload) = &mut connection.upload else {
             return false;
         };
-        let (taken, has_room) = match upload.push(&connection.read_buffer) {
+        let (taken, has_room) = match upload.push(&connection.unread) {
             Ok(pushed) => pushed,
             Err(problem) => {
                 log::info!(target: "engineio", "{peer}: the body of a request is {problem}");
@@ -153,9 +156,9 @@ impl<D: Driver> EventLoop<D> {
             }
         };
         let (is_done, timeout) = (upload.is_done(), upload.timeout);
-        connection.read_buffer.drain(..taken);
-        if connection.read_buffer.is_empty() {
-            connection.read_buffer = Vec::new();
+        connection.unread.drain(..taken);
+        if connection.unread.is_empty() {
+            connection.unread = Vec::new();
         }
         connection.progress += taken;
         if is_done {
@@ -184,12 +187,12 @@ impl<D: Driver> EventLoop<D> {
             return false;
         };
         let peer = connection.peer;
-        let ConnectionState::Body(reading) = &mut connection.protocol else {
+        let ConnectionState::Body(reading) = &mut connection.state else {
             return false;
         };
-        match reading.1.read(&connection.read_buffer) {
+        match reading.1.read(&connection.unread) {
             Ok(taken) => {
-                connection.read_buffer.drain(..taken);
+                connection.unread.drain(..taken);
                 connection.progress += taken;
             }
             Err(problem) => {
@@ -212,26 +215,26 @@ impl<D: Driver> EventLoop<D> {
         let Some(connection) = self.io.get_mut(id) else {
             return false;
         };
-        let ConnectionState::Body(reading) = &mut connection.protocol else {
+        let ConnectionState::Body(reading) = &mut connection.state else {
             return false;
         };
-        if connection.read_buffer.is_empty() {
-            connection.read_buffer = Vec::new();
+        if connection.unread.is_empty() {
+            connection.unread = Vec::new();
         }
         if !reading.1.is_done() {
             return false;
         }
         if let ConnectionState::Body(reading) =
-            std::mem::replace(&mut connection.protocol, ConnectionState::Taken)
+            std::mem::replace(&mut connection.state, ConnectionState::Taken)
         {
             let (mut head, body) = *reading;
             head.request.set_body(body.into_bytes());
-            let exchange = RequestMeta {
+            let meta = RequestMeta {
                 keep_alive: head.keep_alive,
                 head_only: head.request.method() == "HEAD",
                 is_http_11: head.is_http_11,
             };
-            self.dispatch_request(id, exchange, head.request);
+            self.dispatch_request(id, meta, head.request);
         }
         true
     }
@@ -239,11 +242,11 @@ impl<D: Driver> EventLoop<D> {
     pub(super) fn dispatch_request(
         &mut self,
         id: ConnectionId,
-        exchange: RequestMeta,
+        meta: RequestMeta,
         request: Request,
     ) {
         if let Some(connection) = self.io.get_mut(id) {
-            connection.protocol = ConnectionState::AwaitingResponse(exchange);
+            connection.state = ConnectionState::AwaitingResponse(meta);
             self.io.set_deadline(id, None);
             self.io.dispatching = Some(id);
             self.driver.on_request(&mut self.io, id, request);
@@ -256,7 +259,7 @@ impl<D: Driver> EventLoop<D> {
         let Some(connection) = self.io.get_mut(id) else {
             return;
         };
-        match std::mem::replace(&mut connection.protocol, ConnectionState::Taken) {
+        match std::mem::replace(&mut connection.state, ConnectionState::Taken) {
             ConnectionState::Body(reading) => self.refuse_request(id, &reading.0.request, status),
             _ => self.refuse(id, status),
         }
@@ -274,7 +277,7 @@ impl<D: Driver> EventLoop<D> {
 
     fn answer_last(&mut self, id: ConnectionId, response: Response) {
         if let Some(connection) = self.io.get_mut(id) {
-            connection.protocol = ConnectionState::AwaitingResponse(RequestMeta {
+            connection.state = ConnectionState::AwaitingResponse(RequestMeta {
                 keep_alive: false,
                 head_only: false,
                 is_http_11: true,

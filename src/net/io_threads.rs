@@ -16,7 +16,7 @@ use std::time::Instant;
 /// The I/O threads of one port, or of all clients of the process.
 #[derive(Debug)]
 pub(crate) struct IoThreads<C> {
-    pub(crate) mailboxes: Arc<[CommandSender<Command<C>>]>,
+    pub(crate) senders: Arc<[CommandSender<Command<C>>]>,
     handles: Vec<JoinHandle<()>>,
 }
 
@@ -34,16 +34,16 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
         let mut acceptors: Vec<SocketAcceptor> = acceptors.collect::<io::Result<_>>()?;
         let options = Arc::new(options);
         let mut polls = Vec::new();
-        let mut mailboxes = Vec::new();
+        let mut senders = Vec::new();
         for _ in 0..count {
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKER)?;
             let (sender, receiver) = crossbeam_channel::unbounded();
-            mailboxes.push(CommandSender::new(sender, waker));
+            senders.push(CommandSender::new(sender, waker));
             polls.push((poll, receiver));
         }
-        let mailboxes: Arc<[_]> = mailboxes.into();
-        let told = Arc::clone(&mailboxes);
+        let senders: Arc<[_]> = senders.into();
+        let told = Arc::clone(&senders);
         let tell = move || {
             told.iter()
                 .for_each(|it: &CommandSender<_>| it.send(Command::Relieve));
@@ -52,7 +52,7 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
         // It is made here and nowhere else.
         let _ = options.budget.set(Arc::new(budget));
         let mut threads = IoThreads {
-            mailboxes: Arc::clone(&mailboxes),
+            senders: Arc::clone(&senders),
             handles: Vec::new(),
         };
         for (index, (poll, commands)) in polls.into_iter().enumerate() {
@@ -62,12 +62,7 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
             for acceptor in &mut acceptors {
                 acceptor.register(&registry, LISTENER)?;
             }
-            let io = IoContext::new(
-                registry,
-                Arc::clone(&mailboxes),
-                index,
-                Arc::clone(&options),
-            );
+            let io = IoContext::new(registry, Arc::clone(&senders), index, Arc::clone(&options));
             let thread = EventLoop::new(poll, commands, acceptors, io, driver());
             let name = format!("socketio-{name}-{index}");
             let spawned = std::thread::Builder::new()
@@ -85,16 +80,16 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
         Ok(threads)
     }
 
-    /// Returns a connection that somebody has accepted to the first thread.
-    pub(crate) fn adopt(&self, stream: Stream, peer: PeerAddr, read_buffer: Vec<u8>) {
-        if let Some(commands) = self.mailboxes.first() {
-            commands.send(Command::Welcome(stream, peer, read_buffer));
+    /// Hands a connection that the program has accepted to the first thread.
+    pub(crate) fn adopt(&self, stream: Stream, peer: PeerAddr, unread: Vec<u8>) {
+        if let Some(sender) = self.senders.first() {
+            sender.send(Command::Adopt(stream, peer, unread));
         }
     }
 
     /// Asks the threads to end, by this time at the latest.
     pub(crate) fn stop(&self, by: Instant) {
-        for commands in self.mailboxes.iter() {
+        for commands in self.senders.iter() {
             commands.send(Command::Stop(by));
         }
     }

@@ -78,7 +78,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
     }
 
     /// All that one read of a WebSocket brought has been handed over.
-    fn on_read(&mut self, io: &mut IoContext<Self::Command>, owner: u64);
+    fn on_read_complete(&mut self, io: &mut IoContext<Self::Command>, owner: u64);
 
     /// A connection with an owner is gone.
     fn on_connection_lost(
@@ -102,7 +102,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
     /// Returns `true` while the owner of timer `key` exists; stale timers are swept.
     fn is_alive(&self, key: u64) -> bool;
 
-    /// The turn is over: everything that was there has been handled. Gives how long the
+    /// The turn is over: everything that was there has been handled. Returns how long the
     /// thread may sleep at most.
     fn on_turn(&mut self, io: &mut IoContext<Self::Command>) -> Option<std::time::Duration>;
 
@@ -111,8 +111,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
         None
     }
 
-    /// No more connections come; those that are there are to be closed. Called until it says that
-    /// nothing is left.
+    /// No more connections come; those that are there are to be closed. Called once.
     fn on_stop(&mut self, io: &mut IoContext<Self::Command>);
 }
 
@@ -139,7 +138,7 @@ pub(crate) trait Executor: Send + Sync + Debug {
     #[cfg(feature = "compression")]
     fn has_room(&self) -> bool;
 
-    /// From now on, what this thread gives may wait for [`Executor::flush_wakeups`].
+    /// From now on, the tasks of this thread may wait for [`Executor::flush_wakeups`].
     fn batch_wakeups(&self);
 
     /// Sees to it that everything this thread has given is begun.

@@ -73,7 +73,7 @@ pub(crate) struct Outbox {
     /// Cork epoch: odd while the worker of this connection's inbox may delay its writes.
     cork_epoch: AtomicU32,
     /// Set while delayed bytes are queued.
-    holds: AtomicBool,
+    held_back: AtomicBool,
     /// Of a client: set at the limit, and cleared once the outbox has drained to half of it.
     over_limit: AtomicBool,
     /// Notified when it is cleared.
@@ -102,19 +102,19 @@ struct OutboxState {
 #[derive(Debug)]
 enum Destination {
     /// Polls, if there are any: one waits for the first frame, or none does.
-    Polls { is_awaited: bool },
+    Polls { poll_waits: bool },
     /// A socket. One that is blocked took less than it was given, and will say when it takes more.
-    StreamSocket {
+    Socket {
         socket: Arc<StreamSocket>,
         is_blocked: bool,
     },
 }
 
 impl Destination {
-    const NOWHERE: Destination = Destination::Polls { is_awaited: false };
+    const NOWHERE: Destination = Destination::Polls { poll_waits: false };
 
     fn socket(socket: Arc<StreamSocket>) -> Destination {
-        Destination::StreamSocket {
+        Destination::Socket {
             socket,
             is_blocked: false,
         }
@@ -152,19 +152,19 @@ impl Outbox {
                 is_client: role == Role::Client,
             }),
             cork_epoch: AtomicU32::new(0),
-            holds: AtomicBool::new(false),
+            held_back: AtomicBool::new(false),
             over_limit: AtomicBool::new(false),
             drained: Condvar::new(),
         }
     }
 
     /// Appends bytes that are for this peer alone: whole frames, unless it speaks no WebSocket.
-    pub(crate) fn append(&self, bytes: &[u8], when: Flush) -> Result<Appended, AppendError> {
+    pub(crate) fn append(&self, bytes: &[u8], flush: Flush) -> Result<Appended, AppendError> {
         self.locked(|state| {
             if !state.is_masking() {
-                return self.append_locked(state, bytes, when);
+                return self.append_locked(state, bytes, flush);
             }
-            mask::with_masked(bytes, |masked| self.append_locked(state, masked, when))
+            mask::with_masked(bytes, |masked| self.append_locked(state, masked, flush))
                 .unwrap_or_else(|_| Err(state.fail()))
         })
     }
@@ -186,8 +186,8 @@ impl Outbox {
         result
     }
 
-    fn leaves_now(&self, when: Flush) -> bool {
-        match when {
+    fn leaves_now(&self, flush: Flush) -> bool {
+        match flush {
             Flush::Now => true,
             Flush::Corked => !is_corked(self.cork_epoch.load(Ordering::Relaxed)),
             Flush::Held => false,
@@ -198,10 +198,10 @@ impl Outbox {
         &self,
         state: &mut OutboxState,
         bytes: &[u8],
-        when: Flush,
+        flush: Flush,
     ) -> Result<Appended, AppendError> {
         state.check_capacity(bytes.len())?;
-        let now = self.leaves_now(when);
+        let now = self.leaves_now(flush);
         if now && state.is_idle() {
             let written = state.write_idle(bytes)?;
             state.forget_large(written);
@@ -209,7 +209,7 @@ impl Outbox {
             return Ok(Appended::Queued);
         }
         state.extend(bytes);
-        if !now && !self.holds.swap(true, Ordering::Relaxed) && when == Flush::Held {
+        if !now && !self.held_back.swap(true, Ordering::Relaxed) && flush == Flush::Held {
             return Ok(Appended::Held);
         }
         state.try_flush(now)
@@ -219,18 +219,18 @@ impl Outbox {
     pub(crate) fn append_shared(
         &self,
         frames: &Bytes,
-        when: Flush,
+        flush: Flush,
     ) -> Result<Appended, AppendError> {
         if frames.len() < MAX_COPY_BYTES {
-            return self.append(frames, when);
+            return self.append(frames, flush);
         }
         let mut state = self.state.lock();
         if state.is_client {
             drop(state);
-            return self.append(frames, when);
+            return self.append(frames, flush);
         }
         state.check_capacity(frames.len())?;
-        let now = self.leaves_now(when);
+        let now = self.leaves_now(flush);
         let written = if now && state.is_idle() {
             state.write_idle(frames)?
         } else {
@@ -242,11 +242,11 @@ impl Outbox {
             state.waiting += frames.len() - written;
             state.chunks.push_back(frames.slice(written..));
         }
-        let is_first = !now && !self.holds.swap(true, Ordering::Relaxed);
+        let is_first = !now && !self.held_back.swap(true, Ordering::Relaxed);
         let settled = state.try_flush(now);
         let waiting = state.waiting;
         state.share.hold(waiting);
-        if is_first && when == Flush::Held {
+        if is_first && flush == Flush::Held {
             return Ok(Appended::Held);
         }
         settled
@@ -258,8 +258,8 @@ impl Outbox {
         let takes = match state.destination {
             // What waits although the socket takes more is held back by this side itself, for a
             // moment, and leaves before it.
-            Destination::StreamSocket { is_blocked, .. } => !is_blocked,
-            Destination::Polls { is_awaited } => is_awaited,
+            Destination::Socket { is_blocked, .. } => !is_blocked,
+            Destination::Polls { poll_waits } => poll_waits,
         };
         drop(state);
         if takes {
@@ -272,15 +272,15 @@ impl Outbox {
     /// Writes what the socket takes.
     pub(crate) fn flush(&self) -> Result<Appended, AppendError> {
         self.locked(|state| {
-            self.holds.store(false, Ordering::Relaxed);
+            self.held_back.store(false, Ordering::Relaxed);
             state.try_flush(true)
         })
     }
 
     /// Returns whether something has been held back. Takes no lock: it is asked for every busy
     /// connection, every millisecond.
-    pub(crate) fn has_deferred(&self) -> bool {
-        self.holds.load(Ordering::Relaxed)
+    pub(crate) fn has_held(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed)
     }
 
     /// Allows a worker to delay its answers until it flushes, or until [`Outbox::uncork`]; none if
@@ -316,7 +316,7 @@ impl Outbox {
     /// Writes, since the socket can take more, also what is left of TLS.
     pub(crate) fn on_writable(&self) -> Result<Appended, AppendError> {
         self.locked(|state| {
-            if let Destination::StreamSocket { socket, is_blocked } = &mut state.destination {
+            if let Destination::Socket { socket, is_blocked } = &mut state.destination {
                 *is_blocked = false;
                 match socket.flush() {
                     Ok(()) => {}
@@ -346,7 +346,7 @@ impl Outbox {
     }
 
     /// Returns the bytes that have not left.
-    pub(crate) fn waiting(&self) -> usize {
+    pub(crate) fn waiting_bytes(&self) -> usize {
         self.state.lock().waiting
     }
 
@@ -377,16 +377,16 @@ impl Outbox {
     pub(crate) fn set_poll_waiting(&self) -> bool {
         let mut state = self.state.lock();
         // What is being held back comes together, in a moment.
-        let waits = state.waiting == 0 || self.has_deferred();
-        if let Destination::Polls { is_awaited } = &mut state.destination {
-            *is_awaited = waits;
+        let waits = state.waiting == 0 || self.has_held();
+        if let Destination::Polls { poll_waits } = &mut state.destination {
+            *poll_waits = waits;
         }
         waits
     }
 
     pub(crate) fn clear_poll_waiting(&self) {
-        if let Destination::Polls { is_awaited } = &mut self.state.lock().destination {
-            *is_awaited = false;
+        if let Destination::Polls { poll_waits } = &mut self.state.lock().destination {
+            *poll_waits = false;
         }
     }
 
@@ -426,7 +426,7 @@ impl Outbox {
                 .for_each(|part| rest.extend_from_slice(part));
             state.clear();
             let socket = match std::mem::replace(&mut state.destination, Destination::NOWHERE) {
-                Destination::StreamSocket { socket, .. } => Some(socket),
+                Destination::Socket { socket, .. } => Some(socket),
                 Destination::Polls { .. } => None,
             };
             (socket, rest.into())
@@ -514,7 +514,7 @@ impl OutboxState {
     /// Returns whether frames are masked as they come. Those that only collect are masked when they
     /// leave.
     fn is_masking(&self) -> bool {
-        self.is_client && matches!(self.destination, Destination::StreamSocket { .. })
+        self.is_client && matches!(self.destination, Destination::Socket { .. })
     }
 
     fn mask_waiting(&mut self) -> Result<(), AppendError> {
@@ -536,7 +536,7 @@ impl OutboxState {
 
     fn is_idle(&self) -> bool {
         let is_blocked = match self.destination {
-            Destination::StreamSocket { is_blocked, .. } => is_blocked,
+            Destination::Socket { is_blocked, .. } => is_blocked,
             Destination::Polls { .. } => true,
         };
         self.waiting == 0 && !is_blocked
@@ -544,7 +544,7 @@ impl OutboxState {
 
     /// Writes without queueing; returns how much was taken.
     fn write_idle(&mut self, bytes: &[u8]) -> Result<usize, AppendError> {
-        let Destination::StreamSocket { socket, is_blocked } = &mut self.destination else {
+        let Destination::Socket { socket, is_blocked } = &mut self.destination else {
             return Ok(0);
         };
         let mut written = 0;
@@ -578,21 +578,21 @@ impl OutboxState {
             return Ok(Appended::Queued);
         }
         match &mut self.destination {
-            Destination::Polls { is_awaited } => Ok(if std::mem::take(is_awaited) {
+            Destination::Polls { poll_waits } => Ok(if std::mem::take(poll_waits) {
                 Appended::WakePoll
             } else {
                 Appended::Queued
             }),
-            Destination::StreamSocket {
+            Destination::Socket {
                 is_blocked: true, ..
             } => Ok(Appended::Queued),
-            Destination::StreamSocket { .. } => self.write_waiting().map(|()| Appended::Queued),
+            Destination::Socket { .. } => self.write_waiting().map(|()| Appended::Queued),
         }
     }
 
     fn write_waiting(&mut self) -> Result<(), AppendError> {
         while self.waiting > 0 {
-            let Destination::StreamSocket { socket, is_blocked } = &mut self.destination else {
+            let Destination::Socket { socket, is_blocked } = &mut self.destination else {
                 return Ok(());
             };
             let written = if self.chunks.is_empty() {

@@ -36,7 +36,7 @@ fn frames_are_taken_out_in_order_as_they_went_in() {
     outbox.append(&frames(&["3"]), Flush::Now).unwrap();
     assert_eq!(take(&outbox, 1), ["1"]);
     assert_eq!(take(&outbox, 9), ["2", "a", &"b".repeat(2_000), "3"]);
-    assert_eq!(outbox.waiting(), 0);
+    assert_eq!(outbox.waiting_bytes(), 0);
     assert!(!outbox.keeps_buffers());
 }
 
@@ -61,7 +61,7 @@ fn a_reader_that_is_too_slow_is_told_apart_once() {
     assert_eq!(outbox.append(&[0; 9], Flush::Now), Ok(Appended::Queued));
     assert_eq!(outbox.append(&[0; 2], Flush::Now), Err(AppendError::Full));
     assert_eq!(outbox.append(&[0; 1], Flush::Now), Err(AppendError::Closed));
-    assert_eq!(outbox.waiting(), 0);
+    assert_eq!(outbox.waiting_bytes(), 0);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn volatile_frames_need_somebody_who_waits() {
     let outbox = Outbox::detached(Role::Server, 1_000, Share::default());
     let frame = Bytes::from(frames(&["v"]));
     assert_eq!(outbox.append_volatile(&frame), Ok(Appended::Queued));
-    assert_eq!(outbox.waiting(), 0);
+    assert_eq!(outbox.waiting_bytes(), 0);
     outbox.set_poll_waiting();
     assert_eq!(outbox.append_volatile(&frame), Ok(Appended::WakePoll));
 }

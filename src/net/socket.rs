@@ -8,14 +8,14 @@ use std::net::Shutdown;
 use std::sync::Arc;
 
 #[cfg(feature = "tls")]
-use super::tls::TlsConnection as Tls;
+use super::tls::TlsConnection;
 
 /// Stream with TLS or without: the I/O thread reads from it, any thread writes to it.
 #[derive(Debug)]
 pub(crate) struct StreamSocket {
     stream: Stream,
     #[cfg(feature = "tls")]
-    tls: Option<Box<Tls>>,
+    tls: Option<Box<TlsConnection>>,
 }
 
 impl StreamSocket {
@@ -28,7 +28,7 @@ impl StreamSocket {
     }
 
     #[cfg(feature = "tls")]
-    pub(crate) fn secure(stream: Stream, tls: Tls) -> StreamSocket {
+    pub(crate) fn secure(stream: Stream, tls: TlsConnection) -> StreamSocket {
         StreamSocket {
             stream,
             tls: Some(Box::new(tls)),

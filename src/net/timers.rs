@@ -23,7 +23,7 @@ const MIN_SWEEP_LEN: usize = 1_024;
 pub(crate) struct Timer {
     deadline: Option<Instant>,
     /// Moment when the timers will ask.
-    scheduled_at: Option<Instant>,
+    entry: Option<Instant>,
 }
 
 impl<K: Ord + Copy> Timers<K> {
@@ -35,19 +35,17 @@ impl<K: Ord + Copy> Timers<K> {
     }
 
     /// Moves a deadline, or takes it away.
-    pub(crate) fn set(&mut self, alarm: &mut Timer, key: K, deadline: Option<Instant>) {
-        alarm.deadline = deadline;
+    pub(crate) fn set(&mut self, timer: &mut Timer, key: K, deadline: Option<Instant>) {
+        timer.deadline = deadline;
         if let Some(deadline) = deadline
-            && alarm
-                .scheduled_at
-                .is_none_or(|scheduled_at| deadline < scheduled_at)
+            && timer.entry.is_none_or(|entry| deadline < entry)
         {
-            alarm.scheduled_at = Some(deadline);
+            timer.entry = Some(deadline);
             self.heap.push(Reverse((deadline, key)));
         }
     }
 
-    /// Removes timers of closed connections, which would otherwise stay until their deadlines.
+    /// Removes the entries of what has gone, which would otherwise stay until their deadlines.
     /// Amortized: it runs when the heap has doubled since the last sweep.
     pub(crate) fn sweep(&mut self, is_there: impl Fn(&K) -> bool) {
         if self.heap.len() <= self.sweep_threshold {
@@ -67,29 +65,29 @@ impl<K: Ord + Copy> Timers<K> {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse(scheduled_at)| scheduled_at)
+        self.heap.pop().map(|Reverse(entry)| entry)
     }
 
     /// Returns whether the deadline behind an entry has passed; if it was moved, a new entry is
     /// made.
     pub(crate) fn is_due(
         &mut self,
-        alarm: &mut Timer,
+        timer: &mut Timer,
         (at, key): (Instant, K),
         now: Instant,
     ) -> bool {
-        if alarm.scheduled_at != Some(at) {
+        if timer.entry != Some(at) {
             // An older entry; the one that counts is still there.
             return false;
         }
-        alarm.scheduled_at = None;
-        match alarm.deadline {
+        timer.entry = None;
+        match timer.deadline {
             Some(deadline) if deadline <= now => {
-                alarm.deadline = None;
+                timer.deadline = None;
                 true
             }
             deadline => {
-                self.set(alarm, key, deadline);
+                self.set(timer, key, deadline);
                 false
             }
         }
@@ -103,16 +101,16 @@ mod tests {
 
     #[test]
     fn a_deadline_that_moves_passes_once_at_its_last_time() {
-        let (mut timers, mut alarm) = (Timers::new(), Timer::default());
+        let (mut timers, mut timer) = (Timers::new(), Timer::default());
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        timers.set(&mut alarm, 1, Some(at(10)));
-        timers.set(&mut alarm, 1, Some(at(5)));
-        timers.set(&mut alarm, 1, Some(at(20)));
+        timers.set(&mut timer, 1, Some(at(10)));
+        timers.set(&mut timer, 1, Some(at(5)));
+        timers.set(&mut timer, 1, Some(at(20)));
         let mut passed = Vec::new();
         for second in 0..30 {
-            while let Some(scheduled_at) = timers.pop(at(second)) {
-                if timers.is_due(&mut alarm, scheduled_at, at(second)) {
+            while let Some(entry) = timers.pop(at(second)) {
+                if timers.is_due(&mut timer, entry, at(second)) {
                     passed.push(second);
                 }
             }
@@ -123,15 +121,15 @@ mod tests {
 
     #[test]
     fn moving_a_deadline_further_away_costs_no_entry() {
-        let (mut timers, mut alarm) = (Timers::new(), Timer::default());
+        let (mut timers, mut timer) = (Timers::new(), Timer::default());
         let start = Instant::now();
         for second in 0..1000 {
-            timers.set(&mut alarm, 1, Some(start + Duration::from_secs(second)));
+            timers.set(&mut timer, 1, Some(start + Duration::from_secs(second)));
         }
         assert_eq!(timers.heap.len(), 1);
-        timers.set(&mut alarm, 1, None);
-        let scheduled_at = timers.pop(start).unwrap();
-        assert!(!timers.is_due(&mut alarm, scheduled_at, start));
+        timers.set(&mut timer, 1, None);
+        let entry = timers.pop(start).unwrap();
+        assert!(!timers.is_due(&mut timer, entry, start));
     }
 
     #[test]
@@ -139,8 +137,8 @@ mod tests {
         let mut timers = Timers::new();
         let start = Instant::now();
         for number in 0..100_000_u32 {
-            let mut alarm = Timer::default();
-            timers.set(&mut alarm, number, Some(start + Duration::from_secs(60)));
+            let mut timer = Timer::default();
+            timers.set(&mut timer, number, Some(start + Duration::from_secs(60)));
             timers.sweep(|key| key % 1_000 == 0);
             assert!(
                 timers.heap.capacity() <= 4 * MIN_SWEEP_LEN,

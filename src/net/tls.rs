@@ -39,7 +39,7 @@ struct TlsShared {
 #[derive(Debug)]
 struct Files {
     paths: [PathBuf; 2],
-    /// Moment when they had been changed before they were read.
+    /// When each had last been changed, looked up before it was read.
     times: Mutex<[Option<SystemTime>; 2]>,
 }
 

@@ -379,15 +379,15 @@ fn format_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
     debug_assert!(written.is_ok(), "writing to a Vec does not fail");
 }
 
-/// Splits the first of some whole, unmasked frames off: whether it is text, where its payload
-/// starts, and where it ends.
+/// Reads the first of some whole, unmasked frames: whether it is text, where its payload starts, and
+/// where it ends.
 pub(crate) fn parse_frame(bytes: &[u8]) -> Option<(bool, usize, usize)> {
     let header = FrameSpan::read(bytes)?;
     let is_text = header.opcode == OpCode::Data(Data::Text);
     Some((is_text, header.start, header.end))
 }
 
-/// The header of a whole, unmasked frame.
+/// The opcode and the bounds of a whole, unmasked frame.
 pub(super) struct FrameSpan {
     opcode: OpCode,
     /// Start of its payload.
@@ -398,7 +398,7 @@ pub(super) struct FrameSpan {
 
 impl FrameSpan {
     /// Reads the header of the first of some whole frames that this side has written. tungstenite's
-    /// parser writes to the log, whose program may be waiting for the lock that is held here.
+    /// parser writes to the log, and a logger may be waiting for the lock that is held here.
     pub(super) fn read(bytes: &[u8]) -> Option<FrameSpan> {
         let [first, second, rest @ ..] = bytes else {
             return None;

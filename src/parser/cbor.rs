@@ -32,7 +32,7 @@ impl Decoder for Cbor {
         let Message::Binary(bytes) = message else {
             return Err("text, where packets are bytes".into());
         };
-        count(&bytes)?;
+        check_count(&bytes)?;
         let mut rest = &bytes[..];
         let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, MAX_DEPTH)?;
         if !rest.is_empty() {
@@ -43,7 +43,7 @@ impl Decoder for Cbor {
 }
 
 /// Refuses a packet of more values than may be, before any is built.
-fn count(bytes: &[u8]) -> Result<(), DecodeError> {
+fn check_count(bytes: &[u8]) -> Result<(), DecodeError> {
     let (mut rest, mut values) = (bytes, 0);
     while !rest.is_empty() {
         let mut decoder = ciborium_ll::Decoder::from(rest);

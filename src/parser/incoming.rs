@@ -8,8 +8,8 @@ use crate::protocol::engineio::{Data, Revision};
 #[cfg(feature = "msgpack")]
 use crate::protocol::socketio::msgpack;
 use crate::protocol::socketio::{
-    Arrival, Body, Dropped, IncomingPacket, Kind, PacketError, PeerRole, TextDecoder, is_reserved,
-    json, split_query,
+    Arrival, Body, DecoderSide, Dropped, IncomingPacket, Kind, PacketError, TextDecoder,
+    is_reserved, json, split_query,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl PacketDecoder {
     pub(crate) fn new(
         parser: &Parser,
         limits: Arc<Limits>,
-        side: PeerRole,
+        side: DecoderSide,
         revision: Revision,
     ) -> PacketDecoder {
         let text = |limits| TextDecoder::new(limits, side, revision);
@@ -43,7 +43,7 @@ impl PacketDecoder {
             #[cfg(feature = "msgpack")]
             Choice::Msgpack => DecoderState::Msgpack(limits),
             Choice::Codec(codec) => DecoderState::Codec(codec.decoder(), limits),
-            Choice::Detect if side == PeerRole::Server && revision == Revision::V4 => {
+            Choice::Detect if side == DecoderSide::Server && revision == Revision::V4 => {
                 DecoderState::Undecided(limits)
             }
             Choice::Detect => DecoderState::Text(text(limits)),
@@ -62,13 +62,13 @@ impl PacketDecoder {
             (Form::Msgpack, _) => DecoderState::Msgpack(limits),
             (_, Some(codec)) => DecoderState::Codec(codec.decoder(), limits),
             (_, None) => {
-                DecoderState::Text(TextDecoder::new(limits, PeerRole::Server, self.revision))
+                DecoderState::Text(TextDecoder::new(limits, DecoderSide::Server, self.revision))
             }
         };
         Some(form)
     }
 
-    /// Takes a message. `admits` says of a packet's kind and namespace whether it may come now.
+    /// Takes a message. `validate` says of a packet's kind and namespace whether it may come now.
     pub(crate) fn receive<'a>(
         &mut self,
         now: Instant,
@@ -254,7 +254,11 @@ fn event_name(items: &[Value]) -> Result<Option<String>, PacketError> {
 mod tests {
     use super::*;
 
-    fn read(parser: &Parser, message: Data<'_>, side: PeerRole) -> (Kind, String, Option<String>) {
+    fn read(
+        parser: &Parser,
+        message: Data<'_>,
+        side: DecoderSide,
+    ) -> (Kind, String, Option<String>) {
         let limits = Arc::new(Limits::default());
         let mut decoder = PacketDecoder::new(parser, limits, side, Revision::V3);
         match decoder.receive(Instant::now(), message, |_, _| Ok(())) {
@@ -278,7 +282,7 @@ mod tests {
             "/chat".to_owned(),
             Some(r#"{"a":"b c"}"#.to_owned()),
         );
-        let server = PeerRole::Server;
+        let server = DecoderSide::Server;
         let text = Data::Text("0/chat?a=b%20c");
         assert_eq!(read(&Parser::text(), text, server), expected);
         let object = read(&Parser::json_object(), Data::Text(json), server);
@@ -297,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_old_protocol_may_be_any_value_in_every_form() {
-        let client = PeerRole::Client;
+        let client = DecoderSide::Client;
         let kind = |parser: Parser, data: Data<'_>| read(&parser, data, client).0;
         let text = Data::Text("4[7]");
         assert_eq!(kind(Parser::text(), text), Kind::ConnectError);

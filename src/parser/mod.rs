@@ -90,7 +90,7 @@ pub struct Parser(pub(crate) Choice);
 
 #[derive(Clone, Default)]
 pub(crate) enum Choice {
-    /// All of these connections have it.
+    /// Text, of all connections.
     #[default]
     Text,
     #[cfg(feature = "msgpack")]

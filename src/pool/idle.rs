@@ -31,7 +31,7 @@ impl IdleWorkers {
         woken.len()
     }
 
-    /// Returns whether all threads are awake, a moment ago.
+    /// Returns whether all threads were awake a moment ago.
     #[allow(dead_code, reason = "not called in `tests/loom`")]
     pub(super) fn is_empty(&self) -> bool {
         self.count.load(Ordering::Relaxed) == 0

@@ -13,7 +13,7 @@ const MAX_IN_HAND: usize = 64 << 10;
 pub(crate) struct Inbox<T> {
     state: Mutex<InboxState<T>>,
     /// A [`QueueState`], for those who only want a look.
-    busy: AtomicU8,
+    queue_state: AtomicU8,
 }
 
 /// State of an inbox.
@@ -41,7 +41,7 @@ struct InboxState<T> {
 }
 
 impl<T> InboxState<T> {
-    fn count(&mut self) {
+    fn update_share(&mut self) {
         self.share.hold(self.bytes);
     }
 }
@@ -71,7 +71,7 @@ impl<T> Inbox<T> {
                 watched: false,
                 share,
             }),
-            busy: AtomicU8::new(QueueState::Idle as u8),
+            queue_state: AtomicU8::new(QueueState::Idle as u8),
         }
     }
 
@@ -80,7 +80,7 @@ impl<T> Inbox<T> {
         let bytes: usize = items.iter().map(|(_, bytes)| bytes).sum();
         let mut state = self.state.lock();
         state.bytes += bytes;
-        state.count();
+        state.update_share();
         if state.queue.is_empty() {
             state.queue = items.into();
         } else {
@@ -110,7 +110,7 @@ impl<T> Inbox<T> {
         self.set_queue_state(QueueState::Running);
         if state.queue.len() <= count && state.bytes <= MAX_IN_HAND {
             state.in_hand = std::mem::take(&mut state.bytes);
-            state.count();
+            state.update_share();
             return std::mem::take(&mut state.queue);
         }
         let mut bytes = 0;
@@ -123,7 +123,7 @@ impl<T> Inbox<T> {
         let taken: VecDeque<_> = state.queue.drain(..number).collect();
         state.in_hand = taken.iter().map(|item| item.1).sum();
         state.bytes -= state.in_hand;
-        state.count();
+        state.update_share();
         taken
     }
 
@@ -132,7 +132,7 @@ impl<T> Inbox<T> {
         let mut state = self.state.lock();
         state.in_hand = 0;
         state.bytes += items.iter().map(|(_, bytes)| bytes).sum::<usize>();
-        state.count();
+        state.update_share();
         items.append(&mut state.queue);
         state.queue = items;
     }
@@ -148,24 +148,24 @@ impl<T> Inbox<T> {
         state.bytes + state.in_hand
     }
 
-    /// Items that wait.
+    /// Returns the number of items that wait.
     pub(crate) fn len(&self) -> usize {
         self.state.lock().queue.len()
     }
 
     /// Returns its state of a moment ago. Takes no lock.
     pub(crate) fn queue_state(&self) -> QueueState {
-        const WAITING: u8 = QueueState::Queued as u8;
-        const WORKING: u8 = QueueState::Running as u8;
-        match self.busy.load(Ordering::Relaxed) {
-            WAITING => QueueState::Queued,
-            WORKING => QueueState::Running,
+        const QUEUED: u8 = QueueState::Queued as u8;
+        const RUNNING: u8 = QueueState::Running as u8;
+        match self.queue_state.load(Ordering::Relaxed) {
+            QUEUED => QueueState::Queued,
+            RUNNING => QueueState::Running,
             _ => QueueState::Idle,
         }
     }
 
-    fn set_queue_state(&self, busy: QueueState) {
-        self.busy.store(busy as u8, Ordering::Relaxed);
+    fn set_queue_state(&self, state: QueueState) {
+        self.queue_state.store(state as u8, Ordering::Relaxed);
     }
 
     /// Asks to be told, once, when fewer than `bytes` wait; false if that is so now.
@@ -187,7 +187,7 @@ impl<T> Inbox<T> {
         let (kept, forgotten): (Vec<_>, Vec<_>) = items.partition(|(item, _)| is_kept(item));
         state.queue = kept.into();
         state.bytes = state.queue.iter().map(|(_, bytes)| bytes).sum();
-        state.count();
+        state.update_share();
         drop(state);
         forgotten.len()
     }

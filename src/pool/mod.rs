@@ -31,7 +31,7 @@ mod task_time;
 pub(crate) use inbox::{Inbox, QueueState};
 pub(crate) use queues::Lane;
 pub(crate) use runnable::{Runnable, work_off};
-pub(crate) use task_time::{LastTurn, TaskTimeEstimate};
+pub(crate) use task_time::{TaskTimeEstimate, TurnHistory};
 
 use crate::net::Executor;
 use crate::util::program;
@@ -104,7 +104,7 @@ pub(crate) fn before_waiting() {
 /// Returns whether the turn that this worker has has become long, and others wait for theirs.
 fn should_yield() -> bool {
     let is_long = |pool: &Arc<PoolShared>| {
-        !pool.pace.is_short()
+        !pool.wakeup_times.is_short()
             && pool.queues.len() > 0
             && BEGUN.get().is_some_and(|begun| begun.elapsed() > LONG_TURN)
     };
@@ -140,9 +140,9 @@ struct PoolShared {
     sleepers: IdleWorkers,
     states: States,
     /// Of tasks, against the time that waking a worker takes.
-    pace: TaskTimeEstimate,
+    wakeup_times: TaskTimeEstimate,
     /// Of jobs, against the time after which they block.
-    jobs: TaskTimeEstimate,
+    job_times: TaskTimeEstimate,
     /// True if the watchdog is awake.
     watching: AtomicBool,
     warned: AtomicBool,
@@ -165,7 +165,7 @@ struct PoolState {
 }
 
 /// Next step of a worker.
-enum NextTask {
+enum NextStep {
     Run(Task, Lane),
     Leave,
 }
@@ -196,8 +196,8 @@ impl WorkerPool {
                 count: AtomicUsize::new(0),
                 sleepers: IdleWorkers::default(),
                 states: States::new(),
-                pace: TaskTimeEstimate::of_wakeups(),
-                jobs: TaskTimeEstimate::of_blocking(),
+                wakeup_times: TaskTimeEstimate::of_wakeups(),
+                job_times: TaskTimeEstimate::of_blocking(),
                 watching: AtomicBool::new(false),
                 warned: AtomicBool::new(false),
                 refused: AtomicBool::new(false),
@@ -220,7 +220,7 @@ impl WorkerPool {
 
     /// Schedules a turn on a worker.
     pub(crate) fn schedule(&self, turn: Arc<dyn Runnable>) {
-        let lane = turn.last_turn().lane();
+        let lane = turn.turn_history().lane();
         self.shared.push(Task::Turn(turn), lane);
     }
 
@@ -277,7 +277,7 @@ impl WorkerPool {
 
 impl Executor for WorkerPool {
     fn execute(&self, job: Box<dyn FnOnce() + Send>) {
-        let lane = self.shared.jobs.lane();
+        let lane = self.shared.job_times.lane();
         self.shared.push(Task::Job(job), lane);
     }
 
@@ -300,7 +300,7 @@ impl Executor for WorkerPool {
         if let Some(tasks) = DEFERRED.get().filter(|tasks| *tasks > 0) {
             DEFERRED.set(Some(0));
             self.shared.wake(tasks);
-            if self.shared.pace.is_short() {
+            if self.shared.wakeup_times.is_short() {
                 // Where a worker shares this thread's core it comes first: its answers bring the
                 // events of the next turn, which are then many.
                 std::thread::yield_now();
@@ -349,7 +349,11 @@ impl PoolShared {
 
     /// Wakes workers for new tasks, and the watchdog if they may not be enough.
     fn wake(&self, tasks: usize) {
-        let wanted = if self.pace.is_short() { 1 } else { tasks };
+        let wanted = if self.wakeup_times.is_short() {
+            1
+        } else {
+            tasks
+        };
         let wanted = wanted.min(self.queues.takeable());
         if self.sleepers.wake(wanted) < tasks && !self.watching.swap(true, Ordering::AcqRel) {
             self.state.lock().alarm = true;
@@ -372,7 +376,7 @@ impl PoolShared {
         let items: usize = left
             .iter()
             .map(|task| match task {
-                Task::Turn(turn) => turn.waiting(),
+                Task::Turn(turn) => turn.waiting_items(),
                 Task::Job(_) => 1,
             })
             .sum();
@@ -424,13 +428,13 @@ impl PoolShared {
                 Task::Job(job) => job(),
             });
             let took = begun.elapsed();
-            self.pace.note(took);
+            self.wakeup_times.note(took);
             match &owner {
-                Some(owner) => owner.last_turn().note(took),
-                None => self.jobs.note(took),
+                Some(owner) => owner.turn_history().note(took),
+                None => self.job_times.note(took),
             }
             if done.is_err() {
-                log::error!(target: "socketio", "a job on a worker panicked");
+                log::error!(target: "socketio", "a task of a worker panicked");
             }
             // What an owner keeps may be the program's, and panic when it is dropped.
             if program::call(|| drop(owner)).is_err() {
@@ -448,11 +452,11 @@ impl PoolShared {
         self.changed.notify_all();
     }
 
-    /// Waits for a task; none if this worker is to leave, which it is not counted any more then.
+    /// Waits for a task; none if this worker is to leave: it is not counted any more then.
     fn next(&self) -> Option<(Task, Lane)> {
         match self.look_for_work().or_else(|| self.sleep()) {
-            Some(NextTask::Run(task, lane)) => Some((task, lane)),
-            Some(NextTask::Leave) => {
+            Some(NextStep::Run(task, lane)) => Some((task, lane)),
+            Some(NextStep::Leave) => {
                 self.count.fetch_sub(1, Ordering::AcqRel);
                 None
             }
@@ -460,23 +464,23 @@ impl PoolShared {
         }
     }
 
-    fn look_for_work(&self) -> Option<NextTask> {
+    fn look_for_work(&self) -> Option<NextStep> {
         if self.abandoned.load(Ordering::Acquire) {
-            return Some(NextTask::Leave);
+            return Some(NextStep::Leave);
         }
         if let Some((task, lane)) = self.queues.take() {
-            return Some(NextTask::Run(task, lane));
+            return Some(NextStep::Run(task, lane));
         }
         // A task that another worker has may bring more.
         let is_over = self.stopping.load(Ordering::SeqCst)
             && !self.states.any_busy()
             && self.queues.len() == 0;
-        is_over.then_some(NextTask::Leave)
+        is_over.then_some(NextStep::Leave)
     }
 
     /// Sleeps until there is a task. The channel's own waiting spins first, which costs more than
     /// it gains when tasks come one by one. None if it has left.
-    fn sleep(&self) -> Option<NextTask> {
+    fn sleep(&self) -> Option<NextStep> {
         loop {
             let is_surplus = self.count.load(Ordering::Acquire) > self.base;
             let limit = is_surplus.then_some(IDLE_TIMEOUT);
@@ -555,7 +559,7 @@ impl PoolShared {
         self.queues.let_go();
         let takeable = self.queues.takeable();
         // Quick tasks need no more workers than there are cores to run them.
-        let wanted = if self.pace.is_short() {
+        let wanted = if self.wakeup_times.is_short() {
             takeable.min(self.base - running)
         } else {
             takeable

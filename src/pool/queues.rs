@@ -145,7 +145,7 @@ impl Queues {
         self.quick.1.len() + slow.min(self.slow_limit.saturating_sub(running))
     }
 
-    /// Returns all tasks, also those that no worker may take now.
+    /// Returns the number of all tasks, also those that no worker may take now.
     pub(super) fn len(&self) -> usize {
         self.quick.1.len() + self.slow.1.len()
     }

@@ -2,7 +2,7 @@
 
 use super::inbox::Inbox;
 use super::should_yield;
-use super::task_time::LastTurn;
+use super::task_time::TurnHistory;
 use crate::util::program;
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ pub(crate) trait Runnable: Send + Sync {
     fn run(self: Arc<Self>);
 
     /// Returns the record of its last turns, which says what to expect of the next.
-    fn last_turn(&self) -> &LastTurn;
+    fn turn_history(&self) -> &TurnHistory;
 
-    /// Items that wait in its queue.
-    fn waiting(&self) -> usize;
+    /// Returns the number of items that wait in its queue.
+    fn waiting_items(&self) -> usize;
 }
 
 /// Processes what waits in an inbox, in order; returns whether another turn is needed. It ends

@@ -23,8 +23,8 @@ pub(super) struct States {
 /// One worker.
 #[derive(Debug)]
 pub(super) struct WorkerState {
-    /// Its thread, as the system names it.
-    thread: Option<String>,
+    /// Path at which the kernel tells the state of its thread.
+    stat_path: Option<String>,
     /// Moment when its task was begun, in nanoseconds of the pool, counted from one; zero if it has
     /// none.
     busy_since: AtomicU64,
@@ -41,7 +41,7 @@ impl States {
     /// Adds the calling thread.
     pub(super) fn add(&self) -> Arc<WorkerState> {
         let worker = Arc::new(WorkerState {
-            thread: thread_stat(),
+            stat_path: stat_path(),
             busy_since: AtomicU64::new(0),
         });
         self.workers.lock().push(Arc::clone(&worker));
@@ -108,7 +108,7 @@ impl WorkerState {
         use std::io::Read;
         let mut bytes = [0; 64];
         let read = |path: &String| std::fs::File::open(path)?.read(&mut bytes);
-        let Some(Ok(count)) = self.thread.as_ref().map(read) else {
+        let Some(Ok(count)) = self.stat_path.as_ref().map(read) else {
             return self.is_new(now);
         };
         // The name stands in brackets and may hold any character.
@@ -119,7 +119,7 @@ impl WorkerState {
 
     #[cfg(not(target_os = "linux"))]
     fn is_running(&self, now: Duration) -> bool {
-        let _ = &self.thread;
+        let _ = &self.stat_path;
         self.is_new(now)
     }
 
@@ -130,8 +130,8 @@ impl WorkerState {
     }
 }
 
-/// Returns where the kernel tells the state of the calling thread.
-fn thread_stat() -> Option<String> {
+/// Returns the path at which the kernel tells the state of the calling thread.
+fn stat_path() -> Option<String> {
     let thread = std::fs::read_link("/proc/thread-self").ok()?;
     Some(format!("/proc/{}/stat", thread.to_str()?))
 }

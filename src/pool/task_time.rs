@@ -69,15 +69,15 @@ impl TaskTimeEstimate {
 
 /// Record of whether the last turns of one owner blocked.
 #[derive(Debug, Default)]
-pub(crate) struct LastTurn {
+pub(crate) struct TurnHistory {
     /// Number of turns in a row that blocked, up to [`BLOCKED_TURNS`].
     blocked: AtomicU8,
 }
 
-impl LastTurn {
+impl TurnHistory {
     /// Creates the record of an owner that has had no turn, and is expected to do as others.
-    pub(crate) fn expected(lane: Lane) -> LastTurn {
-        LastTurn {
+    pub(crate) fn expected(lane: Lane) -> TurnHistory {
+        TurnHistory {
             blocked: AtomicU8::new(if lane == Lane::Slow { BLOCKED_TURNS } else { 0 }),
         }
     }

@@ -3,7 +3,6 @@
 //! In a circle with the other handles of this folder: a socket leads to its server, its namespace
 //! and its rooms, and each of these to sockets.
 
-use super::namespace::Namespace;
 use super::namespaces::is_pattern;
 use super::socket::Socket;
 use super::{IntoRooms, Server, ServerInner, encode_data};
@@ -72,8 +71,8 @@ impl BroadcastOperator {
         self
     }
 
-    /// Makes what is sent volatile: only those get it that can take it at once: for what is out
-    /// of date a moment later.
+    /// Makes what is sent volatile, for what is out of date a moment later: only those get it that
+    /// can take it at once.
     pub fn volatile(mut self) -> BroadcastOperator {
         self.volatile = true;
         self
@@ -211,13 +210,13 @@ impl BroadcastOperator {
                 let by = Instant::now() + clamp_duration(timeout);
                 let (sender, answer) = channel();
                 let sender = Mutex::new(Some(sender));
-                let give = move |_: Option<&str>, answer| {
+                let answer_once = move |_: Option<&str>, answer| {
                     if let Some(sender) = sender.lock().take() {
                         sender.send(answer);
                     }
                 };
                 let ack = AckRequest {
-                    callback: Arc::new(give),
+                    callback: Arc::new(answer_once),
                     timeout,
                     is_single: true,
                     tells_of_nobody: false,
@@ -232,7 +231,9 @@ impl BroadcastOperator {
 
     /// Returns the clients of this server that this addresses.
     pub fn sockets(&self) -> Vec<Socket> {
-        Namespace::select(&self.server, &self.namespace, &self.recipients)
+        let mut sockets = self.sockets_with_pending();
+        sockets.retain(Socket::is_connected);
+        sockets
     }
 
     /// Disconnects the clients of this server that this addresses from the namespace.
@@ -260,47 +261,47 @@ impl BroadcastOperator {
         }
     }
 
-    fn publish(&self, emission: &Broadcast) -> Result<(), Error> {
+    fn publish(&self, broadcast: &Broadcast) -> Result<(), Error> {
         if is_pattern(&self.namespace) {
             let why = "what `of_matching` returns is for handlers: name the namespace to send to";
             return Err(Error::InvalidArgument(why.into()));
         }
         if self.local {
-            self.server.inner.emit(emission).map(|_| ())
+            self.server.inner.emit(broadcast).map(|_| ())
         } else {
-            self.server.inner.manager.emit(emission)
+            self.server.inner.manager.emit(broadcast)
         }
     }
 }
 
 /// Sends an event to its recipients on this server. It is encoded once for all.
-pub(super) fn emit_local(inner: &ServerInner, emission: &Broadcast) -> Result<usize, Error> {
+pub(super) fn emit_local(inner: &ServerInner, broadcast: &Broadcast) -> Result<usize, Error> {
     // Before the recipients are looked for: that may take longer than a row may have gaps.
     let begun = Instant::now();
-    let space = inner.spaces.get(&emission.namespace);
-    let sockets = space.map_or_else(Vec::new, |space| space.rooms.select(&emission.recipients));
+    let space = inner.spaces.get(&broadcast.namespace);
+    let sockets = space.map_or_else(Vec::new, |space| space.rooms.select(&broadcast.recipients));
     if sockets.is_empty() {
-        if let Some(ack) = emission.ack.as_ref().filter(|ack| ack.tells_of_nobody) {
+        if let Some(ack) = broadcast.ack.as_ref().filter(|ack| ack.tells_of_nobody) {
             // A function that never hears anything would be waited for.
             let callback = Arc::clone(&ack.callback);
             inner.execute(Box::new(move || callback(None, Err(Error::Disconnected))));
         }
         return Ok(0);
     }
-    let id = emission
+    let id = broadcast
         .ack
         .as_ref()
         .map(|_| inner.next_ack.fetch_add(1, Ordering::Relaxed));
-    let (namespace, event) = (&emission.namespace, &emission.event);
+    let (namespace, event) = (&broadcast.namespace, &broadcast.event);
     let parser = &inner.config.parser;
-    let mut shared = encode::SharedEvent::new(parser, namespace, event, id, &emission.data);
+    let mut shared = encode::SharedEvent::new(parser, namespace, event, id, &broadcast.data);
     let held = sockets.first().filter(|_| id.is_none()).and_then(|one| {
         let one = one.connection().handle();
         HeldBroadcasts::join(sockets.len(), begun, one)
     });
     let recipients = sockets.len();
     for socket in sockets {
-        let expected = match (&emission.ack, id) {
+        let expected = match (&broadcast.ack, id) {
             (Some(ack), Some(id)) => {
                 let callback = (Arc::clone(&ack.callback), Arc::clone(socket.shared_sid()));
                 let run = move |answer| callback.0(Some(&callback.1), answer);
@@ -309,7 +310,7 @@ pub(super) fn emit_local(inner: &ServerInner, emission: &Broadcast) -> Result<us
             _ => Ok(()),
         };
         let sent = match &expected {
-            Ok(()) => socket.deliver(&mut shared, emission.volatile, held.as_deref()),
+            Ok(()) => socket.deliver(&mut shared, broadcast.volatile, held.as_deref()),
             Err(_) => Ok(()),
         };
         let failed = match (expected, sent) {
@@ -318,7 +319,7 @@ pub(super) fn emit_local(inner: &ServerInner, emission: &Broadcast) -> Result<us
             (Ok(()), Err(error)) => id.is_none_or(|id| socket.forget_ack(id)).then_some(error),
             _ => None,
         };
-        match (failed, &emission.ack) {
+        match (failed, &broadcast.ack) {
             (None, _) | (Some(Error::Disconnected), None) => {}
             (Some(error), Some(ack)) => {
                 let callback = (Arc::clone(&ack.callback), Arc::clone(socket.shared_sid()));

@@ -27,10 +27,10 @@ use crate::net::Executor as _;
 use crate::net::http::Request;
 use crate::parser::incoming::PacketDecoder;
 use crate::parser::{Form, Wire};
-use crate::pool::{Inbox, Lane, LastTurn, QueueState, Runnable, WorkerPool};
+use crate::pool::{Inbox, Lane, QueueState, Runnable, TurnHistory, WorkerPool};
 use crate::protocol::engineio::{Data, Revision};
 use crate::protocol::socketio::{
-    Arrival, Body, Dropped, IncomingPacket, Kind, PacketError, PeerRole, ROOT, Text,
+    Arrival, Body, DecoderSide, Dropped, IncomingPacket, Kind, PacketError, ROOT, Text,
 };
 use crate::reason::Reason;
 use crate::util::budget::Share;
@@ -78,7 +78,7 @@ impl Acceptor for SocketIoAcceptor {
     fn open(&self, handle: &Arc<SessionHandle>, request: Request) -> Admission {
         let inner = Arc::clone(&self.server.inner);
         let limits = Arc::clone(&inner.config.decode_limits);
-        let connection = Arc::new(ClientConnection {
+        let connection = Arc::new(ServerConnection {
             queue: SessionQueue::of_session(
                 handle,
                 limits.inbox_bytes,
@@ -93,7 +93,7 @@ impl Acceptor for SocketIoAcceptor {
             }),
             form: AtomicU8::new(inner.config.parser.first_form() as u8),
             callbacks: Inbox::with(Share::of(handle.budget().cloned())),
-            last_callbacks: LastTurn::default(),
+            last_callbacks: TurnHistory::default(),
             workers: Arc::clone(&self.workers),
             inner,
             request,
@@ -102,10 +102,10 @@ impl Acceptor for SocketIoAcceptor {
             throttle: Throttle::new(&limits, Instant::now()),
             connect_by: Some(Instant::now() + limits.connect_timeout),
             max_namespaces: limits.namespaces,
-            link: PacketDecoder::new(
+            decoder: PacketDecoder::new(
                 &connection.inner.config.parser,
                 limits,
-                PeerRole::Server,
+                DecoderSide::Server,
                 handle.revision(),
             ),
             connection,
@@ -128,7 +128,7 @@ impl fmt::Debug for SocketIoAcceptor {
 }
 
 /// A connection as workers and other threads know it.
-pub(crate) struct ClientConnection {
+pub(crate) struct ServerConnection {
     inner: Arc<ServerInner>,
     workers: Arc<WorkerPool>,
     handle: Arc<SessionHandle>,
@@ -139,7 +139,7 @@ pub(crate) struct ClientConnection {
     form: AtomicU8,
     /// Callbacks with their answers, beside the handlers.
     callbacks: Inbox<ReadyCallback>,
-    last_callbacks: LastTurn,
+    last_callbacks: TurnHistory,
     request: Request,
 }
 
@@ -150,7 +150,7 @@ enum Work {
     Disconnect(Socket, Reason),
 }
 
-impl ClientConnection {
+impl ServerConnection {
     pub(super) fn handle(&self) -> &Arc<SessionHandle> {
         &self.handle
     }
@@ -185,8 +185,8 @@ impl ClientConnection {
     }
 
     /// An answer of the client is awaited from now on.
-    pub(super) fn await_answer(&self) {
-        self.queue.await_answer(&self.handle);
+    pub(super) fn on_ack_expected(&self) {
+        self.queue.on_ack_expected(&self.handle);
     }
 
     /// Queues the disconnect handler behind the events that wait.
@@ -379,7 +379,7 @@ impl ClientConnection {
     }
 }
 
-impl Runnable for ClientConnection {
+impl Runnable for ServerConnection {
     fn run(self: Arc<Self>) {
         let session = Some(&self.handle);
         if self.queue.run_turn(session, |item| self.run_work(item)) {
@@ -388,21 +388,21 @@ impl Runnable for ClientConnection {
         }
     }
 
-    fn last_turn(&self) -> &LastTurn {
-        self.queue.last_turn()
+    fn turn_history(&self) -> &TurnHistory {
+        self.queue.turn_history()
     }
 
-    fn waiting(&self) -> usize {
-        self.queue.waiting()
+    fn waiting_items(&self) -> usize {
+        self.queue.waiting_items()
     }
 }
 
-impl CallbackOwner for ClientConnection {
+impl CallbackOwner for ServerConnection {
     fn callbacks(&self) -> &Inbox<ReadyCallback> {
         &self.callbacks
     }
 
-    fn last_callbacks(&self) -> &LastTurn {
+    fn last_callbacks(&self) -> &TurnHistory {
         &self.last_callbacks
     }
 
@@ -422,8 +422,8 @@ impl CallbackOwner for ClientConnection {
 
 /// The I/O thread's end of a connection.
 struct ServerSessionHandler {
-    connection: Arc<ClientConnection>,
-    link: PacketDecoder,
+    connection: Arc<ServerConnection>,
+    decoder: PacketDecoder,
     /// Copied from the limits, which are far away for something that every packet needs.
     max_namespaces: usize,
     /// One for each namespace that the client has joined, or wants to.
@@ -480,7 +480,7 @@ impl SessionHandler for ServerSessionHandler {
             throttle.note(length as usize);
         }
         if let Some(form) = self
-            .link
+            .decoder
             .detect(&self.connection.inner.config.parser, &message)
         {
             self.connection.form.store(form as u8, Ordering::Relaxed);
@@ -499,14 +499,14 @@ impl SessionHandler for ServerSessionHandler {
             let counts = |socket: &&Socket| socket.phase() != SocketPhase::Refused;
             let is_full = sockets.len() >= max_namespaces
                 && sockets.iter().filter(counts).count() >= max_namespaces;
-            admits(phase, is_full, kind)
+            check_phase(phase, is_full, kind)
         };
-        match self.link.receive(now, message, admits) {
+        match self.decoder.receive(now, message, admits) {
             Ok(Some(Arrival::Packet(received))) => {
                 let at = place
                     .get()
                     .or_else(|| position(sockets, &received.namespace));
-                self.take(at, received);
+                self.on_packet(at, received);
                 Control::Continue
             }
             Ok(Some(Arrival::Dropped(dropped))) => {
@@ -519,7 +519,7 @@ impl SessionHandler for ServerSessionHandler {
     }
 
     fn kept(&self) -> usize {
-        self.link.kept()
+        self.decoder.kept()
     }
 
     fn on_read_complete(&mut self, now: Instant) -> Control {
@@ -545,13 +545,13 @@ impl SessionHandler for ServerSessionHandler {
         self.connection.queue.discard(is_end)
     }
 
-    fn waiting(&self) -> usize {
+    fn waiting_bytes(&self) -> usize {
         self.connection.queue.bytes() + self.connection.callbacks.bytes()
     }
 
     fn before_close(&mut self) {
         for socket in &self.sockets {
-            socket.disconnect_now();
+            socket.request_disconnect();
         }
     }
 
@@ -570,7 +570,7 @@ impl SessionHandler for ServerSessionHandler {
     fn next_timeout(&self) -> Option<Instant> {
         let resume_at = self.throttle.as_ref().and_then(|it| it.resume_at);
         let times = [
-            self.link.next_timeout(),
+            self.decoder.next_timeout(),
             self.connect_by,
             self.acks_at,
             resume_at,
@@ -584,7 +584,7 @@ impl SessionHandler for ServerSessionHandler {
         {
             self.connection.handle().resume();
         }
-        if let Err(invalid) = self.link.on_timeout(now) {
+        if let Err(invalid) = self.decoder.on_timeout(now) {
             return self.protocol_error(invalid);
         }
         if self.connect_by.is_some_and(|at| at <= now) {
@@ -621,11 +621,11 @@ impl SessionHandler for ServerSessionHandler {
     }
 }
 
-/// Returns whether a packet may come now.
-fn admits(phase: Option<SocketPhase>, is_full: bool, kind: Kind) -> Result<(), PacketError> {
+/// Returns why a packet may not come now, if so.
+fn check_phase(phase: Option<SocketPhase>, is_full: bool, kind: Kind) -> Result<(), PacketError> {
     match (kind, phase) {
         (Kind::ConnectError, _) => Err(PacketError::Direction),
-        // One while the first is undecided changes nothing (see `ServerSessionHandler::take`).
+        // One while the first is undecided changes nothing (see `ServerSessionHandler::on_packet`).
         (Kind::Connect, Some(SocketPhase::Accepting | SocketPhase::Connected)) => {
             Err(PacketError::ConnectedTwice)
         }
@@ -659,7 +659,7 @@ impl ServerSessionHandler {
 
     /// Hands what one read has brought to the workers.
     fn push_batch(&mut self, now: Instant) -> Control {
-        self.link.on_traffic(now);
+        self.decoder.on_traffic(now);
         let limit = self.connection.limits().inbox_bytes;
         // Answers that callbacks are slow to take are held back as events are.
         let callbacks = &self.connection.callbacks;
@@ -674,17 +674,17 @@ impl ServerSessionHandler {
         let batch = std::mem::take(&mut self.batch);
         let sockets = &self.sockets;
         let awaits = || sockets.iter().any(|socket| !socket.acks().is_empty());
-        let placed = {
+        let pushed = {
             let connection = &self.connection;
             connection
                 .queue
                 .push_or_pause(&connection.handle, batch, awaits)
         };
-        if placed.schedule {
+        if pushed.schedule {
             let turn = Arc::clone(&self.connection) as Arc<dyn Runnable>;
             self.connection.workers.schedule(turn);
         }
-        if placed.over_hard_limit {
+        if pushed.over_hard_limit {
             let handle = self.connection.handle();
             if handle.may_log(log::Level::Warn) {
                 log::warn!(target: "socketio", "{}: its events come faster than they are handled", handle.label());
@@ -703,7 +703,7 @@ impl ServerSessionHandler {
         if is_full {
             Control::PauseReading
         } else {
-            placed.flow
+            pushed.flow
         }
     }
 
@@ -715,7 +715,7 @@ impl ServerSessionHandler {
         Control::Close(Reason::ServerDisconnect)
     }
 
-    fn take(&mut self, at: Option<usize>, received: IncomingPacket<'_>) {
+    fn on_packet(&mut self, at: Option<usize>, received: IncomingPacket<'_>) {
         match (received.kind, at) {
             // The official client sends two when a namespace is connected twice in a row.
             (Kind::Connect, Some(at)) if self.sockets[at].phase() == SocketPhase::Connecting => {}
@@ -723,7 +723,7 @@ impl ServerSessionHandler {
             (Kind::Event, Some(at)) => self.on_event(at, received),
             (Kind::Ack, Some(at)) => {
                 let answer = AckResponse(received.body.into());
-                self.take_ack(at, received.id, Ok(answer));
+                self.on_ack(at, received.id, Ok(answer));
             }
             (Kind::Disconnect, Some(at)) => {
                 let socket = self.sockets.swap_remove(at);
@@ -738,7 +738,7 @@ impl ServerSessionHandler {
         }
     }
 
-    fn take_ack(&self, at: usize, id: Option<u64>, answer: Result<AckResponse, Error>) {
+    fn on_ack(&self, at: usize, id: Option<u64>, answer: Result<AckResponse, Error>) {
         match id.and_then(|id| self.sockets[at].acks().take(id)) {
             Some(waiting) => ack::complete(&self.connection, waiting, answer),
             None => {
@@ -759,10 +759,10 @@ impl ServerSessionHandler {
         let at = position(&self.sockets, &dropped.namespace);
         match (dropped.kind, at) {
             (Kind::Ack, Some(at)) => {
-                self.take_ack(
+                self.on_ack(
                     at,
                     dropped.id,
-                    Err(dropped.why.exceeds(self.connection.limits()).into()),
+                    Err(dropped.why.limit_exceeded(self.connection.limits()).into()),
                 );
             }
             (Kind::Connect, _) => {
@@ -787,7 +787,7 @@ impl ServerSessionHandler {
         };
         self.events += 1;
         let bytes = received.body.len() + EVENT_OVERHEAD_BYTES;
-        let event = Event::new(socket.as_peer(), name, received.body, received.id);
+        let event = Event::new(socket.as_source(), name, received.body, received.id);
         let peer = socket.clone();
         if self.batch.capacity() == 0 {
             // A read has several events, as a rule.

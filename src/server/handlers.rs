@@ -7,16 +7,16 @@ use super::service::ErasedService;
 use super::socket::Socket;
 use crate::data::{Args, EncodedArgs};
 use crate::handlers::{
-    Auth, Event, HandlerError, IncomingEvent, Refused, StoredConnect, StoredDisconnect, registry,
+    Auth, BoxedConnect, BoxedDisconnect, Event, HandlerError, IncomingEvent, Refused, registry,
 };
 use crate::reason::Reason;
 use std::sync::Arc;
 
 pub(crate) use crate::handlers::registry::ANY;
 
-pub(crate) type Registry = registry::Registry<Socket, Lifecycle, dyn ErasedService>;
+pub(crate) type Registry = registry::Registry<Socket, SideHandlers, dyn ErasedService>;
 pub(crate) type NamespaceHandlers =
-    registry::NamespaceHandlers<Socket, Lifecycle, dyn ErasedService>;
+    registry::NamespaceHandlers<Socket, SideHandlers, dyn ErasedService>;
 
 type Tap = dyn Fn(&Socket, &Event) + Send + Sync;
 pub(crate) type OutgoingTap = dyn Fn(&Socket, &str, &Args) + Send + Sync;
@@ -28,11 +28,11 @@ pub(crate) type OnError = dyn Fn(&Socket, &Event, &HandlerError, &mut EncodedArg
 
 /// Handlers that are called when clients come and go.
 #[derive(Clone, Default)]
-pub(crate) struct Lifecycle {
-    pub(crate) connect: Option<StoredConnect<Socket>>,
-    pub(crate) disconnect: Option<StoredDisconnect<Socket>>,
+pub(crate) struct SideHandlers {
+    pub(crate) connect: Option<BoxedConnect<Socket>>,
+    pub(crate) disconnect: Option<BoxedDisconnect<Socket>>,
     /// In the order in which they were added, as those of events.
-    pub(crate) before_connect: Vec<StoredConnect<Socket>>,
+    pub(crate) before_connect: Vec<BoxedConnect<Socket>>,
     pub(crate) before_event: Vec<Arc<BeforeEvent>>,
     pub(crate) taps: Vec<Arc<Tap>>,
     /// Told of what is sent.
@@ -40,7 +40,7 @@ pub(crate) struct Lifecycle {
     pub(crate) error: Option<Arc<OnError>>,
 }
 
-impl registry::Lifecycle<Socket> for Lifecycle {
+impl registry::Lifecycle<Socket> for SideHandlers {
     fn on_event(&self, incoming: &IncomingEvent<Socket>) {
         self.taps
             .iter()

@@ -20,7 +20,7 @@ const BUCKETS: [u64; 9] = [
 const EVENTS_IN: usize = 0;
 const EVENTS_OUT: usize = 1;
 const MESSAGES_IN: usize = 2;
-const MESSAGES_OUT: usize = 3;
+const PACKETS_OUT: usize = 3;
 const BYTES_IN: usize = 4;
 const BYTES_OUT: usize = 5;
 const OPENED: usize = 6;
@@ -67,7 +67,7 @@ impl ServerCounters {
     /// Counts an event that is sent to several clients, by its packets and all of their bytes.
     pub(super) fn broadcast(&self, packets: u64, bytes: u64) {
         self.counters.add(&[
-            (MESSAGES_OUT, packets),
+            (PACKETS_OUT, packets),
             (EVENTS_OUT, packets),
             (BYTES_OUT, bytes),
         ]);
@@ -76,7 +76,7 @@ impl ServerCounters {
     /// Counts a packet that is sent, of so many bytes.
     pub(super) fn sent(&self, is_event: bool, bytes: usize) {
         self.counters.add(&[
-            (MESSAGES_OUT, 1),
+            (PACKETS_OUT, 1),
             (EVENTS_OUT, u64::from(is_event)),
             (BYTES_OUT, bytes as u64),
         ]);
@@ -207,7 +207,7 @@ pub struct Metrics {
     /// Turns and jobs that wait for a worker.
     pub queue_depth: u64,
     /// Counts of what was refused, dropped or closed because of a limit, by the name of that field of
-    /// [`Limits`](crate::Limits), in total.
+    /// [`Limits`](crate::Limits), or of the option `max_http_buffer_size`, in total.
     pub refused_total: Vec<(&'static str, u64)>,
     /// Messages that were published to other servers, in total.
     pub manager_published_total: u64,
@@ -259,7 +259,7 @@ impl Metrics {
             events_received_total: sums[EVENTS_IN],
             events_sent_total: sums[EVENTS_OUT],
             messages_received_total: sums[MESSAGES_IN],
-            packets_sent_total: sums[MESSAGES_OUT],
+            packets_sent_total: sums[PACKETS_OUT],
             bytes_received_total: sums[BYTES_IN],
             bytes_sent_total: sums[BYTES_OUT],
             handlers_total: total,

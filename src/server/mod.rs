@@ -69,7 +69,7 @@ use std::time::Duration;
 /// # Ok::<(), socketio::Error>(())
 /// ```
 ///
-/// Its own methods concern the namespace `/`; [`of`](Server::of) gives the others. Handlers run on
+/// Its own methods concern the namespace `/`; [`of`](Server::of) returns the others. Handlers run on
 /// worker threads and may block; those of one client run in order, one at a time.
 #[derive(Clone)]
 pub struct Server {
@@ -170,7 +170,7 @@ impl Server {
             admits: Arc::new(admits),
         });
         drop(patterns);
-        Namespace::of_space(self, &name)
+        Namespace::named(self, &name)
     }
 
     /// Asks a function about every request that opens a session, or moves one to a WebSocket, before
@@ -233,7 +233,7 @@ impl Server {
     }
 
     fn root(&self) -> Namespace {
-        Namespace::of_space(self, &self.inner.root)
+        Namespace::named(self, &self.inner.root)
     }
 }
 
@@ -532,15 +532,15 @@ impl ServerInner {
 }
 
 impl LocalNode for ServerInner {
-    fn emit(&self, emission: &Broadcast) -> Result<usize, Error> {
-        if admin::on_signal(self, emission) {
+    fn emit(&self, broadcast: &Broadcast) -> Result<usize, Error> {
+        if admin::on_signal(self, broadcast) {
             return Ok(0);
         }
         // What another server sends may be more than clients of this one take.
-        emission
+        broadcast
             .data
             .check_size(self.engine().limits.outgoing_attachments)?;
-        broadcast::emit_local(self, emission)
+        broadcast::emit_local(self, broadcast)
     }
 
     fn is_connected(&self, namespace: &str, sid: &str) -> bool {
@@ -600,7 +600,7 @@ impl LocalNode for ServerInner {
 
     fn disconnect(&self, namespace: &str, sid: &str) -> bool {
         let socket = self.spaces.socket(namespace, sid);
-        socket.is_some_and(|socket| socket.disconnect_now())
+        socket.is_some_and(|socket| socket.request_disconnect())
     }
 }
 

@@ -15,10 +15,9 @@ use crate::handlers::handler::boxed;
 use crate::handlers::service::Registered;
 use crate::handlers::service::assert_not_reserved;
 use crate::handlers::{
-    Auth, Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler, HandlerError,
-    IntoAck, RecipientsCallback, StoredConnect, store_disconnect,
+    Auth, BoxedConnect, Check, ConnectHandler, DisconnectHandler, ErrorAck, Event, Handler,
+    HandlerError, IntoAck, RecipientsCallback, boxed_disconnect,
 };
-use crate::manager::BroadcastTarget;
 use serde::Serialize;
 use std::any::Any;
 use std::fmt;
@@ -89,7 +88,7 @@ impl Namespace {
     }
 
     /// Returns the namespace of a name that is one.
-    pub(crate) fn of_space(server: &Server, name: &Arc<str>) -> Namespace {
+    pub(crate) fn named(server: &Server, name: &Arc<str>) -> Namespace {
         Namespace {
             server: server.clone(),
             name: Arc::clone(name),
@@ -177,7 +176,7 @@ impl Namespace {
     /// Calls a function once for each client that was accepted and has gone, after its last event.
     /// Its rooms and its user session are still there.
     pub fn on_disconnect<S>(&self, handler: impl DisconnectHandler<Socket, S>) {
-        let handler = store_disconnect(handler);
+        let handler = boxed_disconnect(handler);
         drop(self.change(|set| set.lifecycle.disconnect.replace(handler)));
     }
 
@@ -203,7 +202,7 @@ impl Namespace {
     /// });
     /// ```
     pub fn before_connect<S>(&self, decide: impl ConnectHandler<Socket, S>) {
-        let decide: StoredConnect<Socket> = Arc::new(move |socket, auth| decide.call(socket, auth));
+        let decide: BoxedConnect<Socket> = Arc::new(move |socket, auth| decide.call(socket, auth));
         self.change(|set| set.lifecycle.before_connect.push(decide));
     }
 
@@ -434,24 +433,9 @@ impl Namespace {
         self.socket(sid).map(|socket| socket.transport())
     }
 
-    /// Returns everybody in these rooms that is connected to this server; everybody on the
-    /// namespace if no room is given.
-    pub(crate) fn select(
-        server: &Server,
-        namespace: &str,
-        recipients: &BroadcastTarget,
-    ) -> Vec<Socket> {
-        let Some(space) = server.inner.spaces.get(namespace) else {
-            return Vec::new();
-        };
-        let mut sockets = space.rooms.select(recipients);
-        sockets.retain(Socket::is_connected);
-        sockets
-    }
-
     /// Changes the handlers of the namespace; returns what was replaced, to be dropped.
     fn change<T>(&self, change: impl FnOnce(&mut super::handlers::NamespaceHandlers) -> T) -> T {
         let handlers = &self.server.inner.handlers;
-        handlers.change(|handlers| change(handlers.set(&self.name)))
+        handlers.change(|handlers| change(handlers.entry(&self.name)))
     }
 }

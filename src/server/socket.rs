@@ -5,7 +5,7 @@
 
 use super::admin::Record;
 use super::broadcast::BroadcastOperator;
-use super::connection::ClientConnection;
+use super::connection::ServerConnection;
 use super::namespace::Namespace;
 use super::namespaces::NamespaceState;
 use super::{IntoRooms, Server, encode_data};
@@ -61,7 +61,7 @@ pub struct Socket {
 struct SocketInner {
     sid: Arc<str>,
     space: Arc<NamespaceState>,
-    connection: Arc<ClientConnection>,
+    connection: Arc<ServerConnection>,
     phase: AtomicU8,
     /// Form of the connection's packets, beside what a broadcast looks at for each recipient.
     form: Form,
@@ -155,7 +155,7 @@ impl Socket {
     pub(super) fn new(
         sid: Arc<str>,
         space: Arc<NamespaceState>,
-        connection: Arc<ClientConnection>,
+        connection: Arc<ServerConnection>,
     ) -> Socket {
         let form = connection.form();
         Socket {
@@ -192,7 +192,7 @@ impl Socket {
     /// });
     /// ```
     pub fn namespace(&self) -> Namespace {
-        Namespace::of_space(&self.server(), &self.inner.space.name)
+        Namespace::named(&self.server(), &self.inner.space.name)
     }
 
     pub(super) fn namespace_name(&self) -> &str {
@@ -522,7 +522,7 @@ impl Socket {
     /// Disconnects it from the namespace: what was sent before still arrives, and the disconnect
     /// handler runs. In its connect handler, this happens once it is accepted.
     pub fn disconnect(&self) {
-        self.disconnect_now();
+        self.request_disconnect();
     }
 
     /// Disconnects it from all its namespaces and ends its connection. The official client does
@@ -531,7 +531,7 @@ impl Socket {
         self.connection().handle().dismiss();
     }
 
-    pub(super) fn connection(&self) -> &Arc<ClientConnection> {
+    pub(super) fn connection(&self) -> &Arc<ServerConnection> {
         &self.inner.connection
     }
 
@@ -567,8 +567,8 @@ impl Socket {
         let by = Instant::now() + clamp_duration(timeout);
         let (sender, answer) = channel();
         let id = self.next_ack();
-        self.await_ack(id, AckWaiter::Call(sender))?;
-        self.connection().await_answer();
+        self.insert_ack(id, AckWaiter::Call(sender))?;
+        self.connection().on_ack_expected();
         if let Err(error) = self.emit_encoded(event, Some(id), data) {
             self.inner.acks.take(id);
             return Err(error);
@@ -589,15 +589,15 @@ impl Socket {
             run,
             deadline: Instant::now() + clamp_duration(timeout),
         };
-        if let Some(deadline) = self.await_ack(id, waiting)? {
+        if let Some(deadline) = self.insert_ack(id, waiting)? {
             self.connection().handle().wake_at(deadline);
         }
-        self.connection().await_answer();
+        self.connection().on_ack_expected();
         Ok(())
     }
 
-    /// Returns the moment when it is late, if another one was later.
-    fn await_ack(&self, id: u64, waiting: AckWaiter) -> Result<Option<Instant>, Error> {
+    /// Keeps what waits for an acknowledgement; returns its deadline if it is now the earliest.
+    fn insert_ack(&self, id: u64, waiting: AckWaiter) -> Result<Option<Instant>, Error> {
         let limits = self.connection().limits();
         let inserted = self.inner.acks.insert(id, waiting, limits.pending_acks);
         inserted.inspect_err(|_| limits.refused.note("pending_acks"))
@@ -714,7 +714,7 @@ impl Socket {
         let disconnect_requested = state.disconnect_requested;
         drop(state);
         if disconnect_requested {
-            self.disconnect_now();
+            self.request_disconnect();
         }
     }
 
@@ -736,7 +736,7 @@ impl Socket {
     }
 
     /// Disconnects it; returns whether it was connected, or about to be.
-    pub(super) fn disconnect_now(&self) -> bool {
+    pub(super) fn request_disconnect(&self) -> bool {
         let mut state = self.inner.state.lock();
         match self.phase() {
             SocketPhase::Connecting => {
@@ -747,7 +747,9 @@ impl Socket {
                 self.send_packet(Kind::Disconnect, "");
                 self.set_phase(SocketPhase::Disconnected);
                 drop(state);
-                self.on_gone(Reason::ServerDisconnect);
+                self.fail_acks();
+                self.connection()
+                    .queue_disconnect(self, Reason::ServerDisconnect);
                 true
             }
             SocketPhase::Disconnected | SocketPhase::Refused => false,
@@ -782,11 +784,6 @@ impl Socket {
         ends
     }
 
-    fn on_gone(&self, reason: Reason) {
-        self.fail_acks();
-        self.connection().queue_disconnect(self, reason);
-    }
-
     fn fail_acks(&self) {
         for waiting in self.inner.acks.close() {
             ack::complete(self.connection(), waiting, Err(Error::Disconnected));
@@ -815,7 +812,7 @@ impl Socket {
         &self.inner.acks
     }
 
-    pub(super) fn as_peer(&self) -> Arc<dyn EventSource> {
+    pub(super) fn as_source(&self) -> Arc<dyn EventSource> {
         Arc::clone(&self.inner) as Arc<dyn EventSource>
     }
 }

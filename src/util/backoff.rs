@@ -10,7 +10,7 @@ pub(crate) struct Backoff {
     max: Duration,
     /// The part, from 0 to 1.
     randomization: f64,
-    tried: u32,
+    attempts: u32,
 }
 
 impl Backoff {
@@ -19,25 +19,25 @@ impl Backoff {
             delay,
             max,
             randomization,
-            tried: 0,
+            attempts: 0,
         }
     }
 
     /// Begins anew.
     pub(crate) fn reset(&mut self) {
-        self.tried = 0;
+        self.attempts = 0;
     }
 
     /// Returns the number of delays since the beginning.
-    pub(crate) fn tried(&self) -> u32 {
-        self.tried
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts
     }
 
     /// Returns the delay before the next attempt. `random` is at least 0 and below 1.
     pub(crate) fn next(&mut self, random: f64) -> Duration {
-        let doubled = 2u32.checked_pow(self.tried).unwrap_or(u32::MAX);
+        let doubled = 2u32.checked_pow(self.attempts).unwrap_or(u32::MAX);
         let delay = self.delay.saturating_mul(doubled).min(self.max);
-        self.tried = self.tried.saturating_add(1);
+        self.attempts = self.attempts.saturating_add(1);
         delay.mul_f64(1.0 + self.randomization * (2.0 * random - 1.0))
     }
 }
@@ -68,6 +68,6 @@ mod tests {
             assert!(backoff.next(0.99) >= year);
         }
         backoff.reset();
-        assert_eq!(backoff.tried(), 0);
+        assert_eq!(backoff.attempts(), 0);
     }
 }

@@ -59,7 +59,7 @@ impl Source {
         (self.next() >> 16) as usize % bound
     }
 
-    /// Returns whether it is so, once in so many times.
+    /// Returns true once in so many calls, on average.
     pub(crate) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }

@@ -1,4 +1,4 @@
-//! Something that one thread waits for and another gives, once.
+//! A value that one thread waits for and another sends, once.
 //!
 //! A channel would do, but its receiver spins before it sleeps: that is CPU time for each call over
 //! a network, where what is waited for is never there at once.

@@ -17,13 +17,13 @@ struct SignalListeners {
     ending: Vec<Weak<dyn OnShutdown>>,
 }
 
-static TOLD: Mutex<SignalListeners> = Mutex::new(SignalListeners {
+static LISTENERS: Mutex<SignalListeners> = Mutex::new(SignalListeners {
     installed: false,
     waiting: Vec::new(),
     ending: Vec::new(),
 });
 
-/// Held while what is to end before the process does so.
+/// Held while what is registered ends, before the process does.
 static ENDING: Mutex<()> = Mutex::new(());
 
 /// Blocks while a signal is ending the process, which then never returns: the program must not
@@ -42,20 +42,20 @@ pub(crate) trait OnShutdown: Send + Sync {
 }
 
 /// Returns a channel that gets a message with the next signal; the process goes on.
-pub(crate) fn wait() -> io::Result<Receiver<()>> {
+pub(crate) fn next_signal() -> io::Result<Receiver<()>> {
     let (sender, signal) = crossbeam_channel::bounded(1);
-    let mut told = TOLD.lock();
-    told.install()?;
-    told.waiting.push(sender);
+    let mut listeners = LISTENERS.lock();
+    listeners.install()?;
+    listeners.waiting.push(sender);
     Ok(signal)
 }
 
-/// Ends something before a signal ends the process.
+/// Registers something that is to end before a signal ends the process.
 pub(crate) fn register_shutdown(ending: Weak<dyn OnShutdown>) -> io::Result<()> {
-    let mut told = TOLD.lock();
-    told.install()?;
-    told.ending.retain(|known| known.strong_count() > 0);
-    told.ending.push(ending);
+    let mut listeners = LISTENERS.lock();
+    listeners.install()?;
+    listeners.ending.retain(|known| known.strong_count() > 0);
+    listeners.ending.push(ending);
     Ok(())
 }
 
@@ -73,9 +73,9 @@ impl SignalListeners {
 fn on_signal() {
     let _guard = ENDING.lock();
     let (waiting, ending) = {
-        let mut told = TOLD.lock();
-        let ending: Vec<_> = told.ending.iter().filter_map(Weak::upgrade).collect();
-        (std::mem::take(&mut told.waiting), ending)
+        let mut listeners = LISTENERS.lock();
+        let ending: Vec<_> = listeners.ending.iter().filter_map(Weak::upgrade).collect();
+        (std::mem::take(&mut listeners.waiting), ending)
     };
     ending.iter().for_each(|ending| ending.start_shutdown());
     ending.iter().for_each(|ending| ending.wait_for_end());

@@ -604,7 +604,7 @@ fn every_callback_is_called_once() {
     client
         .emit_with_ack("echo", "text", SOON, callback("echo"))
         .unwrap();
-    assert!(next().starts_with("echo the answer is not of the wanted type"));
+    assert!(next().starts_with("echo the data is not of the wanted type"));
     client
         .emit_with_ack("never", (), Duration::from_millis(10), callback("never"))
         .unwrap();

@@ -5,7 +5,7 @@ use crate::common::{eventually, serve, url};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use parking_lot::Mutex;
 use socketio::manager::{
-    Backend, BackendError, ManagerState, OnMessage, PubSubManager, PublishError, Publisher,
+    Backend, BackendError, ManagerState, MessageSink, PubSubManager, PublishError, Publisher,
     Subscriber,
 };
 use socketio::{Binary, Client, Error, Limits, Refused, Server, SimpleClient, Socket};
@@ -112,12 +112,12 @@ impl Publisher for Hub {
 struct Ear(Receiver<Vec<u8>>, Arc<AtomicBool>);
 
 impl Subscriber for Ear {
-    fn listen(&mut self, heard: &mut OnMessage<'_>) -> Result<(), BackendError> {
+    fn listen(&mut self, sink: &mut MessageSink<'_>) -> Result<(), BackendError> {
         loop {
             assert!(!self.1.swap(false, Ordering::SeqCst), "a backend may panic");
             let go_on = match self.0.recv_timeout(Duration::from_millis(100)) {
-                Ok(message) => heard.message(&message),
-                Err(RecvTimeoutError::Timeout) => heard.nothing(),
+                Ok(message) => sink.message(&message),
+                Err(RecvTimeoutError::Timeout) => sink.nothing(),
                 Err(gone) => return Err(gone.into()),
             };
             if !go_on {

@@ -112,8 +112,8 @@ fn what_is_held_back_leaves_once_and_in_order() {
         let written = socket.state.lock().0.clone();
         let own: Vec<_> = written.iter().filter(|byte| **byte != b'x').collect();
         assert_eq!((written.len(), own), (3, vec![&b'a', &b'b']));
-        assert_eq!(outbox.waiting(), 0);
-        assert!(!outbox.has_deferred());
+        assert_eq!(outbox.waiting_bytes(), 0);
+        assert!(!outbox.has_held());
     });
 }
 
@@ -144,7 +144,7 @@ fn a_cork_that_is_off_holds_nothing_back() {
         assert_eq!(socket.state.lock().0, b"a");
         outbox.append(b"b", Flush::Corked).unwrap();
         let is_on = next.is_some_and(|next| outbox.is_current(next));
-        assert_eq!(outbox.has_deferred(), is_on, "held back by a cork, or gone");
+        assert_eq!(outbox.has_held(), is_on, "held back by a cork, or gone");
         outbox.uncork().unwrap();
         assert_eq!(socket.state.lock().0, b"ab");
     });

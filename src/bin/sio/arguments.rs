@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
     #[command(flatten)]
-    pub(crate) connection: Connection,
+    pub(crate) connection: ConnectionArgs,
     #[command(flatten)]
     pub(crate) output: Output,
     /// Prints what a shell needs to complete command lines, and ends
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
 
 /// How the server is reached.
 #[derive(Group)]
-pub(crate) struct Connection {
+pub(crate) struct ConnectionArgs {
     /// A namespace; several to listen to all of them [default: /]
     #[arg(short, long = "namespace", value_name = "NAME", global = true)]
     pub(crate) namespaces: Vec<String>,
@@ -101,7 +101,7 @@ pub(crate) enum Command {
     /// Sends an event
     Emit {
         #[command(flatten)]
-        sent: Sent,
+        sent: EventArgs,
         /// Ends after the first event of this name has come, and prints what comes until then
         #[arg(long, value_name = "EVENT")]
         wait: Option<String>,
@@ -109,7 +109,7 @@ pub(crate) enum Command {
     /// Sends an event, and prints the answer
     Call {
         #[command(flatten)]
-        sent: Sent,
+        sent: EventArgs,
     },
     /// Reads commands from the terminal: `help` lists them
     Repl,
@@ -131,7 +131,7 @@ pub(crate) enum Command {
 
 /// An event of the command line.
 #[derive(Group)]
-pub(crate) struct Sent {
+pub(crate) struct EventArgs {
     /// The event's name
     pub(crate) event: String,
     /// Its arguments
@@ -140,13 +140,13 @@ pub(crate) struct Sent {
 }
 
 impl Arguments {
-    /// The server, and what is to be done there.
+    /// Returns the URL of the server.
     pub(crate) fn url(&self) -> &str {
         self.url.as_deref().unwrap_or_default()
     }
 }
 
-impl Sent {
+impl EventArgs {
     pub(crate) fn data(&self) -> Args {
         Args(self.arguments.clone())
     }

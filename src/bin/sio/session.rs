@@ -1,6 +1,6 @@
 //! A connection, and the events that come over it.
 
-use crate::arguments::{Arguments, Connection};
+use crate::arguments::{Arguments, ConnectionArgs};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use socketio::{Args, Client, ClientBuilder, ClientTls, ConnectOptions, Error, Event, Reason};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(crate) struct Session {
     sender: Sender<Happening>,
 }
 
-impl Connection {
+impl ConnectionArgs {
     /// Returns the namespaces, `/` if none is named.
     pub(crate) fn names(&self) -> Vec<String> {
         let names = self.namespaces.iter();

@@ -1,7 +1,7 @@
-//! How ureq gets its connections: from the same [`SessionConfig`] as a WebSocket.
+//! How ureq gets its connections: from the same [`ServerRoute`] as a WebSocket.
 
 use super::blocking_stream::BlockingStream;
-use super::wire::{BlockingWire, IoDeadlines, SessionConfig};
+use super::wire::{BlockingWire, IoDeadlines, ServerRoute};
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -14,11 +14,11 @@ use ureq::unversioned::transport::{
 /// Connects for one agent.
 #[derive(Debug)]
 pub(super) struct Dialler {
-    pub(super) way: SessionConfig,
+    pub(super) route: ServerRoute,
     pub(super) trace: Arc<Trace>,
 }
 
-/// Deadlines of an agent's request; it makes one at a time.
+/// What an agent's connections have done. It makes one request at a time.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     /// Connections made so far.
@@ -35,7 +35,7 @@ impl Connector for Dialler {
         details: &ConnectionDetails,
         _: Option<()>,
     ) -> Result<Option<AgentTransport>, ureq::Error> {
-        let wire = self.way.open(pace(details.timeout), |stream| {
+        let wire = self.route.open(deadlines(details.timeout), |stream| {
             let handle: Weak<BlockingStream> = Arc::downgrade(stream);
             (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)
                 .map_err(ureq::Error::into_io)
@@ -48,14 +48,14 @@ impl Connector for Dialler {
         );
         Ok(Some(AgentTransport {
             wire,
-            is_tls: self.way.is_secure(),
+            is_tls: self.route.is_secure(),
             buffers: LazyBuffers::new(input, output),
             trace: Arc::clone(&self.trace),
         }))
     }
 }
 
-fn pace(timeout: NextTimeout) -> IoDeadlines {
+fn deadlines(timeout: NextTimeout) -> IoDeadlines {
     let after = timeout.after;
     IoDeadlines {
         by: (!after.is_not_happening()).then(|| Instant::now() + *after),
@@ -87,7 +87,7 @@ impl Transport for AgentTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.wire.pace = pace(timeout);
+        self.wire.deadlines = deadlines(timeout);
         self.trace.heard.store(false, Ordering::Relaxed);
         let output = &self.buffers.output()[..amount];
         let written = self.wire.write_all(output).and_then(|()| self.wire.flush());
@@ -95,7 +95,7 @@ impl Transport for AgentTransport {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.wire.pace = pace(timeout);
+        self.wire.deadlines = deadlines(timeout);
         loop {
             match self.wire.read(self.buffers.input_append_buf()) {
                 Ok(count) => {

@@ -98,11 +98,11 @@ impl CookieJar {
         self.0.lock().clear();
     }
 
-    /// Keeps what the fields `Set-StoredCookie` of an answer say.
-    pub(super) fn learn<'a>(&self, target: &Endpoint, fields: impl Iterator<Item = &'a str>) {
-        let path = target.path();
+    /// Keeps what the fields `Set-Cookie` of an answer say.
+    pub(super) fn learn<'a>(&self, endpoint: &Endpoint, fields: impl Iterator<Item = &'a str>) {
+        let path = endpoint.path();
         for field in fields {
-            let cookie = StoredCookie::parse(field, target);
+            let cookie = StoredCookie::parse(field, endpoint);
             // One of another path would push out those that are sent.
             if let Some(cookie) = cookie.filter(|it| path_matches(path, &it.path)) {
                 self.keep(cookie);
@@ -123,13 +123,13 @@ impl CookieJar {
         }
     }
 
-    /// Returns the value of a request's one `StoredCookie` field (RFC 6265, 5.4): those of the
+    /// Returns the value of a request's one `Cookie` field (RFC 6265, 5.4): those of the
     /// program's headers, and those of the jar.
-    pub(super) fn field_for(&self, target: &Endpoint) -> Option<String> {
-        let own = target.headers().iter().filter(|it| is_cookie(&it.0));
+    pub(super) fn field_for(&self, endpoint: &Endpoint) -> Option<String> {
+        let own = endpoint.headers().iter().filter(|it| is_cookie(&it.0));
         let mut pairs: Vec<_> = own.map(|it| it.1.clone()).collect();
         let cookies = self.0.lock();
-        let mut sent: Vec<_> = cookies.iter().filter(|it| it.is_for(target)).collect();
+        let mut sent: Vec<_> = cookies.iter().filter(|it| it.is_for(endpoint)).collect();
         sent.sort_by_key(|it| std::cmp::Reverse(it.path.len()));
         pairs.extend(sent.iter().map(|it| format!("{}={}", it.name, it.value)));
         (!pairs.is_empty()).then(|| pairs.join("; "))
@@ -146,9 +146,9 @@ impl fmt::Debug for CookieJar {
 }
 
 impl StoredCookie {
-    /// Reads a `Set-StoredCookie`, if it is for requests to this host.
-    fn parse(field: &str, target: &Endpoint) -> Option<StoredCookie> {
-        let (host, request_path, secure) = (target.host(), target.path(), target.is_secure());
+    /// Reads a `Set-Cookie`, if it is for requests to this host.
+    fn parse(field: &str, endpoint: &Endpoint) -> Option<StoredCookie> {
+        let (host, request_path, secure) = (endpoint.host(), endpoint.path(), endpoint.is_secure());
         let mut parts = field.split(';');
         let (name, value) = parts.next()?.split_once('=')?;
         let (name, value) = (name.trim(), value.trim());
@@ -159,7 +159,7 @@ impl StoredCookie {
         let mut cookie = StoredCookie {
             name: name.into(),
             value: value.into(),
-            host: Some(site(target)),
+            host: Some(site(endpoint)),
             path: default_path(request_path).into(),
             secure: false,
             expires: None,
@@ -204,19 +204,21 @@ impl StoredCookie {
         (&self.name, &self.path, &self.host) == (&other.name, &other.path, &other.host)
     }
 
-    fn is_for(&self, target: &Endpoint) -> bool {
-        self.host.as_ref().is_none_or(|host| *host == site(target))
-            && path_matches(target.path(), &self.path)
-            && (target.is_secure() || !self.secure)
+    fn is_for(&self, endpoint: &Endpoint) -> bool {
+        self.host
+            .as_ref()
+            .is_none_or(|host| *host == site(endpoint))
+            && path_matches(endpoint.path(), &self.path)
+            && (endpoint.is_secure() || !self.secure)
             && self.is_live()
     }
 }
 
 /// Returns what a server's cookies belong to: its host, whatever the port, or its Unix socket.
-fn site(target: &Endpoint) -> String {
-    match target.unix() {
-        Some(_) => target.label().into_owned(),
-        None => target.host().to_ascii_lowercase(),
+fn site(endpoint: &Endpoint) -> String {
+    match endpoint.unix() {
+        Some(_) => endpoint.label().into_owned(),
+        None => endpoint.host().to_ascii_lowercase(),
     }
 }
 
@@ -257,7 +259,7 @@ fn domain_matches(host: &str, domain: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn target(url: &str) -> Endpoint {
+    fn endpoint(url: &str) -> Endpoint {
         Endpoint::new(url, "socket.io", Vec::new()).unwrap()
     }
 
@@ -284,7 +286,7 @@ mod tests {
         assert_eq!(jar.field_for(&here).unwrap(), "s=1; a=2; d=5; g=8; io=11");
         let past = "a=; Path=/socket.io; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
         jar.learn(&here, [past].into_iter());
-        let again = target("http://www.example.com");
+        let again = endpoint("http://www.example.com");
         assert_eq!(jar.field_for(&again).unwrap(), "d=5; g=8; io=11");
         // A jar may be used for several servers.
         for other in [
@@ -292,21 +294,21 @@ mod tests {
             "http://a.www.example.com",
             "http://evil.com",
         ] {
-            assert_eq!(jar.field_for(&target(other)), None, "{other}");
+            assert_eq!(jar.field_for(&endpoint(other)), None, "{other}");
         }
         assert!(
-            jar.field_for(&target("http://WWW.example.com:81"))
+            jar.field_for(&endpoint("http://WWW.example.com:81"))
                 .is_some()
         );
         #[cfg(unix)]
         {
-            let (one, two) = (target("unix:/one"), target("unix:/two"));
+            let (one, two) = (endpoint("unix:/one"), endpoint("unix:/two"));
             jar.learn(&one, ["u=1; Path=/"].into_iter());
             assert_eq!(jar.field_for(&one).unwrap(), "u=1");
             assert_eq!(jar.field_for(&two), None);
-            assert_eq!(jar.field_for(&target("http://localhost")), None);
+            assert_eq!(jar.field_for(&endpoint("http://localhost")), None);
         }
-        let secure = target("https://www.example.com");
+        let secure = endpoint("https://www.example.com");
         jar.learn(&secure, ["f=7; Secure; Path=/"].into_iter());
         assert!(jar.field_for(&secure).unwrap().ends_with("f=7"));
         assert!(!jar.field_for(&again).unwrap().contains("f=7"));
@@ -327,9 +329,9 @@ mod tests {
             jar.set(name, value);
         }
         for url in ["http://a.example", "https://b.example"] {
-            assert_eq!(jar.field_for(&target(url)).unwrap(), "session=2");
+            assert_eq!(jar.field_for(&endpoint(url)).unwrap(), "session=2");
         }
-        let here = target("http://a.example");
+        let here = endpoint("http://a.example");
         jar.clone()
             .learn(&here, ["session=3; Path=/", "lb=x"].into_iter());
         assert_eq!(jar.get("session").as_deref(), Some("3"));
@@ -343,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_server_cannot_fill_it() {
-        let (jar, here) = (CookieJar::new(), target("http://h"));
+        let (jar, here) = (CookieJar::new(), endpoint("http://h"));
         for number in 0..1000 {
             let fields = [
                 format!("n{number}={}", "x".repeat(100)),

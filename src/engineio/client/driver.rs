@@ -6,7 +6,7 @@
 use super::blocking_pool::BlockingPool;
 use super::read_coalescing::ReadCoalescer;
 use super::requests::{Completion, SessionRoute};
-use super::{AttemptHandler, ResolveTarget};
+use super::{AttemptHandler, ResolveEndpoint};
 use crate::engineio::driving::{Deadlines, flush_held_answers, read_packet, send_packet};
 use crate::engineio::handle::{self, CommandSink, SessionHandle};
 use crate::engineio::write_batching::CorkQueue;
@@ -27,10 +27,10 @@ use std::time::{Duration, Instant};
 /// ends with that number.
 #[allow(clippy::large_enum_variant, reason = "what is large is rare")]
 pub(super) enum ClientCommand {
-    ClientEntrySession(handle::SessionCommand),
+    Session(handle::SessionCommand),
     Add(u32, Box<dyn AttemptHandler>),
     Remove(u32),
-    StartAttempt(u32, u32, ResolveTarget),
+    StartAttempt(u32, u32, ResolveEndpoint),
     Abandon(u32),
     WakeAt(u32, Instant),
     /// Result of a blocking task.
@@ -38,23 +38,23 @@ pub(super) enum ClientCommand {
 }
 
 impl From<handle::SessionCommand> for ClientCommand {
-    fn from(order: handle::SessionCommand) -> Self {
-        ClientCommand::ClientEntrySession(order)
+    fn from(command: handle::SessionCommand) -> Self {
+        ClientCommand::Session(command)
     }
 }
 
 impl fmt::Debug for ClientCommand {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Order")
+        formatter.write_str("ClientCommand")
     }
 }
 
 /// The clients of one I/O thread.
 pub(super) struct ClientDriver {
     pub(super) blocking: Arc<BlockingPool>,
-    pub(super) orders: Option<Arc<dyn CommandSink>>,
+    pub(super) sink: Option<Arc<dyn CommandSink>>,
     pub(super) clients: HashMap<u32, ClientEntry>,
-    corks: CorkQueue,
+    cork_queue: CorkQueue,
     coalescer: ReadCoalescer,
 }
 
@@ -64,16 +64,16 @@ const MEASURING: &[u8] = b"time";
 /// A client.
 pub(super) struct ClientEntry {
     id: u32,
-    pub(super) caller: Box<dyn AttemptHandler>,
+    pub(super) handler: Box<dyn AttemptHandler>,
     /// The key of the attempt that is under way.
     pub(super) attempt: Option<u64>,
-    pub(super) session: Option<ClientEntrySession>,
+    pub(super) session: Option<SessionEntry>,
     deadlines: Deadlines,
     /// To be forgotten when its session has ended.
     removed: bool,
 }
 
-pub(super) struct ClientEntrySession {
+pub(super) struct SessionEntry {
     pub(super) key: u64,
     pub(super) machine: ClientSession,
     pub(super) handle: Arc<SessionHandle>,
@@ -97,9 +97,9 @@ pub(super) fn attempt_of(key: u64) -> u32 {
     (key >> 32) as u32
 }
 
-impl ClientEntrySession {
+impl SessionEntry {
     pub(super) fn revision(&self) -> Revision {
-        self.route.target.revision()
+        self.route.endpoint.revision()
     }
 
     /// Ends what it has under way.
@@ -172,12 +172,12 @@ impl net::Driver for ClientDriver {
         }
     }
 
-    fn on_read(&mut self, io: &mut IoContext<ClientCommand>, owner: u64) {
+    fn on_read_complete(&mut self, io: &mut IoContext<ClientCommand>, owner: u64) {
         if let Some(session) = self.session(owner) {
             let is_one_way = !session.handle.take_sent_flag();
             self.coalescer.read(is_one_way);
         }
-        self.on_read_complete(io, owner);
+        self.finish_read(io, owner);
     }
 
     fn read_delay(&mut self) -> Option<Duration> {
@@ -207,13 +207,13 @@ impl net::Driver for ClientDriver {
         }
     }
 
-    fn on_command(&mut self, io: &mut IoContext<ClientCommand>, order: ClientCommand) {
-        match order {
-            ClientCommand::ClientEntrySession(order) => self.on_order(io, order),
-            ClientCommand::Add(id, caller) => {
+    fn on_command(&mut self, io: &mut IoContext<ClientCommand>, command: ClientCommand) {
+        match command {
+            ClientCommand::Session(command) => self.on_order(io, command),
+            ClientCommand::Add(id, handler) => {
                 let entry = ClientEntry {
                     id,
-                    caller,
+                    handler,
                     attempt: None,
                     session: None,
                     deadlines: Deadlines::default(),
@@ -228,8 +228,8 @@ impl net::Driver for ClientDriver {
                     self.forget(id);
                 }
             }
-            ClientCommand::StartAttempt(id, attempt, prepare) => {
-                self.start_attempt(io, id, attempt, prepare);
+            ClientCommand::StartAttempt(id, attempt, resolve) => {
+                self.start_attempt(io, id, attempt, resolve);
             }
             ClientCommand::Abandon(id) => {
                 if let Some(entry) = self.clients.get_mut(&id) {
@@ -279,8 +279,8 @@ impl net::Driver for ClientDriver {
             return;
         };
         let wakes = client.deadlines.take_wake_up(now);
-        if wakes || client.caller.next_timeout().is_some_and(|at| at <= now) {
-            let flow = client.caller.timeout(now);
+        if wakes || client.handler.next_timeout().is_some_and(|at| at <= now) {
+            let flow = client.handler.timeout(now);
             if let Some((key, _)) = session {
                 let _ = self.apply(io, key, flow);
             }
@@ -294,12 +294,12 @@ impl net::Driver for ClientDriver {
 
     fn on_turn(&mut self, io: &mut IoContext<ClientCommand>) -> Option<Duration> {
         let now = io.now();
-        flush_held_answers(&mut self.corks, now, |key| {
+        flush_held_answers(&mut self.cork_queue, now, |key| {
             let client = self.clients.get(&id_of(key))?;
             let session = client.session.as_ref().filter(|it| it.key == key)?;
-            Some((&*session.handle, client.caller.queue_state()))
+            Some((&*session.handle, client.handler.queue_state()))
         });
-        self.corks.max_sleep()
+        self.cork_queue.max_sleep()
     }
 
     fn on_stop(&mut self, io: &mut IoContext<ClientCommand>) {
@@ -316,21 +316,21 @@ impl ClientDriver {
     pub(super) fn new(blocking: &Arc<BlockingPool>) -> ClientDriver {
         ClientDriver {
             blocking: Arc::clone(blocking),
-            orders: None,
+            sink: None,
             clients: HashMap::new(),
-            corks: CorkQueue::default(),
+            cork_queue: CorkQueue::default(),
             coalescer: ReadCoalescer::default(),
         }
     }
 
-    pub(super) fn session(&mut self, key: u64) -> Option<&mut ClientEntrySession> {
+    pub(super) fn session(&mut self, key: u64) -> Option<&mut SessionEntry> {
         let client = self.clients.get_mut(&id_of(key))?;
         client.session.as_mut().filter(|it| it.key == key)
     }
 
-    fn on_order(&mut self, io: &mut IoContext<ClientCommand>, order: handle::SessionCommand) {
+    fn on_order(&mut self, io: &mut IoContext<ClientCommand>, command: handle::SessionCommand) {
         use handle::SessionCommand::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
-        let (key, input) = match order {
+        let (key, input) = match command {
             Queued(key) => (key, ClientInput::Queued),
             Close(key, Reason::ClientDisconnect) | Dismiss(key) => (key, ClientInput::Close),
             TooSlow(key) => {
@@ -395,7 +395,7 @@ impl ClientDriver {
         };
         match session.machine.receive(now, via, packet) {
             Some(message) => {
-                let flow = client.caller.receive(now, message);
+                let flow = client.handler.receive(now, message);
                 self.apply(io, key, flow)
             }
             None => {
@@ -405,12 +405,12 @@ impl ClientDriver {
         }
     }
 
-    pub(super) fn on_read_complete(&mut self, io: &mut IoContext<ClientCommand>, key: u64) {
+    pub(super) fn finish_read(&mut self, io: &mut IoContext<ClientCommand>, key: u64) {
         let Some(client) = self.clients.get_mut(&id_of(key)) else {
             return;
         };
         if client.session.as_ref().is_some_and(|it| it.key == key) {
-            let flow = client.caller.on_read_complete(io.now());
+            let flow = client.handler.on_read_complete(io.now());
             let _ = self.apply(io, key, flow);
             self.schedule(io, id_of(key));
         }
@@ -421,7 +421,7 @@ impl ClientDriver {
         let asked_at = self.session(key).and_then(|it| it.asked_at.take());
         if let (Some(asked_at), Some(client)) = (asked_at, self.clients.get_mut(&id_of(key))) {
             // The turn's own time is that of its beginning.
-            client.caller.measured(asked_at.elapsed());
+            client.handler.measured(asked_at.elapsed());
         }
     }
 
@@ -437,7 +437,7 @@ impl ClientDriver {
             Control::Scheduled => {
                 if let Some(session) = self.session(key) {
                     let outbox = Arc::clone(session.handle.outbox());
-                    self.corks.push(now, key, &outbox);
+                    self.cork_queue.push(now, key, &outbox);
                 }
                 ControlFlow::Continue(())
             }
@@ -478,10 +478,10 @@ impl ClientDriver {
                     handle.outbox().set_poll_waiting();
                     let round_trip = session.first_round_trip.take();
                     if let Some(client) = self.clients.get_mut(&id_of(key)) {
-                        client.caller.open(now, attempt_of(key), &handle, &open);
+                        client.handler.open(now, attempt_of(key), &handle, &open);
                         round_trip
                             .into_iter()
-                            .for_each(|it| client.caller.measured(it));
+                            .for_each(|it| client.handler.measured(it));
                     }
                 }
                 ClientOutput::Poll => self.poll(io, key),
@@ -518,7 +518,7 @@ impl ClientDriver {
                 ClientOutput::BeforeClose => {
                     let _ = session.handle.outbox().uncork();
                     if let Some(client) = self.clients.get_mut(&id_of(key)) {
-                        client.caller.before_close();
+                        client.handler.before_close();
                     }
                 }
                 ClientOutput::Attach => {
@@ -563,13 +563,13 @@ impl ClientDriver {
         session.end(io);
         if session.is_open {
             if let Some(failure) = session.failure {
-                client.caller.explain(failure);
+                client.handler.explain(failure);
             }
-            client.caller.close(now, reason);
+            client.handler.close(now, reason);
         } else {
             let silent = || ConnectError::new("the server's answer has no sound open packet");
             let error = session.failure.unwrap_or_else(silent);
-            client.caller.fail(now, attempt_of(key), error);
+            client.handler.fail(now, attempt_of(key), error);
         }
         self.forget(id_of(key));
         self.schedule(io, id_of(key));
@@ -592,7 +592,7 @@ impl ClientDriver {
                 .session
                 .as_ref()
                 .and_then(|it| it.machine.next_timeout());
-            let (key, handler) = (u64::from(client.id), client.caller.next_timeout());
+            let (key, handler) = (u64::from(client.id), client.handler.next_timeout());
             client.deadlines.schedule(io, key, machine, handler);
         }
     }

@@ -76,15 +76,15 @@ impl Endpoint {
             return Err(wrong("it has no host"));
         }
         let parsed = Url::parse(&whole).map_err(|error| wrong(&error.to_string()))?;
-        let mut target = Endpoint::of(&parsed).map_err(wrong)?;
-        target.path = match path.trim_matches('/') {
+        let mut endpoint = Endpoint::of(&parsed).map_err(wrong)?;
+        endpoint.path = match path.trim_matches('/') {
             "" => "/".to_owned(),
             path => format!("/{path}/"),
         };
-        target.unix = unix;
-        target.headers.splice(0..0, headers);
-        target.check_headers()?;
-        Ok(target)
+        endpoint.unix = unix;
+        endpoint.headers.splice(0..0, headers);
+        endpoint.check_headers()?;
+        Ok(endpoint)
     }
 
     /// Returns the server of a URL, with its path and query, and its login as a header.
@@ -171,31 +171,31 @@ impl Endpoint {
         let wrong = |why: &str| ConnectError::new(format!("it redirects to {location:?}, {why}"));
         let base = Url::parse(&self.url(None, false)).map_err(|_| wrong("which is no server"))?;
         let url = base.join(location).map_err(|_| wrong("which is no URL"))?;
-        let mut target = Endpoint::of(&url).map_err(|_| wrong("which is no server"))?;
-        if self.secure && !target.secure {
+        let mut endpoint = Endpoint::of(&url).map_err(|_| wrong("which is no server"))?;
+        if self.secure && !endpoint.secure {
             return Err(wrong("from https to http"));
         }
         // What the answer has kept of this request's own parameters comes again.
         let is_own =
             |pair: &&str| OWN_PARAMETERS.contains(&pair.split('=').next().unwrap_or_default());
-        let pairs = target.query.split('&').filter(|pair| !pair.is_empty());
+        let pairs = endpoint.query.split('&').filter(|pair| !pair.is_empty());
         let query: Vec<_> = pairs.filter(|pair| !is_own(pair)).collect();
-        target.query = query.join("&");
+        endpoint.query = query.join("&");
         let is_usual = |it: &Endpoint| it.port == if it.secure { 443 } else { 80 };
-        let is_same = self.is_same_host(&target)
-            && (target.port == self.port || is_usual(self) && is_usual(&target));
+        let is_same = self.is_same_host(&endpoint)
+            && (endpoint.port == self.port || is_usual(self) && is_usual(&endpoint));
         if !is_same {
             // What the program sends to its server, auth and events too, is for no other.
             return Err(wrong("another host: connect to that one if it is meant"));
         }
-        if self.unix.is_some() && target.secure {
+        if self.unix.is_some() && endpoint.secure {
             return Err(wrong("to https, which a Unix socket has not"));
         }
-        target.unix.clone_from(&self.unix);
+        endpoint.unix.clone_from(&self.unix);
         // A login in the URL is the answer's own idea.
-        target.headers.clone_from(&self.headers);
-        target.revision = self.revision;
-        Ok(target)
+        endpoint.headers.clone_from(&self.headers);
+        endpoint.revision = self.revision;
+        Ok(endpoint)
     }
 
     fn is_same_host(&self, other: &Endpoint) -> bool {
@@ -207,7 +207,7 @@ impl Endpoint {
     }
 
     /// Returns what an error says of where it came from: nothing that may be a secret.
-    pub(super) fn endpoint(&self) -> String {
+    pub(super) fn display_url(&self) -> String {
         if self.unix.is_some() {
             return format!("{}{}", self.label(), self.path);
         }
@@ -336,13 +336,13 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn target(url: &str) -> Endpoint {
+    fn endpoint(url: &str) -> Endpoint {
         Endpoint::new(url, "socket.io", Vec::new()).unwrap()
     }
 
     #[test]
     fn urls_give_host_port_and_query() {
-        let plain = target("http://localhost:5000/ignored?room=a%20b");
+        let plain = endpoint("http://localhost:5000/ignored?room=a%20b");
         assert_eq!(
             (plain.host(), plain.port(), plain.is_secure()),
             ("localhost", 5000, false)
@@ -351,12 +351,12 @@ mod tests {
             plain.url(Some("a/b&c"), false),
             "http://localhost:5000/socket.io/?room=a%20b&transport=polling&EIO=4&sid=a%2Fb%26c"
         );
-        let secure = target("wss://[::1]");
+        let secure = endpoint("wss://[::1]");
         assert_eq!(
             (secure.host(), secure.port(), secure.is_secure()),
             ("::1", 443, true)
         );
-        assert_eq!(target("example.com").port(), 80);
+        assert_eq!(endpoint("example.com").port(), 80);
         let at = Endpoint::new("http://x", "/my/path/", Vec::new()).unwrap();
         assert_eq!(
             at.path_and_query("websocket", None, false),
@@ -369,16 +369,16 @@ mod tests {
     #[test]
     fn a_unix_socket_has_a_url() {
         for url in ["unix:/run/a%20b.sock?room=1", "unix:///run/a b.sock?room=1"] {
-            let target = target(url);
-            assert_eq!(target.unix().unwrap().as_os_str(), "/run/a b.sock");
-            assert_eq!(target.label(), "unix:/run/a b.sock");
+            let endpoint = endpoint(url);
+            assert_eq!(endpoint.unix().unwrap().as_os_str(), "/run/a b.sock");
+            assert_eq!(endpoint.label(), "unix:/run/a b.sock");
             assert_eq!(
-                target.url(None, false),
+                endpoint.url(None, false),
                 "http://localhost/socket.io/?room=1&transport=polling&EIO=4"
             );
             assert_eq!(Endpoint::path_of(url), None);
-            assert!(target.redirected("/other/").unwrap().unix().is_some());
-            assert!(target.redirected("https://localhost/").is_err());
+            assert!(endpoint.redirected("/other/").unwrap().unix().is_some());
+            assert!(endpoint.redirected("https://localhost/").is_err());
         }
         for wrong in ["unix:", "unix:run/x.sock", "unix://run/x.sock"] {
             assert!(
@@ -390,10 +390,10 @@ mod tests {
 
     #[test]
     fn a_login_in_the_url_is_basic_authentication() {
-        let target = target("http://user:p%40ss@localhost:1");
-        assert_eq!(target.authority(), "localhost:1");
+        let endpoint = endpoint("http://user:p%40ss@localhost:1");
+        assert_eq!(endpoint.authority(), "localhost:1");
         let expected = ("Authorization".to_owned(), "Basic dXNlcjpwQHNz".to_owned());
-        assert_eq!(target.headers(), [expected]);
+        assert_eq!(endpoint.headers(), [expected]);
     }
 
     #[test]
@@ -416,12 +416,12 @@ mod tests {
                 "http://[::1]:3/socket.io/?%3C%3E%22&transport=polling&EIO=4",
             ),
         ] {
-            let url = target(url).url(None, false);
+            let url = endpoint(url).url(None, false);
             assert_eq!(url, expected);
             url.parse::<ureq::http::Uri>().unwrap();
         }
         let query = [("a b".to_owned(), "1&2=ü".to_owned())];
-        let with_query = target("http://x/?y=1").with_query(&query).unwrap();
+        let with_query = endpoint("http://x/?y=1").with_query(&query).unwrap();
         assert!(
             with_query
                 .url(None, false)
@@ -449,9 +449,9 @@ mod tests {
                 format!("http://a.example/?{query}"),
             ),
         ] {
-            let target = from.redirected(location).unwrap();
-            assert_eq!(target.url(None, false), url);
-            assert_eq!(target.headers(), headers);
+            let endpoint = from.redirected(location).unwrap();
+            assert_eq!(endpoint.url(None, false), url);
+            assert_eq!(endpoint.headers(), headers);
         }
         for elsewhere in ["//b.example/socket.io/", "http://a.example:81/"] {
             let error = from.redirected(elsewhere).unwrap_err().to_string();

@@ -2,14 +2,14 @@
 
 use super::runtime::{ClientHandle, Runtime};
 use super::transport_config::network_options;
-use super::{Attempt, AttemptHandler, CookieJar, Endpoint, ResolveTarget, TransportConfig};
+use super::{Attempt, AttemptHandler, CookieJar, Endpoint, ResolveEndpoint, TransportConfig};
 use crate::engineio::message::{Batch, EngineHandlers, EngineItem, Message};
 use crate::engineio::{
     Control, SessionHandle, SessionHandler, SessionQueue, Transport, block_in_place, copied,
     lock_when,
 };
 use crate::error::{ConnectError, Error};
-use crate::pool::{self, LastTurn, QueueState, Runnable};
+use crate::pool::{self, QueueState, Runnable, TurnHistory};
 use crate::protocol::engineio::{Data, OpenPacket, Revision};
 use crate::reason::Reason;
 use crate::util::sync::{Condvar, Mutex, MutexGuard};
@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// Bytes of messages that may wait for their handler, twice: beyond that the client disconnects.
+/// Bytes of messages that may wait for their handler. Beyond twice as many the client disconnects.
 const MAX_BACKLOG_BYTES: usize = 16_000_000;
 
 /// An Engine.IO client. A cheap handle: clones are the same client, in any thread; when the last
@@ -41,7 +41,7 @@ const MAX_BACKLOG_BYTES: usize = 16_000_000;
 pub struct Client {
     shared: Arc<EngineClientCore>,
     /// None in the handlers of a client that is being dropped.
-    life: Option<Arc<EngineDropGuard>>,
+    drop_guard: Option<Arc<EngineDropGuard>>,
 }
 
 /// Ends the client with the last of its handles.
@@ -50,7 +50,7 @@ struct EngineDropGuard(Arc<EngineClientCore>);
 struct EngineClientCore {
     config: EngineClientConfig,
     handlers: EngineHandlers<Client>,
-    life: Mutex<Weak<EngineDropGuard>>,
+    drop_guard: Mutex<Weak<EngineDropGuard>>,
     state: Mutex<EngineClientState>,
     changed: Condvar,
     queue: SessionQueue<EngineItem>,
@@ -73,7 +73,7 @@ struct EngineClientState {
     /// The number of the last attempt.
     attempt: u32,
     /// The threads, from the first connection on.
-    running: Option<(Arc<Runtime>, ClientHandle)>,
+    runtime: Option<(Arc<Runtime>, ClientHandle)>,
     session: Option<Arc<SessionHandle>>,
     max_payload: u64,
     round_trip: Option<Duration>,
@@ -142,7 +142,7 @@ impl Client {
     /// already, [`Error::Disconnected`] if [`disconnect`](Client::disconnect) was called meanwhile,
     /// and [`Error::Io`] if the system gives no threads.
     pub fn connect(&self, url: &str) -> Result<(), Error> {
-        if self.life.is_none() {
+        if self.drop_guard.is_none() {
             // It is being dropped, and would have nobody who ends it.
             return Err(Error::Disconnected);
         }
@@ -155,7 +155,7 @@ impl Client {
                 "the client is connected already".into(),
             ));
         }
-        if state.running.is_none() {
+        if state.runtime.is_none() {
             let line = runtime.add(|_| {
                 Box::new(EngineClientHandler {
                     shared: Arc::clone(shared),
@@ -164,14 +164,14 @@ impl Client {
                     batch: Batch::default(),
                 })
             });
-            state.running = Some((Arc::clone(&runtime), line));
+            state.runtime = Some((Arc::clone(&runtime), line));
         }
         state.phase = EngineClientPhase::Connecting;
         state.failure = None;
         state.cancelled = false;
         state.attempt = state.attempt.wrapping_add(1);
-        if let Some((_, line)) = &state.running {
-            line.start_attempt(state.attempt, shared.config.prepare(url));
+        if let Some((_, line)) = &state.runtime {
+            line.start_attempt(state.attempt, shared.config.resolve(url));
         }
         let attempt = state.attempt;
         drop(state);
@@ -308,16 +308,16 @@ impl ClientBuilder {
                 ..self.config
             },
             handlers: EngineHandlers::default(),
-            life: Mutex::default(),
+            drop_guard: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
             queue: SessionQueue::of_client(MAX_BACKLOG_BYTES),
         });
-        let life = Arc::new(EngineDropGuard(Arc::clone(&shared)));
-        *shared.life.lock() = Arc::downgrade(&life);
+        let drop_guard = Arc::new(EngineDropGuard(Arc::clone(&shared)));
+        *shared.drop_guard.lock() = Arc::downgrade(&drop_guard);
         Client {
             shared,
-            life: Some(life),
+            drop_guard: Some(drop_guard),
         }
     }
 
@@ -376,11 +376,11 @@ impl ClientBuilder {
 network_options!(ClientBuilder, network);
 
 impl EngineClientConfig {
-    fn prepare(&self, url: &str) -> ResolveTarget {
+    fn resolve(&self, url: &str) -> ResolveEndpoint {
         let (config, url) = (self.clone(), url.to_owned());
         Box::new(move || {
             Ok(Attempt {
-                target: Endpoint::new(&url, &config.path, config.headers)?
+                endpoint: Endpoint::new(&url, &config.path, config.headers)?
                     .with_revision(config.revision),
                 network: config.network,
                 transports: config.transports,
@@ -393,7 +393,7 @@ impl EngineClientConfig {
 
 impl EngineClientState {
     fn is_own_thread(&self) -> bool {
-        let running = self.running.as_ref();
+        let running = self.runtime.as_ref();
         running.is_some_and(|(runtime, _)| runtime.workers().is_own_thread())
     }
 }
@@ -410,7 +410,7 @@ impl EngineClientCore {
         let mut state = self.state.lock();
         match (state.phase, &state.session) {
             (EngineClientPhase::Connecting, _) => {
-                if let Some((_, line)) = &state.running {
+                if let Some((_, line)) = &state.runtime {
                     line.abandon();
                 }
                 state.phase = EngineClientPhase::Idle;
@@ -442,7 +442,7 @@ impl EngineClientCore {
     fn client(self: &Arc<Self>) -> Client {
         Client {
             shared: Arc::clone(self),
-            life: self.life.lock().upgrade(),
+            drop_guard: self.drop_guard.lock().upgrade(),
         }
     }
 
@@ -454,7 +454,7 @@ impl EngineClientCore {
         let workers = self
             .state
             .lock()
-            .running
+            .runtime
             .as_ref()
             .map(|it| Arc::clone(it.0.workers()));
         if let Some(workers) = workers {
@@ -477,19 +477,19 @@ impl Runnable for EngineClientCore {
         }
     }
 
-    fn last_turn(&self) -> &LastTurn {
-        self.queue.last_turn()
+    fn turn_history(&self) -> &TurnHistory {
+        self.queue.turn_history()
     }
 
-    fn waiting(&self) -> usize {
-        self.queue.waiting()
+    fn waiting_items(&self) -> usize {
+        self.queue.waiting_items()
     }
 }
 
 impl Drop for EngineDropGuard {
     fn drop(&mut self) {
         self.0.disconnect();
-        if let Some((_, line)) = &self.0.state.lock().running {
+        if let Some((_, line)) = &self.0.state.lock().runtime {
             line.remove();
         }
     }

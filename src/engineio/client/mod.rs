@@ -1,7 +1,7 @@
 //! Sessions as a client has them.
 //!
 //! All clients of a process share I/O threads and workers, which the first starts and the last
-//! ends. What waits for the network in another way, ureq's polls and the way to a WebSocket, is an
+//! ends. What waits for the network in another way, ureq's polls and the way to a WebSocket, is a
 //! task of a thread that comes and goes.
 
 mod addresses;
@@ -69,7 +69,7 @@ pub(crate) trait AttemptHandler: SessionHandler {
 /// Parameters of an attempt to open a session.
 #[derive(Debug)]
 pub(crate) struct Attempt {
-    pub(crate) target: Endpoint,
+    pub(crate) endpoint: Endpoint,
     pub(crate) network: Arc<TransportConfig>,
     pub(crate) transports: Vec<Transport>,
     /// The other transports are tried if the first fails.
@@ -78,4 +78,4 @@ pub(crate) struct Attempt {
 }
 
 /// Asks the program where to connect to. Runs where it may block.
-pub(crate) type ResolveTarget = Box<dyn FnOnce() -> Result<Attempt, ConnectError> + Send>;
+pub(crate) type ResolveEndpoint = Box<dyn FnOnce() -> Result<Attempt, ConnectError> + Send>;

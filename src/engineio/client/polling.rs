@@ -4,7 +4,7 @@ use super::agent::{Dialler, NoResolver, Trace};
 use super::cookies::{CookieJar, is_cookie};
 use super::endpoint::Endpoint;
 use super::transport_config::TransportConfig;
-use super::wire::SessionConfig;
+use super::wire::ServerRoute;
 use crate::error::ConnectError;
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub(super) enum Opened {
 }
 
 impl RequestLane {
-    fn new(way: &SessionConfig, timeout: Duration) -> RequestLane {
+    fn new(route: &ServerRoute, timeout: Duration) -> RequestLane {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // A session goes to one place, and so do the program's headers.
@@ -92,7 +92,7 @@ impl RequestLane {
             .build();
         let trace = Arc::new(Trace::default());
         let dialler = Dialler {
-            way: way.clone(),
+            route: route.clone(),
             trace: Arc::clone(&trace),
         };
         RequestLane {
@@ -133,10 +133,10 @@ impl RequestLane {
 }
 
 impl Polling {
-    pub(super) fn new(way: &SessionConfig, network: &TransportConfig, jar: CookieJar) -> Polling {
+    pub(super) fn new(route: &ServerRoute, network: &TransportConfig, jar: CookieJar) -> Polling {
         Polling {
-            polls: RequestLane::new(way, network.request_timeout),
-            posts: RequestLane::new(way, network.request_timeout),
+            polls: RequestLane::new(route, network.request_timeout),
+            posts: RequestLane::new(route, network.request_timeout),
             shared: Arc::new(PollingShared {
                 jar,
                 post_idle: AtomicU64::new(0),
@@ -149,41 +149,41 @@ impl Polling {
     }
 
     /// Opens a session.
-    pub(super) fn open(&self, target: &Endpoint) -> Result<Opened, ConnectError> {
-        let request = self.polls.agent.get(target.url(None, self.shared.stamp));
+    pub(super) fn open(&self, endpoint: &Endpoint) -> Result<Opened, ConnectError> {
+        let request = self.polls.agent.get(endpoint.url(None, self.shared.stamp));
         let request = request
             .config()
             .timeout_global(Some(self.shared.timeout))
             .build();
-        let answer = self.with_headers(request, target).call();
+        let answer = self.with_headers(request, endpoint).call();
         let answer = answer.map_err(error_from_ureq)?;
-        self.learn(target, answer.headers());
+        self.learn(endpoint, answer.headers());
         if let (301 | 302 | 303 | 307 | 308, Some(location)) =
             (answer.status().as_u16(), answer.headers().get(LOCATION))
         {
             let location = String::from_utf8_lossy(location.as_bytes());
-            return target.redirected(&location).map(Opened::Redirected);
+            return endpoint.redirected(&location).map(Opened::Redirected);
         }
         read(answer, self.shared.max_message).map(Opened::Payload)
     }
 
     /// Waits for packets.
-    pub(super) fn poll(&self, target: &Endpoint, sid: &str) -> Result<Vec<u8>, ConnectError> {
+    pub(super) fn poll(&self, endpoint: &Endpoint, sid: &str) -> Result<Vec<u8>, ConnectError> {
         let answer = self.polls.send(&self.shared.poll_idle, true, |max_idle| {
-            let url = target.url(Some(sid), self.shared.stamp);
+            let url = endpoint.url(Some(sid), self.shared.stamp);
             let request = self.polls.agent.get(url);
             // The session's own deadlines end it, by a shutdown.
             let request = request.config().max_idle_age(max_idle).build();
-            self.with_headers(request, target).call()
+            self.with_headers(request, endpoint).call()
         });
         let answer = answer.map_err(error_from_ureq)?;
-        self.learn(target, answer.headers());
+        self.learn(endpoint, answer.headers());
         read(answer, self.shared.max_message)
     }
 
     pub(super) fn post(
         &self,
-        target: &Endpoint,
+        endpoint: &Endpoint,
         sid: &str,
         body: &[u8],
     ) -> Result<(), ConnectError> {
@@ -192,18 +192,18 @@ impl Polling {
         let upload = Duration::from_secs(body.len() as u64 / SLOWEST_UPLOAD);
         let answer_in = self.shared.timeout + upload;
         let answer = self.posts.send(&self.shared.post_idle, false, |max_idle| {
-            let request = self.posts.agent.post(target.url(Some(sid), false));
+            let request = self.posts.agent.post(endpoint.url(Some(sid), false));
             let request = request
                 .config()
                 .max_idle_age(max_idle)
                 .timeout_recv_response(Some(answer_in))
                 .timeout_recv_body(Some(self.shared.timeout))
                 .build();
-            let request = self.with_headers(request, target);
+            let request = self.with_headers(request, endpoint);
             request.content_type("text/plain;charset=UTF-8").send(body)
         });
         let answer = answer.map_err(error_from_ureq)?;
-        self.learn(target, answer.headers());
+        self.learn(endpoint, answer.headers());
         // Read to its end, so that the connection can be used again.
         read(answer, MAX_REFUSAL).map(drop)
     }
@@ -217,22 +217,22 @@ impl Polling {
     fn with_headers<B>(
         &self,
         mut request: RequestBuilder<B>,
-        target: &Endpoint,
+        endpoint: &Endpoint,
     ) -> RequestBuilder<B> {
-        for (name, value) in target.headers().iter().filter(|it| !is_cookie(&it.0)) {
+        for (name, value) in endpoint.headers().iter().filter(|it| !is_cookie(&it.0)) {
             request = request.header(name, value);
         }
-        match self.shared.jar.field_for(target) {
+        match self.shared.jar.field_for(endpoint) {
             Some(value) => request.header("Cookie", value),
             None => request,
         }
     }
 
     /// Heeds what an answer says of cookies and connections.
-    fn learn(&self, target: &Endpoint, headers: &HeaderMap) {
+    fn learn(&self, endpoint: &Endpoint, headers: &HeaderMap) {
         let fields = headers.get_all(SET_COOKIE).iter();
         let jar = &self.shared.jar;
-        jar.learn(target, fields.filter_map(|it| it.to_str().ok()));
+        jar.learn(endpoint, fields.filter_map(|it| it.to_str().ok()));
         let field = headers.get("keep-alive").and_then(|it| it.to_str().ok());
         if let Some(seconds) = field.and_then(keep_alive) {
             // Half of it, since the server's clock began to run before the answer was here.

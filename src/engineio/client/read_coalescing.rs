@@ -35,7 +35,7 @@ pub(super) struct ReadCoalescer {
 }
 
 impl ReadCoalescer {
-    /// Something was read; nothing was sent to there since the last time, if it was one way.
+    /// Notes a read. It was one way if nothing has been sent since the last one.
     pub(super) fn read(&mut self, is_one_way: bool) {
         if is_one_way {
             self.one_way += 1;

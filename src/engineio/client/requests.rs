@@ -3,13 +3,13 @@
 //! In a circle with `driver`: the methods of one `ClientDriver` stand where their subject is.
 
 use super::cookies::CookieJar;
-use super::driver::{ClientCommand, ClientDriver, ClientEntrySession, attempt_of, id_of};
+use super::driver::{ClientCommand, ClientDriver, SessionEntry, attempt_of, id_of};
 use super::endpoint::Endpoint;
 use super::polling::{Opened, Polling};
 use super::transport_config::TransportConfig;
 use super::websocket::{self, Dial};
-use super::wire::SessionConfig;
-use super::{Attempt, ResolveTarget};
+use super::wire::ServerRoute;
+use super::{Attempt, ResolveEndpoint};
 use crate::engineio::Transport;
 use crate::engineio::eio3::{self, Packets};
 use crate::engineio::frames::binary_form;
@@ -54,11 +54,11 @@ enum Begun {
     WebSocket(ConnectedSocket, Duration),
 }
 
-/// Target of a session's requests.
+/// What all of a session's requests have in common.
 #[derive(Clone)]
 pub(super) struct SessionRoute {
-    pub(super) target: Arc<Endpoint>,
-    way: SessionConfig,
+    pub(super) endpoint: Arc<Endpoint>,
+    server: ServerRoute,
     pub(super) network: Arc<TransportConfig>,
     cookies: CookieJar,
     /// None if it began over a WebSocket.
@@ -72,7 +72,7 @@ impl ClientDriver {
         io: &mut IoContext<ClientCommand>,
         id: u32,
         attempt: u32,
-        prepare: ResolveTarget,
+        resolve: ResolveEndpoint,
     ) {
         let key = u64::from(attempt) << 32 | u64::from(id);
         let Some(client) = self.clients.get_mut(&id) else {
@@ -83,7 +83,7 @@ impl ClientDriver {
         let blocking = Arc::clone(&self.blocking);
         let job = move || {
             // The program's functions take as long as they like, so they hold up nobody else.
-            let attempt = program::call(prepare).unwrap_or_else(|_| {
+            let attempt = program::call(resolve).unwrap_or_else(|_| {
                 let message = "the function that gives the URL, headers or auth panicked";
                 Err(ConnectError::new(message))
             });
@@ -126,7 +126,7 @@ impl ClientDriver {
         } = match first {
             Ok(first) => *first,
             Err(error) => {
-                client.caller.fail(now, attempt_of(key), error);
+                client.handler.fail(now, attempt_of(key), error);
                 return self.schedule(io, id);
             }
         };
@@ -135,7 +135,7 @@ impl ClientDriver {
             polling,
             upgrade,
             timeout: route.network.request_timeout,
-            revision: route.target.revision(),
+            revision: route.endpoint.revision(),
         };
         let transport = if polling {
             Transport::Polling
@@ -147,14 +147,14 @@ impl ClientDriver {
             route.network.outbox_bytes,
             Share::default(),
         ));
-        let orders = self
-            .orders
-            .get_or_insert_with(|| Arc::new(io.commands().clone()));
-        let peer = RemoteEnd::Host(route.target.label().into());
-        let handle = SessionHandle::new(key, transport, outbox, Arc::clone(orders), peer, None);
+        let sink = self
+            .sink
+            .get_or_insert_with(|| Arc::new(io.sender().clone()));
+        let peer = RemoteEnd::Host(route.endpoint.label().into());
+        let handle = SessionHandle::new(key, transport, outbox, Arc::clone(sink), peer, None);
         handle.set_binary_form(binary_form(config.revision, false));
         let max_message = route.network.max_message;
-        let before = client.session.replace(ClientEntrySession {
+        let before = client.session.replace(SessionEntry {
             key,
             machine: ClientSession::new(now, config),
             handle: Arc::new(handle),
@@ -222,7 +222,7 @@ impl ClientDriver {
                     packets += 1;
                     // Small packets take more memory than they had in the body.
                     if packets % PACKETS == 0 {
-                        self.on_read_complete(io, key);
+                        self.finish_read(io, key);
                     }
                 }
                 Err(invalid) => {
@@ -231,7 +231,7 @@ impl ClientDriver {
                 }
             }
         }
-        self.on_read_complete(io, key);
+        self.finish_read(io, key);
         self.handle(io, key, ClientInput::Polled);
     }
 
@@ -308,7 +308,7 @@ impl ClientDriver {
     pub(super) fn poll(&mut self, io: &mut IoContext<ClientCommand>, key: u64) {
         let reply = ReplyChannel::new(io, key, |error| Completion::Polled(Err(error)));
         self.request(key, move |polling, route, sid| {
-            reply.send(Completion::Polled(polling.poll(&route.target, sid)));
+            reply.send(Completion::Polled(polling.poll(&route.endpoint, sid)));
         });
     }
 
@@ -323,8 +323,8 @@ impl ClientDriver {
         let body = match revision {
             Revision::V4 => take_payload(&outbox, max_payload, max_packets).0,
             Revision::V3 => {
-                let caller = self.clients.get(&id_of(key)).map(|client| &client.caller);
-                let json_at = |packet: &str| caller.map_or(packet.len(), |it| it.json_at(packet));
+                let handler = self.clients.get(&id_of(key)).map(|client| &client.handler);
+                let json_at = |packet: &str| handler.map_or(packet.len(), |it| it.json_at(packet));
                 // As text, which servers of all kinds read.
                 let (writer, _) =
                     eio3::take_payload(&outbox, false, max_payload, max_packets, json_at);
@@ -336,7 +336,7 @@ impl ClientDriver {
         };
         if body.is_empty() {
             // What is too large for a POST leaves over the WebSocket, or not at all.
-            let stuck = session.handle.outbox().waiting() > 0;
+            let stuck = session.handle.outbox().waiting_bytes() > 0;
             if stuck && !upgrading {
                 let max = session.max_payload;
                 let error = format!(
@@ -350,7 +350,7 @@ impl ClientDriver {
         session.asked_at = Some(Instant::now());
         let reply = ReplyChannel::new(io, key, |error| Completion::Posted(Err(error)));
         self.request(key, move |polling, route, sid| {
-            let posted = polling.post(&route.target, sid, &body);
+            let posted = polling.post(&route.endpoint, sid, &body);
             reply.send(Completion::Posted(posted));
         });
     }
@@ -380,9 +380,9 @@ impl ClientDriver {
         let (route, handle) = (session.route.clone(), Arc::clone(&session.handle));
         let reply = ReplyChannel::new(io, key, |error| Completion::WebSocket(Err(error)));
         let job = move || {
-            let (target, network, way) = (&route.target, &route.network, &route.way);
-            let sid = Some(handle.sid());
-            let dialled = match websocket::dial(target, network, way, sid, &route.cookies) {
+            let (endpoint, network) = (&route.endpoint, &route.network);
+            let (server, sid) = (&route.server, Some(handle.sid()));
+            let dialled = match websocket::dial(endpoint, network, server, sid, &route.cookies) {
                 Ok(Dial::Done(dialled, _)) => Ok(dialled),
                 // A redirection of an upgrade is a refusal of it.
                 Ok(Dial::Redirected(_)) => Err(ConnectError::new("the upgrade is redirected")),
@@ -404,7 +404,7 @@ fn is_payload_v3(body: &[u8]) -> bool {
 /// The way back from a blocking task. If it is dropped unsent, since there was no thread or the
 /// task has panicked, it says so.
 struct ReplyChannel {
-    mailbox: CommandSender<Command<ClientCommand>>,
+    sender: CommandSender<Command<ClientCommand>>,
     key: u64,
     unsent: Option<fn(ConnectError) -> Completion>,
 }
@@ -416,7 +416,7 @@ impl ReplyChannel {
         unsent: fn(ConnectError) -> Completion,
     ) -> ReplyChannel {
         ReplyChannel {
-            mailbox: io.commands().clone(),
+            sender: io.sender().clone(),
             key,
             unsent: Some(unsent),
         }
@@ -428,7 +428,7 @@ impl ReplyChannel {
     }
 
     fn deliver(&self, brought: Completion) {
-        self.mailbox
+        self.sender
             .send(Command::Driver(ClientCommand::Completed(self.key, brought)));
     }
 }
@@ -436,7 +436,7 @@ impl ReplyChannel {
 impl Drop for ReplyChannel {
     fn drop(&mut self) {
         if let Some(unsent) = self.unsent.take() {
-            let error = ConnectError::new("the system gives no thread, or it has panicked");
+            let error = ConnectError::new("the system gives no thread, or the task has panicked");
             self.deliver(unsent(error));
         }
     }
@@ -462,18 +462,18 @@ fn begin_with(
     attempt: &Attempt,
     transports: &[Transport],
 ) -> Result<OpenedTransport, ConnectError> {
-    let endpoint = attempt.target.endpoint();
-    let elsewhere = match begin_at(&attempt.target, attempt, transports) {
+    let url = attempt.endpoint.display_url();
+    let elsewhere = match begin_at(&attempt.endpoint, attempt, transports) {
         Ok(Ok(first)) => return Ok(first),
         Ok(Err(elsewhere)) => elsewhere,
-        Err(error) => return Err(error.with_context(&endpoint)),
+        Err(error) => return Err(error.with_context(&url)),
     };
-    let moved = elsewhere.endpoint();
-    log::info!(target: "engineio", "{endpoint} is at {moved}");
+    let moved = elsewhere.display_url();
+    log::info!(target: "engineio", "{url} is at {moved}");
     match begin_at(&elsewhere, attempt, transports) {
         Ok(Ok(first)) => Ok(first),
         Ok(Err(to)) => {
-            let to = to.endpoint();
+            let to = to.display_url();
             let message = format!("{moved}: it redirects again, to {to}");
             Err(ConnectError::new(message))
         }
@@ -481,37 +481,37 @@ fn begin_with(
     }
 }
 
-/// Makes the first request; a server may be at another target.
+/// Makes the first request; the server may have moved to another endpoint.
 fn begin_at(
-    target: &Endpoint,
+    endpoint: &Endpoint,
     attempt: &Attempt,
     transports: &[Transport],
 ) -> Result<Result<OpenedTransport, Endpoint>, ConnectError> {
     let Attempt {
         network, cookies, ..
     } = attempt;
-    let way = SessionConfig::new(target, network)?;
-    let route = |polling| SessionRoute {
-        target: Arc::new(target.clone()),
-        way: way.clone(),
+    let route = ServerRoute::new(endpoint, network)?;
+    let session_route = |polling| SessionRoute {
+        endpoint: Arc::new(endpoint.clone()),
+        server: route.clone(),
         network: Arc::clone(network),
         cookies: cookies.clone(),
         polling,
     };
     if transports.first() == Some(&Transport::WebSocket) {
-        return match websocket::dial(target, network, &way, None, cookies)? {
+        return match websocket::dial(endpoint, network, &route, None, cookies)? {
             Dial::Done(dialled, round_trip) => Ok(Ok(OpenedTransport {
-                route: route(None),
+                route: session_route(None),
                 begun: Begun::WebSocket(dialled, round_trip),
                 upgrade: false,
             })),
             Dial::Redirected(to) => Ok(Err(to)),
         };
     }
-    let polling = Polling::new(&way, network, cookies.clone());
-    match polling.open(target)? {
+    let polling = Polling::new(&route, network, cookies.clone());
+    match polling.open(endpoint)? {
         Opened::Payload(body) => Ok(Ok(OpenedTransport {
-            route: route(Some(polling)),
+            route: session_route(Some(polling)),
             begun: Begun::Polling(body),
             upgrade: transports.contains(&Transport::WebSocket),
         })),

@@ -2,7 +2,7 @@
 
 use super::blocking_pool::BlockingPool;
 use super::driver::{ClientCommand, ClientDriver};
-use super::{AttemptHandler, ResolveTarget};
+use super::{AttemptHandler, ResolveEndpoint};
 use crate::limits::Limits;
 use crate::net::{Command, CommandSender, Executor, IoConfig, IoThreads};
 use crate::pool::WorkerPool;
@@ -77,12 +77,12 @@ impl Runtime {
         build: impl FnOnce(&ClientHandle) -> Box<dyn AttemptHandler>,
     ) -> ClientHandle {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let mailboxes = &self.threads.mailboxes;
+        let senders = &self.threads.senders;
         let line = ClientHandle {
-            mailbox: mailboxes[id as usize % mailboxes.len()].clone(),
+            sender: senders[id as usize % senders.len()].clone(),
             id,
         };
-        line.order(ClientCommand::Add(id, build(&line)));
+        line.command(ClientCommand::Add(id, build(&line)));
         line
     }
 }
@@ -98,39 +98,39 @@ impl Drop for Runtime {
 /// The way to a client's I/O thread.
 #[derive(Clone)]
 pub(crate) struct ClientHandle {
-    mailbox: CommandSender<Command<ClientCommand>>,
+    sender: CommandSender<Command<ClientCommand>>,
     id: u32,
 }
 
 impl ClientHandle {
     /// Opens a session. Replaces one that is open or being opened. No two attempts of a client have
     /// the same number.
-    pub(crate) fn start_attempt(&self, attempt: u32, prepare: ResolveTarget) {
-        self.order(ClientCommand::StartAttempt(self.id, attempt, prepare));
+    pub(crate) fn start_attempt(&self, attempt: u32, resolve: ResolveEndpoint) {
+        self.command(ClientCommand::StartAttempt(self.id, attempt, resolve));
     }
 
     /// Abandons an attempt, and its session if there is one already.
     pub(crate) fn abandon(&self) {
-        self.order(ClientCommand::Abandon(self.id));
+        self.command(ClientCommand::Abandon(self.id));
     }
 
     /// Looks at the client's timeout at this time, if it looks later now.
     pub(crate) fn wake_at(&self, at: Instant) {
-        self.order(ClientCommand::WakeAt(self.id, at));
+        self.command(ClientCommand::WakeAt(self.id, at));
     }
 
     /// Forgets the client once its session has ended.
     pub(crate) fn remove(&self) {
-        self.order(ClientCommand::Remove(self.id));
+        self.command(ClientCommand::Remove(self.id));
     }
 
-    fn order(&self, order: ClientCommand) {
-        self.mailbox.send(Command::Driver(order));
+    fn command(&self, command: ClientCommand) {
+        self.sender.send(Command::Driver(command));
     }
 }
 
 impl fmt::Debug for ClientHandle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Line({})", self.id)
+        write!(formatter, "ClientHandle({})", self.id)
     }
 }

@@ -113,7 +113,7 @@ impl ClientTls {
         self
     }
 
-    /// For the WebSocket.
+    /// Returns the configuration of all its connections.
     pub(super) fn config(&self) -> Result<Arc<ClientConfig>, String> {
         if let Some(config) = self.config.get() {
             return Ok(Arc::clone(config));

@@ -75,22 +75,22 @@ impl Default for TransportConfig {
 
 impl TransportConfig {
     /// Returns the proxy on the way to a server.
-    pub(super) fn proxy(&self, target: &Endpoint) -> Result<Option<ureq::Proxy>, ConnectError> {
-        if target.unix().is_some() {
+    pub(super) fn proxy(&self, endpoint: &Endpoint) -> Result<Option<ureq::Proxy>, ConnectError> {
+        if endpoint.unix().is_some() {
             return Ok(None);
         }
         let url = match &self.proxy {
             Proxy::None => return Ok(None),
             Proxy::Url(url) => url.clone(),
             Proxy::Environment => {
-                let scheme = if target.is_secure() {
+                let scheme = if endpoint.is_secure() {
                     "https_proxy"
                 } else {
                     "http_proxy"
                 };
                 let exempt = variable("no_proxy").unwrap_or_default();
                 match variable(scheme).or_else(|| variable("all_proxy")) {
-                    Some(url) if !is_exempt(target.host(), &exempt) => url,
+                    Some(url) if !is_exempt(endpoint.host(), &exempt) => url,
                     _ => return Ok(None),
                 }
             }

@@ -5,7 +5,7 @@ use super::endpoint::Endpoint;
 use super::http_head::{dechunked, read_chunked, read_final};
 use super::polling::{MAX_REFUSAL, TIMED_OUT, error_from_status};
 use super::transport_config::TransportConfig;
-use super::wire::{BlockingWire, IoDeadlines, SessionConfig};
+use super::wire::{BlockingWire, IoDeadlines, ServerRoute};
 use crate::error::ConnectError;
 use crate::net::ConnectedSocket;
 use crate::net::socket::StreamSocket;
@@ -26,21 +26,21 @@ pub(super) enum Dial {
 /// Connects a WebSocket. Blocks for the request time-out at most, but for the resolver's own time.
 /// The server's cookies are kept in the jar.
 pub(super) fn dial(
-    target: &Endpoint,
+    endpoint: &Endpoint,
     network: &TransportConfig,
-    way: &SessionConfig,
+    route: &ServerRoute,
     sid: Option<&str>,
     jar: &CookieJar,
 ) -> Result<Dial, ConnectError> {
     let by = Some(Instant::now() + network.request_timeout);
-    let pace = IoDeadlines {
+    let deadlines = IoDeadlines {
         by,
         ..IoDeadlines::default()
     };
-    let mut wire = way.open(pace, |_| Ok(())).map_err(describe)?;
+    let mut wire = route.open(deadlines, |_| Ok(())).map_err(describe)?;
     let key = generate_key();
-    let cookies = jar.field_for(target);
-    let request = request(target, network, sid, cookies.as_deref(), &key);
+    let cookies = jar.field_for(endpoint);
+    let request = request(endpoint, network, sid, cookies.as_deref(), &key);
     let mut rest = Vec::new();
     let asked_at = Instant::now();
     let answer = wire
@@ -52,12 +52,12 @@ pub(super) fn dial(
     let head = head
         .ok_or_else(|| ConnectError::new("the server's answer is no HTTP; is that port https?"))?;
     let fields = head.fields.iter().filter(|it| it.0 == "set-cookie");
-    jar.learn(target, fields.map(|it| &*it.1));
+    jar.learn(endpoint, fields.map(|it| &*it.1));
     if head.status != 101 {
         if let (301 | 302 | 303 | 307 | 308, Some(location), None) =
             (head.status, &head.location, sid)
         {
-            return target.redirected(location).map(Dial::Redirected);
+            return endpoint.redirected(location).map(Dial::Redirected);
         }
         // What there is of it is better than nothing.
         if head.chunked {
@@ -89,13 +89,13 @@ fn describe(error: io::Error) -> ConnectError {
 }
 
 fn request(
-    target: &Endpoint,
+    endpoint: &Endpoint,
     network: &TransportConfig,
     sid: Option<&str>,
     cookies: Option<&str>,
     key: &str,
 ) -> String {
-    let resource = target.path_and_query("websocket", sid, network.timestamp_requests);
+    let resource = endpoint.path_and_query("websocket", sid, network.timestamp_requests);
     let mut request = format!(
         "GET {resource} HTTP/1.1\r\n\
          Upgrade: websocket\r\n\
@@ -107,13 +107,13 @@ fn request(
         request.push_str(&format!("{name}: {value}\r\n"));
     };
     let given = |name: &str| {
-        target
+        endpoint
             .headers()
             .iter()
             .any(|it| it.0.eq_ignore_ascii_case(name))
     };
     if !given("host") {
-        field("Host", target.authority());
+        field("Host", endpoint.authority());
     }
     if !given("user-agent") {
         field(
@@ -121,7 +121,7 @@ fn request(
             concat!("socketio-rust/", env!("CARGO_PKG_VERSION")),
         );
     }
-    for (name, value) in target.headers() {
+    for (name, value) in endpoint.headers() {
         let own = [
             "upgrade",
             "connection",
@@ -157,7 +157,7 @@ fn read_up_to(stream: &mut impl Read, bytes: &mut Vec<u8>, wanted: usize) -> io:
 }
 
 /// Makes it a connection that is never waited for.
-fn finish(wire: BlockingWire, read_buffer: Vec<u8>) -> io::Result<ConnectedSocket> {
+fn finish(wire: BlockingWire, unread: Vec<u8>) -> io::Result<ConnectedSocket> {
     let shared = || io::Error::other("the connection is in use elsewhere");
     let stream = Arc::into_inner(wire.stream).ok_or_else(shared)?;
     let stream = stream.into_nonblocking()?;
@@ -171,6 +171,6 @@ fn finish(wire: BlockingWire, read_buffer: Vec<u8>) -> io::Result<ConnectedSocke
     Ok(ConnectedSocket {
         socket,
         peer: wire.peer,
-        read_buffer,
+        unread,
     })
 }

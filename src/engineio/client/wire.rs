@@ -34,7 +34,7 @@ pub(super) struct BlockingWire {
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Box<ClientConnection>>,
     pub(super) peer: PeerAddr,
-    pub(super) pace: IoDeadlines,
+    pub(super) deadlines: IoDeadlines,
 }
 
 /// Time limits of reads and writes.
@@ -47,9 +47,9 @@ pub(super) struct IoDeadlines {
     pub(super) write: Option<Duration>,
 }
 
-/// Route to a server, for all connections of a session.
+/// How to reach a server, for all connections of a session.
 #[derive(Clone, Debug)]
-pub(super) struct SessionConfig {
+pub(super) struct ServerRoute {
     host: String,
     port: u16,
     /// The Unix socket in the place of host and port.
@@ -62,29 +62,29 @@ pub(super) struct SessionConfig {
     tls: Option<Arc<ClientConfig>>,
 }
 
-impl SessionConfig {
+impl ServerRoute {
     pub(super) fn new(
-        target: &Endpoint,
+        endpoint: &Endpoint,
         network: &TransportConfig,
-    ) -> Result<SessionConfig, ConnectError> {
+    ) -> Result<ServerRoute, ConnectError> {
         #[cfg(not(feature = "tls"))]
-        if target.is_secure() {
+        if endpoint.is_secure() {
             return Err(ConnectError::new(super::NO_TLS).invalid());
         }
         #[cfg(feature = "tls")]
-        let tls = if target.is_secure() {
+        let tls = if endpoint.is_secure() {
             let config = network.tls.config();
             Some(config.map_err(|error| ConnectError::new(error).invalid())?)
         } else {
             None
         };
-        Ok(SessionConfig {
-            host: target.host().to_owned(),
-            port: target.port(),
-            unix: target.unix().cloned(),
-            secure: target.is_secure(),
+        Ok(ServerRoute {
+            host: endpoint.host().to_owned(),
+            port: endpoint.port(),
+            unix: endpoint.unix().cloned(),
+            secure: endpoint.is_secure(),
             addresses: Addresses::default(),
-            proxy: network.proxy(target)?,
+            proxy: network.proxy(endpoint)?,
             #[cfg(feature = "tls")]
             tls,
         })
@@ -93,23 +93,23 @@ impl SessionConfig {
     /// Connects. `begun` sees the socket before anything is said on it.
     pub(super) fn open(
         &self,
-        pace: IoDeadlines,
+        deadlines: IoDeadlines,
         begun: impl FnOnce(&Arc<BlockingStream>) -> io::Result<()>,
     ) -> io::Result<BlockingWire> {
-        let by = pace.by.unwrap_or_else(|| Instant::now() + MAX_TIMEOUT);
+        let by = deadlines.by.unwrap_or_else(|| Instant::now() + MAX_TIMEOUT);
         let (stream, peer) = self.reach(by)?;
         let stream = Arc::new(stream);
         begun(&stream)?;
         if let Some(proxy) = &self.proxy {
             let stream = &*stream;
-            self.pass(proxy, &mut DeadlineStream { stream, pace })?;
+            self.pass(proxy, &mut DeadlineStream { stream, deadlines })?;
         }
         let wire = BlockingWire {
             stream,
             #[cfg(feature = "tls")]
             tls: None,
             peer,
-            pace,
+            deadlines,
         };
         self.secure(wire)
     }
@@ -196,7 +196,7 @@ impl SessionConfig {
         let mut connection = connection.map_err(io::Error::other)?;
         let mut timed = DeadlineStream {
             stream: &wire.stream,
-            pace: wire.pace,
+            deadlines: wire.deadlines,
         };
         while connection.is_handshaking() {
             connection.complete_io(&mut timed).map_err(explain_tls)?;
@@ -232,20 +232,20 @@ fn explain_tls(error: io::Error) -> io::Error {
 /// A connection whose reads and writes end by a time.
 struct DeadlineStream<'a> {
     stream: &'a BlockingStream,
-    pace: IoDeadlines,
+    deadlines: IoDeadlines,
 }
 
 impl DeadlineStream<'_> {
-    fn wait(&self, silence: Option<Duration>) -> io::Result<Option<Duration>> {
-        let left = self.pace.by.map(|by| left(by).unwrap_or_default());
+    fn timeout(&self, silence: Option<Duration>) -> io::Result<Option<Duration>> {
+        let left = self.deadlines.by.map(|by| left(by).unwrap_or_default());
         match left.into_iter().chain(silence).min() {
             Some(Duration::ZERO) => Err(ErrorKind::TimedOut.into()),
-            wait => Ok(wait),
+            timeout => Ok(timeout),
         }
     }
 }
 
-/// True for the error of a blocking socket whose time is over.
+/// Names the error of a blocking socket whose time is over as such.
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::WouldBlock {
         ErrorKind::TimedOut.into()
@@ -256,7 +256,7 @@ fn timed_out(error: io::Error) -> io::Error {
 
 impl Read for DeadlineStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wait = self.wait(self.pace.read)?;
+        let wait = self.timeout(self.deadlines.read)?;
         self.stream.set_read_timeout(wait)?;
         self.stream.read(buffer).map_err(timed_out)
     }
@@ -264,7 +264,7 @@ impl Read for DeadlineStream<'_> {
 
 impl Write for DeadlineStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let wait = self.wait(self.pace.write)?;
+        let wait = self.timeout(self.deadlines.write)?;
         self.stream.set_write_timeout(wait)?;
         self.stream.write(bytes).map_err(timed_out)
     }
@@ -277,7 +277,7 @@ impl Read for BlockingWire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut timed = DeadlineStream {
             stream: &self.stream,
-            pace: self.pace,
+            deadlines: self.deadlines,
         };
         #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {
@@ -291,7 +291,7 @@ impl Write for BlockingWire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut timed = DeadlineStream {
             stream: &self.stream,
-            pace: self.pace,
+            deadlines: self.deadlines,
         };
         #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {
@@ -302,7 +302,7 @@ impl Write for BlockingWire {
     fn flush(&mut self) -> io::Result<()> {
         let mut timed = DeadlineStream {
             stream: &self.stream,
-            pace: self.pace,
+            deadlines: self.deadlines,
         };
         #[cfg(feature = "tls")]
         if let Some(tls) = &mut self.tls {

@@ -9,7 +9,7 @@ const MAX_TRAILERS: usize = 100;
 
 /// Framing of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BodyLength {
+pub(crate) enum RequestFraming {
     None,
     Length(u64),
     Chunked,
@@ -60,12 +60,14 @@ impl fmt::Display for BodyError {
 
 impl Body {
     /// Creates a reader for a body of at most `limit` bytes.
-    pub(crate) fn new(framing: BodyLength, limit: usize) -> Result<Body, BodyError> {
+    pub(crate) fn new(framing: RequestFraming, limit: usize) -> Result<Body, BodyError> {
         let state = match framing {
-            BodyLength::None | BodyLength::Length(0) => BodyState::Done,
-            BodyLength::Length(length) if length > limit as u64 => return Err(BodyError::TooLarge),
-            BodyLength::Length(length) => BodyState::Length(length),
-            BodyLength::Chunked => BodyState::Size(Vec::new()),
+            RequestFraming::None | RequestFraming::Length(0) => BodyState::Done,
+            RequestFraming::Length(length) if length > limit as u64 => {
+                return Err(BodyError::TooLarge);
+            }
+            RequestFraming::Length(length) => BodyState::Length(length),
+            RequestFraming::Chunked => BodyState::Size(Vec::new()),
         };
         Ok(Body {
             state,
@@ -200,7 +202,7 @@ mod tests {
     use proptest::prelude::*;
     use std::net::SocketAddr;
 
-    fn framing(fields: &str) -> Result<BodyLength, u16> {
+    fn framing(fields: &str) -> Result<RequestFraming, u16> {
         let text = format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
         let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
         match Head::parse(text.as_bytes(), &Limits::default(), peer, false) {
@@ -211,7 +213,7 @@ mod tests {
     }
 
     fn read(body: &[u8], pieces: usize) -> Result<(Vec<u8>, usize), BodyError> {
-        let mut reader = Body::new(BodyLength::Chunked, 1_000)?;
+        let mut reader = Body::new(RequestFraming::Chunked, 1_000)?;
         let mut taken = 0;
         for piece in body.chunks(pieces) {
             taken += reader.read(piece)?;
@@ -222,15 +224,18 @@ mod tests {
 
     #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
-        assert_eq!(framing(""), Ok(BodyLength::None));
-        assert_eq!(framing("Content-Length: 5\r\n"), Ok(BodyLength::Length(5)));
+        assert_eq!(framing(""), Ok(RequestFraming::None));
+        assert_eq!(
+            framing("Content-Length: 5\r\n"),
+            Ok(RequestFraming::Length(5))
+        );
         assert_eq!(
             framing("Content-Length: 5\r\nContent-Length: 5\r\n"),
-            Ok(BodyLength::Length(5))
+            Ok(RequestFraming::Length(5))
         );
         assert_eq!(
             framing("Transfer-Encoding: Chunked\r\n"),
-            Ok(BodyLength::Chunked)
+            Ok(RequestFraming::Chunked)
         );
         for fields in [
             "Content-Length: 5\r\nContent-Length: 6\r\n",
@@ -258,7 +263,7 @@ mod tests {
     #[test]
     fn a_body_has_a_limit() {
         assert_eq!(
-            Body::new(BodyLength::Length(1_001), 1_000).unwrap_err(),
+            Body::new(RequestFraming::Length(1_001), 1_000).unwrap_err(),
             BodyError::TooLarge
         );
         assert_eq!(read(b"3e9\r\n", 9), Err(BodyError::TooLarge));
@@ -287,7 +292,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_chunks_panic(bytes in any::<Vec<u8>>()) {
-            let _ = Body::new(BodyLength::Chunked, 100).unwrap().read(&bytes);
+            let _ = Body::new(RequestFraming::Chunked, 100).unwrap().read(&bytes);
         }
     }
 }

@@ -290,8 +290,8 @@ fn is_same(origin: &str, request: &Request) -> bool {
     named == origin || with_port == Some(origin)
 }
 
-/// Returns what the nearest of the proxies in a `Forwarded` field (RFC 7239) was asked for: by
-/// which protocol, and of which host.
+/// Returns what the first proxy of a `Forwarded` field (RFC 7239), the one nearest to the client, was
+/// asked for: by which protocol, and of which host.
 fn forwarded(field: &str) -> [Option<&str>; 2] {
     let element = field.split(',').next().unwrap_or_default();
     let pair = |wanted: &str| {

@@ -1,6 +1,6 @@
 //! Heads of requests (RFC 9112), read by httparse.
 
-use super::body::BodyLength;
+use super::body::RequestFraming;
 use super::request::{Request, RequestBody, Span};
 use crate::limits::Limits;
 use crate::net::listener::PeerAddr;
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) request: Request,
-    pub(crate) framing: BodyLength,
+    pub(crate) framing: RequestFraming,
     pub(crate) keep_alive: bool,
     /// HTTP/1.1, whose clients know chunks.
     pub(crate) is_http_11: bool,
@@ -110,7 +110,7 @@ impl Head {
             return Err(HeadError(400, "not one Host field"));
         }
         let framing = framing_of(&request)?;
-        if framing == BodyLength::Chunked && version == 0 {
+        if framing == RequestFraming::Chunked && version == 0 {
             // RFC 9112, 6.1: there are none in HTTP/1.0, and proxies may not see where it ends.
             return Err(HeadError(400, "Transfer-Encoding in HTTP/1.0"));
         }
@@ -139,7 +139,7 @@ fn absolute_path(target: &str) -> &str {
 
 /// Returns the framing of a request's body. Refuses what two readers could understand differently:
 /// that is how requests are smuggled past a proxy.
-fn framing_of(request: &Request) -> Result<BodyLength, HeadError> {
+fn framing_of(request: &Request) -> Result<RequestFraming, HeadError> {
     let mut length = None;
     for value in request.header_values("content-length") {
         let value = parse_length(value).ok_or(HeadError(400, "wrong Content-Length"))?;
@@ -150,11 +150,11 @@ fn framing_of(request: &Request) -> Result<BodyLength, HeadError> {
     }
     let mut codings = request.header_values("transfer-encoding");
     match (codings.next(), codings.next(), length) {
-        (None, _, None) => Ok(BodyLength::None),
-        (None, _, Some(length)) => Ok(BodyLength::Length(length)),
+        (None, _, None) => Ok(RequestFraming::None),
+        (None, _, Some(length)) => Ok(RequestFraming::Length(length)),
         (Some(_), _, Some(_)) => Err(HeadError(400, "Content-Length and Transfer-Encoding")),
         (Some(coding), None, None) if coding.trim_ascii().eq_ignore_ascii_case(b"chunked") => {
-            Ok(BodyLength::Chunked)
+            Ok(RequestFraming::Chunked)
         }
         _ => Err(HeadError(501, "unknown Transfer-Encoding")),
     }
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(request.param("__proto__"), None);
         assert_eq!(request.header("x-A").as_deref(), Some("1, 2"));
         assert_eq!(request.header_values("x-a").count(), 2);
-        assert_eq!(head.framing, BodyLength::None);
+        assert_eq!(head.framing, RequestFraming::None);
         assert!(head.keep_alive);
         assert!(!format!("{request:?}").contains("EIO"));
     }

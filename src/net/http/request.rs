@@ -39,7 +39,7 @@ pub struct Request {
     pub(super) body: RequestBody,
     pub(super) peer: PeerAddr,
     pub(super) secure: bool,
-    /// The client's, if a trusted proxy has named it.
+    /// The client's address, if a trusted proxy has named it.
     pub(super) forwarded_for: Option<Box<IpAddr>>,
     #[cfg(feature = "tls")]
     pub(super) certificate: Option<Box<Arc<[u8]>>>,

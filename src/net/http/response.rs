@@ -130,7 +130,7 @@ pub(crate) fn write_headers(headers: &[Header], out: &mut Vec<u8>) {
                 out.extend_from_slice(part.as_bytes());
             }
         } else {
-            log::warn!(target: "engineio", "header {name:?} of an answer was left out: its name is none, or control characters");
+            log::warn!(target: "engineio", "header {name:?} of an answer was left out: its name is no token, or its value has control characters");
         }
     }
 }

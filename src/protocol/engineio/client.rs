@@ -121,8 +121,8 @@ enum Closing {
 
 #[derive(Debug, Default)]
 struct ClientPolling {
-    polls: bool,
-    posts: bool,
+    poll_pending: bool,
+    post_pending: bool,
     queued: bool,
     upgrade: ClientUpgrade,
 }
@@ -182,13 +182,13 @@ impl ClientSession {
         match input {
             ClientInput::Polled => {
                 if let ClientState::Polling(polling) = &mut self.state {
-                    polling.polls = false;
+                    polling.poll_pending = false;
                 }
                 self.start_requests();
             }
             ClientInput::Posted => {
                 match &mut self.state {
-                    ClientState::Polling(polling) => polling.posts = false,
+                    ClientState::Polling(polling) => polling.post_pending = false,
                     ClientState::Closing(Closing::Polling { queued, said, .. }) => {
                         let next = match (std::mem::take(queued), *said) {
                             (true, _) => None,
@@ -233,7 +233,7 @@ impl ClientSession {
         }
     }
 
-    /// Takes a packet, and gives it back if it is a message.
+    /// Takes a packet, and returns its data if it is a message.
     pub(crate) fn receive<'a>(
         &mut self,
         now: Instant,
@@ -345,7 +345,7 @@ impl ClientSession {
         }
         let mut polling = ClientPolling {
             // The answer that holds the open packet is still being handled.
-            polls: true,
+            poll_pending: true,
             ..ClientPolling::default()
         };
         if offered && self.config.upgrade {
@@ -363,19 +363,19 @@ impl ClientSession {
             return;
         };
         if polling.upgrade == ClientUpgrade::Pausing {
-            if !polling.polls && !polling.posts {
+            if !polling.poll_pending && !polling.post_pending {
                 self.state = ClientState::WebSocket;
                 self.outputs.push_back(ClientOutput::Write(Packet::Upgrade));
                 self.outputs.push_back(ClientOutput::Attach);
             }
             return;
         }
-        if !polling.posts && std::mem::take(&mut polling.queued) {
-            polling.posts = true;
+        if !polling.post_pending && std::mem::take(&mut polling.queued) {
+            polling.post_pending = true;
             self.outputs.push_back(ClientOutput::Post);
         }
-        if !polling.polls {
-            polling.polls = true;
+        if !polling.poll_pending {
+            polling.poll_pending = true;
             self.outputs.push_back(ClientOutput::Poll);
         }
     }
@@ -411,13 +411,13 @@ impl ClientSession {
                 if polling.upgrade != ClientUpgrade::None {
                     self.outputs.push_back(ClientOutput::CloseWebSocket);
                 }
-                let said = if polling.posts || polling.queued {
+                let said = if polling.post_pending || polling.queued {
                     CloseProgress::Nothing
                 } else {
                     self.outputs.push_back(ClientOutput::BeforeClose);
                     CloseProgress::BeforeClose
                 };
-                if !polling.posts {
+                if !polling.post_pending {
                     // Packets may have waited for the upgrade.
                     self.outputs.push_back(ClientOutput::Post);
                 }

@@ -22,7 +22,7 @@ const PAUSE_THRESHOLD: Duration = Duration::from_millis(10);
 
 /// One HTTP exchange or one WebSocket connection; the driver gives the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct TransportId(pub(crate) u64);
+pub(crate) struct ChannelId(pub(crate) u64);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServerConfig {
@@ -36,20 +36,17 @@ pub(crate) struct ServerConfig {
 #[derive(Debug)]
 pub(crate) enum ServerInput {
     /// A GET; `queued` says whether packets wait for the client.
-    Poll { channel: TransportId, queued: bool },
+    Poll { channel: ChannelId, queued: bool },
     /// A POST; its packets follow by [`ServerSession::receive`], then [`ServerInput::Posted`].
-    Post(TransportId),
+    Post(ChannelId),
     /// The packets of a POST are handled.
-    Posted(TransportId),
+    Posted(ChannelId),
     /// A WebSocket with this session's id.
-    WebSocket(TransportId),
+    WebSocket(ChannelId),
     /// A message over a channel is no packet.
     Invalid,
     /// A channel's connection went away.
-    Lost {
-        channel: TransportId,
-        reason: Reason,
-    },
+    Lost { channel: ChannelId, reason: Reason },
     /// A packet waits for the client.
     Queued,
     /// An answer took the last packet that waited.
@@ -65,15 +62,15 @@ pub(crate) enum ServerInput {
 /// Action for the driver.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ServerOutput {
-    Respond(TransportId, PollResponse),
+    Respond(ChannelId, PollResponse),
     /// Append a packet to the queue.
     Send(Packet<'static>),
     /// Write the answer to a probe on a WebSocket that does not carry the session yet.
-    SendProbePong(TransportId),
+    SendProbePong(ChannelId),
     /// The queue goes out over this WebSocket from now on.
-    Attach(TransportId),
+    Attach(ChannelId),
     /// Close a WebSocket once what was written to it has left.
-    CloseWebSocket(TransportId),
+    CloseWebSocket(ChannelId),
     /// The session has ended. Comes once.
     Closed(Reason),
     /// Nothing more will come of this session: forget it.
@@ -100,28 +97,28 @@ pub(crate) enum PollResponse {
 #[derive(Debug)]
 enum ServerState {
     Polling(ServerPolling),
-    WebSocket(TransportId),
+    WebSocket(ChannelId),
     /// The close packet waits for a poll.
     Closing {
         until: Instant,
     },
     /// Over; a POST may still be waiting for its answer.
     Closed {
-        post: Option<TransportId>,
+        post: Option<ChannelId>,
     },
 }
 
 #[derive(Debug, Default)]
 struct ServerPolling {
-    poll: Option<TransportId>,
-    post: Option<TransportId>,
+    poll: Option<ChannelId>,
+    post: Option<ChannelId>,
     upgrade: Option<ServerUpgrade>,
 }
 
 /// A WebSocket that is about to replace polling.
 #[derive(Debug)]
 struct ServerUpgrade {
-    channel: TransportId,
+    channel: ChannelId,
     probed: bool,
     deadline: Instant,
     /// Moment when a poll that waits is answered with a noop.
@@ -175,7 +172,7 @@ impl ServerSession {
     pub(crate) fn websocket(
         now: Instant,
         config: ServerConfig,
-        channel: TransportId,
+        channel: ChannelId,
     ) -> ServerSession {
         ServerSession::new(now, config, ServerState::WebSocket(channel))
     }
@@ -214,16 +211,16 @@ impl ServerSession {
         }
     }
 
-    /// Takes a packet of a POST or a WebSocket, and gives it back if it is a message.
+    /// Takes a packet of a POST or a WebSocket, and returns its data if it is a message.
     pub(crate) fn receive<'a>(
         &mut self,
         now: Instant,
-        channel: TransportId,
+        channel: ChannelId,
         packet: Packet<'a>,
     ) -> Option<Data<'a>> {
         match &mut self.state {
             ServerState::WebSocket(own) if *own == channel => {}
-            // What was posted before the upgrade is handled after it.
+            // A packet of the POST that is being handled.
             ServerState::Polling(polling) if polling.post == Some(channel) => {}
             ServerState::Polling(_) => {
                 self.on_upgrade_packet(now, channel, packet);
@@ -299,7 +296,7 @@ impl ServerSession {
     }
 
     /// Returns the POST that waits for its answer.
-    pub(crate) fn post(&self) -> Option<TransportId> {
+    pub(crate) fn post(&self) -> Option<ChannelId> {
         match &self.state {
             ServerState::Polling(polling) => polling.post,
             _ => None,
@@ -307,7 +304,7 @@ impl ServerSession {
     }
 
     /// Returns the WebSocket that carries the session.
-    pub(crate) fn active_websocket(&self) -> Option<TransportId> {
+    pub(crate) fn active_websocket(&self) -> Option<ChannelId> {
         match self.state {
             ServerState::WebSocket(channel) => Some(channel),
             _ => None,
@@ -364,7 +361,7 @@ impl ServerSession {
         };
     }
 
-    fn on_poll(&mut self, now: Instant, channel: TransportId, queued: bool) {
+    fn on_poll(&mut self, now: Instant, channel: ChannelId, queued: bool) {
         match &mut self.state {
             ServerState::Polling(polling) => {
                 if polling.poll.is_some() {
@@ -395,7 +392,7 @@ impl ServerSession {
         }
     }
 
-    fn on_post(&mut self, channel: TransportId) {
+    fn on_post(&mut self, channel: ChannelId) {
         match &mut self.state {
             ServerState::Polling(polling) if polling.post.is_none() => polling.post = Some(channel),
             ServerState::Polling(_) => {
@@ -414,7 +411,7 @@ impl ServerSession {
         }
     }
 
-    fn on_posted(&mut self, channel: TransportId) {
+    fn on_posted(&mut self, channel: ChannelId) {
         // The reference implementation says ok even when the session was closed over the body.
         self.outputs
             .push_back(ServerOutput::Respond(channel, PollResponse::Ok));
@@ -430,7 +427,7 @@ impl ServerSession {
         }
     }
 
-    fn on_websocket(&mut self, now: Instant, channel: TransportId) {
+    fn on_websocket(&mut self, now: Instant, channel: ChannelId) {
         match &mut self.state {
             ServerState::Polling(polling) if polling.upgrade.is_none() => {
                 polling.upgrade = Some(ServerUpgrade {
@@ -447,7 +444,7 @@ impl ServerSession {
     }
 
     /// A packet of a WebSocket that does not carry the session yet (engine.io-protocol, "Upgrade").
-    fn on_upgrade_packet(&mut self, now: Instant, channel: TransportId, packet: Packet<'_>) {
+    fn on_upgrade_packet(&mut self, now: Instant, channel: ChannelId, packet: Packet<'_>) {
         let ServerState::Polling(polling) = &mut self.state else {
             return;
         };
@@ -474,7 +471,7 @@ impl ServerSession {
         }
     }
 
-    fn on_connection_lost(&mut self, channel: TransportId, reason: Reason) {
+    fn on_connection_lost(&mut self, channel: ChannelId, reason: Reason) {
         match &mut self.state {
             ServerState::WebSocket(own) if *own == channel => self.close_now(reason),
             ServerState::Polling(polling) => {

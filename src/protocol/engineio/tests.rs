@@ -3,7 +3,7 @@
 use super::client::{ClientConfig, ClientInput, ClientOutput, ClientSession, TransportKind};
 use super::packet::{Data, Packet};
 use super::server::{
-    PollResponse, ServerConfig, ServerInput, ServerOutput, ServerSession, TransportId,
+    ChannelId, PollResponse, ServerConfig, ServerInput, ServerOutput, ServerSession,
 };
 use super::*;
 use crate::reason::Reason;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_secs(25);
 const TIMEOUT: Duration = Duration::from_secs(20);
-const WS: TransportId = TransportId(1000);
+const WS: ChannelId = ChannelId(1000);
 
 const CONFIG: ServerConfig = ServerConfig {
     ping_interval: INTERVAL,
@@ -30,7 +30,7 @@ struct Pair {
     server_queue: VecDeque<String>,
     client_queue: VecDeque<String>,
     /// The answer of a poll, and the body of a POST, on their way.
-    answer: Option<(server::TransportId, Vec<String>)>,
+    answer: Option<(server::ChannelId, Vec<String>)>,
     post: Option<Vec<String>>,
     /// WebSocket frames on their way; none before it is connected.
     to_client: VecDeque<String>,
@@ -138,7 +138,7 @@ impl Pair {
         }
     }
 
-    fn on_answer(&mut self, channel: TransportId, answer: PollResponse) {
+    fn on_answer(&mut self, channel: ChannelId, answer: PollResponse) {
         let body = match answer {
             PollResponse::Queued => {
                 let count = self.server_queue.len().min(payload::MAX_PACKETS_OF_PYTHON);
@@ -165,7 +165,7 @@ impl Pair {
                 }
                 ClientOutput::Poll => {
                     self.next_channel += 1;
-                    let channel = TransportId(self.next_channel);
+                    let channel = ChannelId(self.next_channel);
                     let queued = !self.server_queue.is_empty();
                     self.server
                         .handle(self.now, ServerInput::Poll { channel, queued });
@@ -224,7 +224,7 @@ impl Pair {
             return false;
         };
         self.next_channel += 1;
-        let channel = TransportId(self.next_channel);
+        let channel = ChannelId(self.next_channel);
         self.server.handle(self.now, ServerInput::Post(channel));
         for packet in body {
             let packet = Packet::decode(&packet).unwrap();
@@ -475,7 +475,7 @@ fn an_upgrade_packet_without_a_probe_is_enough() {
 fn a_second_websocket_is_closed_during_and_after_the_upgrade() {
     let mut pair = Pair::new(true);
     pair.connect();
-    let second = TransportId(2000);
+    let second = ChannelId(2000);
     pair.server.handle(pair.now, ServerInput::WebSocket(second));
     assert_eq!(
         pair.server.poll(),
@@ -494,7 +494,7 @@ fn a_second_websocket_is_closed_during_and_after_the_upgrade() {
 #[test]
 fn polling_after_the_upgrade_is_a_mismatch() {
     let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
-    let channel = TransportId(1);
+    let channel = ChannelId(1);
     server.handle(
         Instant::now(),
         ServerInput::Poll {
@@ -517,7 +517,7 @@ fn polling_after_the_upgrade_is_a_mismatch() {
 #[test]
 fn two_polls_at_once_end_the_session() {
     let mut pair = Pair::new(false);
-    let (first, second) = (TransportId(pair.next_channel), TransportId(77));
+    let (first, second) = (ChannelId(pair.next_channel), ChannelId(77));
     pair.server.handle(
         pair.now,
         ServerInput::Poll {
@@ -541,12 +541,12 @@ fn two_polls_at_once_end_the_session() {
 fn two_posts_at_once_end_the_session() {
     let mut pair = Pair::new(false);
     pair.server
-        .handle(pair.now, ServerInput::Post(TransportId(50)));
+        .handle(pair.now, ServerInput::Post(ChannelId(50)));
     pair.server
-        .handle(pair.now, ServerInput::Post(TransportId(51)));
+        .handle(pair.now, ServerInput::Post(ChannelId(51)));
     let outputs: Vec<_> = std::iter::from_fn(|| pair.server.poll()).collect();
     assert!(outputs.contains(&ServerOutput::Respond(
-        TransportId(51),
+        ChannelId(51),
         PollResponse::ConcurrentRequest
     )));
     assert!(outputs.contains(&ServerOutput::Closed(Reason::TransportError)));
@@ -805,7 +805,7 @@ fn a_close_packet_that_nobody_polls_for_is_given_up() {
 #[test]
 fn a_client_that_goes_away_in_mid_poll_is_an_error_of_its_transport() {
     let mut pair = Pair::new(false);
-    let channel = TransportId(pair.next_channel);
+    let channel = ChannelId(pair.next_channel);
     let reason = Reason::TransportClose;
     pair.server
         .handle(pair.now, ServerInput::Lost { channel, reason });
@@ -914,7 +914,7 @@ fn arbitrary_clients_end_a_session_once() {
         let mut open = vec![WS];
         for step in 1..200_u64 {
             now += Duration::from_millis(source.below(4_000) as u64);
-            let channel = TransportId(step);
+            let channel = ChannelId(step);
             match source.below(10) {
                 0 => {
                     open.push(channel);

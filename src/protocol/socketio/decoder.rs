@@ -47,13 +47,13 @@ pub(crate) struct TextDecoder<P = Text> {
     parser: P,
     revision: Revision,
     limits: Arc<Limits>,
-    side: PeerRole,
+    side: DecoderSide,
     partial: Option<Box<PartialPacket>>,
 }
 
-/// Side of a link.
+/// The side of a connection on which a decoder reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PeerRole {
+pub(crate) enum DecoderSide {
     /// A server closes on what its reference closes on.
     Server,
     /// A client bears more of the server that it has chosen: too many attachments are skipped, and
@@ -82,7 +82,7 @@ struct PartialPacket {
 impl TextDecoder<Text> {
     pub(crate) fn new(
         limits: Arc<Limits>,
-        side: PeerRole,
+        side: DecoderSide,
         revision: Revision,
     ) -> TextDecoder<Text> {
         TextDecoder {
@@ -96,7 +96,7 @@ impl TextDecoder<Text> {
 }
 
 impl<P: PacketParser> TextDecoder<P> {
-    /// Takes a message. `admits` says of a packet's kind and namespace whether it may come now; it
+    /// Takes a message. `validate` says of a packet's kind and namespace whether it may come now; it
     /// is asked before the first attachment is kept (python-socketio 5.16.2 did not).
     pub(crate) fn receive<'a>(
         &mut self,
@@ -108,7 +108,7 @@ impl<P: PacketParser> TextDecoder<P> {
             Data::Binary(_) => return self.read(now, message, validate),
             Data::Text(text) => text,
         };
-        let is_lenient = self.side == PeerRole::Client;
+        let is_lenient = self.side == DecoderSide::Client;
         if !json::has_lone_surrogate(text) {
             match self.read(now, message, &validate) {
                 Err(PacketError::Number) => {}
@@ -132,7 +132,7 @@ impl<P: PacketParser> TextDecoder<P> {
         let (packet, name, dropped) = match self.parser.decode(message, &self.limits)? {
             Decoded::Attachment(bytes) => return self.attach(now, bytes),
             Decoded::Packet(packet, name) => (packet, name, None),
-            Decoded::OverLimit(_, PacketError::Attachments) if self.side == PeerRole::Server => {
+            Decoded::OverLimit(_, PacketError::Attachments) if self.side == DecoderSide::Server => {
                 return Err(PacketError::Attachments);
             }
             Decoded::OverLimit(packet, why) => (packet, None, Some(why)),
@@ -322,7 +322,7 @@ mod tests {
             attachments_bytes: 1_000,
             ..Limits::default()
         };
-        TextDecoder::new(Arc::new(limits), PeerRole::Server, Revision::V4)
+        TextDecoder::new(Arc::new(limits), DecoderSide::Server, Revision::V4)
     }
 
     fn packet(arrival: Arrival<'_>) -> IncomingPacket<'_> {
@@ -448,12 +448,12 @@ mod tests {
     #[test]
     fn a_client_skips_too_many_attachments_and_a_server_closes() {
         let now = Instant::now();
-        for side in [PeerRole::Server, PeerRole::Client] {
+        for side in [DecoderSide::Server, DecoderSide::Client] {
             let mut link = TextDecoder::new(Arc::new(Limits::default()), side, Revision::V4);
             let result = text(&mut link, now, "5256-[\"x\"]");
             match side {
-                PeerRole::Server => assert_eq!(result, Err(PacketError::Attachments)),
-                PeerRole::Client => assert_eq!(result, Ok(None)),
+                DecoderSide::Server => assert_eq!(result, Err(PacketError::Attachments)),
+                DecoderSide::Client => assert_eq!(result, Ok(None)),
             }
         }
     }
@@ -479,8 +479,11 @@ mod tests {
             data(&event)
         );
         assert_eq!(text(&mut link, now, "2[\"a\",NaN]"), Err(PacketError::Json));
-        let mut link =
-            TextDecoder::new(Arc::new(Limits::default()), PeerRole::Client, Revision::V4);
+        let mut link = TextDecoder::new(
+            Arc::new(Limits::default()),
+            DecoderSide::Client,
+            Revision::V4,
+        );
         let event = text(&mut link, now, "2[\"a\",NaN]").unwrap().unwrap();
         assert_eq!(data(&event), "[\"a\",null]");
     }
@@ -513,7 +516,7 @@ mod tests {
             ..Limits::default()
         });
         crate::util::fuzz::run(|source| {
-            let mut link = TextDecoder::new(Arc::clone(&limits), PeerRole::Server, Revision::V4);
+            let mut link = TextDecoder::new(Arc::clone(&limits), DecoderSide::Server, Revision::V4);
             let now = Instant::now();
             for _ in 0..8 {
                 let bytes = source.mutate(PACKETS);

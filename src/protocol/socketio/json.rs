@@ -16,7 +16,7 @@ pub(crate) fn check(text: &str, depth: usize) -> Result<(), PacketError> {
     }
 }
 
-/// Checks an array whose first item names an event, and gives the name.
+/// Checks an array whose first item names an event, and returns the name.
 pub(crate) fn check_event(text: &str, depth: usize) -> Result<Cow<'_, str>, PacketError> {
     check_depth(text.as_bytes(), depth)?;
     let mut json = serde_json::Deserializer::from_str(text);
@@ -293,68 +293,68 @@ struct Placeholders(usize);
 
 /// Kind of a value, as far as placeholders go.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum JsonPart {
+enum ValueKind {
     True,
     Number(u64),
     Other,
 }
 
 impl<'de> DeserializeSeed<'de> for Placeholders {
-    type Value = JsonPart;
+    type Value = ValueKind;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<JsonPart, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<ValueKind, D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Placeholders {
-    type Value = JsonPart;
+    type Value = ValueKind;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<JsonPart, E> {
+    fn visit_bool<E>(self, value: bool) -> Result<ValueKind, E> {
         Ok(if value {
-            JsonPart::True
+            ValueKind::True
         } else {
-            JsonPart::Other
+            ValueKind::Other
         })
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<JsonPart, E> {
-        Ok(JsonPart::Other)
+    fn visit_i64<E>(self, _: i64) -> Result<ValueKind, E> {
+        Ok(ValueKind::Other)
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<JsonPart, E> {
-        Ok(JsonPart::Number(value))
+    fn visit_u64<E>(self, value: u64) -> Result<ValueKind, E> {
+        Ok(ValueKind::Number(value))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<JsonPart, E> {
-        Ok(JsonPart::Other)
+    fn visit_f64<E>(self, _: f64) -> Result<ValueKind, E> {
+        Ok(ValueKind::Other)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<JsonPart, E> {
-        Ok(JsonPart::Other)
+    fn visit_str<E>(self, _: &str) -> Result<ValueKind, E> {
+        Ok(ValueKind::Other)
     }
 
-    fn visit_unit<E>(self) -> Result<JsonPart, E> {
-        Ok(JsonPart::Other)
+    fn visit_unit<E>(self) -> Result<ValueKind, E> {
+        Ok(ValueKind::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<JsonPart, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ValueKind, A::Error> {
         while items.next_element_seed(self)?.is_some() {}
-        Ok(JsonPart::Other)
+        Ok(ValueKind::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<JsonPart, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ValueKind, A::Error> {
         let (mut is_placeholder, mut is_valid) = (false, false);
         while let Some(key) = entries.next_key::<Cow<'de, str>>()? {
             // Also below these keys there may be placeholders.
             let value = entries.next_value_seed(self)?;
             match (&*key, value) {
-                ("_placeholder", value) => is_placeholder = value == JsonPart::True,
-                ("num", JsonPart::Number(number)) => is_valid = number < self.0 as u64,
+                ("_placeholder", value) => is_placeholder = value == ValueKind::True,
+                ("num", ValueKind::Number(number)) => is_valid = number < self.0 as u64,
                 ("num", _) => is_valid = false,
                 _ => {}
             }
@@ -362,7 +362,7 @@ impl<'de> Visitor<'de> for Placeholders {
         if is_placeholder && !is_valid {
             return Err(A::Error::custom("a placeholder without its attachment"));
         }
-        Ok(JsonPart::Other)
+        Ok(ValueKind::Other)
     }
 }
 

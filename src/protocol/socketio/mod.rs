@@ -9,7 +9,7 @@ pub(crate) mod packet;
 pub(crate) mod parser;
 
 pub(crate) use body::Body;
-pub(crate) use decoder::{Arrival, Dropped, IncomingPacket, PeerRole, TextDecoder};
+pub(crate) use decoder::{Arrival, DecoderSide, Dropped, IncomingPacket, TextDecoder};
 pub(crate) use packet::{Kind, Packet, PacketError};
 pub(crate) use parser::{PacketParser, Text, split_query};
 

@@ -143,12 +143,12 @@ struct MsgpackFields<'a> {
     kind: Option<Kind>,
     namespace: Option<Cow<'a, str>>,
     id: Option<u64>,
-    data: Option<MsgpackPart<'a>>,
+    data: Option<SkippedValue<'a>>,
 }
 
 /// A value that was skipped.
 #[derive(Default)]
-struct MsgpackPart<'a> {
+struct SkippedValue<'a> {
     bytes: &'a [u8],
     seen: Seen,
 }
@@ -201,7 +201,7 @@ impl<'a> MsgpackFields<'a> {
                     let (before, mut seen) = (reader.rest, Seen::default());
                     reader.skip(0, &mut seen)?;
                     let bytes = &before[..before.len() - reader.rest.len()];
-                    fields.data = Some(MsgpackPart { bytes, seen });
+                    fields.data = Some(SkippedValue { bytes, seen });
                 }
                 _ => reader.skip(0, &mut Seen::default())?,
             }

@@ -61,7 +61,7 @@ pub(crate) enum PacketError {
 
 impl PacketError {
     /// Of an answer over a limit, what there is too much of.
-    pub(crate) fn exceeds(self, limits: &Limits) -> LimitExceeded {
+    pub(crate) fn limit_exceeded(self, limits: &Limits) -> LimitExceeded {
         let (what, limit, value) = match self {
             PacketError::Depth => (
                 "levels of nested data in an answer",

@@ -239,7 +239,7 @@ fn parse_digits(text: &str) -> Option<u64> {
     is_number.then(|| text.parse().ok()).flatten()
 }
 
-/// Checks the payload against the packet's type, and gives an event's name.
+/// Checks the payload against the packet's type, and returns an event's name.
 fn check_data<'a>(
     packet: &Packet<'a>,
     limits: &Limits,
@@ -271,7 +271,7 @@ fn check_data<'a>(
         Kind::Ack | Kind::BinaryAck => first == Some(b'['),
         // Any value is one in Socket.IO 4.
         Kind::ConnectError => matches!(first, Some(b'{' | b'"')) || revision == Revision::V3,
-        // python servers give a reason with always_connect; a server refuses it (see `TextDecoder`).
+        // python servers give a reason with always_connect.
         _ => true,
     };
     if fits {

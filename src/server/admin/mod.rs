@@ -252,7 +252,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if it is instrumented already, or the namespace has handlers,
-    /// [`Error::Connection`] if the system gives no thread.
+    /// [`Error::Io`] if the system gives no thread.
     pub fn instrument(&self, admin: Admin) -> Result<Instrumented, Error> {
         let namespace = self.of(&admin.namespace);
         if self.inner.handlers.get().contains(&admin.namespace) {
@@ -422,21 +422,21 @@ fn signal(
 }
 
 /// Looks at an event that may be for the servers; returns whether it was.
-pub(super) fn on_signal(inner: &ServerInner, emission: &Broadcast) -> bool {
-    let rooms = emission.recipients.rooms.as_deref();
+pub(super) fn on_signal(inner: &ServerInner, broadcast: &Broadcast) -> bool {
+    let rooms = broadcast.recipients.rooms.as_deref();
     if rooms.is_none_or(|rooms| rooms != [SERVERS]) {
         return false;
     }
     let Some(shared) = inner.watch.shared() else {
         return true;
     };
-    let (Some(server), Ok(Args(args))) = (shared.server(), emission.data.to_args()) else {
+    let (Some(server), Ok(Args(args))) = (shared.server(), broadcast.data.to_args()) else {
         return true;
     };
-    if *emission.namespace != *shared.admin.namespace {
+    if *broadcast.namespace != *shared.admin.namespace {
         return true;
     }
-    match (&*emission.event, &args[..]) {
+    match (&*broadcast.event, &args[..]) {
         ("watch", [Value::String(watcher)]) => report::tell_of_clients(&shared, &server, watcher),
         ("watching", _) => inner.watch.begin_for(shared.admin.interval),
         _ if shared.admin.read_only => {}

@@ -20,7 +20,7 @@ const MAX_WAITING: usize = 1 << 20;
 const MAX_SOCKETS: usize = 5_000;
 /// Characters of the session's id that name a client in the UI. The whole id is a secret.
 const CLIENT_ID_LEN: usize = 12;
-/// Bytes of an event that are shown.
+/// Number of binary values of an event that are shown.
 const MAX_BINARIES: usize = 5;
 /// Fields of a request that are secrets.
 const SECRETS: [&str; 5] = [
@@ -62,7 +62,7 @@ pub(super) fn run(shared: &Arc<AdminShared>, records: &Receiver<(SystemTime, Rec
 fn tell(shared: &AdminShared, server: &Server, event: &str, args: Args) {
     let namespace = server.of(&shared.admin.namespace);
     let watchers = namespace.sockets();
-    let is_slow = |socket: &&Socket| socket.connection().handle().waiting() > MAX_WAITING;
+    let is_slow = |socket: &&Socket| socket.connection().handle().waiting_bytes() > MAX_WAITING;
     let slow: Vec<_> = watchers.iter().filter(is_slow).map(Socket::sid).collect();
     slow.iter().for_each(|_| server.inner.watch.note_dropped());
     let to = namespace.skip(&slow);
@@ -206,7 +206,7 @@ impl Sums {
 fn tell_sums(shared: &Arc<AdminShared>, server: &Server, begun: Instant, before: &Sums) -> Sums {
     let namespace = server.of(&shared.admin.namespace);
     let has_watchers = !namespace.sockets().is_empty();
-    server.inner.watch.check(has_watchers);
+    server.inner.watch.stop_if_unwatched(has_watchers);
     let is_alone = server.inner.manager.is_single_node();
     if has_watchers && !is_alone && shared.is_development() {
         // Other servers note what happens to their clients as long as they hear this.

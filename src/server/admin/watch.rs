@@ -22,16 +22,16 @@ pub(in crate::server) enum Record {
     Sent(Socket, String, Payload<EncodedArgs>),
 }
 
-/// Arguments, or their bytes if they are too large to be shown.
+/// Arguments, or the number of their bytes if they are too large to be shown.
 pub(in crate::server) enum Payload<T> {
     Shown(T),
     Large(usize),
 }
 
-/// The watchers of a server, as those see them to whom something happens.
+/// The watchers of a server, and what they are to be told.
 #[derive(Default)]
 pub(crate) struct Watch {
-    /// Somebody watches. All that is looked at when nobody does.
+    /// Somebody watches. Nothing else is looked at when nobody does.
     is_on: AtomicBool,
     dropped: AtomicU64,
     state: RwLock<Option<WatchState>>,
@@ -165,7 +165,7 @@ impl Watch {
     }
 
     /// Ends it if neither this server nor another has watchers.
-    pub(super) fn check(&self, has_watchers: bool) {
+    pub(super) fn stop_if_unwatched(&self, has_watchers: bool) {
         let state = self.state.read();
         let until = state.as_ref().and_then(|state| state.until);
         if !has_watchers && until.is_none_or(|at| at <= Instant::now()) {

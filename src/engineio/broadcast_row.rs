@@ -3,8 +3,8 @@
 //! The first broadcast of a row is written at the call. The next ones, by the same thread and
 //! within a moment, are only appended to the outboxes of their recipients, which are flushed at the
 //! end of the handler, before it waits, and in any case by an I/O thread: after a millisecond, or,
-//! to very many, after a few times as long as the first broadcast took to be written, up to 20 ms,
-//! or up to once as long where that is more.
+//! to very many, after a few times as long as the first broadcast took to be written: at most 20 ms,
+//! or that time itself where it is longer.
 //!
 //! In a circle with `handle`, for the same reason as is written there.
 
@@ -56,8 +56,8 @@ pub(crate) struct HeldBroadcasts {
 }
 
 impl HeldBroadcasts {
-    /// Returns where this thread's next broadcast waits, which began then, to so many recipients of
-    /// which this is one; none if it is to be written at once.
+    /// Returns where a broadcast of this thread waits, by its beginning, the number of its recipients
+    /// and one of them; none if it is to be written at once.
     pub(crate) fn join(
         recipients: usize,
         since: Instant,
