@@ -61,9 +61,14 @@ impl PubSubManager {
     /// Sets the name under which its servers find each other. Defaults to `socketio`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the broker can have no channel of that name.
+    /// [`Error::InvalidArgument`] if the broker can have no channel of that name, or if a server has
+    /// been built with this manager.
     pub fn channel(self, channel: &str) -> Result<Self, Error> {
         let shared = &self.inner.shared;
+        if shared.local.get().is_some() {
+            let why = "the channel of a manager that a server has been built with";
+            return Err(Error::InvalidArgument(why.into()));
+        }
         let checked = shared.backend.check_channel(channel);
         checked.map_err(|why| {
             Error::InvalidArgument(format!("no channel can be {channel:?}: {why}"))
@@ -83,9 +88,14 @@ impl PubSubManager {
 
     /// Makes the manager only publish, for programs that are no server: there is no listener,
     /// callbacks and `call` are errors. A [`Server`](crate::Server) with it need not be served.
+    ///
+    /// # Panics
+    /// If a server has been built with this manager.
     #[must_use]
     pub fn write_only(self) -> Self {
-        self.inner.shared.options.lock().write_only = true;
+        let shared = &self.inner.shared;
+        assert!(shared.local.get().is_none(), "it listens already");
+        shared.options.lock().write_only = true;
         self
     }
 

@@ -386,6 +386,16 @@ fn a_program_that_panics_does_not_stop_its_manager() {
 }
 
 #[test]
+fn a_manager_with_a_server_keeps_its_channel() {
+    let manager = PubSubManager::new(Hub::default());
+    let _io = Server::builder().manager(manager.clone()).build();
+    let changed = manager.clone().channel("another");
+    assert!(matches!(changed, Err(Error::InvalidArgument(why)) if why.contains("channel")));
+    let refused = std::thread::spawn(move || drop(manager.write_only()));
+    assert!(refused.join().is_err(), "it listens already");
+}
+
+#[test]
 fn what_the_queue_can_never_carry_is_an_error_at_the_call() {
     /// One that takes little.
     #[derive(Debug)]
