@@ -161,7 +161,7 @@ pub(super) fn polling_response(headers: Headers, kind: &'static str) -> Response
 }
 
 /// Takes a payload's worth of packets, in at most so many bytes, unless the first alone is larger;
-/// gives also whether any is left.
+/// returns also whether any is left.
 pub(super) fn take_payload(
     outbox: &Outbox,
     max_bytes: usize,

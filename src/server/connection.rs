@@ -4,7 +4,7 @@
 //! In a circle with the other handles of this folder: a socket leads to its server, its namespace
 //! and its rooms, and each of these to sockets.
 
-use super::admin::Record;
+use super::admin::{self, Record};
 use super::handlers::Registry;
 use super::metrics::Counted;
 use super::overlap::Overlap;
@@ -265,7 +265,7 @@ impl ServerConnection {
                 log::debug!(target: "socketio", "{}: {} is on {:?}", self.handle().label(), socket.sid(), socket.namespace_name());
                 socket.accept();
                 socket.open();
-                self.note_connected(socket);
+                admin::note_connected(&self.inner.watch, socket);
                 return;
             }
             Ok(Err(refused)) => refused,
@@ -284,13 +284,6 @@ impl ServerConnection {
             socket.send_packet(Kind::ConnectError, &refused.to_json(revision));
         }
         socket.refuse();
-    }
-
-    /// Tells those who watch that a client has come.
-    fn note_connected(&self, socket: &Socket) {
-        let watch = &self.inner.watch;
-        watch.record(|| Record::Joined(socket.clone(), socket.sid().to_owned()));
-        watch.record(|| Record::Connected(socket.clone()));
     }
 
     /// Finds the pattern whose handlers serve a namespace, beside its own if it has some.

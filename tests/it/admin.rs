@@ -1,7 +1,7 @@
 //! The Admin UI, and the figures.
 
 use crate::common::{
-    Http, PATIENCE, eventually, has_peer, node, peers, python, serve, succeed, url,
+    Http, PATIENCE, Ws, eventually, has_peer, node, peers, python, serve, succeed, url,
 };
 use socketio::admin::{Admin, Instrumented, Mode};
 use socketio::{
@@ -131,6 +131,46 @@ fn watch(address: &str) -> SimpleClient {
 fn next(watcher: &SimpleClient, event: &str) -> Args {
     let next = watcher.receive_named(event, PATIENCE).expect(event);
     next.args().expect("values")
+}
+
+/// The UI counts a client in a room each time that it is told of it.
+#[test]
+fn a_room_is_told_once_of_clients_that_enter_as_soon_as_they_can() {
+    const CLIENTS: usize = 300;
+    let io = Server::new();
+    let (serving, _administration) = instrument(&io, admin());
+    let watcher = watch(&url(&serving));
+    next(&watcher, "config");
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let (mut client, connect) = Ws::join(serving.local_addr(), "40");
+            client.send("42[\"join\",\"attic\"]");
+            (client, connect)
+        })
+        .collect();
+    let mut told = std::collections::HashMap::<String, usize>::new();
+    while told.values().sum::<usize>() < CLIENTS {
+        let event = watcher.receive(PATIENCE).expect("records");
+        let Args(args) = event.args().expect("values");
+        match event.name() {
+            "socket_connected" if args[0]["nsp"] == "/" => {
+                let sid = args[0]["id"].as_str().expect("an id");
+                let Value::Array(rooms) = &args[0]["rooms"] else {
+                    panic!("{:?}", args[0]);
+                };
+                let attics = rooms.iter().filter(|room| **room == "attic").count();
+                *told.entry(sid.to_owned()).or_default() += attics;
+            }
+            "room_joined" if args[1] == "attic" => {
+                let sid = args[2].as_str().expect("an id");
+                *told.entry(sid.to_owned()).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(told.len(), CLIENTS);
+    assert!(told.values().all(|count| *count == 1), "{told:?}");
+    drop(clients);
 }
 
 #[test]

@@ -360,6 +360,19 @@ fn register(namespace: &Namespace, shared: &Arc<AdminShared>) {
     }
 }
 
+/// Notes that a client has come.
+pub(super) fn note_connected(watch: &Watch, socket: &Socket) {
+    if !watch.is_on() {
+        return;
+    }
+    watch.push(Record::Joined(socket.clone(), socket.sid().to_owned()));
+    let is_told = watch.push(Record::Connected(socket.clone(), socket.rooms()));
+    // A watcher learns in any case of those that are there.
+    if let (false, Some(shared)) = (is_told, watch.shared()) {
+        report::introduce(&shared, socket);
+    }
+}
+
 /// Admits an administrator, and tells what there is.
 fn welcome(shared: &Arc<AdminShared>, socket: &Socket, auth: &Value) -> Result<(), Refused> {
     let Some(server) = shared.server() else {
@@ -377,10 +390,6 @@ fn welcome(shared: &Arc<AdminShared>, socket: &Socket, auth: &Value) -> Result<(
     server.inner.watch.begin();
     let config = report::config(shared);
     socket.emit("config", (config,)).map_err(refused)?;
-    if shared.is_development() {
-        let all = report::all_sockets(shared, &server, socket);
-        socket.emit("all_sockets", (all,)).map_err(refused)?;
-    }
     // Others tell of their clients when they hear of a watcher.
     let told = signal(&server, shared, "watch", vec![socket.sid().into()]);
     told.map_err(refused)

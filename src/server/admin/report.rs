@@ -84,7 +84,16 @@ fn report(shared: &AdminShared, server: &Server, time: SystemTime, record: Recor
         (namespace, Value::from(socket.sid()))
     };
     let (event, args) = match record {
-        Record::Connected(socket) => ("socket_connected", vec![describe(shared, &socket), time]),
+        Record::Connected(socket, rooms) => {
+            let described = describe(shared, &socket, rooms);
+            tell(
+                shared,
+                server,
+                "socket_connected",
+                Args(vec![described, time]),
+            );
+            return introduce(shared, &socket);
+        }
         Record::Upgraded(socket) => {
             let (namespace, sid) = names(&socket);
             let transport = Value::from(socket.transport().as_str());
@@ -277,16 +286,28 @@ pub(super) fn config(shared: &AdminShared) -> Value {
     object([("supportedFeatures", Value::Array(features))])
 }
 
+/// Tells a watcher of the clients of this server. What was noted before is told before, and so it
+/// misses nothing, and is told of nothing that it knows already.
+pub(super) fn introduce(shared: &AdminShared, watcher: &Socket) {
+    let is_watcher = watcher.namespace_name() == shared.admin.namespace;
+    if let (true, Some(server)) = (is_watcher && shared.is_development(), shared.server()) {
+        let all = all_sockets(shared, &server, watcher);
+        if watcher.emit("all_sockets", (all,)).is_err() {
+            server.inner.watch.note_dropped();
+        }
+    }
+}
+
 /// Returns the clients of this server, and the watcher itself.
-pub(super) fn all_sockets(shared: &AdminShared, server: &Server, own: &Socket) -> Value {
-    let mut all = vec![describe(shared, own)];
+fn all_sockets(shared: &AdminShared, server: &Server, own: &Socket) -> Value {
+    let mut all = vec![describe(shared, own, own.rooms())];
     for socket in sockets(server) {
         if all.len() >= MAX_SOCKETS {
             log::warn!(target: "socketio", "an admin watcher is told of {MAX_SOCKETS} clients alone");
             break;
         }
         if socket != *own {
-            all.push(describe(shared, &socket));
+            all.push(describe(shared, &socket, socket.rooms()));
         }
     }
     Value::Array(all)
@@ -313,7 +334,8 @@ pub(super) fn tell_of_clients(shared: &Arc<AdminShared>, server: &Server, watche
             let namespace = server.of(&shared.admin.namespace);
             let time = iso_time(SystemTime::now());
             for socket in sockets(&server).take(MAX_SOCKETS) {
-                let told = (describe(&shared, &socket), time.as_str());
+                let described = describe(&shared, &socket, socket.rooms());
+                let told = (described, time.as_str());
                 if namespace
                     .to(&watcher)
                     .emit("socket_connected", told)
@@ -327,7 +349,7 @@ pub(super) fn tell_of_clients(shared: &Arc<AdminShared>, server: &Server, watche
 }
 
 /// Returns a client as the UI shows it.
-fn describe(shared: &AdminShared, socket: &Socket) -> Value {
+fn describe(shared: &AdminShared, socket: &Socket, rooms: Vec<String>) -> Value {
     let request = socket.request();
     let is_shown = |name: &str| {
         shared.admin.shows_secrets || !SECRETS.iter().any(|it| it.eq_ignore_ascii_case(name))
@@ -359,7 +381,7 @@ fn describe(shared: &AdminShared, socket: &Socket) -> Value {
         ),
         ("xdomain", Value::from(is_foreign)),
     ]);
-    let rooms = socket.rooms().into_iter().map(Value::from);
+    let rooms = rooms.into_iter().map(Value::from);
     let transport = match socket.transport() {
         Transport::Polling => "polling",
         Transport::WebSocket => "websocket",

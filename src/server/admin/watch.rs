@@ -13,7 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Something that has happened to a client.
 pub(in crate::server) enum Record {
-    Connected(Socket),
+    /// With the rooms that it was in: one that it enters afterwards has a record of its own, and a
+    /// watcher that was told of it twice would count the client twice.
+    Connected(Socket, Vec<String>),
     Upgraded(Socket),
     Disconnected(Socket, Reason, Vec<String>),
     Joined(Socket, String),
@@ -64,7 +66,8 @@ impl Watch {
                 size if size <= max => Payload::Shown(args.clone()),
                 size => Payload::Large(size),
             };
-            self.push(Record::Received(socket.clone(), name.to_owned(), payload));
+            let record = Record::Received(socket.clone(), name.to_owned(), payload);
+            self.push(record);
         }
     }
 
@@ -87,17 +90,20 @@ impl Watch {
         (socket.namespace_name() != admin.namespace).then_some(admin.max_payload)
     }
 
-    fn push(&self, record: Record) {
+    /// Notes something; returns whether there was room for it.
+    pub(super) fn push(&self, record: Record) -> bool {
         let state = self.state.read();
         let records = state.as_ref().map(|state| state.records.clone());
         drop(state);
         let Some(records) = records else {
-            return;
+            return false;
         };
         // What it holds may be the last handle of a client, and is dropped with no lock held.
-        if records.try_send((SystemTime::now(), record)).is_err() {
+        let is_full = records.try_send((SystemTime::now(), record)).is_err();
+        if is_full {
             self.note_dropped();
         }
+        !is_full
     }
 
     pub(super) fn note_dropped(&self) {
