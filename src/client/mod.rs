@@ -369,10 +369,10 @@ impl Client {
             let why = "the client is connected already, or trying to be";
             return Err(Error::InvalidArgument(why.into()));
         }
-        state.spaces.clear();
+        state.namespaces.clear();
         for name in &names {
-            if state.space(name).is_none() {
-                state.spaces.push(NamespaceEntry::new(name));
+            if state.entry(name).is_none() {
+                state.namespaces.push(NamespaceEntry::new(name));
             }
         }
         state.revision = match options.protocol {
@@ -595,9 +595,9 @@ impl Client {
     /// Returns the namespaces that are connected.
     pub fn namespaces(&self) -> Vec<String> {
         let state = self.shared.state.lock();
-        let spaces = state.spaces.iter();
-        let connected = spaces.filter(|space| matches!(space.state, JoinState::Connected(_)));
-        connected.map(|space| space.name.to_string()).collect()
+        let spaces = state.namespaces.iter();
+        let connected = spaces.filter(|entry| matches!(entry.state, JoinState::Connected(_)));
+        connected.map(|entry| entry.name.to_string()).collect()
     }
 
     /// Starts a thread of its own for a long task.

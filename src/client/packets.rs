@@ -57,8 +57,8 @@ impl ClientSessionHandler {
                 self.leave(at, Reason::ServerDisconnect);
                 let shared = Arc::clone(&self.shared);
                 let mut state = shared.state.lock();
-                if let Some(space) = state.space(&received.namespace) {
-                    space.state = JoinState::Disconnected;
+                if let Some(entry) = state.entry(&received.namespace) {
+                    entry.state = JoinState::Disconnected;
                 }
                 let is_last = state.phase == ClientPhase::Open && self.joined.is_empty();
                 if is_last && shared.config.reconnection.on_disconnect {
@@ -103,8 +103,8 @@ impl ClientSessionHandler {
         let namespace = &*received.namespace;
         let is_pending = {
             let mut state = self.shared.state.lock();
-            let space = state.space(namespace);
-            space.is_some_and(|space| matches!(space.state, JoinState::Pending))
+            let entry = state.entry(namespace);
+            entry.is_some_and(|entry| matches!(entry.state, JoinState::Pending))
         };
         if !is_pending {
             log::debug!(target: "socketio", "an event for {namespace:?}, which is not connected");
@@ -184,7 +184,7 @@ impl ClientSessionHandler {
             return;
         };
         let max_payload = state.max_payload;
-        let Some(space) = state.space(&received.namespace) else {
+        let Some(entry) = state.entry(&received.namespace) else {
             self.note(
                 Level::Debug,
                 format!(
@@ -194,15 +194,15 @@ impl ClientSessionHandler {
             );
             return;
         };
-        if !matches!(space.state, JoinState::Pending) {
+        if !matches!(entry.state, JoinState::Pending) {
             return;
         }
         let content = json::read::<ConnectPayload>(&text_of(received.body.clone()));
         let sid = match (session.revision(), content) {
             (Revision::V4, Ok(ConnectPayload { sid })) => sid,
             // Clients of Socket.IO 4 know their ids without being told.
-            (Revision::V3, _) if &*space.name == ROOT => session.sid().to_owned(),
-            (Revision::V3, _) => format!("{}#{}", space.name, session.sid()),
+            (Revision::V3, _) if &*entry.name == ROOT => session.sid().to_owned(),
+            (Revision::V3, _) => format!("{}#{}", entry.name, session.sid()),
             (Revision::V4, Err(_)) => {
                 // Version 3 of the server brought it; before, pings go the other way, too.
                 let message = "the server's CONNECT has no sid: it speaks Socket.IO version 2 (Engine.IO 3): ConnectOptions::protocol lets a client do so";
@@ -212,7 +212,7 @@ impl ClientSessionHandler {
                 return session.close(Reason::ClientDisconnect);
             }
         };
-        let name = Arc::clone(&space.name);
+        let name = Arc::clone(&entry.name);
         let joined = Arc::new(NamespaceConnection::new(
             name,
             &sid,
@@ -221,7 +221,7 @@ impl ClientSessionHandler {
             shared.config.outgoing_attachments,
             &shared.config.parser,
         ));
-        space.state = JoinState::Connected(Arc::clone(&joined));
+        entry.state = JoinState::Connected(Arc::clone(&joined));
         shared.changed.notify_all();
         // The handlers of an attempt that was ended meanwhile still see both ends of it.
         self.push(ClientItem::Connect(Arc::clone(&joined.namespace)));
@@ -266,14 +266,14 @@ impl ClientSessionHandler {
         let error = read_refusal(&text_of(received.body.clone()));
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
-        let Some(space) = state.space(&received.namespace) else {
+        let Some(entry) = state.entry(&received.namespace) else {
             return;
         };
-        if !matches!(space.state, JoinState::Pending) {
+        if !matches!(entry.state, JoinState::Pending) {
             return;
         }
-        space.state = JoinState::Refused(error.clone());
-        let name = Arc::clone(&space.name);
+        entry.state = JoinState::Refused(error.clone());
+        let name = Arc::clone(&entry.name);
         self.push(ClientItem::ConnectError(name, error));
         self.on_namespace_answered(now, &mut state);
     }

@@ -131,19 +131,19 @@ impl ClientSessionHandler {
         // What is the program's own mistake is not mended by trying again; once it has been connected,
         // a function may give something better the next time.
         let is_mistake = error.is_invalid() && state.outcome.is_none();
-        let may_persist = self
+        let may_retry = self
             .shared
             .config
             .reconnection
             .allows(state.backoff.attempts());
-        let persists = state.retries && !is_mistake && may_persist;
-        let delay = persists.then(|| state.backoff.next(random::fraction()));
+        let retries = state.retries && !is_mistake && may_retry;
+        let delay = retries.then(|| state.backoff.next(random::fraction()));
         match delay {
             Some(delay) => {
                 self.note(Level::Debug, format!("trying again in {delay:?}"));
                 let attempt = state.backoff.attempts();
-                for space in &state.spaces {
-                    let name = Arc::clone(&space.name);
+                for entry in &state.namespaces {
+                    let name = Arc::clone(&entry.name);
                     self.push(ClientItem::ReconnectAttempt(name, attempt, delay));
                 }
                 state.phase = ClientPhase::Connecting;
@@ -167,8 +167,8 @@ impl ClientSessionHandler {
 
     fn give_up(&mut self, state: &mut CoreState) {
         self.note(Level::Warn, "the attempts to reconnect are used up".into());
-        for space in &state.spaces {
-            self.push(ClientItem::ReconnectFailed(Arc::clone(&space.name)));
+        for entry in &state.namespaces {
+            self.push(ClientItem::ReconnectFailed(Arc::clone(&entry.name)));
         }
         for waiting in state.offline.clear() {
             ack::complete(&self.shared, waiting, Err(Error::Disconnected));
@@ -195,7 +195,7 @@ impl ClientSessionHandler {
             let is_in_use =
                 |state: &JoinState| matches!(state, JoinState::Pending | JoinState::Connected(_));
             if state.phase == ClientPhase::Open
-                && !state.spaces.iter().any(|it| is_in_use(&it.state))
+                && !state.namespaces.iter().any(|it| is_in_use(&it.state))
             {
                 self.shared.end(state);
             }
@@ -223,7 +223,7 @@ impl ClientSessionHandler {
                 state.decide(ConnectOutcome::Connected);
                 self.shared.changed.notify_all();
                 let connected = |state: &JoinState| matches!(state, JoinState::Connected(_));
-                if !state.spaces.iter().any(|it| connected(&it.state)) {
+                if !state.namespaces.iter().any(|it| connected(&it.state)) {
                     self.shared.end(state);
                 }
             }
@@ -238,16 +238,16 @@ impl ClientSessionHandler {
             };
             let at = self.joined.iter().position(|it| it.namespace == name);
             let is_pending = state
-                .space(&name)
+                .entry(&name)
                 .is_some_and(|it| matches!(it.state, JoinState::Pending));
             match (joins, at) {
                 (true, None) if !is_pending => {
-                    if state.space(&name).is_none() {
-                        state.spaces.push(NamespaceEntry::new(&name));
+                    if state.entry(&name).is_none() {
+                        state.namespaces.push(NamespaceEntry::new(&name));
                     }
                     let auth = state.auth_of_session.clone();
-                    if let Some(space) = state.space(&name) {
-                        space.state = JoinState::Pending;
+                    if let Some(entry) = state.entry(&name) {
+                        entry.state = JoinState::Pending;
                         self.send_connect(&session, &name, &auth);
                     }
                 }
@@ -256,8 +256,8 @@ impl ClientSessionHandler {
                     let packet = encode::packet_frames(wire, Kind::Disconnect, &name, "");
                     let _ = session.send(&packet);
                     self.leave(at, Reason::ClientDisconnect);
-                    if let Some(space) = state.space(&name) {
-                        space.state = JoinState::Disconnected;
+                    if let Some(entry) = state.entry(&name) {
+                        entry.state = JoinState::Disconnected;
                     }
                 }
                 _ => {}
@@ -300,10 +300,10 @@ impl ClientSessionHandler {
         if state.attempt != attempt || state.phase != ClientPhase::Connecting {
             return;
         }
-        for space in &state.spaces {
-            if !matches!(space.state, JoinState::Disconnected) {
+        for entry in &state.namespaces {
+            if !matches!(entry.state, JoinState::Disconnected) {
                 self.push(ClientItem::ConnectError(
-                    Arc::clone(&space.name),
+                    Arc::clone(&entry.name),
                     error.clone(),
                 ));
             }
@@ -361,7 +361,7 @@ impl ClientSessionHandler {
                 state.reconnects = false;
                 self.note(Level::Info, "connecting again, as the program wants".into());
                 if !state
-                    .spaces
+                    .namespaces
                     .iter()
                     .any(|it| !matches!(it.state, JoinState::Disconnected))
                 {
@@ -410,10 +410,10 @@ impl AttemptHandler for ClientSessionHandler {
         state.reconnects = false;
         let auth = std::mem::take(&mut state.auth);
         state.changes.clear();
-        for space in &mut state.spaces {
-            if !matches!(space.state, JoinState::Disconnected) {
-                space.state = JoinState::Pending;
-                self.send_connect(session, &space.name, &auth);
+        for entry in &mut state.namespaces {
+            if !matches!(entry.state, JoinState::Disconnected) {
+                entry.state = JoinState::Pending;
+                self.send_connect(session, &entry.name, &auth);
             }
         }
         state.auth_of_session = auth;

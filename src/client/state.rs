@@ -33,7 +33,7 @@ pub(super) struct CoreState {
     pub(super) round_trip: Option<Duration>,
     /// The program wants another connection in the place of this one, or now.
     pub(super) reconnects: bool,
-    pub(super) spaces: Vec<NamespaceEntry>,
+    pub(super) namespaces: Vec<NamespaceEntry>,
     /// Namespaces that are to be joined (true) or left, by the I/O thread.
     pub(super) changes: Vec<(Arc<str>, bool)>,
     /// True if an attempt that fails is followed by another one.
@@ -118,7 +118,7 @@ impl CoreState {
             max_payload: 0,
             round_trip: None,
             reconnects: false,
-            spaces: Vec::new(),
+            namespaces: Vec::new(),
             changes: Vec::new(),
             retries: false,
             backoff: reconnection.backoff(),
@@ -148,15 +148,18 @@ impl CoreState {
         self.outcome.get_or_insert(outcome);
     }
 
-    pub(super) fn space(&mut self, namespace: &str) -> Option<&mut NamespaceEntry> {
-        self.spaces
+    pub(super) fn entry(&mut self, namespace: &str) -> Option<&mut NamespaceEntry> {
+        self.namespaces
             .iter_mut()
-            .find(|space| &*space.name == namespace)
+            .find(|entry| &*entry.name == namespace)
     }
 
     pub(super) fn joined(&self, namespace: &str) -> Option<&Arc<NamespaceConnection>> {
-        let space = self.spaces.iter().find(|space| &*space.name == namespace)?;
-        match &space.state {
+        let entry = self
+            .namespaces
+            .iter()
+            .find(|entry| &*entry.name == namespace)?;
+        match &entry.state {
             JoinState::Connected(joined) => Some(joined),
             _ => None,
         }
@@ -167,9 +170,12 @@ impl CoreState {
         namespace: &str,
         offline_buffer: usize,
     ) -> Result<SendTarget, Error> {
-        let space = self.spaces.iter().find(|space| &*space.name == namespace);
+        let entry = self
+            .namespaces
+            .iter()
+            .find(|entry| &*entry.name == namespace);
         let is_up = matches!(self.phase, ClientPhase::Joining | ClientPhase::Open);
-        match space.map(|space| &space.state) {
+        match entry.map(|entry| &entry.state) {
             Some(JoinState::Connected(joined)) if is_up => {
                 Ok(SendTarget::Connected(Arc::clone(joined)))
             }
@@ -191,21 +197,24 @@ impl CoreState {
     /// Returns whether the server has answered for all namespaces.
     pub(super) fn is_resolved(&self) -> bool {
         !self
-            .spaces
+            .namespaces
             .iter()
-            .any(|space| matches!(space.state, JoinState::Pending))
+            .any(|entry| matches!(entry.state, JoinState::Pending))
     }
 
     /// Returns why the attempt has failed, if a namespace could not be connected.
     pub(super) fn refusal(&self) -> Option<ConnectError> {
-        let refused = self.spaces.iter().filter_map(|space| match &space.state {
-            JoinState::Refused(error) => Some((&space.name, error)),
-            _ => None,
-        });
+        let refused = self
+            .namespaces
+            .iter()
+            .filter_map(|entry| match &entry.state {
+                JoinState::Refused(error) => Some((&entry.name, error)),
+                _ => None,
+            });
         let refused: Vec<_> = refused.collect();
         match refused.as_slice() {
             [] => None,
-            [(_, error)] if self.spaces.len() == 1 => Some(ConnectError::clone(error)),
+            [(_, error)] if self.namespaces.len() == 1 => Some(ConnectError::clone(error)),
             [(name, error)] => Some(ConnectError::clone(error).with_context(name)),
             several => {
                 let data = several
@@ -228,25 +237,25 @@ impl CoreState {
 
     /// Without a connection, what was connected is to be connected again.
     pub(super) fn reset_joined(&mut self) {
-        for space in &mut self.spaces {
-            if matches!(space.state, JoinState::Connected(_)) {
-                space.state = JoinState::Pending;
+        for entry in &mut self.namespaces {
+            if matches!(entry.state, JoinState::Connected(_)) {
+                entry.state = JoinState::Pending;
             }
         }
     }
 
     /// The server has disconnected all namespaces, and they are wanted all the same.
     pub(super) fn rejoin_all(&mut self) {
-        for space in &mut self.spaces {
-            space.state = JoinState::Pending;
+        for entry in &mut self.namespaces {
+            entry.state = JoinState::Pending;
         }
     }
 
     /// Returns the namespaces that the server has not answered for.
     pub(super) fn pending(&self) -> Vec<Arc<str>> {
-        let pending = self.spaces.iter();
-        let pending = pending.filter(|space| matches!(space.state, JoinState::Pending));
-        pending.map(|space| Arc::clone(&space.name)).collect()
+        let pending = self.namespaces.iter();
+        let pending = pending.filter(|entry| matches!(entry.state, JoinState::Pending));
+        pending.map(|entry| Arc::clone(&entry.name)).collect()
     }
 }
 

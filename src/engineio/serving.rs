@@ -9,7 +9,7 @@ use crate::limits::clamp_duration;
 use crate::net::http::Response;
 use crate::net::stream::Stream;
 use crate::net::{
-    Command, CommandSender, ConnectionId, Executor, IoConfig, IoContext, IoThreads, Listener,
+    Command, CommandSender, ConnectionId, Executor, IoContext, IoShared, IoThreads, Listener,
     PeerAddr,
 };
 use crate::util::rate::TokenBucket;
@@ -212,7 +212,7 @@ impl RunningEngine {
         }
         // A session's id ends with the number of its thread, in one byte.
         let count = site.config.io_threads().min(256);
-        let options = IoConfig {
+        let options = IoShared {
             limits: site.config.limits.clone(),
             max_message: site.config.max_payload,
             executor,

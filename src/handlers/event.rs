@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// });
 /// ```
 pub struct Event {
-    peer: Arc<dyn EventSource>,
+    source: Arc<dyn EventSource>,
     name: EventName,
     /// The name first.
     args: ReceivedArgs,
@@ -52,7 +52,7 @@ enum EventName {
 
 impl Event {
     pub(crate) fn new(
-        peer: Arc<dyn EventSource>,
+        source: Arc<dyn EventSource>,
         name: Cow<'_, str>,
         body: Body<'_>,
         id: Option<u64>,
@@ -69,7 +69,7 @@ impl Event {
             Some(EventName::Slice(start as u32, end))
         });
         Event {
-            peer,
+            source,
             name: here.unwrap_or_else(|| EventName::Owned((&*name).into())),
             args: body.into(),
             id,
@@ -91,12 +91,12 @@ impl Event {
 
     /// Returns the namespace that it came on.
     pub fn namespace(&self) -> &str {
-        self.peer.namespace()
+        self.source.namespace()
     }
 
     /// Returns the sid of the connection that it came on.
     pub fn sid(&self) -> &str {
-        self.peer.sid()
+        self.source.sid()
     }
 
     /// Returns its arguments, of whatever types.
@@ -145,13 +145,13 @@ impl Event {
             return None;
         }
         Some(Ack {
-            peer: Arc::clone(&self.peer),
+            source: Arc::clone(&self.source),
             id,
         })
     }
 
     pub(crate) fn namespace_shared(&self) -> &Arc<str> {
-        self.peer.namespace()
+        self.source.namespace()
     }
 
     /// Returns the name and the arguments as they came.
@@ -167,7 +167,7 @@ impl Event {
     /// Sends what the handler returned, unless somebody else does.
     pub(crate) fn acknowledge(&self, answer: &EncodedArgs) -> Result<(), Error> {
         match self.id {
-            Some(id) if self.wants_ack() => self.peer.acknowledge(id, answer),
+            Some(id) if self.wants_ack() => self.source.acknowledge(id, answer),
             _ => Ok(()),
         }
     }
@@ -209,7 +209,7 @@ impl fmt::Debug for Event {
 /// ```
 #[must_use = "the sender waits for the acknowledgement"]
 pub struct Ack {
-    peer: Arc<dyn EventSource>,
+    source: Arc<dyn EventSource>,
     id: u64,
 }
 
@@ -221,8 +221,8 @@ impl Ack {
     /// JSON, [`Error::InvalidArgument`] if it has too many attachments or is larger than the sender
     /// takes.
     pub fn send(self, data: impl Serialize) -> Result<(), Error> {
-        let answer = EncodedArgs::with(self.peer.encoding(), &data)?;
-        self.peer.acknowledge(self.id, &answer)
+        let answer = EncodedArgs::with(self.source.encoding(), &data)?;
+        self.source.acknowledge(self.id, &answer)
     }
 }
 

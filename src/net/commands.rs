@@ -20,7 +20,7 @@ use std::time::Instant;
 
 /// State that all I/O threads of one port share.
 #[derive(Debug)]
-pub(crate) struct IoConfig {
+pub(crate) struct IoShared {
     pub(crate) limits: Limits,
     /// Bytes of a WebSocket message, and of a request's body.
     pub(crate) max_message: usize,
@@ -29,11 +29,11 @@ pub(crate) struct IoConfig {
     pub(crate) connections: Arc<Slots>,
     /// Proxies, whose connections are those of many clients.
     pub(crate) trusted_proxies: Vec<IpAddr>,
-    /// Budget of all of them together.
+    /// Budget of all connections of the port together.
     pub(crate) budget: OnceLock<Arc<Budget>>,
 }
 
-impl IoConfig {
+impl IoShared {
     /// Returns a share of the budget, for one holder.
     pub(crate) fn share(&self) -> Share {
         Share::of(self.budget.get().cloned())

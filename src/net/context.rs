@@ -2,7 +2,7 @@
 
 use super::body_stream::{self, BodyFraming, BodyStream, StreamState};
 use super::commands::CommandSender;
-use super::commands::{Command, IoConfig, TransferredConnection};
+use super::commands::{Command, IoShared, TransferredConnection};
 use super::connection::{Connection, ConnectionId, ConnectionState, RequestMeta};
 use super::http::response::write_headers;
 use super::http::{Content, Header, Request, Response};
@@ -54,7 +54,7 @@ pub(crate) struct IoContext<C> {
     pub(super) dispatching: Option<ConnectionId>,
     pub(super) senders: Arc<[CommandSender<Command<C>>]>,
     pub(super) index: usize,
-    pub(super) options: Arc<IoConfig>,
+    pub(super) options: Arc<IoShared>,
     /// No more requests: a connection ends with the answer that it waits for.
     pub(super) stopping: bool,
     next_serial: u32,
@@ -65,7 +65,7 @@ impl<C: Send + 'static> IoContext<C> {
         registry: Registry,
         senders: Arc<[CommandSender<Command<C>>]>,
         index: usize,
-        options: Arc<IoConfig>,
+        options: Arc<IoShared>,
     ) -> IoContext<C> {
         IoContext {
             registry,

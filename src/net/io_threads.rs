@@ -1,7 +1,7 @@
 //! The I/O threads of one port, or of all clients, from outside.
 
 use super::Driver;
-use super::commands::{Command, CommandSender, IoConfig};
+use super::commands::{Command, CommandSender, IoShared};
 use super::context::IoContext;
 use super::event_loop::{EventLoop, LISTENER, WAKER};
 use super::listener::{Listener, PeerAddr, SocketAcceptor};
@@ -27,7 +27,7 @@ impl<C: Send + std::fmt::Debug + 'static> IoThreads<C> {
         name: &str,
         listeners: Vec<Listener>,
         count: usize,
-        options: IoConfig,
+        options: IoShared,
         mut driver: impl FnMut() -> D,
     ) -> io::Result<IoThreads<C>> {
         let acceptors = listeners.into_iter().map(Listener::into_acceptor);

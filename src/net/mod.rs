@@ -25,7 +25,7 @@ mod timers;
 pub(crate) mod tls;
 pub(crate) mod websocket;
 
-pub(crate) use commands::{Command, CommandSender, IoConfig};
+pub(crate) use commands::{Command, CommandSender, IoShared};
 pub(crate) use connection::ConnectionId;
 pub(crate) use context::{ConnectedSocket, IoContext, TimerKey};
 pub(crate) use io_threads::IoThreads;

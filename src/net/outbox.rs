@@ -360,7 +360,7 @@ impl Outbox {
         self.over_limit.load(Ordering::Relaxed)
     }
 
-    /// Waits while it is crowded; false if nothing has left for so long.
+    /// Waits while it is over its limit; false if nothing has left for so long.
     pub(crate) fn wait_for_capacity(&self, patience: Duration) -> bool {
         let mut state = self.state.lock();
         let (mut least, mut since) = (state.waiting, Instant::now());

@@ -240,8 +240,8 @@ impl net::Driver for ClientDriver {
                 }
             }
             ClientCommand::WakeAt(id, at) => self.wake_at(io, id, at),
-            ClientCommand::Completed(key, Completion::OpenedTransport(result)) => {
-                self.on_first(io, key, result);
+            ClientCommand::Completed(key, Completion::Opened(result)) => {
+                self.on_opened(io, key, result);
             }
             ClientCommand::Completed(key, Completion::Polled(result)) => {
                 self.on_polled(io, key, result);

@@ -32,22 +32,22 @@ const PACKETS: usize = 1000;
 
 /// Result of a blocking task.
 pub(super) enum Completion {
-    /// The first answer of an attempt.
-    OpenedTransport(Result<Box<OpenedTransport>, ConnectError>),
+    /// The first answer to an attempt.
+    Opened(Result<Box<OpenedTransport>, ConnectError>),
     Polled(Result<Vec<u8>, ConnectError>),
     Posted(Result<(), ConnectError>),
     WebSocket(Result<ConnectedSocket, ConnectError>),
 }
 
-/// The beginning of a session.
+/// A server's first answer, and over which transport it came.
 pub(super) struct OpenedTransport {
     route: SessionRoute,
-    begun: Begun,
+    first: FirstTransport,
     upgrade: bool,
 }
 
 /// First transport of a session.
-enum Begun {
+enum FirstTransport {
     /// A payload that begins with the open packet.
     Polling(Vec<u8>),
     /// After so long from the request to its answer.
@@ -79,7 +79,7 @@ impl ClientDriver {
             return;
         };
         client.attempt = Some(key);
-        let reply = ReplyChannel::new(io, key, |error| Completion::OpenedTransport(Err(error)));
+        let reply = ReplyChannel::new(io, key, |error| Completion::Opened(Err(error)));
         let blocking = Arc::clone(&self.blocking);
         let job = move || {
             // The program's functions take as long as they like, so they hold up nobody else.
@@ -90,23 +90,21 @@ impl ClientDriver {
             match attempt {
                 Ok(attempt) => {
                     blocking.connect(move || {
-                        reply.send(Completion::OpenedTransport(
-                            open_transport(&attempt).map(Box::new),
-                        ));
+                        reply.send(Completion::Opened(open_transport(&attempt).map(Box::new)));
                     });
                 }
-                Err(error) => reply.send(Completion::OpenedTransport(Err(error))),
+                Err(error) => reply.send(Completion::Opened(Err(error))),
             }
         };
         self.blocking.run(job);
     }
 
     /// An attempt has come to its first answer, or failed.
-    pub(super) fn on_first(
+    pub(super) fn on_opened(
         &mut self,
         io: &mut IoContext<ClientCommand>,
         key: u64,
-        first: Result<Box<OpenedTransport>, ConnectError>,
+        opened: Result<Box<OpenedTransport>, ConnectError>,
     ) {
         let now = io.now();
         let id = id_of(key);
@@ -121,16 +119,16 @@ impl ClientDriver {
         client.attempt = None;
         let OpenedTransport {
             route,
-            begun,
+            first,
             upgrade,
-        } = match first {
-            Ok(first) => *first,
+        } = match opened {
+            Ok(opened) => *opened,
             Err(error) => {
                 client.handler.fail(now, attempt_of(key), error);
                 return self.schedule(io, id);
             }
         };
-        let polling = matches!(begun, Begun::Polling(_));
+        let polling = matches!(first, FirstTransport::Polling(_));
         let config = ClientConfig {
             polling,
             upgrade,
@@ -169,9 +167,9 @@ impl ClientDriver {
         if let Some(before) = before {
             before.end(io);
         }
-        match begun {
-            Begun::Polling(body) => self.on_polled(io, key, Ok(body)),
-            Begun::WebSocket(dialled, round_trip) => {
+        match first {
+            FirstTransport::Polling(body) => self.on_polled(io, key, Ok(body)),
+            FirstTransport::WebSocket(dialled, round_trip) => {
                 let connection = io.register_client(dialled, key, max_message);
                 if let Some(session) = self.session(key) {
                     session.connection = connection;
@@ -422,14 +420,15 @@ impl ReplyChannel {
         }
     }
 
-    fn send(mut self, brought: Completion) {
+    fn send(mut self, completion: Completion) {
         self.unsent = None;
-        self.deliver(brought);
+        self.deliver(completion);
     }
 
-    fn deliver(&self, brought: Completion) {
-        self.sender
-            .send(Command::Driver(ClientCommand::Completed(self.key, brought)));
+    fn deliver(&self, completion: Completion) {
+        self.sender.send(Command::Driver(ClientCommand::Completed(
+            self.key, completion,
+        )));
     }
 }
 
@@ -452,7 +451,7 @@ fn open_transport(attempt: &Attempt) -> Result<OpenedTransport, ConnectError> {
                 log::info!(target: "engineio", "{first} does not lead to the server, {} is tried: {error}", rest[0]);
                 transports = rest;
             }
-            begun => return begun,
+            opened => return opened,
         }
     }
 }
@@ -502,7 +501,7 @@ fn begin_at(
         return match websocket::dial(endpoint, network, &route, None, cookies)? {
             Dial::Done(dialled, round_trip) => Ok(Ok(OpenedTransport {
                 route: session_route(None),
-                begun: Begun::WebSocket(dialled, round_trip),
+                first: FirstTransport::WebSocket(dialled, round_trip),
                 upgrade: false,
             })),
             Dial::Redirected(to) => Ok(Err(to)),
@@ -512,7 +511,7 @@ fn begin_at(
     match polling.open(endpoint)? {
         Opened::Payload(body) => Ok(Ok(OpenedTransport {
             route: session_route(Some(polling)),
-            begun: Begun::Polling(body),
+            first: FirstTransport::Polling(body),
             upgrade: transports.contains(&Transport::WebSocket),
         })),
         Opened::Redirected(to) => Ok(Err(to)),

@@ -4,7 +4,7 @@ use super::blocking_pool::BlockingPool;
 use super::driver::{ClientCommand, ClientDriver};
 use super::{AttemptHandler, ResolveEndpoint};
 use crate::limits::Limits;
-use crate::net::{Command, CommandSender, Executor, IoConfig, IoThreads};
+use crate::net::{Command, CommandSender, Executor, IoShared, IoThreads};
 use crate::pool::WorkerPool;
 use crate::util::sync::Mutex;
 use std::fmt;
@@ -46,7 +46,7 @@ impl Runtime {
         };
         let workers = Arc::new(WorkerPool::start(limits.workers)?);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let options = IoConfig {
+        let options = IoShared {
             limits,
             // Each connection has a limit of its own.
             max_message: usize::MAX,
