@@ -220,20 +220,27 @@ impl ClientCore {
             // Somebody must see to it that what waits for an answer expires.
             self.handle()?;
         }
-        let state = self.state.lock();
-        let joined = match state.route(namespace, self.config.offline_buffer)? {
+        let limit = self.config.offline_buffer;
+        let route = || self.state.lock().route(namespace, limit);
+        let joined = match route()? {
             SendTarget::Connected(joined) => joined,
             SendTarget::Buffer => {
-                return self.buffer_event(
-                    state,
-                    namespace,
-                    event,
-                    data,
-                    waiting.map(|it| (id, it)),
-                );
+                // Encoded without a lock: a codec is the program's.
+                let mut buffer = Vec::new();
+                encode::write_event(self.wire(), namespace, event, sent_id, data, &mut buffer)?;
+                let buffered = BufferedEvent {
+                    namespace: Arc::clone(namespace),
+                    frames: Frames(buffer.into()),
+                    id: sent_id,
+                };
+                let state = self.state.lock();
+                match state.route(namespace, limit)? {
+                    SendTarget::Buffer => return self.buffer_event(state, buffered, waiting),
+                    // There is a connection by now.
+                    SendTarget::Connected(joined) => joined,
+                }
             }
         };
-        drop(state);
         if let Some(waiting) = waiting {
             let deadline = joined.acks.insert(id, waiting, self.config.pending_acks)?;
             if let Some(deadline) = deadline {
@@ -259,25 +266,16 @@ impl ClientCore {
     fn buffer_event(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, CoreState>,
-        namespace: &Arc<str>,
-        event: &str,
-        data: &EncodedArgs,
-        waiting: Option<(u64, AckWaiter)>,
+        event: BufferedEvent,
+        waiting: Option<AckWaiter>,
     ) -> Result<u64, Error> {
-        let id = waiting.as_ref().map(|(id, _)| *id);
-        let mut buffer = Vec::new();
-        encode::write_event(self.wire(), namespace, event, id, data, &mut buffer)?;
-        let held = BufferedEvent {
-            namespace: Arc::clone(namespace),
-            frames: Frames(buffer.into()),
-            id,
-        };
-        if let Err(error) = state.offline.push(held, self.config.offline_buffer) {
+        let id = event.id;
+        if let Err(error) = state.offline.push(event, self.config.offline_buffer) {
             // Only then may the callback be dropped, which is the program's.
             drop(state);
             return Err(error);
         }
-        let Some((id, waiting)) = waiting else {
+        let (Some(id), Some(waiting)) = (id, waiting) else {
             return Ok(0);
         };
         // It may expire before there is a connection. The buffer's bytes bound their number.

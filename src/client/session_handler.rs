@@ -54,6 +54,9 @@ pub(super) struct ClientSessionHandler {
     pub(super) early_bytes: usize,
     /// Records that are written once no lock is held: loggers are the program's.
     notes: Vec<(Level, String)>,
+    /// Packets that are sent once no lock is held: codecs are the program's. Each is a CONNECT with
+    /// its `auth`, or else a DISCONNECT, for a namespace.
+    packets: Vec<(Arc<str>, Option<String>)>,
 }
 
 impl ClientSessionHandler {
@@ -75,6 +78,7 @@ impl ClientSessionHandler {
             early: Vec::new(),
             early_bytes: 0,
             notes: Vec::new(),
+            packets: Vec::new(),
         })
     }
 
@@ -86,6 +90,26 @@ impl ClientSessionHandler {
     fn write_notes(&mut self) {
         for (level, text) in std::mem::take(&mut self.notes) {
             log::log!(target: "socketio", level, "{text}");
+        }
+    }
+
+    /// Sends the packets that were noted. No lock may be held.
+    fn send_packets(&mut self, session: &SessionHandle) {
+        for (name, connects) in std::mem::take(&mut self.packets) {
+            let (wire, revision) = (self.shared.wire(), session.revision());
+            let frames = match (connects, revision) {
+                (None, _) => encode::packet_frames(wire, Kind::Disconnect, &name, ""),
+                (Some(auth), Revision::V4) => {
+                    encode::packet_frames(wire, Kind::Connect, &name, &auth)
+                }
+                // The server does that by itself.
+                (Some(_), Revision::V3) if &*name == ROOT => continue,
+                (Some(auth), Revision::V3) => {
+                    let name = format!("{name}{}", query_of(&auth));
+                    encode::packet_frames(wire, Kind::Connect, &name, "")
+                }
+            };
+            let _ = session.send(&frames);
         }
     }
 
@@ -233,9 +257,9 @@ impl ClientSessionHandler {
     /// Joins and leaves the namespaces that the program has named since.
     fn change_namespaces(&mut self, state: &mut CoreState) {
         for (name, joins) in std::mem::take(&mut state.changes) {
-            let Some(session) = state.session.clone() else {
+            if state.session.is_none() {
                 return;
-            };
+            }
             let at = self.joined.iter().position(|it| it.namespace == name);
             let is_pending = state
                 .entry(&name)
@@ -248,13 +272,11 @@ impl ClientSessionHandler {
                     let auth = state.auth_of_session.clone();
                     if let Some(entry) = state.entry(&name) {
                         entry.state = JoinState::Pending;
-                        self.send_connect(&session, &name, &auth);
+                        self.packets.push((name, Some(auth)));
                     }
                 }
                 (false, Some(at)) => {
-                    let wire = self.shared.wire();
-                    let packet = encode::packet_frames(wire, Kind::Disconnect, &name, "");
-                    let _ = session.send(&packet);
+                    self.packets.push((Arc::clone(&name), None));
                     self.leave(at, Reason::ClientDisconnect);
                     if let Some(entry) = state.entry(&name) {
                         entry.state = JoinState::Disconnected;
@@ -265,21 +287,6 @@ impl ClientSessionHandler {
         }
         // Whoever waits for the handlers must find them in the inbox.
         let _ = self.flush();
-    }
-
-    /// Asks the server to join a namespace.
-    fn send_connect(&self, session: &SessionHandle, name: &str, auth: &str) {
-        let wire = self.shared.wire();
-        let connect = match session.revision() {
-            Revision::V4 => encode::packet_frames(wire, Kind::Connect, name, auth),
-            // The server does that by itself.
-            Revision::V3 if name == ROOT => return,
-            Revision::V3 => {
-                let name = format!("{name}{}", query_of(auth));
-                encode::packet_frames(wire, Kind::Connect, &name, "")
-            }
-        };
-        let _ = session.send(&connect);
     }
 
     fn wait_timeout(&self, state: &CoreState) -> std::time::Duration {
@@ -316,18 +323,21 @@ impl ClientSessionHandler {
     fn on_closed(&mut self, now: Instant, reason: Reason) {
         let failure = self.failure.take();
         let shared = Arc::clone(&self.shared);
+        // Made, and the one before dropped, without a lock: it may be the program's.
+        let mut decoder = new_decoder(&shared, Revision::V4);
         let mut state = shared.state.lock();
         if state.attempt != self.attempt {
             return;
         }
         self.join_by = None;
-        self.decoder = new_decoder(&shared, Revision::V4);
+        self.packets.clear();
+        std::mem::swap(&mut self.decoder, &mut decoder);
         self.forget_early();
         // The server may be quicker in ending what the program has ended.
         let reason = match state.phase {
             ClientPhase::Closing => Reason::ClientDisconnect,
             // A server that shuts down closes Engine.IO's session, over polling by a packet: that is
-            // a loss. What ends a client on purpose is Socket.IO's DISCONNECT (see `take`).
+            // a loss. What ends a client on purpose is Socket.IO's DISCONNECT (see `on_packet`).
             _ if reason == Reason::ServerDisconnect => Reason::TransportClose,
             _ => reason,
         };
@@ -397,12 +407,13 @@ impl AttemptHandler for ClientSessionHandler {
     ) {
         self.attempt = attempt;
         let shared = Arc::clone(&self.shared);
+        let mut decoder = new_decoder(&shared, session.revision());
         let mut state = shared.state.lock();
         if state.attempt != attempt || state.phase != ClientPhase::Connecting {
             // It was given up a moment ago, and its end is on the way.
             return;
         }
-        self.decoder = new_decoder(&shared, session.revision());
+        std::mem::swap(&mut self.decoder, &mut decoder);
         state.session = Some(Arc::clone(session));
         state.max_payload = usize::try_from(open.max_payload).unwrap_or(usize::MAX);
         state.round_trip = None;
@@ -413,7 +424,8 @@ impl AttemptHandler for ClientSessionHandler {
         for entry in &mut state.namespaces {
             if !matches!(entry.state, JoinState::Disconnected) {
                 entry.state = JoinState::Pending;
-                self.send_connect(session, &entry.name, &auth);
+                self.packets
+                    .push((Arc::clone(&entry.name), Some(auth.clone())));
             }
         }
         state.auth_of_session = auth;
@@ -429,6 +441,8 @@ impl AttemptHandler for ClientSessionHandler {
             state.backoff.reset();
         }
         shared.changed.notify_all();
+        drop(state);
+        self.send_packets(session);
     }
 
     fn json_at(&self, packet: &str) -> usize {
@@ -538,7 +552,11 @@ impl SessionHandler for ClientSessionHandler {
         }
         self.change_namespaces(&mut state);
         let (mut expired, mut next) = state.offline.acks.take_expired(now);
+        let session = state.session.clone();
         drop(state);
+        if let Some(session) = session {
+            self.send_packets(&session);
+        }
         for joined in &self.joined {
             let (late, at) = joined.acks.take_expired(now);
             expired.extend(late);

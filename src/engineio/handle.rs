@@ -278,15 +278,14 @@ impl SessionHandle {
         &self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        // Data is serialized before: nothing in `write` comes back to this function.
-        with_local(&SCRATCH, Vec::new, |buffer| {
-            buffer.clear();
-            let sent = write(buffer).and_then(|()| self.send_bytes(buffer));
-            if buffer.capacity() > SCRATCH_KEPT {
-                *buffer = Vec::new();
-            }
-            sent
-        })
+        // Taken out, since a codec of the program in `write` may come back to this function.
+        let mut buffer = with_local(&SCRATCH, Vec::new, std::mem::take);
+        buffer.clear();
+        let sent = write(&mut buffer).and_then(|()| self.send_bytes(&buffer));
+        if buffer.capacity() <= SCRATCH_KEPT {
+            with_local(&SCRATCH, Vec::new, |scratch| *scratch = buffer);
+        }
+        sent
     }
 
     /// Sends messages whose bytes are in the form of this session if they can leave at once, else

@@ -9,6 +9,7 @@ use crate::parser::{self, Form, PacketKind, Parser, Wire};
 #[cfg(feature = "msgpack")]
 use crate::protocol::socketio::msgpack;
 use crate::protocol::socketio::{Kind, Packet, PacketParser as _, Text, is_reserved};
+use crate::util::sync::assert_unlocked;
 use serde::Serialize;
 
 /// Returns data as it is sent, after a look at what every recipient takes.
@@ -237,6 +238,7 @@ fn append_messages(
         return Err(Error::Encode("there is no parser of that form".into()));
     };
     let mut largest = 0;
+    assert_unlocked();
     for message in codec.encode(packet)? {
         largest = largest.max(match &message {
             Message::Text(text) => {

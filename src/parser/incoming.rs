@@ -11,6 +11,7 @@ use crate::protocol::socketio::{
     Arrival, Body, DecoderSide, Dropped, IncomingPacket, Kind, PacketError, TextDecoder,
     is_reserved, json, split_query,
 };
+use crate::util::sync::assert_unlocked;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,7 +43,10 @@ impl PacketDecoder {
             Choice::Text => DecoderState::Text(text(limits)),
             #[cfg(feature = "msgpack")]
             Choice::Msgpack => DecoderState::Msgpack(limits),
-            Choice::Codec(codec) => DecoderState::Codec(codec.decoder(), limits),
+            Choice::Codec(codec) => {
+                assert_unlocked();
+                DecoderState::Codec(codec.decoder(), limits)
+            }
             Choice::Detect if side == DecoderSide::Server && revision == Revision::V4 => {
                 DecoderState::Undecided(limits)
             }

@@ -683,36 +683,44 @@ impl Socket {
         }
     }
 
+    fn packet_frames(&self, kind: Kind, data: &str) -> Frames {
+        encode::packet_frames(self.inner.wire(), kind, self.namespace_name(), data)
+    }
+
     /// Sends a packet without arguments.
     pub(super) fn send_packet(&self, kind: Kind, data: &str) {
-        let wire = self.inner.wire();
-        let frames = encode::packet_frames(wire, kind, self.namespace_name(), data);
+        let frames = self.packet_frames(kind, data);
         // A client that has gone needs none.
         let _ = self.connection().handle().send(&frames);
     }
 
     /// Tells the client that it is connected, and sends what was held for it.
     pub(super) fn open(&self) {
+        let connect = match self.connection().handle().revision() {
+            Revision::V4 => {
+                self.packet_frames(Kind::Connect, &format!("{{\"sid\":\"{}\"}}", self.sid()))
+            }
+            Revision::V3 => self.packet_frames(Kind::Connect, ""),
+        };
+        let mut failure = None;
         let mut state = self.inner.state.lock();
         if self.phase() != SocketPhase::Connecting {
             return;
         }
         // Its events are welcome as soon as it can know; sending from others waits for the lock.
         self.set_phase(SocketPhase::Accepting);
-        match self.connection().handle().revision() {
-            Revision::V4 => {
-                self.send_packet(Kind::Connect, &format!("{{\"sid\":\"{}\"}}", self.sid()));
-            }
-            Revision::V3 => self.send_packet(Kind::Connect, ""),
-        }
+        let _ = self.connection().handle().send(&connect);
         for frames in std::mem::take(&mut state.held) {
             if let Err(error @ Error::LimitExceeded(_)) = self.connection().handle().send(&frames) {
-                log::error!(target: "socketio", "{}: what was sent in the connect handler is lost: {error}", self.sid());
+                failure = Some(error);
             }
         }
         self.set_phase(SocketPhase::Connected);
         let disconnect_requested = state.disconnect_requested;
         drop(state);
+        if let Some(error) = failure {
+            log::error!(target: "socketio", "{}: what was sent in the connect handler is lost: {error}", self.sid());
+        }
         if disconnect_requested {
             self.request_disconnect();
         }
@@ -737,6 +745,7 @@ impl Socket {
 
     /// Disconnects it; returns whether it was connected, or about to be.
     pub(super) fn request_disconnect(&self) -> bool {
+        let packet = self.packet_frames(Kind::Disconnect, "");
         let mut state = self.inner.state.lock();
         match self.phase() {
             SocketPhase::Connecting => {
@@ -744,7 +753,8 @@ impl Socket {
                 true
             }
             SocketPhase::Accepting | SocketPhase::Connected => {
-                self.send_packet(Kind::Disconnect, "");
+                // A client that has gone needs none.
+                let _ = self.connection().handle().send(&packet);
                 self.set_phase(SocketPhase::Disconnected);
                 drop(state);
                 self.fail_acks();

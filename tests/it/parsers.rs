@@ -8,6 +8,7 @@ use socketio::parser::{Codec, DecodeError, Decoder, Packet, PacketKind};
 use socketio::{
     Args, Binary, Client, ConnectOptions, Error, Parser, Refused, Server, Socket, Value,
 };
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc;
 
 #[cfg(feature = "msgpack")]
@@ -105,6 +106,103 @@ impl Decoder for LineDecoder {
         let (kind, namespace, id) = self.0.take().ok_or("no first message")?;
         Ok(Some(Packet::new(kind, namespace, id, data)))
     }
+}
+
+/// A codec that uses the server or the client whose packets it writes and reads.
+#[derive(Clone, Default)]
+struct Meddler(std::sync::Arc<Meddling>);
+
+#[derive(Default)]
+struct Meddling {
+    meddle: std::sync::OnceLock<Box<dyn Fn() + Send + Sync>>,
+    is_at_it: std::sync::atomic::AtomicBool,
+}
+
+impl Meddler {
+    fn meddle(&self) {
+        let is_at_it = &self.0.is_at_it;
+        if let (Some(meddle), false) = (self.0.meddle.get(), is_at_it.swap(true, SeqCst)) {
+            meddle();
+            is_at_it.store(false, SeqCst);
+        }
+    }
+}
+
+impl std::fmt::Debug for Meddler {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Meddler")
+    }
+}
+
+impl Codec for Meddler {
+    fn encode(&self, packet: &Packet) -> Result<Vec<Message>, Error> {
+        self.meddle();
+        Lines.encode(packet)
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        self.meddle();
+        Box::new(MeddlingDecoder(self.clone(), LineDecoder(None)))
+    }
+}
+
+struct MeddlingDecoder(Meddler, LineDecoder);
+
+impl Decoder for MeddlingDecoder {
+    fn decode(&mut self, message: Message) -> Result<Option<Packet>, DecodeError> {
+        self.0.meddle();
+        self.1.decode(message)
+    }
+}
+
+impl Drop for MeddlingDecoder {
+    fn drop(&mut self) {
+        self.0.meddle();
+    }
+}
+
+#[test]
+fn a_codec_may_use_the_server_or_the_client_that_it_is_of() {
+    let (of_server, of_client) = (Meddler::default(), Meddler::default());
+    let io = Server::builder()
+        .parser(Parser::new(of_server.clone()))
+        .build();
+    io.of("/other").on("nothing", || ());
+    io.on("echo", |number: u64| number);
+    io.on("leave", |socket: &Socket| socket.disconnect());
+    io.on_connect(|socket: &Socket| socket.emit("welcome", ()));
+    let running = serve(&io);
+    let meddling = io.clone();
+    let _ = of_server.0.meddle.set(Box::new(move || {
+        let all = meddling.sockets().len();
+        let _ = meddling.emit("noted", all);
+    }));
+    let client = Client::builder()
+        .parser(Parser::new(of_client.clone()))
+        .offline_buffer(1 << 20)
+        .build();
+    let meddling = client.clone();
+    let _ = of_client.0.meddle.set(Box::new(move || {
+        let _ = (
+            meddling.sid(),
+            meddling.emit("noted", meddling.is_connected()),
+        );
+    }));
+    let (sender, welcomes) = mpsc::channel();
+    client.on("welcome", move || sender.send(()).expect("awaited"));
+    client.emit("echo", 1).expect("kept until it is connected");
+    let options = ConnectOptions::new(url(&running)).namespaces(["/", "/other"]);
+    client.connect(options).expect("connected");
+    welcomes.recv_timeout(PATIENCE).expect("welcome");
+    assert_eq!(
+        client.call::<u64>("echo", 7, PATIENCE).expect("an answer"),
+        7
+    );
+    client.of("/other").leave().expect("left");
+    client.of("/other").join().expect("joined again");
+    client.emit("leave", ()).expect("sent");
+    client.shutdown();
+    running.shutdown();
 }
 
 fn parsers() -> Vec<(&'static str, Parser)> {
