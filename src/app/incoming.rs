@@ -2,6 +2,7 @@
 
 use super::to_response;
 use crate::engineio::Responder;
+use crate::engineio::block_in_place;
 use crate::limits::clamp_duration;
 use crate::net::PeerAddr;
 use crate::net::http::Request;
@@ -48,7 +49,7 @@ impl IncomingRequests {
     pub fn recv_timeout(&self, timeout: Duration) -> Option<HttpRequest> {
         let by = Instant::now() + clamp_duration(timeout);
         let mut left = std::iter::from_fn(|| self.requests.recv_deadline(by).ok());
-        left.find(|request| !request.body.is_broken())
+        block_in_place(|| left.find(|request| !request.body.is_broken()))
     }
 
     /// Returns a request that waits, if there is one. Does not block.
@@ -64,9 +65,8 @@ impl Iterator for IncomingRequests {
 
     /// Blocks until there is a request.
     fn next(&mut self) -> Option<HttpRequest> {
-        self.requests
-            .iter()
-            .find(|request| !request.body.is_broken())
+        let mut requests = self.requests.iter();
+        block_in_place(|| requests.find(|request| !request.body.is_broken()))
     }
 }
 

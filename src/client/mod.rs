@@ -611,9 +611,9 @@ impl Client {
         std::thread::spawn(task)
     }
 
-    /// Sleeps, as every thread can; here because python-socketio has it.
+    /// Sleeps. On a worker, what the handler has sent is written first.
     pub fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
+        block_in_place(|| std::thread::sleep(duration));
     }
 
     /// Does not return if the client has ended because a signal ends the process.

@@ -87,7 +87,8 @@ impl PubSubManager {
     }
 
     /// Makes the manager only publish, for programs that are no server: there is no listener,
-    /// callbacks and `call` are errors. A [`Server`](crate::Server) with it need not be served.
+    /// callbacks and `call` are errors. A [`Server`](crate::Server) with it need not be served. By
+    /// default it listens, too.
     ///
     /// # Panics
     /// If a server has been built with this manager.
@@ -302,7 +303,7 @@ impl PubSubManager {
 
 impl Drop for PubSubDropGuard {
     fn drop(&mut self) {
-        self.shared.end(FLUSH_TIMEOUT);
+        block_in_place(|| self.shared.end(FLUSH_TIMEOUT));
         self.shared.end_state();
     }
 }

@@ -23,7 +23,7 @@ pub use socket::{Socket, TimedSocket};
 pub(crate) use connection::SocketIoAcceptor;
 
 use crate::data::{Args, EncodedArgs, Encoding, Value};
-use crate::engineio::{self, Handshake, OnHandshake, Transport};
+use crate::engineio::{self, Handshake, OnHandshake, Transport, block_in_place};
 use crate::error::Error;
 use crate::handlers::encode;
 use crate::handlers::{
@@ -222,9 +222,9 @@ impl Server {
         std::thread::spawn(task)
     }
 
-    /// Sleeps, as every thread can; here because python-socketio has it.
+    /// Sleeps. On a worker, what the handler has sent is written first.
     pub fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
+        block_in_place(|| std::thread::sleep(duration));
     }
 
     /// Returns every namespace that clients are on.

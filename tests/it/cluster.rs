@@ -397,11 +397,13 @@ fn a_manager_with_a_server_keeps_its_channel() {
 
 #[test]
 fn what_the_queue_can_never_carry_is_an_error_at_the_call() {
-    /// One that takes little.
+    /// One that takes little, and asks its own manager for its state.
     #[derive(Debug)]
-    struct Narrow(Hub);
+    struct Narrow(Hub, Arc<Mutex<Option<PubSubManager>>>);
     impl Backend for Narrow {
         fn max_message_size(&self) -> usize {
+            let manager = self.1.lock().clone();
+            let _ = manager.map(|manager| (manager.state(), manager.refused()));
             1_000
         }
         fn publisher(&self, channel: &str) -> Result<Box<dyn Publisher>, BackendError> {
@@ -412,7 +414,9 @@ fn what_the_queue_can_never_carry_is_an_error_at_the_call() {
         }
     }
     let hub = Hub::default();
-    let manager = PubSubManager::new(Narrow(hub.clone()));
+    let own = Arc::default();
+    let manager = PubSubManager::new(Narrow(hub.clone(), Arc::clone(&own)));
+    *own.lock() = Some(manager.clone());
     let io = Server::builder().manager(manager.clone()).build();
     let other = node(&hub);
     let refused = io.emit("large", "x".repeat(1_000));
@@ -423,6 +427,46 @@ fn what_the_queue_can_never_carry_is_an_error_at_the_call() {
     io.emit("small", ()).unwrap();
     manager.flush(SOON).unwrap();
     assert_eq!(received(&other.client), "small ");
+    *own.lock() = None;
+}
+
+#[test]
+fn what_a_manager_was_given_may_use_it_as_it_is_dropped() {
+    struct OnDrop<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for OnDrop<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    let hub = Hub::default();
+    let (sender, dropped) = unbounded();
+    let manager = PubSubManager::new(hub.clone());
+    let (asked, told) = (manager.clone(), sender.clone());
+    let on_drop = OnDrop(move || {
+        let _ = told.send(format!("{:?}", (asked.state(), asked.refused())));
+    });
+    let manager = manager.on_state(move |_| {
+        let _ = &on_drop;
+    });
+    let io = Server::builder().manager(manager.clone()).build();
+    cluster::connected(&manager);
+    drop(manager.clone().on_state(|_| ()));
+    assert_eq!(dropped.recv_timeout(SOON).unwrap(), "(Connected, 0)");
+    // The callback of a question whose time is over.
+    let (asking, told) = (io.clone(), sender);
+    let on_drop = OnDrop(move || {
+        let callback = |_: Result<(), Error>| ();
+        let asked = asking.to("nobody");
+        let asked = asked.emit_with_ack("again", (), SOON, callback);
+        let _ = told.send(format!("{asked:?}"));
+    });
+    let callback = move |_: Result<(), Error>| {
+        let _ = &on_drop;
+    };
+    io.to("nobody")
+        .emit_with_ack("ask", (), Duration::from_millis(50), callback)
+        .unwrap();
+    assert_eq!(dropped.recv_timeout(SOON).unwrap(), "Ok(())");
 }
 
 #[test]

@@ -23,6 +23,7 @@ use super::namespace::Namespace;
 use super::socket::Socket;
 use super::{Server, ServerInner};
 use crate::data::{Args, Value};
+use crate::engineio::block_in_place;
 use crate::error::Error;
 use crate::handlers::{Event, Refused};
 use crate::limits::clamp_duration;
@@ -324,7 +325,7 @@ impl Drop for Instrumented {
             socket.disconnect();
         }
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+            let _ = block_in_place(|| thread.join());
         }
     }
 }
