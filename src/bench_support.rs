@@ -1,4 +1,4 @@
-//! What the benches in `benches/` reach of the inside. Not a part of the API: it may change at any
+//! Inner parts that the benches in `benches/` use. Not a part of the API: it may change at any
 //! time.
 
 #![allow(missing_docs)]

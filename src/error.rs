@@ -1,4 +1,4 @@
-//! What can go wrong in calls of this library.
+//! Errors of calls of this library.
 
 use serde::de::DeserializeOwned;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What one peer may cost.
+//! Limits of what one peer may cost, and counts of what was refused because of them.
 
 use crate::util::sync::Mutex;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Where and how a client connects.
+//! Options of connecting: the server, and the way to it.
 
 use crate::engineio::client::{CookieJar, Endpoint};
 use crate::engineio::{Transport, copied};
@@ -164,7 +164,7 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets a function that returns `auth`, called at every attempt.
+    /// Sets a function that returns `auth`, called at every attempt. Defaults to none.
     #[must_use]
     pub fn auth_with<T: Serialize>(mut self, auth: impl Fn() -> T + Send + Sync + 'static) -> Self {
         self.auth = Provider::Function(Arc::new(move || encode(&auth())));

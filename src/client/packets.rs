@@ -1,4 +1,4 @@
-//! What becomes of a server's packets, on the I/O thread.
+//! Handling of a server's packets, on the I/O thread.
 //!
 //! In a circle with `session_handler`: the methods of one `ClientSessionHandler` stand where their
 //! subject is.

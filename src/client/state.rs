@@ -1,4 +1,4 @@
-//! What a client is doing, and what waits for a connection.
+//! State of a client's connection, and the events that wait for one.
 
 use super::builder::Reconnection;
 use super::namespace::NamespaceConnection;

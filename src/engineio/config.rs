@@ -1,4 +1,4 @@
-//! What an Engine.IO server can be told.
+//! Configuration of an Engine.IO server.
 
 use crate::error::Error;
 use crate::limits::Limits;

@@ -1,4 +1,4 @@
-//! What the drivers of both sides do with a session: its deadlines, its packets, the packets that
+//! Steps that the drivers of both sides share: a session's deadlines, its packets, the packets that
 //! its machine sends, and the flush of held-back answers.
 
 use super::frames::Frames;

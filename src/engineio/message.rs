@@ -1,4 +1,4 @@
-//! What Engine.IO carries for programs that want nothing above it, and what its servers and clients
+//! Messages of Engine.IO for programs that want nothing above it, and what its servers and clients
 //! share for them: handlers, and the work that waits for a worker.
 
 use super::Control;

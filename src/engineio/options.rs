@@ -71,8 +71,8 @@ macro_rules! engine_options {
                 self
             }
 
-            /// Sets how many packets one answer to a poll carries at most. As many as fit into a
-            /// megabyte; 16 for clients whose `User-Agent` says that they are python's, which take
+            /// Sets how many packets one answer to a poll carries at most. Defaults to as many as
+            /// fit into a megabyte, and to 16 for clients whose `User-Agent` says that they are python's, which take
             /// no more.
             #[must_use]
             pub fn payload_packets(mut self, packets: usize) -> Self {

@@ -1,4 +1,4 @@
-//! What parked requests are answered with.
+//! Answers to requests of polling clients.
 //!
 //! In a circle with `driver`, `handshake` and `serving`: the methods of one `ServerDriver` stand
 //! where their subject is.

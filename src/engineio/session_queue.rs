@@ -1,4 +1,4 @@
-//! Where a session's messages wait for a worker, and the worker's turn at them.
+//! The queue in which a session's messages wait for a worker, and the worker's turn at them.
 
 use super::Control;
 use super::handle::SessionHandle;

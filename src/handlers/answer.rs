@@ -1,4 +1,4 @@
-//! What handlers return: acknowledgements, and errors.
+//! Return values of handlers: acknowledgements, and errors.
 
 use crate::data::EncodedArgs;
 use crate::data::binary::Binary;

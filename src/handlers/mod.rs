@@ -1,4 +1,4 @@
-//! What servers and clients share in front of users: handlers, events and acknowledgements.
+//! Parts of the API that servers and clients share: handlers, events and acknowledgements.
 
 pub(crate) mod ack;
 pub(crate) mod answer;

@@ -1,4 +1,4 @@
-//! What a manager needs of a broker.
+//! The traits by which a manager uses a broker.
 //!
 //! In a circle with `listening`, `publishing` and `worker`: a backend is given what the threads
 //! that call it have for it.

@@ -1,5 +1,5 @@
-//! Which messages have been heard: one that was published again after an unclear failure is heard
-//! once.
+//! Record of the messages that have been heard: one that was published again after an unclear
+//! failure is heard once.
 
 use std::collections::HashMap;
 

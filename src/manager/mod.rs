@@ -1,4 +1,4 @@
-//! Who is in which room, here and on other servers.
+//! Managers, which join servers: events for rooms, here and on other servers.
 //!
 //! A server sends through its manager, and the manager reaches the clients that are here through
 //! [`LocalNode`]. [`MemoryManager`], the default, knows no others. One that speaks to a broker

@@ -1,4 +1,4 @@
-//! How a manager connects to its broker.
+//! Options of a manager's connections to its broker.
 
 use super::message::MAX_MESSAGE_BYTES;
 #[cfg(feature = "tls")]

@@ -1,4 +1,4 @@
-//! What the handles and the threads of a manager share, and the threads' beginning and end.
+//! State that the handles and the threads of a manager share, and the threads' beginning and end.
 //!
 //! In a circle with `backend`, `listening` and `publishing`: a backend is given what the threads
 //! that call it have for it.

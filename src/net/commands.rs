@@ -1,4 +1,4 @@
-//! What other threads share with the I/O threads, and tell them.
+//! Commands of other threads to the I/O threads, and the state that they share.
 
 use super::Executor;
 use super::body_stream::StreamState;

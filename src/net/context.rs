@@ -1,4 +1,4 @@
-//! What a driver may do with the connections of its I/O thread.
+//! Operations of a driver on the connections of its I/O thread.
 
 use super::body_stream::{self, BodyFraming, BodyStream, StreamState};
 use super::commands::CommandSender;

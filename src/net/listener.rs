@@ -1,4 +1,4 @@
-//! What connections come from: TCP and Unix sockets, and who is at the other end.
+//! Listening sockets, TCP and Unix, and addresses of the peers that connect.
 
 use super::stream::Stream;
 #[cfg(feature = "tls")]

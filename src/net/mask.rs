@@ -1,4 +1,4 @@
-//! What the frames of a client are covered with (RFC 6455, 5.3).
+//! Masks of a client's frames (RFC 6455, 5.3).
 
 use super::websocket::{FrameSpan, MAX_HEADER, apply_mask};
 use crate::util::local::with_local;

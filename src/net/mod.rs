@@ -1,5 +1,6 @@
-//! The I/O threads: they accept, read, write and watch deadlines, and never wait or run code of
-//! the program.
+//! The I/O threads: they accept, read, write and watch deadlines. They wait for nothing but sockets
+//! and deadlines, and run code of the program only where it must not block: decoders of codecs, and
+//! what a TLS configuration of rustls calls.
 //!
 //! Each thread owns its connections and, through a [`Driver`], what stands above them. Others reach
 //! it by its [`CommandSender`], or write to a peer by its [`Outbox`](outbox::Outbox).

@@ -1,4 +1,4 @@
-//! What waits to be written to one peer: the one thing that all threads share.
+//! The bytes that wait to be written to one peer: the one thing that all threads share.
 //!
 //! An outbox holds finished WebSocket frames. Over a WebSocket they are written as they are; a
 //! polling session's frames are taken out one by one, their payloads being the packets. Before an

@@ -1,4 +1,4 @@
-//! What bytes travel over: TCP and Unix sockets.
+//! Byte streams: TCP and Unix sockets.
 
 use mio::event::Source;
 use mio::net::TcpStream;

@@ -91,7 +91,8 @@ impl Tls {
 
     /// Uses a configuration of rustls: for client certificates, several certificates by the name
     /// that the client asks for, or other versions and ciphers. If it names protocols (ALPN),
-    /// `http/1.1` is to be among them.
+    /// `http/1.1` is to be among them. What it calls (resolvers, verifiers, a store of sessions) runs
+    /// on an I/O thread, under a lock of the connection: it must neither block nor use this crate.
     pub fn from_config(config: ServerConfig) -> Tls {
         Tls::new(config, None)
     }

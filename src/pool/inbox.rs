@@ -1,4 +1,4 @@
-//! What waits for the handlers of one connection, in order.
+//! The queue of what waits for the handlers of one connection, in order.
 
 use crate::util::budget::Share;
 use crate::util::sync::{AtomicU8, Mutex, Ordering};

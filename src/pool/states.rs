@@ -1,4 +1,4 @@
-//! What the workers are doing: which of them has a task, and whether it computes or waits.
+//! States of the workers: which of them has a task, and whether it computes or waits.
 
 use crate::util::sync::Mutex;
 use std::sync::Arc;

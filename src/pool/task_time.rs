@@ -1,4 +1,4 @@
-//! How long tasks have taken lately.
+//! Estimates of the time that tasks take.
 
 use super::queues::Lane;
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -1,4 +1,4 @@
-//! What all outboxes and inboxes of a port may hold together.
+//! The limit of all outboxes and inboxes of a port together.
 
 use crate::util::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering};
 

@@ -1,4 +1,4 @@
-//! How many records a peer can cause in the log.
+//! Limit of the records that a peer can cause in the log.
 
 use std::fmt::Display;
 use std::sync::OnceLock;

@@ -1,4 +1,4 @@
-//! What is printed: lines in colour on a terminal, lines of JSON elsewhere.
+//! Printed output: lines in colour on a terminal, lines of JSON elsewhere.
 
 use crate::arguments;
 use anstyle::{AnsiColor, Style};

@@ -1,4 +1,4 @@
-//! How ureq gets its connections: from the same [`ServerRoute`] as a WebSocket.
+//! Connections of ureq: from the same [`ServerRoute`] as a WebSocket.
 
 use super::blocking_stream::BlockingStream;
 use super::wire::{BlockingWire, IoDeadlines, ServerRoute};

@@ -1,4 +1,4 @@
-//! What a connection to a server is before it is one of an event loop: TCP, or a Unix socket, whose
+//! A connection to a server before it is one of an event loop: TCP, or a Unix socket, whose
 //! reads and writes block.
 
 use crate::net::stream::Stream;

@@ -1,4 +1,4 @@
-//! Where a client connects to.
+//! The server that a client connects to, as a URL and options name it.
 
 use crate::error::ConnectError;
 use crate::protocol::engineio::Revision;

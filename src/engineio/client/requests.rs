@@ -1,4 +1,4 @@
-//! What a client's sessions ask of the network, as blocking tasks, and their results.
+//! Requests of a client's sessions, as blocking tasks, and their results.
 //!
 //! In a circle with `driver`: the methods of one `ClientDriver` stand where their subject is.
 

@@ -1,4 +1,4 @@
-//! What a SOCKS proxy is asked, and answers.
+//! The SOCKS protocol (RFC 1928): a request to a proxy, and its answer.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! How a client reaches its server: time-outs, proxies, TLS.
+//! Configuration of a client's transports: time-outs, proxies, TLS.
 
 use super::endpoint::Endpoint;
 #[cfg(feature = "tls")]

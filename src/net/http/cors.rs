@@ -1,4 +1,4 @@
-//! Which pages of other origins may connect, and the headers that tell browsers so.
+//! Rules for pages of other origins, and the headers that tell browsers of them.
 
 use super::request::Request;
 use super::response::Headers;

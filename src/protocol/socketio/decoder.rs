@@ -1,4 +1,4 @@
-//! What one connection has said so far: the packet that waits for its attachments.
+//! Decoder of one connection's packets, with the one that waits for its attachments.
 
 use super::body::Body;
 use super::json;

@@ -1,4 +1,4 @@
-//! What a Socket.IO packet is made of.
+//! A Socket.IO packet, and the errors of one.
 
 use crate::error::LimitExceeded;
 use crate::limits::Limits;
