@@ -69,16 +69,19 @@ impl CorkQueue {
         None
     }
 
-    /// Writes what has been held back for long enough, and returns what became of it; `busy` says who
-    /// is at the session's inbox.
+    /// Writes what has been held back for long enough, and returns what became of it; `queue_state`
+    /// says whether a worker is at the session's inbox.
     pub(super) fn check(
         &mut self,
         now: Instant,
         mut corked: Corked,
-        busy: QueueState,
+        queue_state: QueueState,
     ) -> Result<Appended, AppendError> {
-        corked.checks += u32::from(busy == QueueState::Running);
-        if busy != QueueState::Idle && !corked.outbox.has_held() && corked.checks < MAX_CHECKS {
+        corked.checks += u32::from(queue_state == QueueState::Running);
+        if queue_state != QueueState::Idle
+            && !corked.outbox.has_held()
+            && corked.checks < MAX_CHECKS
+        {
             corked.look_at = now + MAX_DELAY;
             self.queue.push_back(corked);
             return Ok(Appended::Queued);

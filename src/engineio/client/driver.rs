@@ -209,7 +209,7 @@ impl net::Driver for ClientDriver {
 
     fn on_command(&mut self, io: &mut IoContext<ClientCommand>, command: ClientCommand) {
         match command {
-            ClientCommand::Session(command) => self.on_order(io, command),
+            ClientCommand::Session(command) => self.on_session_command(io, command),
             ClientCommand::Add(id, handler) => {
                 let entry = ClientEntry {
                     id,
@@ -328,7 +328,11 @@ impl ClientDriver {
         client.session.as_mut().filter(|it| it.key == key)
     }
 
-    fn on_order(&mut self, io: &mut IoContext<ClientCommand>, command: handle::SessionCommand) {
+    fn on_session_command(
+        &mut self,
+        io: &mut IoContext<ClientCommand>,
+        command: handle::SessionCommand,
+    ) {
         use handle::SessionCommand::{Close, Dismiss, Flush, Queued, Resume, TooSlow, WakeAt};
         let (key, input) = match command {
             Queued(key) => (key, ClientInput::Queued),
@@ -337,7 +341,7 @@ impl ClientDriver {
                 if let Some(session) = self.session(key) {
                     session.handle.report_slowness();
                 }
-                return self.on_order(io, Close(key, Reason::TransportError));
+                return self.on_session_command(io, Close(key, Reason::TransportError));
             }
             Close(key, reason) => {
                 let via = match self.session(key).map(|it| it.handle.transport()) {

@@ -156,7 +156,7 @@ impl Client {
             ));
         }
         if state.runtime.is_none() {
-            let line = runtime.add(|_| {
+            let handle = runtime.add(|_| {
                 Box::new(EngineClientHandler {
                     shared: Arc::clone(shared),
                     is_open: false,
@@ -164,14 +164,14 @@ impl Client {
                     batch: Batch::default(),
                 })
             });
-            state.runtime = Some((Arc::clone(&runtime), line));
+            state.runtime = Some((Arc::clone(&runtime), handle));
         }
         state.phase = EngineClientPhase::Connecting;
         state.failure = None;
         state.cancelled = false;
         state.attempt = state.attempt.wrapping_add(1);
-        if let Some((_, line)) = &state.runtime {
-            line.start_attempt(state.attempt, shared.config.resolve(url));
+        if let Some((_, handle)) = &state.runtime {
+            handle.start_attempt(state.attempt, shared.config.resolve(url));
         }
         let attempt = state.attempt;
         drop(state);
@@ -410,8 +410,8 @@ impl EngineClientCore {
         let mut state = self.state.lock();
         match (state.phase, &state.session) {
             (EngineClientPhase::Connecting, _) => {
-                if let Some((_, line)) = &state.runtime {
-                    line.abandon();
+                if let Some((_, handle)) = &state.runtime {
+                    handle.abandon();
                 }
                 state.phase = EngineClientPhase::Idle;
                 state.cancelled = true;
@@ -489,8 +489,8 @@ impl Runnable for EngineClientCore {
 impl Drop for EngineDropGuard {
     fn drop(&mut self) {
         self.0.disconnect();
-        if let Some((_, line)) = &self.0.state.lock().runtime {
-            line.remove();
+        if let Some((_, handle)) = &self.0.state.lock().runtime {
+            handle.remove();
         }
     }
 }

@@ -78,12 +78,12 @@ impl Runtime {
     ) -> ClientHandle {
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let senders = &self.threads.senders;
-        let line = ClientHandle {
+        let handle = ClientHandle {
             sender: senders[id as usize % senders.len()].clone(),
             id,
         };
-        line.command(ClientCommand::Add(id, build(&line)));
-        line
+        handle.command(ClientCommand::Add(id, build(&handle)));
+        handle
     }
 }
 
