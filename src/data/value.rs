@@ -11,6 +11,14 @@ use std::ops::Index;
 
 /// The entries of an object, in the order in which they came, or were added. That order is no part of
 /// equality.
+///
+/// ```
+/// use socketio::{Object, Value};
+///
+/// let mut point = Object::new();
+/// point.insert("x".into(), Value::from(1));
+/// assert_eq!(Value::Object(point)["x"], 1);
+/// ```
 pub type Object = IndexMap<String, Value>;
 
 /// Any data of an event: JSON, with bytes in it.

@@ -239,6 +239,13 @@ impl fmt::Debug for HandlerError {
 
 /// Return type of [`on_error`](crate::Namespace::on_error): `()` acknowledges nothing, as without it;
 /// `Some` of what a handler may return is the acknowledgement.
+///
+/// ```
+/// use socketio::{Event, HandlerError, Server, Socket};
+///
+/// let io = Server::new();
+/// io.on_error(|_: &Socket, _: &Event, error: &HandlerError| Some(error.to_string()));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be returned from `on_error`",
     note = "return `()`, or an `Option` of what a handler returns: `Some(Json(..))` acknowledges with it"
@@ -265,6 +272,16 @@ impl<T: IntoAck> ErrorAck for Option<T> {
 
 /// Return type of [`before_event`](crate::Namespace::before_event): `()`, `bool`, or a `Result` with
 /// any error that is `Display`.
+///
+/// ```
+/// use socketio::{Event, Server, Socket};
+///
+/// let io = Server::new();
+/// io.before_event(|socket: &Socket, event: &Event| match event.name() {
+///     "delete" if !socket.rooms().contains(&"admins".to_owned()) => Err("for admins alone"),
+///     _ => Ok(()),
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no decision about an event",
     note = "return `()`, `bool`, or `Result<(), E>` with text or any other error"

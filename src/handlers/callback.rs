@@ -9,6 +9,19 @@ use serde::de::DeserializeOwned;
 ///
 /// No value is null, several are a tuple. You never implement this trait: closures and functions do.
 /// The parameter of a closure needs its type.
+///
+/// ```
+/// use socketio::{Error, Server, Socket};
+/// use std::time::Duration;
+///
+/// let io = Server::new();
+/// io.on_connect(|socket: &Socket| {
+///     let timeout = Duration::from_secs(5);
+///     socket.emit_with_ack("name?", (), timeout, |name: Result<String, Error>| {
+///         println!("{name:?}");
+///     })
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this function cannot be called with an answer",
     label = "not a callback",
@@ -36,6 +49,16 @@ impl<T: DeserializeOwned, F: FnOnce(Result<T, Error>) + Send + 'static> AckCallb
 ///
 /// The sid is none where it is not known, as of the clients of python-socketio's servers. You never
 /// implement this trait: closures and functions do. The parameters of a closure need their types.
+///
+/// ```
+/// use socketio::{Error, Server};
+/// use std::time::Duration;
+///
+/// let io = Server::new();
+/// let each = |sid: Option<&str>, vote: Result<bool, Error>| println!("{sid:?}: {vote:?}");
+/// io.to("jury").emit_with_ack("vote", (), Duration::from_secs(30), each)?;
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this function cannot be called with the answers of recipients",
     label = "not a callback",

@@ -119,6 +119,16 @@ pub trait ConnectHandler<P, Shape>: Send + Sync + 'static {
 }
 
 /// Return type of a connect handler.
+///
+/// ```
+/// use socketio::{Refused, Server, Socket};
+///
+/// let io = Server::new();
+/// io.on_connect(|_: &Socket, token: Option<String>| match token.as_deref() {
+///     Some("secret") => Ok(()),
+///     _ => Err(Refused::new("a token, please")),
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no decision about a connection",
     note = "return `()`, `bool`, or `Result<(), E>` where `E` is `Refused`, text, or any other error"
@@ -243,6 +253,13 @@ impl From<Error> for Refused {
 /// A function that is told of the end of a client's connection: `Fn()`, `Fn(&Socket)` or `Fn(&Socket,
 /// Reason)`, with `&Client` for `&Socket` on a client. What it returns is not sent to anybody; an
 /// error is logged. You never implement this trait: closures and functions do.
+///
+/// ```
+/// use socketio::{Reason, Server, Socket};
+///
+/// let io = Server::new();
+/// io.on_disconnect(|socket: &Socket, reason: Reason| println!("{}: {reason}", socket.sid()));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a disconnect handler",
     label = "not a disconnect handler",

@@ -116,6 +116,18 @@ fn missing(scheme: &str, feature: &str) -> Error {
 ///
 /// None of these calls may wait for another server. The trait is sealed: a broker of the program's
 /// own is a [`Backend`], and [`PubSubManager`] makes a manager of it.
+///
+/// ```
+/// use socketio::Server;
+/// use socketio::manager::Manager;
+///
+/// fn server(manager: impl Manager) -> Server {
+///     Server::builder().manager(manager).build()
+/// }
+/// # #[cfg(feature = "redis")]
+/// let io = server(socketio::manager::RedisManager::new("redis://localhost")?);
+/// # Ok::<(), socketio::Error>(())
+/// ```
 pub trait Manager: sealed::Sealed + Send + Sync + fmt::Debug + 'static {
     /// Connects the manager with its server; called once, when it is built.
     fn start(&self, local: Weak<dyn LocalNode>);

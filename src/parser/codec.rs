@@ -32,6 +32,16 @@ pub trait Decoder: Send {
 }
 
 /// One Socket.IO packet (socket.io-protocol, "Packet types").
+///
+/// ```
+/// use socketio::Value;
+/// use socketio::parser::{Packet, PacketKind};
+///
+/// let data = Value::from_json(r#"["move",3]"#)?;
+/// let packet = Packet::new(PacketKind::Event, "/game", None, data);
+/// assert_eq!(packet.data[0], "move");
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Packet {
@@ -115,6 +125,13 @@ fn whole(value: &Value) -> Option<u64> {
 }
 
 /// Kind of a packet. Exhaustive on purpose: the protocol has no others.
+///
+/// ```
+/// use socketio::parser::PacketKind;
+///
+/// assert_eq!(PacketKind::from_number(2), Some(PacketKind::Event));
+/// assert_eq!(PacketKind::Event.number(), 2);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketKind {
     /// A client joins a namespace, or is told that it has.

@@ -122,6 +122,14 @@ impl SessionStore for MemorySessions {
 
 /// Sessions in Redis, which all servers of a cluster know, the reference implementation's too: under
 /// `socket.io-admin#<id>`.
+///
+/// ```
+/// use socketio::admin::{Admin, RedisSessions};
+///
+/// let sessions = RedisSessions::new("redis://localhost")?;
+/// let admin = Admin::basic("admin", "secret").session_store(sessions);
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[cfg(feature = "redis")]
 #[derive(Debug)]
 pub struct RedisSessions {
