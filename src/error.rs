@@ -49,7 +49,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Timeout => formatter.write_str("the answer did not come in time"),
+            Error::Timeout => formatter.write_str("what was waited for did not come in time"),
             Error::Disconnected => formatter.write_str("not connected"),
             Error::Connection(error) => error.fmt(formatter),
             Error::BadNamespace(namespace) => {
@@ -192,7 +192,7 @@ pub(crate) fn describe(what: impl Into<String>, source: impl Into<BoxedError>) -
 ///     other => println!("{other:?}"),
 /// }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ConnectError {
     message: String,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -205,6 +205,18 @@ pub struct ConnectError {
     is_invalid: bool,
     /// The answer to a request that was refused.
     answer: Option<Box<HttpAnswer>>,
+}
+
+/// Short, since a `main` that returns an error shows it so.
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_tuple("ConnectError");
+        shown.field(&self.message);
+        if let Some(data) = &self.data {
+            shown.field(data);
+        }
+        shown.finish()
+    }
 }
 
 /// An answer over HTTP that was not what a client had asked for.

@@ -6,11 +6,11 @@
 //! A [`Server`] has handlers for connections and events, and runs on a port:
 //!
 //! ```no_run
-//! use socketio::{Refused, Server, Socket};
+//! use socketio::{Refused, Server, Socket, Value};
 //!
 //! let io = Server::new();
-//! io.on_connect(|socket: &Socket, token: Option<String>| {
-//!     if token.as_deref() != Some("secret") {
+//! io.on_connect(|socket: &Socket, auth: Value| { // an object, or null
+//!     if auth["token"] != "secret" {
 //!         return Err(Refused::new("unauthorized"));
 //!     }
 //!     socket.enter_room("lobby").map_err(Refused::from)

@@ -506,7 +506,7 @@ impl fmt::Debug for App {
 /// # Ok::<(), socketio::Error>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "the server stops when this is dropped"]
+#[must_use = "the server stops when this is dropped: keep it, as in `let serving = ..`"]
 pub struct Serving {
     /// Of the first listener that has one.
     local_addr: Option<SocketAddr>,

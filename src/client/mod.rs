@@ -156,6 +156,7 @@ impl Client {
     /// # Panics
     /// If the event's name is one that the protocol keeps for itself: `connect`, `disconnect`,
     /// `connect_error` and others.
+    #[track_caller]
     pub fn on<S>(&self, event: &str, handler: impl Handler<Client, S, Output: IntoAck>) {
         assert_not_reserved(event);
         let handler = boxed(handler);

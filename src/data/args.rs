@@ -203,7 +203,11 @@ impl ArgError {
             "" => String::new(),
             place => format!("{place}: "),
         };
-        let text = if numbered {
+        let text = if why == MISSING && numbered {
+            format!("argument {} is missing", self.argument + 1)
+        } else if why == MISSING {
+            "there is no value".to_owned()
+        } else if numbered {
             format!("argument {}: {place}{why}", self.argument + 1)
         } else {
             format!("{place}{why}")

@@ -16,10 +16,10 @@ use std::sync::Arc;
 /// Reason why a client may not connect, as it is told: a message, and data if you like.
 ///
 /// ```
-/// # use socketio::{Refused, Server, Socket};
+/// # use socketio::{Refused, Server, Socket, Value};
 /// # let io = Server::new();
-/// io.on_connect(|_: &Socket, token: Option<String>| {
-///     if token.is_some() { Ok(()) } else { Err(Refused::new("no token").with_data(401)) }
+/// io.on_connect(|_: &Socket, auth: Value| {
+///     if auth["token"].is_null() { Err(Refused::new("no token").with_data(401)) } else { Ok(()) }
 /// });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +105,8 @@ impl std::error::Error for Refused {}
 /// this crate's [`Error`](crate::Error) is told to the client; of any other error the client is told
 /// only that there was one, and the log has the rest.
 ///
-/// What the client sent as `auth` decodes into any type; nothing decodes as null. You never
+/// `auth` is an object, in JavaScript as here, and decodes into any type that takes one, such as a
+/// struct or a [`Value`](crate::Value); nothing decodes as null. You never
 /// implement this trait: closures and functions do.
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a connect handler",
@@ -121,10 +122,10 @@ pub trait ConnectHandler<P, Shape>: Send + Sync + 'static {
 /// Return type of a connect handler.
 ///
 /// ```
-/// use socketio::{Refused, Server, Socket};
+/// use socketio::{Refused, Server, Socket, Value};
 ///
 /// let io = Server::new();
-/// io.on_connect(|_: &Socket, token: Option<String>| match token.as_deref() {
+/// io.on_connect(|_: &Socket, auth: Value| match auth["token"].as_str() {
 ///     Some("secret") => Ok(()),
 ///     _ => Err(Refused::new("a token, please")),
 /// });

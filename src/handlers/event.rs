@@ -109,7 +109,8 @@ impl Event {
             .map_err(|mismatch| mismatch.into_error(true))
     }
 
-    /// Returns the argument at an index, counted from zero; a missing one decodes as null.
+    /// Returns the argument at an index, counted from zero. A missing one decodes as null, which only
+    /// some types take.
     ///
     /// # Errors
     /// [`Error::Decode`] if it is not of that type.

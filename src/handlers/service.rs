@@ -104,7 +104,9 @@ impl<S: 'static, P: 'static> ServiceEvents<S, P> {
     /// Registers a method as the handler of an event. Replaces one that was registered before.
     ///
     /// # Panics
-    /// If the event's name is one that the protocol keeps for itself.
+    /// If the event's name is reserved: `connect`, `connect_error`, `disconnect`, `disconnecting`,
+    /// `newListener` or `removeListener`.
+    #[track_caller]
     pub fn on<Shape, M>(&mut self, event: &str, method: M) -> &mut Self
     where
         M: ServiceMethod<S, P, Shape, Output: IntoAck>,
@@ -219,6 +221,7 @@ impl fmt::Debug for Next<'_> {
     clippy::panic,
     reason = "a mistake of the program, found where it registers"
 )]
+#[track_caller]
 pub(crate) fn assert_not_reserved(event: &str) {
     let instead = match event {
         "connect" => "on_connect",

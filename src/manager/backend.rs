@@ -50,7 +50,8 @@ use std::time::Duration;
 ///         loop {
 ///             let goes_on = match self.0.recv_timeout(Duration::from_millis(250)) {
 ///                 Ok(message) => sink.message(&message),
-///                 Err(_) => sink.nothing(),
+///                 Err(mpsc::RecvTimeoutError::Timeout) => sink.nothing(),
+///                 Err(gone) => return Err(gone.into()),
 ///             };
 ///             if !goes_on {
 ///                 return Ok(());

@@ -240,6 +240,7 @@ impl Server {
 /// The same as on [`Namespace`], for the namespace `/`.
 impl Server {
     /// Handles an event. See [`Namespace::on`].
+    #[track_caller]
     pub fn on<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
         self.root().on(event, handler);
     }

@@ -32,11 +32,11 @@ use std::time::Duration;
 /// The handlers of `*` serve the namespaces, and the events, that have none of their own.
 ///
 /// ```
-/// use socketio::{Refused, Server, Socket};
+/// use socketio::{Refused, Server, Socket, Value};
 ///
 /// let io = Server::new();
 /// let admin = io.of("/admin");
-/// admin.on_connect(|_: &Socket, token: Option<String>| match token.as_deref() {
+/// admin.on_connect(|_: &Socket, auth: Value| match auth["token"].as_str() {
 ///     Some("secret") => Ok(()),
 ///     _ => Err(Refused::new("no token")),
 /// });
@@ -135,8 +135,9 @@ impl Namespace {
     /// ```
     ///
     /// # Panics
-    /// If the event's name is one that the protocol keeps for itself: `connect`, `disconnect`,
-    /// `connect_error` and others.
+    /// If the event's name is reserved: `connect`, `connect_error`, `disconnect`, `disconnecting`,
+    /// `newListener` or `removeListener`.
+    #[track_caller]
     pub fn on<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
         assert_not_reserved(event);
         let handler = boxed(handler);
@@ -263,12 +264,12 @@ impl Namespace {
     /// that have none. The record in the log is written before.
     ///
     /// ```
-    /// use socketio::{Event, HandlerError, Server, Socket};
+    /// use socketio::{Event, HandlerError, Server, Socket, value};
     ///
     /// let io = Server::new();
     /// io.on("divide", |a: i64, b: i64| a.checked_div(b).ok_or("not by zero"));
     /// io.on_error(|_: &Socket, event: &Event, error: &HandlerError| {
-    ///     Some(serde_json::json!({ "error": error.to_string(), "event": event.name() }))
+    ///     Some(value!({ "error": error.to_string(), "event": event.name() }))
     /// });
     /// ```
     pub fn on_error<R: ErrorAck>(

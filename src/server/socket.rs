@@ -392,7 +392,9 @@ impl Socket {
     /// ```
     ///
     /// # Panics
-    /// If the event is reserved: `connect`, `disconnect`, and such.
+    /// If the event's name is reserved: `connect`, `connect_error`, `disconnect`, `disconnecting`,
+    /// `newListener` or `removeListener`.
+    #[track_caller]
     pub fn on<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
         self.add(event, boxed(handler), false);
     }
@@ -402,6 +404,7 @@ impl Socket {
     ///
     /// # Panics
     /// If the event is reserved.
+    #[track_caller]
     pub fn once<S>(&self, event: &str, handler: impl Handler<Socket, S, Output: IntoAck>) {
         self.add(event, boxed(handler), true);
     }
@@ -414,6 +417,7 @@ impl Socket {
         drop(before);
     }
 
+    #[track_caller]
     fn add(&self, event: &str, handler: BoxedHandler<Socket>, is_once: bool) {
         assert_not_reserved(event);
         let own = OwnHandler { handler, is_once };

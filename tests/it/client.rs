@@ -608,7 +608,7 @@ fn every_callback_is_called_once() {
     client
         .emit_with_ack("never", (), Duration::from_millis(10), callback("never"))
         .unwrap();
-    assert_eq!(next(), "never the answer did not come in time");
+    assert_eq!(next(), "never what was waited for did not come in time");
     client
         .emit_with_ack("never", (), SOON, callback("never"))
         .unwrap();

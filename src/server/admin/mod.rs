@@ -2,7 +2,11 @@
 //! it. See [`Server::instrument`] and the guide's chapter `monitoring`.
 //!
 //! The events are those of the reference implementation's `@socket.io/admin-ui` 0.5, in its order
-//! but for `session`, which comes after the CONNECT answer: the UI listens no earlier.
+//! but for `session`, which comes after the CONNECT answer: the UI listens no earlier. A client of the
+//! namespace gets `session`, `config`, `all_sockets` with the clients that are there, and
+//! `server_stats` every two seconds; then `socket_connected`, `socket_updated`, `socket_disconnected`,
+//! `room_joined`, `room_left`, `event_received` and `event_sent`, each with the namespace, the sid and
+//! the time. It is a client itself, and told of itself, too.
 
 // A record is made where something happens (`Watch::record`), if anybody watches, and put into a
 // bounded channel; a thread of its own makes an event of it for the watchers (`report`). In a
@@ -93,8 +97,9 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Creates options that admit who knows this name and this password. They are compared in a time
-    /// that does not tell how much of them is right.
+    /// Creates options that admit who knows this name and this password: `username` and `password` of
+    /// the client's `auth`, an object. They are compared in a time that does not tell how much of them
+    /// is right.
     pub fn basic(username: impl Into<String>, password: impl Into<String>) -> Admin {
         Admin::any_of([(username, password)])
     }
@@ -115,8 +120,9 @@ impl Admin {
         Admin::with(Login::hashed(username.into(), hash.into()))
     }
 
-    /// Creates options that admit whose `auth` a function approves of. It runs on a worker and may
-    /// block.
+    /// Creates options that admit whose `auth` a function approves of. The UI sends `username` and
+    /// `password`, and after a reload `sessionId`, which is checked before. The function runs on a
+    /// worker and may block.
     pub fn checked_by(check: impl Fn(&Value) -> bool + Send + Sync + 'static) -> Admin {
         Admin::with(Login::function(Arc::new(check)))
     }
@@ -305,7 +311,7 @@ impl Server {
 /// drop(instrumented);
 /// # Ok::<(), socketio::Error>(())
 /// ```
-#[must_use = "dropping it ends the administration"]
+#[must_use = "dropping it ends the administration: keep it, as in `let administration = ..`"]
 pub struct Instrumented {
     server: Server,
     namespace: String,
