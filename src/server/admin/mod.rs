@@ -369,13 +369,19 @@ fn register(namespace: &Namespace, shared: &Arc<AdminShared>) {
 
 /// Notes that a client has come.
 pub(super) fn note_connected(watch: &Watch, socket: &Socket) {
+    let shared = watch.shared();
+    let is_watcher = |it: &Arc<AdminShared>| socket.namespace_name() == it.admin.namespace;
+    if shared.as_ref().is_some_and(is_watcher) {
+        // Nobody was counted as watching until now.
+        watch.begin();
+    }
     if !watch.is_on() {
         return;
     }
     watch.push(Record::Joined(socket.clone(), socket.sid().to_owned()));
     let is_told = watch.push(Record::Connected(socket.clone(), socket.rooms()));
     // A watcher learns in any case of those that are there.
-    if let (false, Some(shared)) = (is_told, watch.shared()) {
+    if let (false, Some(shared)) = (is_told, shared) {
         report::introduce(&shared, socket);
     }
 }

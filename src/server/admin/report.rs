@@ -215,7 +215,12 @@ impl Sums {
 fn tell_sums(shared: &Arc<AdminShared>, server: &Server, begun: Instant, before: &Sums) -> Sums {
     let namespace = server.of(&shared.admin.namespace);
     let has_watchers = !namespace.sockets().is_empty();
-    server.inner.watch.stop_if_unwatched(has_watchers);
+    if has_watchers {
+        // One that was coming at the last look was not counted yet.
+        server.inner.watch.begin();
+    } else {
+        server.inner.watch.stop_if_unwatched();
+    }
     let is_alone = server.inner.manager.is_single_node();
     if has_watchers && !is_alone && shared.is_development() {
         // Other servers note what happens to their clients as long as they hear this.

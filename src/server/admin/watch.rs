@@ -171,10 +171,10 @@ impl Watch {
     }
 
     /// Ends it if neither this server nor another has watchers.
-    pub(super) fn stop_if_unwatched(&self, has_watchers: bool) {
+    pub(super) fn stop_if_unwatched(&self) {
         let state = self.state.read();
         let until = state.as_ref().and_then(|state| state.until);
-        if !has_watchers && until.is_none_or(|at| at <= Instant::now()) {
+        if until.is_none_or(|at| at <= Instant::now()) {
             self.is_on.store(false, Ordering::Relaxed);
         }
     }
