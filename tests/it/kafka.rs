@@ -45,15 +45,17 @@ fn what_the_brokers_refuse_is_given_up_and_the_rest_goes_on() {
     let (one, other) = (node(&make), node(&make));
     one.manager.flush(SOON).unwrap();
     let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
-    brokers.request_errors(RDKafkaApiKey::Produce, &[refusal]);
-    // The next request, whatever is in it: a message, or one of the manager's own.
+    // The next request, whatever is in it: a message, one of the manager's own, or several at once,
+    // which are then published one by one and none of them given up.
     eventually("the refusal", || {
+        brokers.request_errors(RDKafkaApiKey::Produce, &[refusal]);
         one.io.emit("number", 0).unwrap();
         let _ = one.manager.flush(SOON);
         other.io.emit("number", 1).unwrap();
         let _ = other.manager.flush(SOON);
         one.manager.refused() + other.manager.refused() > 0
     });
+    brokers.clear_request_errors(RDKafkaApiKey::Produce);
     one.io.emit("again", ()).unwrap();
     while cluster::received(&other.client) != "again " {}
 }
