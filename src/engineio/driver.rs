@@ -4,7 +4,7 @@
 //! In a circle with `handshake`, `polling`, `posting` and `serving`: the methods of one `ServerDriver` stand
 //! where their subject is.
 
-use super::driving::{Deadlines, flush_held_answers, read_packet, send_packet};
+use super::driving::{Deadlines, Received, flush_held_answers, read_packet, send_packet};
 use super::eio3::Eio3;
 use super::frames::{Frames, binary_form, wants_text};
 use super::handle::{self, CommandSink, SessionHandle};
@@ -18,10 +18,10 @@ use super::write_batching::CorkQueue;
 use super::{Control, HeldBroadcasts, SessionHandler, Transport};
 use crate::net::http::cors::CorsDecision;
 use crate::net::http::{Header, Headers, Request, Response};
-use crate::net::{self, BodyRules, ConnectionId, IoContext, TimerKey};
+use crate::net::{self, BodyRules, ConnectionId, IoContext, TimerKey, WebSocketRead};
 use crate::pool::QueueState;
 use crate::protocol::engineio::server::{ChannelId, ServerInput, ServerOutput, ServerSession};
-use crate::protocol::engineio::{Data, Packet, Revision};
+use crate::protocol::engineio::{Packet, Revision};
 use crate::reason::Reason;
 use crate::util::budget::Share;
 use crate::util::program;
@@ -53,7 +53,7 @@ pub(super) struct ServerDriver {
     pub(super) sink: Option<Arc<dyn CommandSink>>,
     pub(super) sessions: Slab<ServerEntry>,
     pub(super) by_sid: HashMap<Box<str>, u32>,
-    cork_queue: CorkQueue,
+    pub(super) cork_queue: CorkQueue,
     /// Sessions with a POST of which packets are left, to go on with in the next turn.
     pub(super) unfinished: Vec<u64>,
     /// Rows of broadcasts, in their order.
@@ -226,67 +226,57 @@ impl net::Driver for ServerDriver {
         }
     }
 
-    fn on_message(
+    fn on_read(
         &mut self,
         io: &mut IoContext<ServerCommand>,
         owner: u64,
-        id: ConnectionId,
-        data: Data<'_>,
-    ) -> ControlFlow<()> {
-        let Some(session) = find(&mut self.sessions, owner) else {
-            return ControlFlow::Break(());
-        };
+        read: &mut WebSocketRead<'_>,
+    ) {
         let now = io.now();
-        let channel = ChannelId(id.to_u64());
-        let packet = match read_packet(data, session.revision()) {
-            // What was posted before the upgrade is handled before it.
-            Ok(Packet::Upgrade) if session.posted.is_some() => {
+        let channel = ChannelId(read.id().to_u64());
+        // Found once for a read, unless the machine, or the handler, asks for something.
+        let mut found = find(&mut self.sessions, owner);
+        while let Some(session) = found.as_deref_mut()
+            && let Some(message) = read.next(io)
+        {
+            let Some(data) = message.data() else {
+                continue;
+            };
+            let packet = match read_packet(data, session.revision()) {
+                Ok(packet) => packet,
+                Err(invalid) => {
+                    log::info!(target: "engineio", "{}: closed, it sent {invalid}", session.handle.label());
+                    session.machine.handle(now, ServerInput::Invalid);
+                    self.process_outputs(io, owner);
+                    found = find(&mut self.sessions, owner);
+                    break;
+                }
+            };
+            if packet == Packet::Upgrade {
+                // What was posted before the upgrade is handled before it.
                 while find(&mut self.sessions, owner).is_some_and(|it| it.posted.is_some()) {
                     self.go_on_with_post(io, owner);
                 }
-                return self.on_message(io, owner, id, Data::Text("5"));
+                found = find(&mut self.sessions, owner);
             }
-            Ok(packet) => packet,
-            Err(invalid) => {
-                log::info!(target: "engineio", "{}: closed, it sent {invalid}", session.handle.label());
-                session.machine.handle(now, ServerInput::Invalid);
-                self.process_outputs(io, owner);
-                return ControlFlow::Break(());
-            }
-        };
-        match session.machine.receive(now, channel, packet) {
-            Some(message) => {
-                let Some(handler) = &mut session.handler else {
-                    return ControlFlow::Break(());
-                };
-                match handler.receive(now, message) {
-                    Control::Continue => ControlFlow::Continue(()),
-                    flow => self.apply(io, owner, flow),
+            let Some(session) = found.as_deref_mut() else {
+                break;
+            };
+            let received = session.receive(now, channel, packet);
+            if received != Received::Handled(Control::Continue) {
+                let flow = self.follow(io, owner, received);
+                found = find(&mut self.sessions, owner);
+                if flow.is_break() {
+                    break;
                 }
             }
-            None => {
-                self.process_outputs(io, owner);
-                ControlFlow::Continue(())
+        }
+        if let Some(session) = found {
+            let control = session.complete_read(io, &mut self.cork_queue);
+            if control != Control::Continue {
+                let _ = self.apply(io, owner, control);
             }
         }
-    }
-
-    fn on_read_complete(&mut self, io: &mut IoContext<ServerCommand>, key: u64) {
-        let now = io.now();
-        let Some(session) = find(&mut self.sessions, key) else {
-            return;
-        };
-        let Some(handler) = &mut session.handler else {
-            return;
-        };
-        let flow = handler.on_read_complete(now);
-        let kept = handler.kept();
-        session.share.hold(kept);
-        session.schedule(io);
-        if flow == Control::Scheduled {
-            return self.cork_queue.push(now, key, session.handle.outbox());
-        }
-        let _ = self.apply(io, key, flow);
     }
 
     fn on_connection_lost(
@@ -540,18 +530,34 @@ impl ServerDriver {
         known().unwrap_or(false)
     }
 
+    /// Does what a packet has left to be done.
+    fn follow(
+        &mut self,
+        io: &mut IoContext<ServerCommand>,
+        key: u64,
+        received: Received,
+    ) -> ControlFlow<()> {
+        match received {
+            Received::Handled(control) => self.apply(io, key, control),
+            Received::Outputs => {
+                self.process_outputs(io, key);
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
     /// Does what a session's handler wants.
     pub(super) fn apply(
         &mut self,
         io: &mut IoContext<ServerCommand>,
         key: u64,
-        flow: Control,
+        control: Control,
     ) -> ControlFlow<()> {
         let now = io.now();
         let Some(session) = find(&mut self.sessions, key) else {
             return ControlFlow::Break(());
         };
-        match flow {
+        match control {
             Control::Continue => return ControlFlow::Continue(()),
             Control::Scheduled => {
                 self.cork_queue.push(now, key, session.handle.outbox());
@@ -726,6 +732,45 @@ impl ServerEntry {
             ends: None,
             share,
         }
+    }
+
+    /// Hands a packet to the machine, and the message in it to the handler.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        channel: ChannelId,
+        packet: Packet<'_>,
+    ) -> Received {
+        match (
+            self.machine.receive(now, channel, packet),
+            &mut self.handler,
+        ) {
+            (Some(message), Some(handler)) => Received::Handled(handler.receive(now, message)),
+            // It has still to be decided, or has ended.
+            (Some(_), None) => Received::Handled(Control::Continue),
+            (None, _) => Received::Outputs,
+        }
+    }
+
+    /// Tells the handler that all of one read has come, and returns what is left to be done.
+    pub(super) fn complete_read(
+        &mut self,
+        io: &mut IoContext<ServerCommand>,
+        cork_queue: &mut CorkQueue,
+    ) -> Control {
+        let now = io.now();
+        let Some(handler) = &mut self.handler else {
+            return Control::Continue;
+        };
+        let control = handler.on_read_complete(now);
+        let kept = handler.kept();
+        self.share.hold(kept);
+        self.schedule(io);
+        if control == Control::Scheduled {
+            cork_queue.push(now, self.key, self.handle.outbox());
+            return Control::Continue;
+        }
+        control
     }
 
     pub(super) fn revision(&self) -> Revision {

@@ -1,6 +1,7 @@
 //! Steps that the drivers of both sides share: a session's deadlines, its packets, the packets that
 //! its machine sends, and the flush of held-back answers.
 
+use super::Control;
 use super::frames::Frames;
 use super::handle::SessionHandle;
 use super::write_batching::CorkQueue;
@@ -52,6 +53,15 @@ impl Deadlines {
         let next = deadlines.into_iter().flatten().min();
         io.timers.set(&mut self.timer, TimerKey::Driver(key), next);
     }
+}
+
+/// Result of a packet that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// The handler has had its message, and wants this.
+    Handled(Control),
+    /// It was one for the machine, which may have outputs.
+    Outputs,
 }
 
 /// Reads the packet in a WebSocket message. Most are messages, which are taken without a look at

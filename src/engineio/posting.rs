@@ -4,6 +4,7 @@
 
 use super::Control;
 use super::driver::{ServerCommand, ServerDriver, find};
+use super::driving::Received;
 use super::eio3::Packets;
 use crate::net::http::{Request, Response};
 use crate::net::{ConnectionId, IoContext};
@@ -88,33 +89,31 @@ impl ServerDriver {
             posted.is_binary,
         );
         for packet in packets.by_ref().take(MAX_PACKETS) {
-            let message = match packet {
-                Ok(packet) => session.machine.receive(now, channel, packet),
+            let received = match packet {
+                Ok(packet) => session.receive(now, channel, packet),
                 Err(invalid) => {
                     log::info!(target: "engineio", "{}: closed, it posted {invalid}", session.handle.label());
                     session.machine.handle(now, ServerInput::Invalid);
                     break;
                 }
             };
-            let (Some(message), Some(handler)) = (message, &mut session.handler) else {
-                continue;
-            };
-            if let Control::Close(reason) = handler.receive(now, message) {
+            if let Received::Handled(Control::Close(reason)) = received {
                 session.machine.handle(now, ServerInput::Close(reason));
                 break;
             }
         }
         let is_open = session.machine.is_open();
         let left = packets.left().filter(|_| is_open);
-        let flow = match &mut session.handler {
-            Some(handler) if is_open => handler.on_read_complete(now),
-            _ => Control::Continue,
+        let control = if is_open {
+            session.complete_read(io, &mut self.cork_queue)
+        } else {
+            Control::Continue
         };
         if let Some(left) = left {
             posted.at = posted.body.len() - left;
             session.posted = Some(Box::new(posted));
         }
-        if flow == Control::PauseReading {
+        if control == Control::PauseReading {
             // The client posts nothing more before it has its answer.
             session.read_paused = true;
             session.machine.set_read_paused(now, true);
@@ -124,7 +123,7 @@ impl ServerDriver {
             } else {
                 session.machine.handle(now, ServerInput::Posted(channel));
             }
-            let _ = self.apply(io, key, flow);
+            let _ = self.apply(io, key, control);
         }
         self.process_outputs(io, key);
     }

@@ -268,6 +268,13 @@ impl<C: Send + 'static> IoContext<C> {
         self.append(id, &frame);
     }
 
+    /// Answers a ping of the peer of a WebSocket.
+    pub(super) fn pong(&mut self, id: ConnectionId, payload: &[u8]) {
+        let mut frame = Vec::with_capacity(payload.len() + websocket::MAX_HEADER);
+        websocket::write_pong(payload, &mut frame);
+        self.append(id, &frame);
+    }
+
     /// Stops or resumes reading from a connection.
     pub(crate) fn set_read_paused(&mut self, id: ConnectionId, read_paused: bool) {
         if let Some(connection) = self.get_mut(id) {

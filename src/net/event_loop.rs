@@ -5,26 +5,19 @@ use super::connection::{Connection, ConnectionId, ConnectionState};
 use super::context::{IoContext, TimerKey};
 use super::listener::SocketAcceptor;
 use super::socket::StreamSocket;
-use super::websocket::{self, FrameDecoder, WebSocketMessage};
 use super::{Driver, Timer};
-use crate::protocol::engineio::Data;
 use crate::reason::Reason;
 use crate::util::budget;
 use crate::util::log_limit::LogLimit;
 use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token};
-use std::borrow::Cow;
 use std::io::ErrorKind;
-use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// Bytes of the read buffer that all connections of a thread share.
 const READ_BUFFER_LEN: usize = 64 << 10;
 /// Bytes that one connection may read in a turn.
 const MAX_READ_PER_TURN: usize = 256 << 10;
-/// Messages of one connection that are handled in one go: a millisecond or two, even if each of
-/// them opens something. What else came with them waits for its turn.
-const MAX_MESSAGES: usize = 512;
 pub(super) const MAX_EVENTS: usize = 1024;
 /// Timers are skipped while sockets are readable, for at most this many turns, and one more for each
 /// [`MAX_EVENTS`] connections. A socket holds a few megabytes at most, which that is enough to read.
@@ -355,7 +348,7 @@ impl<D: Driver> EventLoop<D> {
             return;
         };
         match connection.state {
-            ConnectionState::WebSocket(_) => self.decode(id, bytes),
+            ConnectionState::WebSocket(_) => self.read_messages(id, bytes),
             ConnectionState::Flushing | ConnectionState::Lingering => {}
             _ => {
                 let begins = connection.unread.is_empty();
@@ -380,98 +373,11 @@ impl<D: Driver> EventLoop<D> {
         }
     }
 
-    /// Hands a WebSocket's messages over.
-    pub(super) fn decode(&mut self, id: ConnectionId, bytes: &mut [u8]) {
-        let Some(connection) = self.io.get_mut(id) else {
-            return;
-        };
-        let owner = connection.owner;
-        let ConnectionState::WebSocket(mut decoder) =
-            std::mem::replace(&mut connection.state, ConnectionState::Taken)
-        else {
-            return;
-        };
-        let limit = decoder.max_message();
-        let (io, driver) = (&mut self.io, &mut self.driver);
-        let mut closed = false;
-        let mut left = MAX_MESSAGES;
-        let result = decoder.decode(bytes, &mut |incoming| {
-            left -= 1;
-            let (Some(owner), true) = (owner, io.is_alive(id)) else {
-                return ControlFlow::Break(());
-            };
-            let flow = match incoming {
-                WebSocketMessage::Text(text) => driver.on_message(io, owner, id, Data::Text(text)),
-                WebSocketMessage::Binary(bytes) => {
-                    driver.on_message(io, owner, id, Data::Binary(Cow::Borrowed(bytes)))
-                }
-                WebSocketMessage::Ping(payload) => {
-                    let mut pong = Vec::with_capacity(payload.len() + websocket::MAX_HEADER);
-                    websocket::write_pong(payload, &mut pong);
-                    io.append(id, &pong);
-                    ControlFlow::Continue(())
-                }
-                WebSocketMessage::Pong(payload) => {
-                    driver.on_pong(io, owner, payload);
-                    ControlFlow::Continue(())
-                }
-                WebSocketMessage::Close => {
-                    closed = true;
-                    ControlFlow::Break(())
-                }
-            };
-            if left == 0 {
-                ControlFlow::Break(())
-            } else {
-                flow
-            }
-        });
-        self.restore_decoder(id, decoder);
-        if let (Ok(rest @ 1..), 0, false) = (&result, left, closed)
-            && let Some(connection) = self.io.get_mut(id)
-        {
-            connection.unread = bytes[bytes.len() - rest..].to_vec();
-            self.io.pending_reads.push(id);
-        }
-        if let Some(owner) = owner {
-            self.driver.on_read_complete(&mut self.io, owner);
-        }
-        if let Err(violation) = result {
-            if let Some(connection) = self.io.get(id) {
-                let session = owner.and_then(|owner| self.driver.label(owner));
-                let who = session.unwrap_or_else(|| connection.peer.to_string());
-                let what = violation.describe(limit);
-                log::info!(target: "engineio", "{who}: WebSocket closed with {}: {what}", violation.code());
-            }
-            self.close_websocket(id, Some(violation.code()), Reason::TransportError);
-        } else if closed {
-            self.close_websocket(id, None, Reason::TransportClose);
-        }
-    }
-
-    fn restore_decoder(&mut self, id: ConnectionId, decoder: FrameDecoder) {
-        if let Some(connection) = self.io.get_mut(id)
-            && matches!(connection.state, ConnectionState::Taken)
-        {
-            connection.state = ConnectionState::WebSocket(decoder);
-        }
-    }
-
     /// A connection is gone.
     fn drop_connection(&mut self, id: ConnectionId, reason: Reason) {
         if let Some(connection) = self.io.remove(id)
             && let Some(owner) = connection.owner
         {
-            self.driver
-                .on_connection_lost(&mut self.io, owner, id, reason);
-        }
-    }
-
-    /// Closes a WebSocket, which counts as gone though its close frame is still to be written.
-    fn close_websocket(&mut self, id: ConnectionId, code: Option<u16>, reason: Reason) {
-        let owner = self.io.get_mut(id).and_then(|it| it.owner.take());
-        self.io.close_websocket(id, code);
-        if let Some(owner) = owner {
             self.driver
                 .on_connection_lost(&mut self.io, owner, id, reason);
         }

@@ -42,7 +42,7 @@ impl<D: Driver> EventLoop<D> {
                 }
                 ConnectionState::WebSocket(_) if !connection.read_paused => {
                     let mut bytes = std::mem::take(&mut connection.unread);
-                    return self.decode(id, &mut bytes);
+                    return self.read_messages(id, &mut bytes);
                 }
                 _ => return,
             }

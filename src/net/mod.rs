@@ -25,6 +25,7 @@ mod timers;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod websocket;
+mod websocket_connection;
 
 pub(crate) use commands::{Command, CommandSender, IoShared};
 pub(crate) use connection::ConnectionId;
@@ -32,12 +33,11 @@ pub(crate) use context::{ConnectedSocket, IoContext, TimerKey};
 pub(crate) use io_threads::IoThreads;
 pub(crate) use listener::{Listener, PeerAddr};
 pub(crate) use timers::Timer;
+pub(crate) use websocket_connection::WebSocketRead;
 
-use crate::protocol::engineio::Data;
 use crate::reason::Reason;
 use http::Request;
 use std::fmt::Debug;
-use std::ops::ControlFlow;
 
 /// Layer above the connections of one I/O thread. Everything here is called on that thread.
 pub(crate) trait Driver: Send + Sized + 'static {
@@ -64,22 +64,14 @@ pub(crate) trait Driver: Send + Sized + 'static {
     /// Abandons what holds the most: more bytes wait than may.
     fn give_up(&mut self, io: &mut IoContext<Self::Command>, key: u64);
 
-    /// A message came over a WebSocket; a break stops reading from it.
-    fn on_message(
+    /// Messages came over a WebSocket. Those that are not taken are lost, unless there were too many
+    /// for one turn.
+    fn on_read(
         &mut self,
         io: &mut IoContext<Self::Command>,
         owner: u64,
-        id: ConnectionId,
-        data: Data<'_>,
-    ) -> ControlFlow<()>;
-
-    /// A WebSocket's peer has answered a ping of [`IoContext::ping`].
-    fn on_pong(&mut self, io: &mut IoContext<Self::Command>, owner: u64, payload: &[u8]) {
-        let _ = (io, owner, payload);
-    }
-
-    /// All that one read of a WebSocket brought has been handed over.
-    fn on_read_complete(&mut self, io: &mut IoContext<Self::Command>, owner: u64);
+        read: &mut WebSocketRead<'_>,
+    );
 
     /// A connection with an owner is gone.
     fn on_connection_lost(

@@ -5,8 +5,9 @@
 //! that ever came with it. Here frames are unmasked where they were read, in the I/O thread's one
 //! buffer; a connection keeps only a frame, or a message, that has not come to its end.
 
+use crate::protocol::engineio::Data as EngineData;
+use std::borrow::Cow;
 use std::io::Cursor;
-use std::ops::ControlFlow;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -26,6 +27,17 @@ pub(crate) enum WebSocketMessage<'a> {
     Ping(&'a [u8]),
     Pong(&'a [u8]),
     Close,
+}
+
+impl<'a> WebSocketMessage<'a> {
+    /// Returns what it carries for Engine.IO, unless it is one of WebSocket itself.
+    pub(crate) fn data(self) -> Option<EngineData<'a>> {
+        match self {
+            WebSocketMessage::Text(text) => Some(EngineData::Text(text)),
+            WebSocketMessage::Binary(bytes) => Some(EngineData::Binary(Cow::Borrowed(bytes))),
+            _ => None,
+        }
+    }
 }
 
 /// Reason why a connection must be closed, with the code that says so (RFC 6455, 7.4.1).
@@ -86,7 +98,7 @@ pub(crate) struct FrameDecoder {
 
 #[derive(Debug)]
 struct Fragments {
-    is_text: bool,
+    kind: Data,
     count: usize,
     bytes: Vec<u8>,
 }
@@ -113,52 +125,14 @@ impl FrameDecoder {
         self.frame.len() + message.map_or(0, |message| message.bytes.len())
     }
 
-    /// Hands over what `input` completes, in order, until `handle` breaks; returns how many bytes
-    /// at the end are left then.
-    pub(crate) fn decode(
-        &mut self,
-        mut input: &mut [u8],
-        handle: &mut impl FnMut(WebSocketMessage<'_>) -> ControlFlow<()>,
-    ) -> Result<usize, ProtocolError> {
-        while !self.frame.is_empty() && !input.is_empty() {
-            let missing = match self.parse_header(&self.frame)? {
-                Some(frame) => frame.end() - self.frame.len(),
-                // The header itself is not complete.
-                None => 1,
-            };
-            let taken = missing.min(input.len());
-            let (head, rest) = input.split_at_mut(taken);
-            self.frame.extend_from_slice(head);
-            input = rest;
-            let whole = self.parse_header(&self.frame)?;
-            if let Some(frame) = whole.filter(|frame| frame.end() == self.frame.len()) {
-                let mut bytes = std::mem::take(&mut self.frame);
-                if self
-                    .take(&frame, &mut bytes[frame.start..], handle)?
-                    .is_break()
-                {
-                    return Ok(input.len());
-                }
-            }
+    /// Returns the messages that `input` completes. They are to be taken to the end, or the
+    /// connection closed: what is behind the last one is kept then.
+    pub(crate) fn messages<'a>(&'a mut self, input: &'a mut [u8]) -> Messages<'a> {
+        Messages {
+            decoder: self,
+            input,
+            whole: Vec::new(),
         }
-        while !input.is_empty() {
-            let Some(frame) = self
-                .parse_header(input)?
-                .filter(|frame| frame.end() <= input.len())
-            else {
-                self.buffer_partial(input)?;
-                return Ok(0);
-            };
-            let (bytes, rest) = input.split_at_mut(frame.end());
-            input = rest;
-            if self
-                .take(&frame, &mut bytes[frame.start..], handle)?
-                .is_break()
-            {
-                return Ok(input.len());
-            }
-        }
-        Ok(0)
     }
 
     fn buffer_partial(&mut self, input: &[u8]) -> Result<(), ProtocolError> {
@@ -206,61 +180,135 @@ impl FrameDecoder {
         }))
     }
 
-    fn take(
-        &mut self,
-        frame: &Frame,
-        payload: &mut [u8],
-        handle: &mut impl FnMut(WebSocketMessage<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, ProtocolError> {
-        if let Some(mask) = frame.mask {
-            apply_mask(payload, mask);
-        }
-        match frame.opcode {
-            OpCode::Control(Control::Ping) => Ok(handle(WebSocketMessage::Ping(payload))),
-            OpCode::Control(Control::Close) => {
-                check_close(payload)?;
-                // Nothing counts behind a close frame.
-                let _ = handle(WebSocketMessage::Close);
-                Ok(ControlFlow::Break(()))
-            }
-            OpCode::Control(Control::Pong) => Ok(handle(WebSocketMessage::Pong(payload))),
-            OpCode::Control(_) => Ok(ControlFlow::Continue(())),
-            OpCode::Data(Data::Continue) => self.take_fragment(frame.is_final, payload, handle),
-            OpCode::Data(_) if self.message.is_some() => Err(ProtocolError::Protocol),
-            OpCode::Data(kind) => {
-                let is_text = kind == Data::Text;
-                if frame.is_final {
-                    return deliver(is_text, payload, handle);
-                }
-                self.message = Some(Box::new(Fragments {
-                    is_text,
-                    count: 1,
-                    bytes: payload.to_vec(),
-                }));
-                Ok(ControlFlow::Continue(()))
-            }
-        }
-    }
-
-    fn take_fragment(
+    /// Adds a frame of a message in fragments to what has come of it; returns the message if this
+    /// was its end.
+    fn add_fragment(
         &mut self,
         is_final: bool,
         payload: &[u8],
-        handle: &mut impl FnMut(WebSocketMessage<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, ProtocolError> {
+    ) -> Result<Option<Fragments>, ProtocolError> {
         let message = self.message.as_mut().ok_or(ProtocolError::Protocol)?;
         message.count += 1;
         if message.count > MAX_FRAGMENTS {
             return Err(ProtocolError::Policy);
         }
         message.bytes.extend_from_slice(payload);
-        if !is_final {
-            return Ok(ControlFlow::Continue(()));
+        let message = self.message.take_if(|_| is_final);
+        Ok(message.map(|message| *message))
+    }
+}
+
+/// The messages that some bytes complete, in order.
+#[derive(Debug)]
+pub(crate) struct Messages<'a> {
+    decoder: &'a mut FrameDecoder,
+    input: &'a mut [u8],
+    /// A frame, or a message, that earlier bytes belong to.
+    whole: Vec<u8>,
+}
+
+/// Place of a frame's payload.
+enum Payload<'a> {
+    InInput(&'a mut [u8]),
+    /// From here to the end of what was kept.
+    InWhole(usize),
+}
+
+impl<'a> Messages<'a> {
+    /// Returns the bytes that are left.
+    pub(crate) fn left(&self) -> usize {
+        self.input.len()
+    }
+
+    /// Returns the next message, unless the rest completes none.
+    pub(crate) fn next(&mut self) -> Result<Option<WebSocketMessage<'_>>, ProtocolError> {
+        let (opcode, payload) = loop {
+            let Some((frame, mut place)) = self.next_frame()? else {
+                return Ok(None);
+            };
+            let payload = match &mut place {
+                Payload::InInput(payload) => payload,
+                Payload::InWhole(start) => &mut self.whole[*start..],
+            };
+            if let Some(mask) = frame.mask {
+                apply_mask(payload, mask);
+            }
+            match frame.opcode {
+                OpCode::Control(Control::Reserved(_)) => {}
+                OpCode::Control(_) => break (frame.opcode, place),
+                OpCode::Data(Data::Continue) => {
+                    if let Some(message) = self.decoder.add_fragment(frame.is_final, payload)? {
+                        self.whole = message.bytes;
+                        break (OpCode::Data(message.kind), Payload::InWhole(0));
+                    }
+                }
+                OpCode::Data(_) if self.decoder.message.is_some() => {
+                    return Err(ProtocolError::Protocol);
+                }
+                OpCode::Data(_) if frame.is_final => break (frame.opcode, place),
+                OpCode::Data(kind) => {
+                    self.decoder.message = Some(Box::new(Fragments {
+                        kind,
+                        count: 1,
+                        bytes: payload.to_vec(),
+                    }));
+                }
+            }
+        };
+        let payload = match payload {
+            Payload::InInput(payload) => payload,
+            Payload::InWhole(start) => &mut self.whole[start..],
+        };
+        Ok(Some(match opcode {
+            OpCode::Data(Data::Text) => {
+                let text = std::str::from_utf8(payload).map_err(|_| ProtocolError::Utf8)?;
+                WebSocketMessage::Text(text)
+            }
+            OpCode::Data(_) => WebSocketMessage::Binary(payload),
+            OpCode::Control(Control::Ping) => WebSocketMessage::Ping(payload),
+            OpCode::Control(Control::Pong) => WebSocketMessage::Pong(payload),
+            OpCode::Control(_) => {
+                check_close(payload)?;
+                // Nothing counts behind a close frame.
+                self.input = &mut [];
+                WebSocketMessage::Close
+            }
+        }))
+    }
+
+    /// Takes the next whole frame; what is not whole is kept.
+    fn next_frame(&mut self) -> Result<Option<(Frame, Payload<'a>)>, ProtocolError> {
+        let decoder = &mut *self.decoder;
+        while !decoder.frame.is_empty() && !self.input.is_empty() {
+            let missing = match decoder.parse_header(&decoder.frame)? {
+                Some(frame) => frame.end() - decoder.frame.len(),
+                // The header itself is not complete.
+                None => 1,
+            };
+            let taken = missing.min(self.input.len());
+            let (head, rest) = std::mem::take(&mut self.input).split_at_mut(taken);
+            decoder.frame.extend_from_slice(head);
+            self.input = rest;
+            let whole = decoder.parse_header(&decoder.frame)?;
+            if let Some(frame) = whole.filter(|frame| frame.end() == decoder.frame.len()) {
+                self.whole = std::mem::take(&mut decoder.frame);
+                let place = Payload::InWhole(frame.start);
+                return Ok(Some((frame, place)));
+            }
         }
-        match self.message.take() {
-            Some(message) => deliver(message.is_text, &message.bytes, handle),
-            None => Ok(ControlFlow::Continue(())),
+        if self.input.is_empty() {
+            return Ok(None);
         }
+        let input = std::mem::take(&mut self.input);
+        let whole = decoder.parse_header(input)?;
+        let Some(frame) = whole.filter(|frame| frame.end() <= input.len()) else {
+            decoder.buffer_partial(input)?;
+            return Ok(None);
+        };
+        let (bytes, rest) = input.split_at_mut(frame.end());
+        self.input = rest;
+        let place = Payload::InInput(&mut bytes[frame.start..]);
+        Ok(Some((frame, place)))
     }
 }
 
@@ -277,18 +325,6 @@ impl Frame {
     fn end(&self) -> usize {
         self.start + self.length
     }
-}
-
-fn deliver(
-    is_text: bool,
-    payload: &[u8],
-    handle: &mut impl FnMut(WebSocketMessage<'_>) -> ControlFlow<()>,
-) -> Result<ControlFlow<()>, ProtocolError> {
-    if !is_text {
-        return Ok(handle(WebSocketMessage::Binary(payload)));
-    }
-    let text = std::str::from_utf8(payload).map_err(|_| ProtocolError::Utf8)?;
-    Ok(handle(WebSocketMessage::Text(text)))
 }
 
 /// Checks a close frame: it is empty, or a code that may be sent and a reason in UTF-8 (RFC 6455,
@@ -462,12 +498,14 @@ mod tests {
         let mut decoder = FrameDecoder::new(Role::Server, max);
         let mut got = Vec::new();
         for piece in bytes.chunks(pieces) {
-            let result = decoder.decode(&mut piece.to_vec(), &mut |incoming| {
-                got.push(format!("{incoming:?}"));
-                ControlFlow::Continue(())
-            });
-            if result.is_err() {
-                return (got, result.map(drop));
+            let mut piece = piece.to_vec();
+            let mut messages = decoder.messages(&mut piece);
+            loop {
+                match messages.next() {
+                    Ok(Some(message)) => got.push(format!("{message:?}")),
+                    Ok(None) => break,
+                    Err(violation) => return (got, Err(violation)),
+                }
             }
         }
         assert!(decoder.frame.is_empty(), "a whole frame was kept");
@@ -555,8 +593,7 @@ mod tests {
     fn little_is_reserved_on_the_word_of_a_header() {
         let mut decoder = FrameDecoder::new(Role::Server, usize::MAX);
         let mut header = vec![0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4];
-        let result = decoder.decode(&mut header, &mut |_| ControlFlow::Continue(()));
-        assert_eq!(result, Ok(0));
+        assert_eq!(decoder.messages(&mut header).next(), Ok(None));
         assert!(decoder.frame.capacity() <= MAX_PREALLOC_BYTES);
     }
 
@@ -571,7 +608,10 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(bytes in any::<Vec<u8>>()) {
-            let _ = FrameDecoder::new(Role::Server, 100).decode(&mut bytes.clone(), &mut |_| ControlFlow::Continue(()));
+            let mut bytes = bytes;
+            let mut decoder = FrameDecoder::new(Role::Server, 100);
+            let mut messages = decoder.messages(&mut bytes);
+            while let Ok(Some(_)) = messages.next() {}
         }
     }
 
@@ -606,27 +646,28 @@ mod tests {
             let mut decoder = FrameDecoder::new(Role::Server, MAX);
             let mut got = Vec::new();
             for piece in pieces {
-                let decoded = decoder.decode(&mut piece.to_vec(), &mut |incoming| {
-                    if let WebSocketMessage::Text(text) = &incoming {
-                        assert!(text.len() <= MAX);
+                let mut piece = piece.to_vec();
+                let mut messages = decoder.messages(&mut piece);
+                loop {
+                    match messages.next() {
+                        Ok(Some(message)) => {
+                            if let WebSocketMessage::Text(text) = &message {
+                                assert!(text.len() <= MAX);
+                            }
+                            got.push(format!("{message:?}"));
+                            // Nothing is read behind it.
+                            if message == WebSocketMessage::Close {
+                                return (got, None);
+                            }
+                        }
+                        Ok(None) => break,
+                        Err(violation) => return (got, Some(violation)),
                     }
-                    got.push(format!("{incoming:?}"));
-                    match incoming {
-                        // Nothing is read behind it.
-                        WebSocketMessage::Close => ControlFlow::Break(()),
-                        _ => ControlFlow::Continue(()),
-                    }
-                });
-                if got.last().is_some_and(|last| last == "Close") {
-                    return (got, None);
                 }
                 assert!(
                     decoder.frame.capacity() <= 4 * MAX,
                     "no more is kept than may come"
                 );
-                if let Err(violation) = decoded {
-                    return (got, Some(violation));
-                }
             }
             (got, None)
         };

@@ -160,16 +160,22 @@ fn there_are_no_more_connections_than_the_limit() {
     let limits = Limits::default().connections(2);
     let serving = app(&Server::builder().limits(limits).build());
     let address = serving.local_addr();
-    let (mut one, mut two) = (Http::connect(address), Http::connect(address));
-    assert_eq!((one.get("/").status, two.get("/").status), (201, 201));
-    assert!(Http::connect(address).is_closed());
-    drop(one);
-    eventually("a free place", || {
+    let admitted = || {
         let mut http = Http::connect(address);
         http.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         let mut byte = [0];
-        http.stream().peek(&mut byte).is_ok_and(|count| count > 0)
+        let answered = http.stream().peek(&mut byte);
+        answered.is_ok_and(|count| count > 0).then_some(http)
+    };
+    // A client of another test may look here for its server, whose port this was.
+    let mut inside = Vec::new();
+    eventually("two places", || {
+        inside.extend(admitted());
+        inside.len() == 2
     });
+    assert!(Http::connect(address).is_closed());
+    inside.pop();
+    eventually("a free place", || admitted().is_some());
 }
 
 #[test]

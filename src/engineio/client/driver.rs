@@ -7,15 +7,16 @@ use super::blocking_pool::BlockingPool;
 use super::read_coalescing::ReadCoalescer;
 use super::requests::{Completion, SessionRoute};
 use super::{AttemptHandler, ResolveEndpoint};
-use crate::engineio::driving::{Deadlines, flush_held_answers, read_packet, send_packet};
+use crate::engineio::driving::{Deadlines, Received, flush_held_answers, read_packet, send_packet};
 use crate::engineio::handle::{self, CommandSink, SessionHandle};
 use crate::engineio::write_batching::CorkQueue;
 use crate::engineio::{Control, Frames, Transport};
 use crate::error::ConnectError;
 use crate::net::http::{Request, Response};
-use crate::net::{self, BodyRules, ConnectionId, IoContext, TimerKey};
+use crate::net::websocket::WebSocketMessage;
+use crate::net::{self, BodyRules, ConnectionId, IoContext, TimerKey, WebSocketRead};
 use crate::protocol::engineio::client::{ClientInput, ClientOutput, ClientSession, TransportKind};
-use crate::protocol::engineio::{Data, Packet, Revision};
+use crate::protocol::engineio::{Packet, Revision};
 use crate::reason::Reason;
 use std::collections::HashMap;
 use std::fmt;
@@ -89,6 +90,64 @@ pub(super) struct SessionEntry {
     pub(super) first_round_trip: Option<Duration>,
 }
 
+/// A client's session, and what stands around it.
+struct Current<'a> {
+    session: &'a mut SessionEntry,
+    handler: &'a mut dyn AttemptHandler,
+    deadlines: &'a mut Deadlines,
+}
+
+/// Returns the session with this key, unless it has ended.
+fn find(clients: &mut HashMap<u32, ClientEntry>, key: u64) -> Option<Current<'_>> {
+    let client = clients.get_mut(&id_of(key))?;
+    Some(Current {
+        session: client.session.as_mut().filter(|it| it.key == key)?,
+        handler: &mut *client.handler,
+        deadlines: &mut client.deadlines,
+    })
+}
+
+impl Current<'_> {
+    /// Hands a packet to the machine, and the message in it to the handler.
+    fn receive(&mut self, now: Instant, via: TransportKind, packet: Packet<'_>) -> Received {
+        if matches!(packet, Packet::Pong(_)) {
+            // Of an upgrade's probe, or of Engine.IO 3.
+            self.on_round_trip();
+        }
+        match self.session.machine.receive(now, via, packet) {
+            Some(message) => Received::Handled(self.handler.receive(now, message)),
+            None => Received::Outputs,
+        }
+    }
+
+    /// The server has answered what was asked to measure the time until it does.
+    fn on_round_trip(&mut self) {
+        if let Some(asked_at) = self.session.asked_at.take() {
+            // The turn's own time is that of its beginning.
+            self.handler.measured(asked_at.elapsed());
+        }
+    }
+
+    /// Tells the handler that all of one read has come, and returns what is left to be done.
+    fn complete_read(
+        &mut self,
+        io: &mut IoContext<ClientCommand>,
+        cork_queue: &mut CorkQueue,
+    ) -> Control {
+        let (now, key) = (io.now(), self.session.key);
+        let control = self.handler.on_read_complete(now);
+        let machine = self.session.machine.next_timeout();
+        let handler = self.handler.next_timeout();
+        self.deadlines
+            .schedule(io, u64::from(id_of(key)), machine, handler);
+        if control == Control::Scheduled {
+            cork_queue.push(now, key, self.session.handle.outbox());
+            return Control::Continue;
+        }
+        control
+    }
+}
+
 pub(super) fn id_of(key: u64) -> u32 {
     key as u32
 }
@@ -145,39 +204,58 @@ impl net::Driver for ClientDriver {
 
     fn give_up(&mut self, _: &mut IoContext<ClientCommand>, _: u64) {}
 
-    fn on_message(
+    fn on_read(
         &mut self,
         io: &mut IoContext<ClientCommand>,
         owner: u64,
-        _: ConnectionId,
-        data: Data<'_>,
-    ) -> ControlFlow<()> {
-        let Some(revision) = self.session(owner).map(|session| session.revision()) else {
-            return ControlFlow::Break(());
-        };
-        match read_packet(data, revision) {
-            Ok(packet) => self.receive(io, owner, TransportKind::WebSocket, packet),
-            Err(invalid) => {
-                self.on_invalid(io, owner, &invalid);
-                ControlFlow::Break(())
+        read: &mut WebSocketRead<'_>,
+    ) {
+        let now = io.now();
+        // Found once for a read, unless the machine, or the handler, asks for something.
+        let mut found = find(&mut self.clients, owner);
+        while let Some(current) = &mut found
+            && let Some(message) = read.next(io)
+        {
+            match message {
+                WebSocketMessage::Pong(MEASURING) => {
+                    current.on_round_trip();
+                    continue;
+                }
+                WebSocketMessage::Pong(_) => {
+                    self.handle(io, owner, ClientInput::Ponged);
+                    found = find(&mut self.clients, owner);
+                    continue;
+                }
+                _ => {}
+            }
+            let Some(data) = message.data() else {
+                continue;
+            };
+            let packet = match read_packet(data, current.session.revision()) {
+                Ok(packet) => packet,
+                Err(invalid) => {
+                    self.on_invalid(io, owner, &invalid);
+                    found = find(&mut self.clients, owner);
+                    break;
+                }
+            };
+            let received = current.receive(now, TransportKind::WebSocket, packet);
+            if received != Received::Handled(Control::Continue) {
+                let flow = self.follow(io, owner, received);
+                found = find(&mut self.clients, owner);
+                if flow.is_break() {
+                    break;
+                }
             }
         }
-    }
-
-    fn on_pong(&mut self, io: &mut IoContext<ClientCommand>, owner: u64, payload: &[u8]) {
-        if payload == MEASURING {
-            self.on_round_trip(owner);
-        } else {
-            self.handle(io, owner, ClientInput::Ponged);
-        }
-    }
-
-    fn on_read_complete(&mut self, io: &mut IoContext<ClientCommand>, owner: u64) {
-        if let Some(session) = self.session(owner) {
-            let is_one_way = !session.handle.take_sent_flag();
+        if let Some(mut current) = found {
+            let is_one_way = !current.session.handle.take_sent_flag();
             self.coalescer.read(is_one_way);
+            let control = current.complete_read(io, &mut self.cork_queue);
+            if control != Control::Continue {
+                let _ = self.apply(io, owner, control);
+            }
         }
-        self.finish_read(io, owner);
     }
 
     fn read_delay(&mut self) -> Option<Duration> {
@@ -386,23 +464,23 @@ impl ClientDriver {
         packet: Packet<'_>,
     ) -> ControlFlow<()> {
         let now = io.now();
-        if matches!(packet, Packet::Pong(_)) {
-            // Of an upgrade's probe, or of Engine.IO 3.
-            self.on_round_trip(key);
-        }
-        let client = self.clients.get_mut(&id_of(key));
-        let Some(client) = client else {
+        let Some(mut current) = find(&mut self.clients, key) else {
             return ControlFlow::Break(());
         };
-        let Some(session) = client.session.as_mut().filter(|it| it.key == key) else {
-            return ControlFlow::Break(());
-        };
-        match session.machine.receive(now, via, packet) {
-            Some(message) => {
-                let flow = client.handler.receive(now, message);
-                self.apply(io, key, flow)
-            }
-            None => {
+        let received = current.receive(now, via, packet);
+        self.follow(io, key, received)
+    }
+
+    /// Does what a packet has left to be done.
+    fn follow(
+        &mut self,
+        io: &mut IoContext<ClientCommand>,
+        key: u64,
+        received: Received,
+    ) -> ControlFlow<()> {
+        match received {
+            Received::Handled(control) => self.apply(io, key, control),
+            Received::Outputs => {
                 self.process_outputs(io, key);
                 ControlFlow::Continue(())
             }
@@ -410,22 +488,16 @@ impl ClientDriver {
     }
 
     pub(super) fn finish_read(&mut self, io: &mut IoContext<ClientCommand>, key: u64) {
-        let Some(client) = self.clients.get_mut(&id_of(key)) else {
-            return;
-        };
-        if client.session.as_ref().is_some_and(|it| it.key == key) {
-            let flow = client.handler.on_read_complete(io.now());
-            let _ = self.apply(io, key, flow);
-            self.schedule(io, id_of(key));
+        if let Some(mut current) = find(&mut self.clients, key) {
+            let control = current.complete_read(io, &mut self.cork_queue);
+            let _ = self.apply(io, key, control);
         }
     }
 
     /// The server has answered what was asked to measure the time until it does.
     pub(super) fn on_round_trip(&mut self, key: u64) {
-        let asked_at = self.session(key).and_then(|it| it.asked_at.take());
-        if let (Some(asked_at), Some(client)) = (asked_at, self.clients.get_mut(&id_of(key))) {
-            // The turn's own time is that of its beginning.
-            client.handler.measured(asked_at.elapsed());
+        if let Some(mut current) = find(&mut self.clients, key) {
+            current.on_round_trip();
         }
     }
 
