@@ -1,6 +1,4 @@
 //! The WebSocket connections of an I/O thread: what one read has brought goes to the owner as a whole.
-//!
-//! In a circle with `event_loop`: the methods of one `EventLoop` stand where their subject is.
 
 use super::Driver;
 use super::connection::{ConnectionId, ConnectionState};
