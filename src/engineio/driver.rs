@@ -82,7 +82,7 @@ pub(super) struct ServerEntry {
     /// Packets that the client takes in one payload.
     pub(super) max_packets: usize,
     /// A place among the polling sessions, until it has moved to a WebSocket.
-    pub(super) polling_slot: Option<Slot>,
+    pub(super) polling_slot: Option<Box<Slot>>,
     /// Its place in the count of those that are served, until it has ended.
     pub(super) resident: Option<Resident>,
     /// Fields of all its answers. Boxed, since most sessions have none.

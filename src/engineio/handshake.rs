@@ -364,13 +364,12 @@ impl ServerDriver {
         };
         let eio3 = Eio3::of(&request);
         let revision = eio3.as_ref().map_or(Revision::V4, |_| Revision::V3);
+        let session_config = self.shared.session_config(revision);
         let machine = match transport {
-            Transport::Polling => ServerSession::polling(now, config.session_config(revision)),
-            Transport::WebSocket => ServerSession::websocket(
-                now,
-                config.session_config(revision),
-                ChannelId(id.to_u64()),
-            ),
+            Transport::Polling => ServerSession::polling(now, session_config),
+            Transport::WebSocket => {
+                ServerSession::websocket(now, session_config, ChannelId(id.to_u64()))
+            }
         };
         // What is sent before the client has its answer is collected: nothing goes before that.
         // In Socket.IO 4 the server speaks first.
@@ -411,7 +410,7 @@ impl ServerDriver {
             io.share(),
         );
         session.eio3 = eio3;
-        session.polling_slot = slot;
+        session.polling_slot = slot.map(Box::new);
         session.resident = Some(resident);
         headers.extend(eio3_headers.clone());
         handshake.session_headers.extend(eio3_headers);

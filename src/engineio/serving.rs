@@ -12,6 +12,8 @@ use crate::net::{
     Command, CommandSender, ConnectionId, Executor, IoContext, IoShared, IoThreads, Listener,
     PeerAddr,
 };
+use crate::protocol::engineio::Revision;
+use crate::protocol::engineio::server::ServerConfig;
 use crate::util::rate::TokenBucket;
 use crate::util::slots::{Slot, Slots};
 use crate::util::sync::{Condvar, Mutex};
@@ -27,6 +29,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct EngineShared {
     site: Site,
+    /// The configuration of its sessions, of revision 4 and of revision 3.
+    session_configs: [Arc<ServerConfig>; 2],
     /// The sessions that are on polling: they need no connection that stays, and so have limits of
     /// their own.
     pub(super) polling: Arc<Slots>,
@@ -51,6 +55,15 @@ impl EngineShared {
         }
         let rest = path.strip_prefix(&self.path);
         rest.is_some_and(|rest| !(self.serves_client && is_client_file(rest)))
+    }
+
+    /// Returns the configuration of a session.
+    pub(super) fn session_config(&self, revision: Revision) -> Arc<ServerConfig> {
+        let [v4, v3] = &self.session_configs;
+        Arc::clone(match revision {
+            Revision::V4 => v4,
+            Revision::V3 => v3,
+        })
     }
 
     /// Returns whether an address opens sessions faster than it may.
@@ -220,8 +233,11 @@ impl RunningEngine {
             trusted_proxies: site.config.trusted_proxies.clone(),
             budget: OnceLock::new(),
         };
+        let session_configs = [Revision::V4, Revision::V3]
+            .map(|revision| Arc::new(site.config.session_config(revision)));
         let shared = Arc::new(EngineShared {
             site,
+            session_configs,
             polling: Arc::default(),
             handshakes: Mutex::default(),
             population: Arc::default(),

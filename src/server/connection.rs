@@ -38,8 +38,8 @@ use crate::util::program;
 use crate::util::snapshot::SnapshotCache;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Bytes that an event counts for in an inbox besides its text.
@@ -92,7 +92,7 @@ impl Acceptor for SocketIoAcceptor {
                 Box::new(Overlap::new(share))
             }),
             form: AtomicU8::new(inner.config.parser.first_form() as u8),
-            callbacks: Inbox::with(Share::of(handle.budget().cloned())),
+            callbacks: OnceLock::new(),
             last_callbacks: TurnHistory::default(),
             workers: Arc::clone(&self.workers),
             inner,
@@ -137,8 +137,8 @@ pub(crate) struct ServerConnection {
     overlap: Option<Box<Overlap>>,
     /// The [`Form`] of its packets.
     form: AtomicU8,
-    /// Callbacks with their answers, beside the handlers.
-    callbacks: Inbox<ReadyCallback>,
+    /// Callbacks with their answers, beside the handlers. Most clients are never asked for any.
+    callbacks: OnceLock<Box<Inbox<ReadyCallback>>>,
     last_callbacks: TurnHistory,
     request: Request,
 }
@@ -392,7 +392,10 @@ impl Runnable for ServerConnection {
 
 impl CallbackOwner for ServerConnection {
     fn callbacks(&self) -> &Inbox<ReadyCallback> {
-        &self.callbacks
+        self.callbacks.get_or_init(|| {
+            let share = Share::of(self.handle.budget().cloned());
+            Box::new(Inbox::with(share))
+        })
     }
 
     fn last_callbacks(&self) -> &TurnHistory {
@@ -401,7 +404,7 @@ impl CallbackOwner for ServerConnection {
 
     fn on_called_back(&self) {
         if self
-            .callbacks
+            .callbacks()
             .take_low_watermark(self.limits().inbox_bytes / 2)
         {
             self.handle().resume();
@@ -539,7 +542,8 @@ impl SessionHandler for ServerSessionHandler {
     }
 
     fn waiting_bytes(&self) -> usize {
-        self.connection.queue.bytes() + self.connection.callbacks.bytes()
+        let callbacks = self.connection.callbacks.get();
+        self.connection.queue.bytes() + callbacks.map_or(0, |it| it.bytes())
     }
 
     fn before_close(&mut self) {
@@ -655,8 +659,10 @@ impl ServerSessionHandler {
         self.decoder.on_traffic(now);
         let limit = self.connection.limits().inbox_bytes;
         // Answers that callbacks are slow to take are held back as events are.
-        let callbacks = &self.connection.callbacks;
-        let is_full = callbacks.bytes() >= limit && callbacks.arm_low_watermark(limit / 2);
+        let callbacks = self.connection.callbacks.get();
+        let is_full = callbacks.is_some_and(|callbacks| {
+            callbacks.bytes() >= limit && callbacks.arm_low_watermark(limit / 2)
+        });
         if self.batch.is_empty() {
             return if is_full {
                 Control::PauseReading

@@ -28,7 +28,12 @@ struct Member<M> {
     client: M,
     /// True if broadcasts to everybody include it: its connect handler has accepted.
     admitted: bool,
-    rooms: HashSet<Arc<str>>,
+    /// Rooms that it has entered. Boxed, since most clients are in none.
+    #[allow(
+        clippy::box_collection,
+        reason = "a set is six times as large as a box"
+    )]
+    rooms: Option<Box<HashSet<Arc<str>>>>,
 }
 
 impl<M: Clone> RoomIndex<M> {
@@ -51,7 +56,7 @@ impl<M: Clone> RoomIndex<M> {
         let index = state.members.insert(Member {
             client,
             admitted: false,
-            rooms: HashSet::new(),
+            rooms: None,
         });
         state.by_sid.insert(sid, index as u32);
         drop(state);
@@ -108,7 +113,8 @@ impl<M: Clone> RoomIndex<M> {
         let members = state.rooms.entry(Arc::clone(&name)).or_default();
         let is_new = members.insert(index);
         if is_new {
-            state.members[index as usize].rooms.insert(name);
+            let rooms = &mut state.members[index as usize].rooms;
+            rooms.get_or_insert_default().insert(name);
         }
         Ok(is_new)
     }
@@ -125,7 +131,7 @@ impl<M: Clone> RoomIndex<M> {
             return Ok(false);
         };
         state.remove_from(room, index);
-        Ok(state.members[index as usize].rooms.remove(room))
+        Ok(state.members[index as usize].leave(room))
     }
 
     pub(crate) fn close(&self, room: &str) -> Result<(), Error> {
@@ -136,7 +142,7 @@ impl<M: Clone> RoomIndex<M> {
             ));
         }
         for index in state.rooms.remove(room).unwrap_or_default() {
-            state.members[index as usize].rooms.remove(room);
+            state.members[index as usize].leave(room);
         }
         Ok(())
     }
@@ -148,7 +154,8 @@ impl<M: Clone> RoomIndex<M> {
             return Vec::new();
         };
         let member = &state.members[*index as usize];
-        let rooms = member.rooms.iter().map(|room| room.to_string());
+        let rooms = member.rooms.iter().flat_map(|rooms| rooms.iter());
+        let rooms = rooms.map(|room| room.to_string());
         std::iter::once(sid.to_owned()).chain(rooms).collect()
     }
 
@@ -253,6 +260,15 @@ impl Room<'_> {
     }
 }
 
+impl<M> Member<M> {
+    /// Removes a room; returns whether it was in it.
+    fn leave(&mut self, room: &str) -> bool {
+        let left = self.rooms.as_mut().is_some_and(|rooms| rooms.remove(room));
+        self.rooms.take_if(|rooms| rooms.is_empty());
+        left
+    }
+}
+
 impl<M> RoomTables<M> {
     fn find_mut(&mut self, sid: &str) -> Option<&mut Member<M>> {
         let index = self.by_sid.get(sid)?;
@@ -271,7 +287,7 @@ impl<M> RoomTables<M> {
     fn forget(&mut self, sid: &str) -> Option<M> {
         let index = self.by_sid.remove(sid)?;
         let member = self.members.remove(index as usize);
-        for room in member.rooms {
+        for room in member.rooms.into_iter().flat_map(|rooms| *rooms) {
             self.remove_from(&room, index);
         }
         Some(member.client)

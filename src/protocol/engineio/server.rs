@@ -10,6 +10,7 @@ use super::Revision;
 use super::packet::{Data, Packet};
 use crate::reason::Reason;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time that the close packet waits for a poll that takes it.
@@ -96,7 +97,8 @@ pub(crate) enum PollResponse {
 
 #[derive(Debug)]
 enum ServerState {
-    Polling(ServerPolling),
+    /// Boxed, since most sessions are on a WebSocket.
+    Polling(Box<ServerPolling>),
     WebSocket(ChannelId),
     /// The close packet waits for a poll.
     Closing {
@@ -156,7 +158,8 @@ impl ServerConfig {
 
 #[derive(Debug)]
 pub(crate) struct ServerSession {
-    config: ServerConfig,
+    /// What it has in common with the others of its server.
+    config: Arc<ServerConfig>,
     state: ServerState,
     heartbeat: Heartbeat,
     outputs: VecDeque<ServerOutput>,
@@ -164,20 +167,20 @@ pub(crate) struct ServerSession {
 
 impl ServerSession {
     /// Returns a session that was opened by a polling request.
-    pub(crate) fn polling(now: Instant, config: ServerConfig) -> ServerSession {
-        ServerSession::new(now, config, ServerState::Polling(ServerPolling::default()))
+    pub(crate) fn polling(now: Instant, config: Arc<ServerConfig>) -> ServerSession {
+        ServerSession::new(now, config, ServerState::Polling(Box::default()))
     }
 
     /// Returns a session that was opened by a WebSocket.
     pub(crate) fn websocket(
         now: Instant,
-        config: ServerConfig,
+        config: Arc<ServerConfig>,
         channel: ChannelId,
     ) -> ServerSession {
         ServerSession::new(now, config, ServerState::WebSocket(channel))
     }
 
-    fn new(now: Instant, config: ServerConfig, state: ServerState) -> ServerSession {
+    fn new(now: Instant, config: Arc<ServerConfig>, state: ServerState) -> ServerSession {
         let heartbeat = match config.revision {
             Revision::V4 => Heartbeat::Idle(now + config.ping_interval),
             Revision::V3 => Heartbeat::Listening(now + config.silence()),
@@ -268,14 +271,10 @@ impl ServerSession {
             Heartbeat::Muted(_) | Heartbeat::Stopped => None,
         };
         let state = match &self.state {
-            ServerState::Polling(ServerPolling {
-                upgrade: Some(upgrade),
-                ..
-            }) => Some(
-                upgrade
-                    .noop_at
-                    .map_or(upgrade.deadline, |at| at.min(upgrade.deadline)),
-            ),
+            ServerState::Polling(polling) => polling.upgrade.as_ref().map(|upgrade| {
+                let noop_at = upgrade.noop_at.unwrap_or(upgrade.deadline);
+                noop_at.min(upgrade.deadline)
+            }),
             ServerState::Closing { until } => Some(*until),
             _ => None,
         };

@@ -8,6 +8,7 @@ use super::server::{
 use super::*;
 use crate::reason::Reason;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const INTERVAL: Duration = Duration::from_secs(25);
@@ -52,7 +53,7 @@ impl Pair {
         let now = Instant::now();
         let mut pair = Pair {
             now,
-            server: ServerSession::polling(now, CONFIG),
+            server: ServerSession::polling(now, Arc::new(CONFIG)),
             client: ClientSession::new(
                 now,
                 ClientConfig {
@@ -493,7 +494,7 @@ fn a_second_websocket_is_closed_during_and_after_the_upgrade() {
 
 #[test]
 fn polling_after_the_upgrade_is_a_mismatch() {
-    let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
+    let mut server = ServerSession::websocket(Instant::now(), Arc::new(CONFIG), WS);
     let channel = ChannelId(1);
     server.handle(
         Instant::now(),
@@ -565,7 +566,7 @@ fn the_heartbeat_keeps_a_quiet_session_for_hours() {
 
 #[test]
 fn a_missed_pong_ends_the_session_after_interval_and_timeout() {
-    let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
+    let mut server = ServerSession::websocket(Instant::now(), Arc::new(CONFIG), WS);
     let start = server.next_timeout().unwrap() - INTERVAL;
     server.handle(start + INTERVAL, ServerInput::Timeout);
     assert_eq!(server.poll(), Some(ServerOutput::Send(Packet::Ping(""))));
@@ -585,7 +586,7 @@ fn a_missed_pong_ends_the_session_after_interval_and_timeout() {
 
 #[test]
 fn another_packet_extends_the_wait_for_a_pong_once() {
-    let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
+    let mut server = ServerSession::websocket(Instant::now(), Arc::new(CONFIG), WS);
     let pinged = server.next_timeout().unwrap();
     server.handle(pinged, ServerInput::Timeout);
     let later = pinged + Duration::from_secs(10);
@@ -601,7 +602,7 @@ fn another_packet_extends_the_wait_for_a_pong_once() {
 
 #[test]
 fn surplus_pongs_change_nothing() {
-    let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
+    let mut server = ServerSession::websocket(Instant::now(), Arc::new(CONFIG), WS);
     let due = server.next_timeout();
     for second in 0..20 {
         server.receive(
@@ -616,7 +617,7 @@ fn surplus_pongs_change_nothing() {
 
 #[test]
 fn the_deadline_stands_still_while_reading_is_stopped_and_pings_go_on() {
-    let mut server = ServerSession::websocket(Instant::now(), CONFIG, WS);
+    let mut server = ServerSession::websocket(Instant::now(), Arc::new(CONFIG), WS);
     let ping = || Some(ServerOutput::Send(Packet::Ping("")));
     let pinged = server.next_timeout().unwrap();
     server.handle(pinged, ServerInput::Timeout);
@@ -785,7 +786,7 @@ fn clients_are_not_told_of_a_shutdown() {
 
 #[test]
 fn a_close_packet_that_nobody_polls_for_is_given_up() {
-    let mut server = ServerSession::polling(Instant::now(), CONFIG);
+    let mut server = ServerSession::polling(Instant::now(), Arc::new(CONFIG));
     let now = Instant::now();
     server.handle(now, ServerInput::Close(Reason::ServerDisconnect));
     let outputs: Vec<_> = std::iter::from_fn(|| server.poll()).collect();
@@ -906,9 +907,9 @@ fn arbitrary_clients_end_a_session_once() {
     crate::util::fuzz::run(|source| {
         let mut now = Instant::now();
         let mut server = if source.one_in(3) {
-            ServerSession::websocket(now, CONFIG, WS)
+            ServerSession::websocket(now, Arc::new(CONFIG), WS)
         } else {
-            ServerSession::polling(now, CONFIG)
+            ServerSession::polling(now, Arc::new(CONFIG))
         };
         let (mut closed, mut gone, mut posts) = (0, false, Vec::new());
         let mut open = vec![WS];
