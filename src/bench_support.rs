@@ -17,7 +17,7 @@ use crate::parser::Wire;
 use crate::parser::incoming::PacketDecoder;
 use crate::protocol::engineio::Revision;
 use crate::protocol::engineio::{Data, payload};
-use crate::protocol::socketio::{Arrival, Body, DecoderSide, Kind, Packet, PacketParser, Text};
+use crate::protocol::socketio::{Arrival, Body, DecoderSide, Kind, PacketParser, Text, TextPacket};
 use crate::server::rooms::RoomIndex;
 use crate::util::budget::Share;
 use serde::Serialize;
@@ -35,7 +35,7 @@ pub fn encode_event(event: &str, data: &impl Serialize) -> usize {
     let Ok(data) = EncodedArgs::new(data) else {
         return 0;
     };
-    let packet = Packet {
+    let packet = TextPacket {
         kind: Kind::Event,
         namespace: "/",
         id: None,

@@ -113,7 +113,7 @@ impl LimitExceeded {
         LimitExceeded { what, limit, value }
     }
 
-    /// A limit of another server, whose value is not known here.
+    /// Creates the error of another server's limit, whose value is not known here.
     pub(crate) fn elsewhere(what: &'static str, limit: &'static str) -> LimitExceeded {
         LimitExceeded {
             what,
@@ -122,7 +122,8 @@ impl LimitExceeded {
         }
     }
 
-    /// Returns the name of the limit: that of the field or the method that sets it, if it can be set.
+    /// Returns the name of the limit: that of the field or the method that sets it, if it can be
+    /// set.
     pub fn limit(&self) -> &str {
         self.limit
     }

@@ -64,8 +64,8 @@ pub struct Limits {
     /// descriptors of the process (`ulimit -n`) usually end earlier. Defaults to 100,000.
     pub connections: usize,
     /// The same for one address, unless it is one of
-    /// [`trusted_proxies`](crate::ServerBuilder::trusted_proxies). Behind an unnamed proxy all clients
-    /// have its address, so there is room for a good many. Defaults to 10,000.
+    /// [`trusted_proxies`](crate::ServerBuilder::trusted_proxies). Behind an unnamed proxy all
+    /// clients have its address, so there is room for a good many. Defaults to 10,000.
     pub connections_per_address: usize,
     /// Sessions that one address may open in a second, in bursts of up to one second's worth. More
     /// are refused with status 429. Clients that have lost a server come back within a few seconds,
@@ -228,8 +228,8 @@ const ASSUMED_MEMORY: usize = 4 << 30;
 pub(crate) const OUTGOING_NAME_BYTES: usize = 64 << 10;
 pub(crate) const OUTGOING_JSON_DEPTH: usize = 128;
 pub(crate) const OUTGOING_ATTACHMENTS: usize = 1_000;
-/// Bytes of the text of one packet, and of all its attachments: below what ws, the WebSocket library of
-/// the JavaScript client, takes of one message, and this crate's client.
+/// Bytes of the text of one packet, and of all its attachments: below what ws, the WebSocket
+/// library of the JavaScript client, takes of one message, and this crate's client.
 pub(crate) const OUTGOING_BYTES: usize = 100_000_000;
 
 /// The deepest JSON that fits on the stack of any thread, whatever types it is decoded into.
@@ -244,8 +244,8 @@ pub(crate) fn clamp_duration(duration: Duration) -> Duration {
 }
 
 impl Limits {
-    /// Returns the same with times that can be added to any other, a depth that serde_json can read,
-    /// and nothing refused yet.
+    /// Returns the same with times that can be added to any other, a depth that serde_json can
+    /// read, and nothing refused yet.
     pub(crate) fn clamped(self) -> Limits {
         Limits {
             head_timeout: clamp_duration(self.head_timeout),
@@ -334,7 +334,8 @@ setters!(ReceiveLimits {
 });
 
 impl ReceiveLimits {
-    /// As the limits of a connection: attachments may take as long as the server lives.
+    /// Returns them as the limits of a connection: attachments may take as long as the server
+    /// lives.
     pub(crate) fn to_limits(&self) -> Limits {
         Limits {
             attachments: self.attachments,

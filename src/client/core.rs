@@ -5,7 +5,7 @@
 
 use super::Client;
 use super::builder::ClientSettings;
-use super::handlers::Registry;
+use super::handlers::ClientRegistry;
 use super::state::{BufferedEvent, ClientPhase, ConnectOutcome, CoreState, SendTarget};
 use crate::data::EncodedArgs;
 use crate::engineio::client::{Attempt, ClientHandle, ResolveEndpoint, Runtime};
@@ -29,13 +29,13 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 thread_local! {
-    static HANDLERS: RefCell<SnapshotCache<Registry>> = const { RefCell::new(SnapshotCache::new()) };
+    static HANDLERS: RefCell<SnapshotCache<ClientRegistry>> = const { RefCell::new(SnapshotCache::new()) };
 }
 
 /// State that all handles of a client share.
 pub(super) struct ClientCore {
     pub(super) config: ClientSettings,
-    pub(super) handlers: Snapshot<Registry>,
+    pub(super) handlers: Snapshot<ClientRegistry>,
     pub(super) state: Mutex<CoreState>,
     /// The state has changed.
     pub(super) changed: Condvar,
@@ -97,7 +97,7 @@ impl ClientCore {
             state: Mutex::new(CoreState::new(config.reconnection)),
             queue: SessionQueue::of_client(config.backlog),
             config,
-            handlers: Snapshot::new(Registry::default()),
+            handlers: Snapshot::new(ClientRegistry::default()),
             changed: Condvar::new(),
             sink,
             callbacks: Inbox::new(),
@@ -315,7 +315,7 @@ impl ClientCore {
         count
     }
 
-    /// Nobody waits for this acknowledgement any more.
+    /// Forgets an acknowledgement that nobody waits for any more.
     pub(super) fn forget_ack(&self, namespace: &str, id: u64) {
         let state = self.state.lock();
         let forgotten = state

@@ -1,7 +1,7 @@
 //! The handlers that a client has besides those of events.
 
 use super::Client;
-use super::service::ErasedService;
+use super::service::ErasedClientService;
 use crate::data::{Args, EncodedArgs};
 use crate::error::ConnectError;
 use crate::handlers::{BoxedDisconnect, Event, registry};
@@ -9,31 +9,32 @@ use crate::reason::Reason;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(super) type Registry = registry::Registry<Client, SideHandlers, dyn ErasedService>;
-pub(super) type NamespaceHandlers =
-    registry::NamespaceHandlers<Client, SideHandlers, dyn ErasedService>;
+pub(super) type ClientRegistry =
+    registry::Registry<Client, ClientSideHandlers, dyn ErasedClientService>;
+pub(super) type ClientNamespaceHandlers =
+    registry::NamespaceHandlers<Client, ClientSideHandlers, dyn ErasedClientService>;
 
 type OnClient = dyn Fn(&Client) + Send + Sync;
 type OnAttempt = dyn Fn(&Client, u32, Duration) + Send + Sync;
-type Tap = dyn Fn(&Client, &Event) + Send + Sync;
-type OutgoingTap = dyn Fn(&Client, &str, &Args) + Send + Sync;
+type ClientTap = dyn Fn(&Client, &Event) + Send + Sync;
+type ClientOutgoingTap = dyn Fn(&Client, &str, &Args) + Send + Sync;
 type OnConnectError = dyn Fn(&Client, &ConnectError) + Send + Sync;
 
 /// Handlers that are called when the connection comes and goes.
 #[derive(Clone, Default)]
-pub(super) struct SideHandlers {
+pub(super) struct ClientSideHandlers {
     pub(super) connect: Option<Arc<OnClient>>,
     pub(super) connect_error: Option<Arc<OnConnectError>>,
     pub(super) disconnect: Option<BoxedDisconnect<Client>>,
     pub(super) reconnect_attempt: Option<Arc<OnAttempt>>,
     pub(super) reconnect_failed: Option<Arc<OnClient>>,
     /// Told of every event that comes.
-    pub(super) taps: Vec<Arc<Tap>>,
+    pub(super) taps: Vec<Arc<ClientTap>>,
     /// Told of every event that is emitted.
-    pub(super) outgoing: Vec<Arc<OutgoingTap>>,
+    pub(super) outgoing: Vec<Arc<ClientOutgoingTap>>,
 }
 
-impl Registry {
+impl ClientRegistry {
     /// Tells of an event that has come. A panic is that of the caller.
     pub(super) fn on_event(&self, client: &Client, event: &Event) {
         let taps = self

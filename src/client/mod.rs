@@ -36,7 +36,7 @@ use crate::util::oneshot::channel;
 use crate::util::shutdown::{self, OnShutdown};
 use builder::ClientSettings;
 use core::{ClientCore, DropGuard};
-use handlers::{NamespaceHandlers, Registry};
+use handlers::{ClientNamespaceHandlers, ClientRegistry};
 use options::with_slash;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -177,9 +177,9 @@ impl Client {
         self.change(|set| set.lifecycle.taps.push(Arc::new(tap)));
     }
 
-    /// Adds a function that is told of every event that is emitted, with its name and its arguments:
-    /// JavaScript's `onAnyOutgoing`. It runs in the thread that emits. Once there is one, every event
-    /// that is emitted costs its decoding.
+    /// Adds a function that is told of every event that is emitted, with its name and its
+    /// arguments: JavaScript's `onAnyOutgoing`. It runs in the thread that emits. Once there is
+    /// one, every event that is emitted costs its decoding.
     ///
     /// ```
     /// use socketio::{Args, Client};
@@ -217,9 +217,10 @@ impl Client {
         drop(self.change(|set| set.lifecycle.disconnect.replace(handler)));
     }
 
-    /// Joins this namespace of a connection that there is, with the `auth` of that. Does not wait for the
-    /// server: [`on_connect`](Client::on_connect) or [`on_connect_error`](Client::on_connect_error) is
-    /// called. It is joined again after a reconnection. Nothing happens if it is joined.
+    /// Joins this namespace of a connection that there is, with the `auth` of that. Does not wait
+    /// for the server: [`on_connect`](Client::on_connect) or
+    /// [`on_connect_error`](Client::on_connect_error) is called. It is joined again after a
+    /// reconnection. Nothing happens if it is joined.
     ///
     /// ```no_run
     /// # use socketio::{Client, Error};
@@ -249,8 +250,8 @@ impl Client {
         self.shared.change_namespace(&self.namespace, false)
     }
 
-    /// Calls a function before each attempt to reconnect, with its number, counted from one, and the delay
-    /// after which it comes.
+    /// Calls a function before each attempt to reconnect, with its number, counted from one, and
+    /// the delay after which it comes.
     pub fn on_reconnect_attempt<R: IntoAck>(
         &self,
         handler: impl Fn(&Client, u32, Duration) -> R + Send + Sync + 'static,
@@ -306,10 +307,10 @@ impl Client {
         self.start_connect(Arc::new(options.into())).map(drop)
     }
 
-    /// Connects anew, with the options of the last [`connect`](Client::connect): ends the connection
-    /// that there is, which handlers learn as [`Reason::ClientDisconnect`], does not wait
-    /// for the next attempt any longer, or connects again after the end. Does not block; handlers learn what
-    /// comes of it. Nothing happens while an attempt is under way.
+    /// Connects anew, with the options of the last [`connect`](Client::connect): ends the
+    /// connection that there is, which handlers learn as [`Reason::ClientDisconnect`], does not
+    /// wait for the next attempt any longer, or connects again after the end. Does not block;
+    /// handlers learn what comes of it. Nothing happens while an attempt is under way.
     ///
     /// ```no_run
     /// # use socketio::Client;
@@ -396,9 +397,9 @@ impl Client {
         Ok(call)
     }
 
-    /// Those with handlers, or `/`.
+    /// Returns the namespaces with handlers, or `/`.
     fn default_namespaces(&self) -> Vec<String> {
-        let names = |handlers: &Registry| handlers.names().map(str::to_owned).collect();
+        let names = |handlers: &ClientRegistry| handlers.names().map(str::to_owned).collect();
         let mut names: Vec<_> = self.shared.handlers.look(names);
         names.sort_unstable();
         if names.is_empty() {
@@ -478,8 +479,8 @@ impl Client {
     }
 
     /// Sends an event and waits for the server's answer: no value is null, several are a tuple.
-    /// Blocks, for at most `timeout`; in a handler it occupies a worker. One that is given up while it
-    /// waits in the offline buffer is not sent later.
+    /// Blocks, for at most `timeout`; in a handler it occupies a worker. One that is given up while
+    /// it waits in the offline buffer is not sent later.
     ///
     /// # Errors
     /// [`Error::Timeout`], [`Error::Disconnected`] at once when the connection ends,
@@ -546,12 +547,12 @@ impl Client {
     }
 
     /// Waits until this namespace is connected: after [`reconnect`](Client::reconnect),
-    /// [`connect_in_background`](Client::connect_in_background), [`join`](Client::join) or a loss. Blocks,
-    /// for at most `timeout`.
+    /// [`connect_in_background`](Client::connect_in_background), [`join`](Client::join) or a loss.
+    /// Blocks, for at most `timeout`.
     ///
     /// # Errors
-    /// [`Error::Timeout`], and [`Error::Disconnected`] at once if there is neither a connection nor an
-    /// attempt to get one.
+    /// [`Error::Timeout`], and [`Error::Disconnected`] at once if there is neither a connection nor
+    /// an attempt to get one.
     pub fn wait_connected(&self, timeout: Duration) -> Result<(), Error> {
         let by = Instant::now() + clamp_duration(timeout);
         block_in_place(|| {
@@ -572,8 +573,8 @@ impl Client {
     }
 
     /// Returns the time that the server has taken to answer, when that was measured last: over a
-    /// WebSocket as it is opened, and after each of the server's pings, by a ping of WebSocket's own;
-    /// over polling with each POST. None before that, and without a connection.
+    /// WebSocket as it is opened, and after each of the server's pings, by a ping of WebSocket's
+    /// own; over polling with each POST. None before that, and without a connection.
     pub fn round_trip_time(&self) -> Option<Duration> {
         let state = self.shared.state.lock();
         state.round_trip.filter(|_| state.session.is_some())
@@ -633,7 +634,7 @@ impl Client {
     }
 
     /// Changes the handlers of the namespace; returns what was replaced, to be dropped.
-    fn change<T>(&self, change: impl FnOnce(&mut NamespaceHandlers) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut ClientNamespaceHandlers) -> T) -> T {
         let handlers = &self.shared.handlers;
         handlers.change(|handlers| change(handlers.entry(&self.namespace)))
     }

@@ -89,7 +89,7 @@ impl NamespaceConnection {
         )))
     }
 
-    /// From now on its events are not acknowledged any more.
+    /// Notes that its events are not to be acknowledged any more.
     pub(super) fn mark_gone(&self) {
         self.gone.store(true, Ordering::Release);
     }

@@ -85,8 +85,8 @@ impl<T: Clone> Provider<T> {
 }
 
 impl ConnectOptions {
-    /// Creates options for the server at a URL of the scheme `http`, `https`, `ws` or `wss`, or at a
-    /// Unix socket: `unix:///run/chat.sock`.
+    /// Creates options for the server at a URL of the scheme `http`, `https`, `ws` or `wss`, or at
+    /// a Unix socket: `unix:///run/chat.sock`.
     pub fn new(url: impl Into<String>) -> ConnectOptions {
         ConnectOptions::with(Provider::Value(url.into()))
     }
@@ -185,8 +185,8 @@ impl ConnectOptions {
     }
 
     /// Sets whether the other transports are tried, in their order, if the first does not lead to
-    /// the server: WebSocket first, and polling where a proxy is in its way. A connection that polling
-    /// has begun in that way stays on it. Each transport has the whole
+    /// the server: WebSocket first, and polling where a proxy is in its way. A connection that
+    /// polling has begun in that way stays on it. Each transport has the whole
     /// [`request_timeout`](crate::ClientBuilder::request_timeout). Defaults to `false`.
     ///
     /// ```
@@ -202,8 +202,8 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets the cookies of its requests, which are kept from one connection to the next. Defaults to
-    /// a jar of each connection's own, which keeps what the server sets as long as it lasts.
+    /// Sets the cookies of its requests, which are kept from one connection to the next. Defaults
+    /// to a jar of each connection's own, which keeps what the server sets as long as it lasts.
     #[must_use]
     pub fn cookie_jar(mut self, jar: &CookieJar) -> Self {
         self.cookies = Some(jar.clone());
@@ -257,8 +257,8 @@ impl ConnectOptions {
 
     /// Sets the generation of the server. To one of Engine.IO 3, `auth` goes as the query of each
     /// namespace's CONNECT, its values as text, and to the namespace `/` not at all: what such a
-    /// server is to know there stands in [`query`](ConnectOptions::query). A client's sid is that of
-    /// the session there. Defaults to [`Protocol::Newest`].
+    /// server is to know there stands in [`query`](ConnectOptions::query). A client's sid is that
+    /// of the session there. Defaults to [`Protocol::Newest`].
     #[must_use]
     pub fn protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = protocol;
@@ -282,7 +282,7 @@ impl ConnectOptions {
         endpoint.with_query(&self.query)
     }
 
-    /// JSON text, or nothing. Asks the program's function.
+    /// Returns JSON text, or nothing. Asks the program's function.
     pub(super) fn auth_text(&self) -> Result<String, ConnectError> {
         let auth = self.auth.get();
         auth.map_err(|error| ConnectError::new(error).invalid())

@@ -152,7 +152,7 @@ impl ClientSessionHandler {
         self.early_bytes = 0;
     }
 
-    /// A packet over a limit: the connection goes on without it.
+    /// Drops a packet over a limit: the connection goes on without it.
     pub(super) fn drop_packet(&mut self, dropped: &Dropped<'_>) {
         if self.shared.log_limit.admits("client") {
             log::warn!(target: "socketio", "a packet for {:?} is dropped: {} (ReceiveLimits)", dropped.namespace, dropped.why);
@@ -172,7 +172,7 @@ impl ClientSessionHandler {
         }
     }
 
-    /// The server has let a namespace in.
+    /// Handles the server's acceptance of a namespace.
     fn on_connect(&mut self, now: Instant, received: &IncomingPacket<'_>) {
         #[derive(serde::Deserialize)]
         struct ConnectPayload {
@@ -261,7 +261,7 @@ impl ClientSessionHandler {
         }
     }
 
-    /// The server has refused a namespace.
+    /// Handles the server's refusal of a namespace.
     fn on_connect_error(&mut self, now: Instant, received: &IncomingPacket<'_>) {
         let error = read_refusal(&text_of(received.body.clone()));
         let shared = Arc::clone(&self.shared);

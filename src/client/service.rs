@@ -40,27 +40,28 @@ pub trait ClientService: Send + Sync + Sized + 'static {
     /// Says which method handles which event.
     fn events(on: &mut ServiceEvents<Self, Client>);
 
-    /// Is told that the namespace is connected.
+    /// Handles the namespace's connection.
     fn on_connect(&self, client: &Client) {
         let _ = client;
     }
 
-    /// Is told that the namespace could not be connected.
+    /// Handles the refusal of the namespace.
     fn on_connect_error(&self, client: &Client, error: &ConnectError) {
         let _ = (client, error);
     }
 
-    /// Is told that the namespace is connected no more.
+    /// Handles the end of the namespace's connection.
     fn on_disconnect(&self, client: &Client, reason: Reason) {
         let _ = (client, reason);
     }
 
-    /// Is told that another attempt to reconnect comes after a delay; they are counted from one.
+    /// Handles the announcement of another attempt to reconnect after a delay; they are counted
+    /// from one.
     fn on_reconnect_attempt(&self, client: &Client, attempt: u32, delay: Duration) {
         let _ = (client, attempt, delay);
     }
 
-    /// Is told that the attempts to reconnect are used up.
+    /// Handles the end of the attempts to reconnect: all have failed.
     fn on_reconnect_failed(&self, client: &Client) {
         let _ = client;
     }
@@ -83,7 +84,7 @@ pub trait ClientService: Send + Sync + Sized + 'static {
 }
 
 /// A service of any type.
-pub(super) trait ErasedService: HandlesEvents<Client> + Send + Sync {
+pub(super) trait ErasedClientService: HandlesEvents<Client> + Send + Sync {
     fn connect(&self, client: &Client);
     fn connect_error(&self, client: &Client, error: &ConnectError);
     fn disconnect(&self, client: &Client, reason: Reason);
@@ -102,7 +103,7 @@ impl<S: ClientService> EventService<Client> for S {
     }
 }
 
-impl<S: ClientService> ErasedService for Registered<S, Client> {
+impl<S: ClientService> ErasedClientService for Registered<S, Client> {
     fn connect(&self, client: &Client) {
         self.service.on_connect(client);
     }

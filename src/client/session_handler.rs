@@ -129,7 +129,7 @@ impl ClientSessionHandler {
         self.shared.push_items(std::mem::take(&mut self.batch))
     }
 
-    /// An attempt has failed: the next one comes after a delay, or none.
+    /// Schedules the attempt after one that has failed, if there is to be one.
     fn schedule_retry(&mut self, now: Instant, state: &mut CoreState, error: ConnectError) {
         // Without an attempt there was a loss, which has been said.
         if state.phase != ClientPhase::Open {
@@ -212,7 +212,7 @@ impl ClientSessionHandler {
         ));
     }
 
-    /// The server has answered for a namespace: the connection may be open now, or at its end.
+    /// Handles the server's answer for a namespace: the connection may be open now, or at its end.
     pub(super) fn on_namespace_answered(&mut self, now: Instant, state: &mut CoreState) {
         if state.phase != ClientPhase::Joining {
             // Without `wait`, a connection that leads nowhere ends here.
@@ -586,8 +586,8 @@ fn new_decoder(shared: &ClientCore, revision: Revision) -> PacketDecoder {
     PacketDecoder::new(&shared.config.parser, limits, DecoderSide::Client, revision)
 }
 
-/// Returns `auth` as the query of a namespace, behind its question mark: text as it is, other values as
-/// JSON.
+/// Returns `auth` as the query of a namespace, behind its question mark: text as it is, other
+/// values as JSON.
 fn query_of(auth: &str) -> String {
     let mut query = String::new();
     let Ok(Value::Object(fields)) = Value::from_json(auth) else {

@@ -35,9 +35,10 @@ const MAX_RECEIVED_BYTES: usize = 16_000_000;
 /// # Ok::<(), socketio::Error>(())
 /// ```
 ///
-/// It reconnects by itself after a loss, and not after the server has disconnected it. What was received before a loss can still be received after it; what
-/// the server sent in between is lost. Events that ask for an acknowledgement are acknowledged with
-/// nothing as they come. Several threads may share it by reference. Dropping it disconnects.
+/// It reconnects by itself after a loss, and not after the server has disconnected it. What was
+/// received before a loss can still be received after it; what the server sent in between is lost.
+/// Events that ask for an acknowledgement are acknowledged with nothing as they come. Several
+/// threads may share it by reference. Dropping it disconnects.
 pub struct SimpleClient {
     client: Client,
     inner: Arc<SimpleInner>,
@@ -128,9 +129,9 @@ impl SimpleClient {
     /// Blocks, for at most `timeout`, waiting for a reconnection included.
     ///
     /// # Errors
-    /// [`Error::Timeout`]; [`Error::Disconnected`] if there will be no other connection, or this one
-    /// ended before the answer came: whether the server has acted on the event is not known then;
-    /// [`Error::Decode`] if the answer is of another type; and those of [`Client::emit`].
+    /// [`Error::Timeout`]; [`Error::Disconnected`] if there will be no other connection, or this
+    /// one ended before the answer came: whether the server has acted on the event is not known
+    /// then; [`Error::Decode`] if the answer is of another type; and those of [`Client::emit`].
     pub fn call<T: DeserializeOwned>(
         &self,
         event: &str,
@@ -187,8 +188,8 @@ impl SimpleClient {
         std::iter::from_fn(|| self.receive(None).ok())
     }
 
-    /// Returns an iterator over the events as they come, which ends when none comes for `timeout`, or
-    /// there will be no more.
+    /// Returns an iterator over the events as they come, which ends when none comes for `timeout`,
+    /// or there will be no more.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -440,7 +441,7 @@ impl SimpleInner {
         }
     }
 
-    /// The client was found to be disconnected before its handler could say so.
+    /// Notes that the client was found to be disconnected before its handler could say so.
     fn refresh(&self, client: &Client) {
         let connection = if client.is_connected() {
             SimplePhase::Connected

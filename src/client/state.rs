@@ -129,7 +129,8 @@ impl CoreState {
         }
     }
 
-    /// Changes to the other revision of Engine.IO, if that was asked for and has not just been done.
+    /// Changes to the other revision of Engine.IO, if that was asked for and has not just been
+    /// done.
     pub(super) fn try_switch_revision(&mut self) -> bool {
         let detects = |it: &Arc<ConnectOptions>| it.protocol == Protocol::Detect;
         if !self.options.as_ref().is_some_and(detects) || self.has_switched {
@@ -143,7 +144,7 @@ impl CoreState {
         true
     }
 
-    /// Only the first one counts.
+    /// Decides the outcome, unless it is decided.
     pub(super) fn decide(&mut self, outcome: ConnectOutcome) {
         self.outcome.get_or_insert(outcome);
     }
@@ -235,7 +236,7 @@ impl CoreState {
         }
     }
 
-    /// Without a connection, what was connected is to be connected again.
+    /// Marks what was connected to be connected again, with the next connection.
     pub(super) fn reset_joined(&mut self) {
         for entry in &mut self.namespaces {
             if matches!(entry.state, JoinState::Connected(_)) {
@@ -244,7 +245,7 @@ impl CoreState {
         }
     }
 
-    /// The server has disconnected all namespaces, and they are wanted all the same.
+    /// Marks all namespaces to be connected again, which the server has disconnected.
     pub(super) fn rejoin_all(&mut self) {
         for entry in &mut self.namespaces {
             entry.state = JoinState::Pending;

@@ -148,7 +148,7 @@ const MAX_PLACE: usize = 80;
 const MISSING: &str = "missing";
 
 impl ArgError {
-    /// `path` leads from the array to the place.
+    /// Creates the error of a place; `path` leads to it from the array.
     pub(super) fn new(argument: usize, path: &str, why: &str) -> ArgError {
         let place = path.find(']').map_or("", |end| &path[end + 1..]);
         let place = place.trim_start_matches('.');
@@ -196,7 +196,7 @@ impl ArgError {
         }
     }
 
-    /// Everything that is known, for who has asked; `numbered` if arguments are told apart.
+    /// Returns everything that is known, for the caller; `numbered` if arguments are told apart.
     pub(crate) fn into_error(self, numbered: bool) -> Error {
         let why = self.without_position();
         let place = match &*self.place {

@@ -72,7 +72,7 @@ impl EncodedArgs {
             return Ok(());
         }
         let json = &mut self.items;
-        let encode = || data.serialize(ArgSerializer { json, is_nothing });
+        let encode = || data.serialize(JsonArgSerializer { json, is_nothing });
         match binary::collect(&mut self.attachments, encode) {
             Ok(()) => Ok(()),
             Err(error) => Err(Error::Encode(error.into())),
@@ -152,16 +152,16 @@ fn is_unit<T: ?Sized>() -> bool {
 }
 
 /// Serializes at the top level: tuples spread into arguments, and all else is one.
-struct ArgSerializer<'a> {
+struct JsonArgSerializer<'a> {
     json: &'a mut Vec<u8>,
     /// A unit is no argument, and not null.
     is_nothing: bool,
 }
 
-type Failure = serde_json::Error;
+type JsonError = serde_json::Error;
 
-impl ArgSerializer<'_> {
-    fn one(self, value: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
+impl JsonArgSerializer<'_> {
+    fn one(self, value: &(impl Serialize + ?Sized)) -> Result<(), JsonError> {
         if !self.json.is_empty() {
             self.json.push(b',');
         }
@@ -172,22 +172,22 @@ impl ArgSerializer<'_> {
 /// Methods for values that are one argument each.
 macro_rules! scalars {
     ($($method:ident: $kind:ty,)*) => {
-        $(fn $method(self, value: $kind) -> Result<(), Failure> {
+        $(fn $method(self, value: $kind) -> Result<(), JsonError> {
             self.one(&value)
         })*
     };
 }
 
-impl<'a> Serializer for ArgSerializer<'a> {
+impl<'a> Serializer for JsonArgSerializer<'a> {
     type Ok = ();
-    type Error = Failure;
+    type Error = JsonError;
     type SerializeSeq = JsonCompound<'a>;
     type SerializeTuple = TupleArgs<'a>;
     type SerializeTupleStruct = JsonCompound<'a>;
-    type SerializeTupleVariant = Impossible<(), Failure>;
+    type SerializeTupleVariant = Impossible<(), JsonError>;
     type SerializeMap = JsonCompound<'a>;
     type SerializeStruct = JsonCompound<'a>;
-    type SerializeStructVariant = Impossible<(), Failure>;
+    type SerializeStructVariant = Impossible<(), JsonError>;
 
     scalars! {
         serialize_bool: bool,
@@ -208,15 +208,15 @@ impl<'a> Serializer for ArgSerializer<'a> {
         serialize_bytes: &[u8],
     }
 
-    fn serialize_none(self) -> Result<(), Failure> {
+    fn serialize_none(self) -> Result<(), JsonError> {
         self.one(&())
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), JsonError> {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<(), Failure> {
+    fn serialize_unit(self) -> Result<(), JsonError> {
         if self.is_nothing {
             Ok(())
         } else {
@@ -224,7 +224,7 @@ impl<'a> Serializer for ArgSerializer<'a> {
         }
     }
 
-    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Failure> {
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), JsonError> {
         self.one(&())
     }
 
@@ -233,7 +233,7 @@ impl<'a> Serializer for ArgSerializer<'a> {
         _: &'static str,
         _: u32,
         variant: &'static str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), JsonError> {
         self.one(variant)
     }
 
@@ -241,7 +241,7 @@ impl<'a> Serializer for ArgSerializer<'a> {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), JsonError> {
         self.one(value)
     }
 
@@ -251,15 +251,15 @@ impl<'a> Serializer for ArgSerializer<'a> {
         _: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), JsonError> {
         self.one(&std::collections::BTreeMap::from([(variant, value)]))
     }
 
-    fn serialize_seq(self, _: Option<usize>) -> Result<JsonCompound<'a>, Failure> {
+    fn serialize_seq(self, _: Option<usize>) -> Result<JsonCompound<'a>, JsonError> {
         Ok(JsonCompound::open(self.json, b'[', b']'))
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<TupleArgs<'a>, Failure> {
+    fn serialize_tuple(self, _: usize) -> Result<TupleArgs<'a>, JsonError> {
         Ok(TupleArgs { json: self.json })
     }
 
@@ -267,7 +267,7 @@ impl<'a> Serializer for ArgSerializer<'a> {
         self,
         _: &'static str,
         _: usize,
-    ) -> Result<JsonCompound<'a>, Failure> {
+    ) -> Result<JsonCompound<'a>, JsonError> {
         Ok(JsonCompound::open(self.json, b'[', b']'))
     }
 
@@ -277,15 +277,15 @@ impl<'a> Serializer for ArgSerializer<'a> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeTupleVariant, Failure> {
-        Err(Failure::custom(super::unsupported(name)))
+    ) -> Result<Self::SerializeTupleVariant, JsonError> {
+        Err(JsonError::custom(super::unsupported(name)))
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<JsonCompound<'a>, Failure> {
+    fn serialize_map(self, _: Option<usize>) -> Result<JsonCompound<'a>, JsonError> {
         Ok(JsonCompound::open(self.json, b'{', b'}'))
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<JsonCompound<'a>, Failure> {
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<JsonCompound<'a>, JsonError> {
         Ok(JsonCompound::open(self.json, b'{', b'}'))
     }
 
@@ -295,8 +295,8 @@ impl<'a> Serializer for ArgSerializer<'a> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeStructVariant, Failure> {
-        Err(Failure::custom(super::unsupported(name)))
+    ) -> Result<Self::SerializeStructVariant, JsonError> {
+        Err(JsonError::custom(super::unsupported(name)))
     }
 }
 
@@ -307,17 +307,17 @@ struct TupleArgs<'a> {
 
 impl SerializeTuple for TupleArgs<'_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = JsonError;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
-        ArgSerializer {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), JsonError> {
+        JsonArgSerializer {
             json: self.json,
             is_nothing: false,
         }
         .one(value)
     }
 
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), JsonError> {
         Ok(())
     }
 }
@@ -342,14 +342,14 @@ impl<'a> JsonCompound<'a> {
         }
     }
 
-    fn item(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
+    fn item(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), JsonError> {
         if !std::mem::take(&mut self.is_empty) {
             self.json.push(b',');
         }
         serde_json::to_writer(&mut *self.json, value)
     }
 
-    fn key(&mut self, key: &(impl Serialize + ?Sized)) -> Result<(), Failure> {
+    fn key(&mut self, key: &(impl Serialize + ?Sized)) -> Result<(), JsonError> {
         // serde_json knows which keys can be made strings: it writes `{"key":null}`.
         let object = serde_json::to_vec(&JsonEntry(key))?;
         let key = object
@@ -362,7 +362,7 @@ impl<'a> JsonCompound<'a> {
         Ok(())
     }
 
-    fn close(self) -> Result<(), Failure> {
+    fn close(self) -> Result<(), JsonError> {
         self.json.push(self.close);
         Ok(())
     }
@@ -381,63 +381,63 @@ impl<K: Serialize + ?Sized> Serialize for JsonEntry<'_, K> {
 
 impl SerializeSeq for JsonCompound<'_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = JsonError;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), JsonError> {
         self.item(value)
     }
 
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), JsonError> {
         self.close()
     }
 }
 
 impl SerializeTupleStruct for JsonCompound<'_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = JsonError;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), JsonError> {
         self.item(value)
     }
 
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), JsonError> {
         self.close()
     }
 }
 
 impl SerializeMap for JsonCompound<'_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = JsonError;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Failure> {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), JsonError> {
         self.key(key)
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), JsonError> {
         self.json.push(b':');
         serde_json::to_writer(&mut *self.json, value)
     }
 
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), JsonError> {
         self.close()
     }
 }
 
 impl SerializeStruct for JsonCompound<'_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = JsonError;
 
     fn serialize_field<T: Serialize + ?Sized>(
         &mut self,
         name: &'static str,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), JsonError> {
         self.item(name)?;
         self.json.push(b':');
         serde_json::to_writer(&mut *self.json, value)
     }
 
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), JsonError> {
         self.close()
     }
 }

@@ -1,4 +1,4 @@
-//! Arguments in MessagePack, out and in: user types straight to bytes and from them, by rmp-serde.
+//! TupleArgs in MessagePack, out and in: user types straight to bytes and from them, by rmp-serde.
 
 use super::args::{ArgError, ArgsVisitor, FromArgs};
 use super::binary;
@@ -9,7 +9,7 @@ use serde::de::Deserializer as _;
 use serde::ser::{Error as _, Impossible, SerializeTuple};
 use std::marker::PhantomData;
 
-type Failure = rmp_serde::encode::Error;
+type MsgpackError = rmp_serde::encode::Error;
 /// Structs are maps, and types that have a form for people write that, as in JSON.
 type Config = HumanReadableConfig<StructMapConfig<DefaultConfig>>;
 
@@ -54,10 +54,10 @@ pub(super) fn append<T: Serialize + ?Sized>(
     data: &T,
     is_nothing: bool,
     out: &mut Vec<u8>,
-) -> Result<u32, Failure> {
+) -> Result<u32, MsgpackError> {
     let mut inner = Serializer::new(out).with_struct_map().with_human_readable();
     let mut count = 1;
-    let serializer = ArgSerializer {
+    let serializer = MsgpackArgSerializer {
         inner: &mut inner,
         count: &mut count,
         is_nothing,
@@ -67,7 +67,7 @@ pub(super) fn append<T: Serialize + ?Sized>(
 }
 
 /// Serializes at the top level, where tuples spread into arguments.
-struct ArgSerializer<'a, 'b> {
+struct MsgpackArgSerializer<'a, 'b> {
     inner: &'a mut Serializer<&'b mut Vec<u8>, Config>,
     count: &'a mut u32,
     is_nothing: bool,
@@ -76,26 +76,26 @@ struct ArgSerializer<'a, 'b> {
 /// All that is one argument is rmp-serde's.
 macro_rules! forward {
     ($($method:ident($($argument:ident: $kind:ty),*) -> $result:ident,)*) => {
-        $(fn $method(self, $($argument: $kind),*) -> Result<Self::$result, Failure> {
+        $(fn $method(self, $($argument: $kind),*) -> Result<Self::$result, MsgpackError> {
             self.inner.$method($($argument),*)
         })*
     };
 }
 
-impl<'a, 'b> serde::Serializer for ArgSerializer<'a, 'b> {
+impl<'a, 'b> serde::Serializer for MsgpackArgSerializer<'a, 'b> {
     type Ok = ();
-    type Error = Failure;
+    type Error = MsgpackError;
     type SerializeSeq =
         <&'a mut Serializer<&'b mut Vec<u8>, Config> as serde::Serializer>::SerializeSeq;
-    type SerializeTuple = Arguments<'a, 'b>;
+    type SerializeTuple = TupleArgs<'a, 'b>;
     type SerializeTupleStruct =
         <&'a mut Serializer<&'b mut Vec<u8>, Config> as serde::Serializer>::SerializeTupleStruct;
-    type SerializeTupleVariant = Impossible<(), Failure>;
+    type SerializeTupleVariant = Impossible<(), MsgpackError>;
     type SerializeMap =
         <&'a mut Serializer<&'b mut Vec<u8>, Config> as serde::Serializer>::SerializeMap;
     type SerializeStruct =
         <&'a mut Serializer<&'b mut Vec<u8>, Config> as serde::Serializer>::SerializeStruct;
-    type SerializeStructVariant = Impossible<(), Failure>;
+    type SerializeStructVariant = Impossible<(), MsgpackError>;
 
     forward! {
         serialize_bool(value: bool) -> Ok,
@@ -127,11 +127,11 @@ impl<'a, 'b> serde::Serializer for ArgSerializer<'a, 'b> {
         true
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Failure> {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), MsgpackError> {
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Result<(), Failure> {
+    fn serialize_unit(self) -> Result<(), MsgpackError> {
         if self.is_nothing {
             *self.count = 0;
             return Ok(());
@@ -143,7 +143,7 @@ impl<'a, 'b> serde::Serializer for ArgSerializer<'a, 'b> {
         self,
         _: &'static str,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), MsgpackError> {
         value.serialize(self.inner)
     }
 
@@ -153,14 +153,14 @@ impl<'a, 'b> serde::Serializer for ArgSerializer<'a, 'b> {
         index: u32,
         variant: &'static str,
         value: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), MsgpackError> {
         self.inner
             .serialize_newtype_variant(name, index, variant, value)
     }
 
-    fn serialize_tuple(self, _: usize) -> Result<Arguments<'a, 'b>, Failure> {
+    fn serialize_tuple(self, _: usize) -> Result<TupleArgs<'a, 'b>, MsgpackError> {
         *self.count = 0;
-        Ok(Arguments {
+        Ok(TupleArgs {
             inner: self.inner,
             count: self.count,
         })
@@ -172,8 +172,8 @@ impl<'a, 'b> serde::Serializer for ArgSerializer<'a, 'b> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeTupleVariant, Failure> {
-        Err(Failure::custom(super::unsupported(name)))
+    ) -> Result<Self::SerializeTupleVariant, MsgpackError> {
+        Err(MsgpackError::custom(super::unsupported(name)))
     }
 
     fn serialize_struct_variant(
@@ -182,27 +182,27 @@ impl<'a, 'b> serde::Serializer for ArgSerializer<'a, 'b> {
         _: u32,
         _: &'static str,
         _: usize,
-    ) -> Result<Self::SerializeStructVariant, Failure> {
-        Err(Failure::custom(super::unsupported(name)))
+    ) -> Result<Self::SerializeStructVariant, MsgpackError> {
+        Err(MsgpackError::custom(super::unsupported(name)))
     }
 }
 
 /// Items of a tuple, each an argument.
-struct Arguments<'a, 'b> {
+struct TupleArgs<'a, 'b> {
     inner: &'a mut Serializer<&'b mut Vec<u8>, Config>,
     count: &'a mut u32,
 }
 
-impl SerializeTuple for Arguments<'_, '_> {
+impl SerializeTuple for TupleArgs<'_, '_> {
     type Ok = ();
-    type Error = Failure;
+    type Error = MsgpackError;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Failure> {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), MsgpackError> {
         *self.count += 1;
         value.serialize(&mut *self.inner)
     }
 
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), MsgpackError> {
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ const MIN_HELD: Duration = Duration::from_millis(1);
 /// writes in the middle of a row slows the rest of it down.
 const MAX_HELD: Duration = Duration::from_millis(20);
 /// Factor by which it may wait longer than the first took to be written.
-const TIMES_FIRST: u32 = 4;
+const MAX_TIMES_FIRST: u32 = 4;
 /// Fewer recipients than this are written to at once: a write each costs less than to hold it.
 const MIN_RECIPIENTS: usize = 8;
 
@@ -56,8 +56,8 @@ pub(crate) struct HeldBroadcasts {
 }
 
 impl HeldBroadcasts {
-    /// Returns where a broadcast of this thread waits, by its beginning, the number of its recipients
-    /// and one of them; none if it is to be written at once.
+    /// Returns where a broadcast of this thread waits, by its beginning, the number of its
+    /// recipients and one of them; none if it is to be written at once.
     pub(crate) fn join(
         recipients: usize,
         since: Instant,
@@ -80,7 +80,7 @@ impl HeldBroadcasts {
                 return None;
             }
             let held = Arc::new(HeldBroadcasts {
-                due: now + (row.took * TIMES_FIRST).clamp(MIN_HELD, MAX_HELD.max(row.took)),
+                due: now + (row.took * MAX_TIMES_FIRST).clamp(MIN_HELD, MAX_HELD.max(row.took)),
                 sessions: Mutex::new(Some(Vec::new())),
             });
             row.held = Some(Arc::clone(&held));
@@ -89,7 +89,7 @@ impl HeldBroadcasts {
         })
     }
 
-    /// A broadcast to many has been written, or is held: the next one may follow it.
+    /// Notes that a broadcast to many has been written, or is held: the next one may follow it.
     pub(crate) fn note_delivered(recipients: usize, since: Instant, is_held: bool) {
         if recipients >= MIN_RECIPIENTS {
             with_local(&ROW, Row::new, |row| {

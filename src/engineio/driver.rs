@@ -21,7 +21,7 @@ use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::{self, BodyRules, ConnectionId, IoContext, TimerKey, WebSocketRead};
 use crate::pool::QueueState;
 use crate::protocol::engineio::server::{ChannelId, ServerInput, ServerOutput, ServerSession};
-use crate::protocol::engineio::{Packet, Revision};
+use crate::protocol::engineio::{EnginePacket, Revision};
 use crate::reason::Reason;
 use crate::util::budget::Share;
 use crate::util::program;
@@ -252,7 +252,7 @@ impl net::Driver for ServerDriver {
                     break;
                 }
             };
-            if packet == Packet::Upgrade {
+            if packet == EnginePacket::Upgrade {
                 // What was posted before the upgrade is handled before it.
                 while find(&mut self.sessions, owner).is_some_and(|it| it.posted.is_some()) {
                     self.go_on_with_post(io, owner);
@@ -434,7 +434,7 @@ impl ServerDriver {
         }
     }
 
-    /// A request for a session that there is.
+    /// Handles a request for a session that there is.
     pub(super) fn on_session_request(
         &mut self,
         io: &mut IoContext<ServerCommand>,
@@ -637,7 +637,7 @@ impl ServerDriver {
                     }
                 }
                 ServerOutput::SendProbePong(ChannelId(channel)) => {
-                    let frames = Frames::control(&Packet::Pong("probe"));
+                    let frames = Frames::control(&EnginePacket::Pong("probe"));
                     io.append(ConnectionId::from_u64(channel), &frames.0);
                 }
                 ServerOutput::Attach(ChannelId(channel)) => {
@@ -739,7 +739,7 @@ impl ServerEntry {
         &mut self,
         now: Instant,
         channel: ChannelId,
-        packet: Packet<'_>,
+        packet: EnginePacket<'_>,
     ) -> Received {
         match (
             self.machine.receive(now, channel, packet),

@@ -9,7 +9,7 @@ use crate::net::outbox::{Appended, Flush};
 use crate::net::{IoContext, Timer, TimerKey};
 use crate::pool::QueueState;
 use crate::protocol::engineio::packet::EnginePacketError;
-use crate::protocol::engineio::{Data, Packet, Revision};
+use crate::protocol::engineio::{Data, EnginePacket, Revision};
 use std::time::Instant;
 
 /// Deadlines of a session: those of its machine and its handler, and a wake-up that another thread
@@ -69,22 +69,22 @@ pub(super) enum Received {
 pub(super) fn read_packet(
     data: Data<'_>,
     revision: Revision,
-) -> Result<Packet<'_>, EnginePacketError> {
+) -> Result<EnginePacket<'_>, EnginePacketError> {
     match data {
         Data::Text(text) => match (text.strip_prefix('4'), revision) {
-            (Some(text), _) => Ok(Packet::Message(Data::Text(text))),
-            (None, Revision::V4) => Packet::decode(text),
-            (None, Revision::V3) => Packet::decode_v3(text),
+            (Some(text), _) => Ok(EnginePacket::Message(Data::Text(text))),
+            (None, Revision::V4) => EnginePacket::decode(text),
+            (None, Revision::V3) => EnginePacket::decode_v3(text),
         },
         Data::Binary(bytes) if revision == Revision::V3 => {
-            Ok(Packet::decode_binary_v3(bytes).unwrap_or(Packet::Noop))
+            Ok(EnginePacket::decode_binary_v3(bytes).unwrap_or(EnginePacket::Noop))
         }
-        binary => Ok(Packet::Message(binary)),
+        binary => Ok(EnginePacket::Message(binary)),
     }
 }
 
 /// Queues a packet of the session's machine; returns whether a poll that waits can be answered.
-pub(super) fn send_packet(handle: &SessionHandle, packet: &Packet<'_>) -> bool {
+pub(super) fn send_packet(handle: &SessionHandle, packet: &EnginePacket<'_>) -> bool {
     match handle
         .outbox()
         .append(&Frames::control(packet).0, Flush::Now)

@@ -6,7 +6,7 @@ use super::poll_body::PollBody;
 use crate::net::http::{Header, Request, form_field};
 use crate::net::outbox::Outbox;
 use crate::protocol::engineio::packet::EnginePacketError;
-use crate::protocol::engineio::{Packet, Revision, payload, payload_v3};
+use crate::protocol::engineio::{EnginePacket, Revision, payload, payload_v3};
 
 /// The forms in which a client of revision 3 reads and writes payloads. Its first request decides;
 /// what later ones say changes nothing, as for the reference server.
@@ -150,7 +150,7 @@ impl<'a> Packets<'a> {
 }
 
 impl<'a> Iterator for Packets<'a> {
-    type Item = Result<Packet<'a>, EnginePacketError>;
+    type Item = Result<EnginePacket<'a>, EnginePacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {

@@ -3,7 +3,7 @@
 use crate::net::http::Request;
 use crate::net::websocket;
 use crate::protocol::engineio::packet::{encode_base64, encode_base64_v3};
-use crate::protocol::engineio::{Packet, Revision};
+use crate::protocol::engineio::{EnginePacket, Revision};
 use bytes::Bytes;
 
 /// Room for the largest header in front of a payload whose length is not known yet.
@@ -14,7 +14,7 @@ const HEADROOM: usize = websocket::MAX_HEADER;
 pub(crate) struct Frames(pub(crate) Bytes);
 
 impl Frames {
-    /// One message of text, written by `write`, and behind it messages of bytes.
+    /// Builds one message of text, written by `write`, and behind it messages of bytes.
     pub(crate) fn build(write: impl FnOnce(&mut Vec<u8>), attachments: &[Bytes]) -> Frames {
         let mut buffer = Vec::with_capacity(128);
         append_text(&mut buffer, write);
@@ -23,7 +23,7 @@ impl Frames {
     }
 
     /// Returns a packet that is not a message.
-    pub(crate) fn control(packet: &Packet<'_>) -> Frames {
+    pub(crate) fn control(packet: &EnginePacket<'_>) -> Frames {
         let (mut text, mut buffer) = (Vec::new(), Vec::new());
         packet.encode(&mut text);
         websocket::write_frame(true, &text, &mut buffer);

@@ -36,7 +36,7 @@ const UPGRADING: u8 = u8::MAX;
 const CAPACITY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Bytes that the scratch buffer of a thread keeps.
-const SCRATCH_KEPT: usize = 64 << 10;
+const MAX_KEPT_SCRATCH_BYTES: usize = 64 << 10;
 
 /// Runs a function that waits for something. On a worker, what it has held back is written first,
 /// and another worker sees to the tasks that wait. No lock may be held that one of the two takes.
@@ -282,7 +282,7 @@ impl SessionHandle {
         let mut buffer = with_local(&SCRATCH, Vec::new, std::mem::take);
         buffer.clear();
         let sent = write(&mut buffer).and_then(|()| self.send_bytes(&buffer));
-        if buffer.capacity() <= SCRATCH_KEPT {
+        if buffer.capacity() <= MAX_KEPT_SCRATCH_BYTES {
             with_local(&SCRATCH, Vec::new, |scratch| *scratch = buffer);
         }
         sent

@@ -17,7 +17,7 @@ use crate::net::outbox::Outbox;
 use crate::net::websocket::Role;
 use crate::net::{Command, CommandSender, ConnectionId, IoContext};
 use crate::protocol::engineio::server::{ChannelId, ServerInput, ServerSession};
-use crate::protocol::engineio::{Packet, Revision};
+use crate::protocol::engineio::{EnginePacket, Revision};
 use crate::reason::Reason;
 use crate::util::program;
 use crate::util::random;
@@ -508,7 +508,7 @@ impl ServerDriver {
             .config
             .open_packet(handle.sid(), handle.transport())
             .to_json();
-        let packet = Packet::Open(&open);
+        let packet = EnginePacket::Open(&open);
         log::debug!(target: "engineio", "{}: open over {}", handle.label(), handle.transport());
         match entry.websocket {
             Some(websocket) => {
@@ -600,7 +600,7 @@ impl ServerDriver {
         io.respond(id, response);
     }
 
-    /// The handshake is not one of WebSocket 13.
+    /// Refuses a handshake that is not one of WebSocket 13.
     pub(super) fn refuse_websocket(
         &self,
         io: &mut IoContext<ServerCommand>,
@@ -638,8 +638,8 @@ pub(super) fn resume_request(
     sender.send(Command::Driver(ServerCommand::Resumed(decided)));
 }
 
-/// 14 random bytes and the thread's number, as 20 characters of base64url: as long as the reference
-/// implementation's, not to be guessed, and telling every thread whose session it is.
+/// Returns 14 random bytes and the thread's number, as 20 characters of base64url: as long as the
+/// reference implementation's, not to be guessed, and telling every thread whose session it is.
 fn new_sid(thread: usize) -> Option<String> {
     let mut bytes = [0; 15];
     random::fill(&mut bytes[..14])?;

@@ -129,13 +129,13 @@ pub(super) struct EngineHandlers<P> {
 
 struct Functions<P> {
     connect: Option<Arc<OnConnect<P>>>,
-    message: Option<Arc<MessageSink<P>>>,
+    message: Option<Arc<OnMessage<P>>>,
     disconnect: Option<Arc<OnDisconnect<P>>>,
 }
 
 /// An error refuses the session, and is JSON for its client.
 pub(super) type OnConnect<P> = dyn Fn(&P) -> Result<(), String> + Send + Sync;
-type MessageSink<P> = dyn Fn(&P, Message) + Send + Sync;
+type OnMessage<P> = dyn Fn(&P, Message) + Send + Sync;
 type OnDisconnect<P> = dyn Fn(&P, Reason) + Send + Sync;
 
 impl<P> Default for EngineHandlers<P> {
@@ -163,7 +163,7 @@ impl<P> EngineHandlers<P> {
     }
 
     pub(super) fn on_message(&self, handler: impl Fn(&P, Message) + Send + Sync + 'static) {
-        let handler: Arc<MessageSink<P>> = Arc::new(handler);
+        let handler: Arc<OnMessage<P>> = Arc::new(handler);
         let before = self.functions.write().message.replace(handler);
         drop(before);
     }

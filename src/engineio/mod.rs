@@ -77,13 +77,13 @@ pub(crate) trait Acceptor: Send + Sync + Debug + 'static {
     /// Returns the program's function that is asked about requests, if there is one.
     fn on_handshake(&self) -> Option<OnHandshake>;
 
-    /// Returns where the JSON begins in a packet of text, if that can be told: clients of revision 3
-    /// need it in ASCII.
+    /// Returns where the JSON begins in a packet of text, if that can be told: clients of revision
+    /// 3 need it in ASCII.
     fn json_at(&self, packet: &str) -> usize {
         packet.len()
     }
 
-    /// A client wants to open a session.
+    /// Decides about a client that wants to open a session.
     fn open(&self, session: &Arc<SessionHandle>, request: Request) -> Admission;
 }
 
@@ -104,21 +104,22 @@ pub(crate) struct HandshakeRefusal {
 /// User of one session after the other: Socket.IO or a program, on a server or a client. Called on
 /// the session's I/O thread.
 pub(crate) trait SessionHandler: Send {
-    /// The client has been told that its session is open, or will be before anything else.
+    /// Notes that the client has been told that its session is open, or will be before anything
+    /// else.
     fn opened(&mut self) {}
 
-    /// The session has moved to a WebSocket.
+    /// Notes that the session has moved to a WebSocket.
     fn upgraded(&mut self) {}
 
     fn receive(&mut self, now: Instant, message: Data<'_>) -> Control;
 
-    /// All messages of one read have come, if any was complete.
+    /// Handles the end of one read: its messages have come, if any was complete.
     fn on_read_complete(&mut self, now: Instant) -> Control;
 
-    /// This side is about to end the session: the last chance to tell the other one why.
+    /// Tells the other side why this one is about to end the session: the last chance to do so.
     fn before_close(&mut self) {}
 
-    /// The session has ended. Comes once, and last.
+    /// Handles the end of the session. Comes once, and last.
     fn close(&mut self, now: Instant, reason: Reason);
 
     fn next_timeout(&self) -> Option<Instant> {

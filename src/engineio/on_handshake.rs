@@ -41,7 +41,7 @@ impl Handshake {
         }
     }
 
-    /// A handshake that is refused because the program's function panicked.
+    /// Refuses a handshake because the program's function panicked.
     pub(super) fn refused(is_upgrade: bool) -> Handshake {
         let mut handshake = Handshake::new(is_upgrade);
         handshake.refuse(403, FORBIDDEN.1);
@@ -54,8 +54,8 @@ impl Handshake {
         self.is_upgrade
     }
 
-    /// Refuses the request with a status and a text: the client has it as `message` in the JSON that
-    /// the reference server answers, and a WebSocket client as the body. The last call counts.
+    /// Refuses the request with a status and a text: the client has it as `message` in the JSON
+    /// that the reference server answers, and a WebSocket client as the body. The last call counts.
     pub fn refuse(&mut self, status: u16, text: impl Into<String>) {
         let is_status = (400..=599).contains(&status);
         self.refusal = Some((if is_status { status } else { 403 }, text.into()));
@@ -63,9 +63,10 @@ impl Handshake {
 
     /// Sets the id of the session that is opened, in the place of a random one: the reference's
     /// `generateId`. Whoever knows it can use the session, so it must not be guessed, and no other
-    /// session may have it: the request is refused then, and also if it has more than 64 characters, or
-    /// others than letters, digits, `-` and `_`. Where several I/O threads serve a port
-    /// ([`io_threads`](crate::ServerBuilder::io_threads)) a dot and the number of one stands behind it.
+    /// session may have it: the request is refused then, and also if it has more than 64
+    /// characters, or others than letters, digits, `-` and `_`. Where several I/O threads serve a
+    /// port ([`io_threads`](crate::ServerBuilder::io_threads)) a dot and the number of one stands
+    /// behind it.
     pub fn session_id(&mut self, id: impl Into<String>) {
         self.session_id = Some(id.into());
     }

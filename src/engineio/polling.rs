@@ -19,7 +19,7 @@ use crate::protocol::engineio::server::PollResponse;
 /// Answers larger than this are compressed on a worker, or not at all if none is free: what answers
 /// a call must not wait for those that wait for it.
 #[cfg(feature = "compression")]
-const COMPRESS_HERE: usize = 32 << 10;
+const MAX_INLINE_COMPRESSION_BYTES: usize = 32 << 10;
 
 /// Bytes of a payload after which no further packet is taken: a client reads it whole. The first
 /// packet is taken whatever its size.
@@ -122,7 +122,7 @@ impl EngineShared {
         let wanted = self.config.compression && body.len() >= self.config.compression_threshold;
         let accepted = request.first("accept-encoding").filter(|_| wanted);
         let length = body.len();
-        let is_feasible = length <= COMPRESS_HERE || io.has_room();
+        let is_feasible = length <= MAX_INLINE_COMPRESSION_BYTES || io.has_room();
         let encoding = accepted.and_then(ContentCoding::negotiate);
         let Some(encoding) = encoding.filter(|_| is_feasible) else {
             return io.respond(id, response.with_body(body));
@@ -133,7 +133,7 @@ impl EngineShared {
                 .with_body(compressed),
             None => response.with_body(body),
         };
-        if length <= COMPRESS_HERE {
+        if length <= MAX_INLINE_COMPRESSION_BYTES {
             return io.respond(id, compress());
         }
         let sender = io.sender().clone();

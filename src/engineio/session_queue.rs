@@ -99,8 +99,8 @@ impl<T> SessionQueue<T> {
         self.inbox.push(vec![(item, bytes)]).schedule
     }
 
-    /// An answer of the client is awaited from now on: what was not to be read before its handlers
-    /// have caught up is read, for the answer may be behind it.
+    /// Notes that an answer of the client is awaited from now on: what was not to be read before
+    /// its handlers have caught up is read, for the answer may be behind it.
     pub(crate) fn on_ack_expected(&self, handle: &SessionHandle) {
         let is_over_budget = handle.budget().is_some_and(|it| it.is_exceeded());
         let has_room = self.inbox.bytes() < self.limit.saturating_mul(2) && !is_over_budget;
@@ -109,7 +109,8 @@ impl<T> SessionQueue<T> {
         }
     }
 
-    /// Forgets what waits and need not be kept, for want of memory; returns how many items that were.
+    /// Forgets what waits and need not be kept, for want of memory; returns how many items that
+    /// were.
     pub(crate) fn discard(&self, is_kept: impl Fn(&T) -> bool) -> usize {
         self.inbox.discard(is_kept)
     }

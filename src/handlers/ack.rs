@@ -26,7 +26,7 @@ impl AckResponse {
         self.0.size()
     }
 
-    /// No value is null, one is itself, several are a tuple or a list.
+    /// Decodes the values: none is null, one is itself, several are a tuple or a list.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.0.decode_data(0)
     }
@@ -50,7 +50,7 @@ pub(crate) trait CallbackOwner: Send + Sync + 'static {
     /// Returns the record of their last turns.
     fn last_callbacks(&self) -> &TurnHistory;
 
-    /// A worker has had a turn at them.
+    /// Notes that a worker has had a turn at them.
     fn on_called_back(&self) {}
 
     fn schedule(&self, turn: Arc<dyn Runnable>);

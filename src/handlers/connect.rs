@@ -108,6 +108,18 @@ impl std::error::Error for Refused {}
 /// `auth` is an object, in JavaScript as here, and decodes into any type that takes one, such as a
 /// struct or a [`Value`](crate::Value); nothing decodes as null. You never
 /// implement this trait: closures and functions do.
+///
+/// ```
+/// use socketio::{Refused, Server, Socket, Value};
+///
+/// let io = Server::new();
+/// io.of("/open").on_connect(|| println!("somebody has come"));
+/// io.of("/seen").on_connect(|socket: &Socket| println!("{} has come", socket.sid()));
+/// io.of("/closed").on_connect(|_: &Socket, auth: Value| match auth["token"].as_str() {
+///     Some("secret") => Ok(()),
+///     _ => Err(Refused::new("a token, please")),
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this function cannot be a connect handler",
     label = "not a connect handler",

@@ -8,7 +8,7 @@ use crate::limits::OUTGOING_NAME_BYTES;
 use crate::parser::{self, Form, PacketKind, Parser, Wire};
 #[cfg(feature = "msgpack")]
 use crate::protocol::socketio::msgpack;
-use crate::protocol::socketio::{Kind, Packet, PacketParser as _, Text, is_reserved};
+use crate::protocol::socketio::{Kind, PacketParser as _, Text, TextPacket, is_reserved};
 use crate::util::sync::assert_unlocked;
 use serde::Serialize;
 
@@ -139,7 +139,7 @@ pub(crate) fn write_ack(
 
 /// Returns a packet without arguments. Its data is JSON text, or nothing.
 pub(crate) fn packet_frames(wire: Wire<'_>, kind: Kind, namespace: &str, data: &str) -> Frames {
-    let packet = Packet {
+    let packet = TextPacket {
         kind,
         namespace,
         id: None,
@@ -193,7 +193,7 @@ fn write(
         Form::Text => {
             let data = data.in_encoding(Encoding::Json)?;
             let attachments = data.attachments.len();
-            let packet = Packet {
+            let packet = TextPacket {
                 kind: if attachments == 0 { kinds.0 } else { kinds.1 },
                 namespace,
                 id,

@@ -20,6 +20,19 @@ use std::sync::Arc;
 ///   acknowledged, unless a server's [`on_error`](crate::Namespace::on_error) says otherwise.
 /// - With `&Event`, alone or behind `&Socket` or `&Client`, it gets the event as it came, besides the
 ///   arguments.
+///
+/// ```
+/// use socketio::{Event, Server, Socket};
+///
+/// let io = Server::new();
+/// io.on("sum", |a: i64, b: i64| a + b);
+/// io.on("say", |socket: &Socket, text: String| {
+///     let _ = socket.broadcast().emit("said", text);
+/// });
+/// io.on("move", |socket: &Socket, event: &Event, to: (u8, u8)| {
+///     println!("{}: {} {to:?}", socket.sid(), event.name());
+/// });
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this function cannot handle an event",
     label = "not a handler",
@@ -36,6 +49,14 @@ pub trait Handler<P, Shape>: Send + Sync + 'static {
 }
 
 /// Type of a handler's first parameter: `Socket` on a server, `Client` on a client, and `Event`.
+///
+/// ```
+/// use socketio::{Client, Event, Server, Socket};
+///
+/// Server::new().on("hello", |socket: &Socket| socket.sid().to_owned());
+/// Client::new().on("hello", |client: &Client| client.is_connected());
+/// Server::new().on("hello", |event: &Event| event.name().to_owned());
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`&{Self}` cannot be the first parameter of a handler on this side",
     note = "it can be `&Socket` on a server, `&Client` on a client, and `&Event` on both"

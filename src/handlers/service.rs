@@ -13,6 +13,30 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A method that handles an event: like [`Handler`](crate::handler::Handler), behind `&self`.
+///
+/// ```
+/// use socketio::{Server, Service, ServiceEvents, Socket};
+///
+/// struct Sums;
+///
+/// impl Sums {
+///     fn add(&self, a: i64, b: i64) -> i64 {
+///         a + b
+///     }
+///
+///     fn whisper(&self, socket: &Socket, text: String) {
+///         let _ = socket.emit("whispered", text);
+///     }
+/// }
+///
+/// impl Service for Sums {
+///     fn events(on: &mut ServiceEvents<Self>) {
+///         on.on("add", Self::add).on("whisper", Self::whisper);
+///     }
+/// }
+///
+/// Server::new().of("/sums").register(Sums);
+/// ```
 #[diagnostic::on_unimplemented(
     message = "this method cannot handle an event of the service",
     note = "it is `fn(&self, [&Socket,] [&Event,] A, B, ..) -> R` with at most eight arguments"
@@ -180,6 +204,23 @@ impl<S, P> fmt::Debug for ServiceEvents<S, P> {
 }
 
 /// Arguments of an acknowledgement.
+///
+/// ```
+/// use socketio::{AckPayload, Event, HandlerError, Next, Server, Service, ServiceEvents, Socket};
+///
+/// struct Closed;
+///
+/// impl Service for Closed {
+///     fn events(_: &mut ServiceEvents<Self>) {}
+///
+///     /// Answers everything with the same, whatever the event is.
+///     fn event(&self, _: &Socket, _: &Event, _: Next) -> Result<AckPayload, HandlerError> {
+///         Ok(AckPayload::new("we are closed")?)
+///     }
+/// }
+///
+/// Server::new().of("/shop").register(Closed);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AckPayload(pub(crate) EncodedArgs);
 
@@ -194,6 +235,28 @@ impl AckPayload {
 }
 
 /// The way on to the method that handles an event.
+///
+/// ```
+/// use socketio::{AckPayload, Event, HandlerError, Next, Server, Service, ServiceEvents, Socket};
+/// use std::time::Instant;
+///
+/// struct Timed;
+///
+/// impl Service for Timed {
+///     fn events(on: &mut ServiceEvents<Self>) {
+///         on.on("sum", |_: &Timed, a: i64, b: i64| a + b);
+///     }
+///
+///     fn event(&self, _: &Socket, event: &Event, next: Next) -> Result<AckPayload, HandlerError> {
+///         let begun = Instant::now();
+///         let answer = next.call();
+///         println!("{} took {:?}", event.name(), begun.elapsed());
+///         answer
+///     }
+/// }
+///
+/// Server::new().of("/sums").register(Timed);
+/// ```
 pub struct Next<'a>(&'a dyn Fn() -> Result<AckPayload, HandlerError>);
 
 impl<'a> Next<'a> {

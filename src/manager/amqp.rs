@@ -41,7 +41,7 @@ use std::time::Duration;
 
 /// The seconds of silence after which the broker asks for a sign of life, unless the URL says
 /// something else. Without one it is lost after twice that time.
-const HEARTBEAT: u16 = 5;
+const HEARTBEAT_SECONDS: u16 = 5;
 /// Bytes of a message, unless the options say something else: RabbitMQ's own limit since its
 /// version 4. It cannot be asked for.
 const DEFAULT_MESSAGE_BYTES: usize = 16 << 20;
@@ -59,9 +59,9 @@ const PARAMETERS: [&str; 5] = [
     "auth_mechanism",
 ];
 /// Messages that the broker sends ahead.
-const PREFETCH: u16 = 256;
+const PREFETCH_MESSAGES: u16 = 256;
 /// Messages that are acknowledged together, while one comes after the other.
-const ACKNOWLEDGED_TOGETHER: u16 = PREFETCH / 4;
+const MESSAGES_PER_ACK: u16 = PREFETCH_MESSAGES / 4;
 
 /// A manager over RabbitMQ, with which python-socketio's `KombuManager` and `AsyncAioPikaManager`
 /// share a cluster.
@@ -152,7 +152,7 @@ impl Amqp {
         if uri.vhost.is_empty() {
             uri.vhost = "/".into();
         }
-        if *uri.query.heartbeat.get_or_insert(HEARTBEAT) == 0 {
+        if *uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS) == 0 {
             return Err(wrong(
                 "without heartbeats a dead connection would never end",
             ));
@@ -228,7 +228,7 @@ impl Amqp {
             )
             .await?;
         opened
-            .basic_qos(PREFETCH, BasicQosOptions::default())
+            .basic_qos(PREFETCH_MESSAGES, BasicQosOptions::default())
             .await?;
         let consumer = opened
             .basic_consume(
@@ -586,7 +586,7 @@ impl AmqpSubscriber {
                 let data = std::mem::take(&mut delivery.data);
                 self.unacknowledged.0 = Some(delivery);
                 self.unacknowledged.1 += 1;
-                if self.unacknowledged.1 >= ACKNOWLEDGED_TOGETHER {
+                if self.unacknowledged.1 >= MESSAGES_PER_ACK {
                     self.acknowledge()?;
                 }
                 Ok(Some(data))

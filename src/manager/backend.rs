@@ -107,6 +107,24 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
 ///
 /// A manager also publishes a message of its own each two seconds, about a hundred bytes long: it
 /// keeps the connection from being idle, and shows whether the listener hears.
+///
+/// ```
+/// use socketio::manager::{Outgoing, PublishError, Publisher};
+/// use std::io::Write;
+/// use std::net::TcpStream;
+///
+/// /// A queue that answers each message with one byte.
+/// struct Queue(TcpStream);
+///
+/// impl Publisher for Queue {
+///     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
+///         self.0.write_all(&(message.len() as u32).to_be_bytes())?;
+///         self.0.write_all(message)?;
+///         let mut answer = [0];
+///         Ok(std::io::Read::read_exact(&mut self.0, &mut answer)?)
+///     }
+/// }
+/// ```
 pub trait Publisher: Send {
     /// Publishes a message to everybody who listens to the channel, and waits until the queue has
     /// it. May block, for seconds.
@@ -181,6 +199,33 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for PublishError {
 }
 
 /// A connection to listen over, used by one thread.
+///
+/// ```
+/// use socketio::manager::{BackendError, MessageSink, Subscriber};
+/// use std::io::ErrorKind;
+/// use std::net::UdpSocket;
+/// use std::time::Duration;
+///
+/// /// Servers of one network.
+/// struct Datagrams(UdpSocket);
+///
+/// impl Subscriber for Datagrams {
+///     fn listen(&mut self, sink: &mut MessageSink<'_>) -> Result<(), BackendError> {
+///         self.0.set_read_timeout(Some(Duration::from_millis(250)))?;
+///         let mut buffer = [0; 65_536];
+///         loop {
+///             let goes_on = match self.0.recv(&mut buffer) {
+///                 Ok(length) => sink.message(&buffer[..length]),
+///                 Err(error) if error.kind() == ErrorKind::WouldBlock => sink.nothing(),
+///                 Err(error) => return Err(error.into()),
+///             };
+///             if !goes_on {
+///                 return Ok(());
+///             }
+///         }
+///     }
+/// }
+/// ```
 pub trait Subscriber: Send {
     /// Calls [`message`](MessageSink::message) for each message as it comes, and
     /// [`nothing`](MessageSink::nothing) about four times a second while none comes, until one of
@@ -197,7 +242,7 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Bytes a second below which a connection is not told from a dead one.
 const MIN_BYTES_PER_SECOND: usize = 64 << 10;
 
-/// Time within which a queue that has been given so many bytes shows a sign of life.
+/// Returns the time within which a queue that has been given so many bytes makes progress.
 pub(super) fn progress_timeout(timeout: Duration, bytes: usize) -> Duration {
     timeout + Duration::from_millis((bytes / (MIN_BYTES_PER_SECOND / 1_000)) as u64)
 }
@@ -208,4 +253,12 @@ pub(super) fn no_answer(timeout: Duration) -> BackendError {
 }
 
 /// Any error of a queue.
+///
+/// ```
+/// use socketio::manager::{BackendError, PublishError};
+///
+/// let error: BackendError = "the queue is in maintenance".into();
+/// assert_eq!(error.to_string(), "the queue is in maintenance");
+/// let _ = PublishError::Refused(error);
+/// ```
 pub type BackendError = Box<dyn std::error::Error + Send + Sync>;

@@ -292,7 +292,8 @@ impl ClientContext for SilentContext {
 
 impl ConsumerContext for SilentContext {}
 
-/// While brokers are away librdkafka says so of every attempt: the manager says it once.
+/// Logs at the level `debug`: while brokers are away librdkafka says so of every attempt, and the
+/// manager once.
 fn log_of_librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
     log::debug!(target: "socketio", "librdkafka, {level:?}: {facility}: {message}");
 }

@@ -80,7 +80,7 @@ pub(super) enum Side {
 const MAX_UNTOLD: usize = 64;
 
 /// Time for which the loss of a listener says something about those of other servers.
-const RECENTLY: Duration = Duration::from_secs(30);
+const RECENT_LOSS_WINDOW: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -161,7 +161,7 @@ impl Link {
 
     /// Returns whether the listener is lost, or was a moment ago: so may those of other servers.
     pub(super) fn listener_was_lost(&self, now: Instant) -> bool {
-        let was_lost = |lost: Instant| now.saturating_duration_since(lost) < RECENTLY;
+        let was_lost = |lost: Instant| now.saturating_duration_since(lost) < RECENT_LOSS_WINDOW;
         !self.subscribed || self.listener_lost.is_some_and(was_lost)
     }
 
@@ -213,7 +213,7 @@ const ECHO_TIMEOUT: Duration = Duration::from_secs(3);
 /// A subscription can be lost while its connection lives: an exchange or a binding that was deleted
 /// tells nobody.
 #[derive(Debug, Default)]
-pub(super) struct Echo {
+pub(super) struct ProbeEcho {
     /// The first probe that was confirmed and not heard, and when it was confirmed.
     expected: Option<(u64, Instant)>,
     heard: u64,
@@ -221,7 +221,7 @@ pub(super) struct Echo {
     is_checked: bool,
 }
 
-impl Echo {
+impl ProbeEcho {
     /// Notes that a probe was confirmed.
     pub(super) fn expect(&mut self, number: u64, now: Instant) {
         if number > self.heard && self.expected.is_none() {
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_probe_that_is_not_heard_is_overdue() {
-        let (mut echo, now) = (Echo::default(), Instant::now());
+        let (mut echo, now) = (ProbeEcho::default(), Instant::now());
         let timeout = Duration::from_secs(5);
         let later = now + ECHO_TIMEOUT;
         // Heard before the confirmation came.

@@ -24,7 +24,7 @@ const RELAY_TIMEOUT: Duration = Duration::from_secs(60);
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 
 impl PubSubCore {
-    /// The listener's thread.
+    /// Runs the listener's thread.
     pub(super) fn listen(self: &Arc<Self>) {
         let channel = self.options.lock().channel.clone();
         let timeout = self.backend.timeout();

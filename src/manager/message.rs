@@ -285,7 +285,8 @@ impl MessageBuilder {
         self.json.extend_from_slice(b"\":");
     }
 
-    /// An event's arguments: a list, or with bytes a list of that list and the base64 of each.
+    /// Writes an event's arguments: a list, or with bytes a list of that list and the base64 of
+    /// each.
     fn data(&mut self, data: &EncodedArgs) {
         let mut args = Vec::with_capacity(data.items.len() + 2);
         data.write_array(None, &mut args);

@@ -174,6 +174,14 @@ pub trait Manager: sealed::Sealed + Send + Sync + fmt::Debug + 'static {
 }
 
 /// Counts of what has gone through a manager since it was built.
+///
+/// ```
+/// use socketio::manager::{Manager, MemoryManager};
+///
+/// // The servers of one process have no broker.
+/// let figures = MemoryManager::new().figures();
+/// assert_eq!((figures.published, figures.heard), (0, 0));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ManagerFigures {
@@ -196,6 +204,20 @@ mod sealed {
 }
 
 /// The clients of one server, as its manager reaches them.
+///
+/// ```
+/// use socketio::Error;
+/// use socketio::manager::LocalNode;
+///
+/// /// Takes a client into the room of its team, if it is on this server.
+/// fn join_team(local: &dyn LocalNode, sid: &str, team: &str) -> Result<bool, Error> {
+///     if !local.is_connected("/", sid) {
+///         return Ok(false);
+///     }
+///     local.enter_room("/", sid, team)?;
+///     Ok(true)
+/// }
+/// ```
 pub trait LocalNode: Send + Sync {
     /// Sends an event to those recipients that are here; returns their number.
     ///
@@ -233,6 +255,18 @@ pub trait LocalNode: Send + Sync {
 }
 
 /// An event on its way to any number of clients.
+///
+/// ```
+/// use socketio::Error;
+/// use socketio::manager::{Broadcast, LocalNode};
+///
+/// /// Sends an event to the recipients on this server, and says how many they are.
+/// fn pass_on(local: &dyn LocalNode, broadcast: &Broadcast) -> Result<(), Error> {
+///     let count = local.emit(broadcast)?;
+///     println!("{broadcast:?}: {count} recipients");
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Broadcast {
     pub(crate) namespace: Arc<str>,

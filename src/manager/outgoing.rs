@@ -24,7 +24,7 @@ const MAX_WINDOW: usize = 8_192;
 /// Bytes that may be in flight, or one message that is larger.
 const MAX_FLIGHT_BYTES: usize = 2 << 20;
 /// Messages that may be in flight while one of them is known to be refused.
-const CAUTIOUS_WINDOW: usize = 8;
+const CAUTIOUS_WINDOW_MESSAGES: usize = 8;
 /// Connections that may be lost with a message alone in flight before it is refused.
 const MAX_ATTEMPTS: u32 = 4;
 /// Time from one probe to the next.
@@ -205,7 +205,7 @@ impl Queue {
         }
         let window = match self.suspects {
             0 => self.window,
-            _ => self.window.min(CAUTIOUS_WINDOW),
+            _ => self.window.min(CAUTIOUS_WINDOW_MESSAGES),
         };
         if self.needs_proof || self.sent >= window {
             return None;

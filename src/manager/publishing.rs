@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const RESUBSCRIBE_DELAY: Duration = Duration::from_millis(1_500);
 
 impl PubSubCore {
-    /// The publisher's thread.
+    /// Runs the publisher's thread.
     pub(super) fn publish(self: &Arc<Self>) {
         let channel = self.options.lock().channel.clone();
         let timeout = self.backend.timeout();
@@ -185,6 +185,34 @@ impl Lost {
 }
 
 /// The messages that a [`Publisher`](super::Publisher) is to publish, in order.
+///
+/// ```
+/// use socketio::manager::{Outgoing, PublishError, Publisher};
+///
+/// /// A queue that takes many messages at once, and says how many it has.
+/// trait Batches: Send {
+///     fn send(&mut self, message: &[u8]) -> std::io::Result<()>;
+///     fn confirmed(&mut self) -> std::io::Result<usize>;
+/// }
+///
+/// struct Queue<B>(B);
+///
+/// impl<B: Batches> Publisher for Queue<B> {
+///     fn publish(&mut self, message: &[u8]) -> Result<(), PublishError> {
+///         self.0.send(message)?;
+///         while self.0.confirmed()? == 0 {}
+///         Ok(())
+///     }
+///
+///     fn publish_all(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), PublishError> {
+///         while let Some(message) = outgoing.take() {
+///             self.0.send(&message)?;
+///         }
+///         outgoing.confirm(self.0.confirmed()?);
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Outgoing<'a> {
     shared: &'a PubSubCore,

@@ -4,7 +4,7 @@
 //! that call it have for it.
 
 use super::backend::{Backend, BackendError, POLL_INTERVAL, PublishError};
-use super::link::{Echo, Link, MAX_DELAY, ManagerState, Side};
+use super::link::{Link, MAX_DELAY, ManagerState, ProbeEcho, Side};
 use super::message::{Encoder, MessageBuilder};
 use super::outgoing::{Queue, ReservedRoom};
 use super::remote_acks::RemoteAcks;
@@ -33,7 +33,7 @@ pub(super) struct PubSubCore {
     pub(super) remote_acks: RemoteAcks,
     pub(super) link: Mutex<Link>,
     threads: Mutex<Vec<ThreadId>>,
-    pub(super) echo: Mutex<Echo>,
+    pub(super) echo: Mutex<ProbeEcho>,
     pub(super) heard: AtomicU64,
     pub(super) misunderstood: AtomicU64,
     lost: AtomicU64,
@@ -389,7 +389,7 @@ impl fmt::Debug for PubSubCore {
     }
 }
 
-/// 32 hexadecimal digits, as python-socketio's.
+/// Returns 32 hexadecimal digits, as python-socketio's.
 pub(super) fn new_host() -> String {
     let mut bytes = [0; 16];
     // Without random bytes there is no session either, and so nobody to tell apart.

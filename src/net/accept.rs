@@ -126,7 +126,8 @@ fn wrap(stream: Stream, listener: &SocketAcceptor) -> io::Result<StreamSocket> {
     Ok(StreamSocket::plain(stream))
 }
 
-/// Errors of the connection that was to be accepted, not of accepting (accept(2)).
+/// Returns whether an error is of the connection that was to be accepted, not of accepting
+/// (accept(2)).
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

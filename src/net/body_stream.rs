@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 
 /// Bytes that are read at once.
-const CHUNK: usize = 64 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 /// Bytes that may wait for the client before reading pauses.
 pub(super) const HIGH_WATER_BYTES: usize = 256 << 10;
 
@@ -50,15 +50,15 @@ impl BodyStream {
 
     /// Reads and writes until the client has enough, or the body ends. Runs on a worker.
     pub(super) fn run(mut self: Box<Self>) -> StreamState {
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; CHUNK_BYTES];
         loop {
             if self.outbox.waiting_bytes() > HIGH_WATER_BYTES {
                 return StreamState::Paused(self);
             }
             let wanted = match self.framing {
                 BodyFraming::Length(0) => return StreamState::Done,
-                BodyFraming::Length(missing) => missing.min(CHUNK as u64) as usize,
-                BodyFraming::Chunked | BodyFraming::UntilClose => CHUNK,
+                BodyFraming::Length(missing) => missing.min(CHUNK_BYTES as u64) as usize,
+                BodyFraming::Chunked | BodyFraming::UntilClose => CHUNK_BYTES,
             };
             let read = match self.reader.read(&mut buffer[..wanted]) {
                 Ok(read) => read,

@@ -101,7 +101,7 @@ impl<C> CommandSender<C> {
         }
     }
 
-    /// Never blocks. What is sent to a thread that has ended is dropped.
+    /// Sends a command without ever blocking. One for a thread that has ended is dropped.
     pub(crate) fn send(&self, command: C) {
         if self.sender.send(command).is_err() {
             return;

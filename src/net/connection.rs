@@ -2,7 +2,7 @@
 
 use super::body_stream::BodyStream;
 use super::http::upload::Upload;
-use super::http::{Body, Head};
+use super::http::{BodyDecoder, Head};
 use super::listener::PeerAddr;
 use super::outbox::Outbox;
 use super::socket::StreamSocket;
@@ -98,7 +98,7 @@ pub(super) enum ConnectionState {
         is_partial: bool,
     },
     /// Reading a request's body.
-    Body(Box<(Head, Body)>),
+    Body(Box<(Head, BodyDecoder)>),
     /// The driver has the request.
     AwaitingResponse(RequestMeta),
     /// An answer's body is read on a worker, or waits to be continued.

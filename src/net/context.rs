@@ -106,7 +106,7 @@ impl<C: Send + 'static> IoContext<C> {
         self.options.executor.execute(Box::new(job));
     }
 
-    /// The same for what is quick, and awaited.
+    /// Does the same for what is quick, and awaited.
     #[cfg(feature = "compression")]
     pub(crate) fn execute_quick(&self, job: impl FnOnce() + Send + 'static) {
         self.options.executor.execute_quick(Box::new(job));
@@ -146,7 +146,7 @@ impl<C: Send + 'static> IoContext<C> {
             .map(|connection| Arc::clone(&connection.outbox))
     }
 
-    /// Names the driver's part that is told when the connection goes away.
+    /// Sets the driver's part that is told when the connection goes away.
     pub(crate) fn set_owner(&mut self, id: ConnectionId, owner: Option<u64>) {
         if let Some(connection) = self.get_mut(id) {
             connection.owner = owner;
@@ -447,7 +447,7 @@ impl<C: Send + 'static> IoContext<C> {
         }
     }
 
-    /// A worker has read a part of an answer's body.
+    /// Takes the part of an answer's body that a worker has read.
     pub(super) fn on_streamed(&mut self, id: ConnectionId, progress: StreamState) {
         let write_timeout = self.options.limits.write_timeout;
         let now = self.now;
@@ -514,7 +514,7 @@ impl<C: Send + 'static> IoContext<C> {
         self.execute(move || commands.send(Command::Streamed(id, stream.run())));
     }
 
-    /// An answer is complete: the next request may come.
+    /// Ends an exchange, whose answer is complete: the next request may come.
     fn end_exchange(&mut self, id: ConnectionId, meta: RequestMeta) {
         if !meta.keep_alive || self.stopping {
             return self.close_after_flush(id);

@@ -19,8 +19,9 @@ const READ_BUFFER_LEN: usize = 64 << 10;
 /// Bytes that one connection may read in a turn.
 const MAX_READ_PER_TURN: usize = 256 << 10;
 pub(super) const MAX_EVENTS: usize = 1024;
-/// Timers are skipped while sockets are readable, for at most this many turns, and one more for each
-/// [`MAX_EVENTS`] connections. A socket holds a few megabytes at most, which that is enough to read.
+/// Timers are skipped while sockets are readable, for at most this many turns, and one more for
+/// each [`MAX_EVENTS`] connections. A socket holds a few megabytes at most, which that is enough to
+/// read.
 const MAX_POSTPONED: usize = 32;
 /// Time that accepting pauses when the system has nothing left to accept with.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -326,7 +327,7 @@ impl<D: Driver> EventLoop<D> {
                 self.io.sender().send(Command::Relieve);
                 return;
             }
-            if !is_heaviest || heaviest < budget::STEP {
+            if !is_heaviest || heaviest < budget::STEP_BYTES {
                 return;
             }
             if incomplete.0 > waiting.0 {
@@ -373,7 +374,7 @@ impl<D: Driver> EventLoop<D> {
         }
     }
 
-    /// A connection is gone.
+    /// Drops a connection that is gone.
     fn drop_connection(&mut self, id: ConnectionId, reason: Reason) {
         if let Some(connection) = self.io.remove(id)
             && let Some(owner) = connection.owner

@@ -6,11 +6,11 @@ use super::connection::{ConnectionId, ConnectionState, RequestMeta};
 use super::event_loop::EventLoop;
 use super::http::body::BodyError;
 use super::http::upload::Upload;
-use super::http::{Body, Head, Request, RequestFraming, Response};
+use super::http::{BodyDecoder, Head, Request, RequestFraming, Response};
 use std::sync::Arc;
 
 /// Bytes of a body that are progress: with fewer in its time, it is a client that only holds on.
-const PROGRESS: usize = 1 << 10;
+const MIN_PROGRESS_BYTES: usize = 1 << 10;
 
 impl<D: Driver> EventLoop<D> {
     /// Reads requests from what has arrived.
@@ -96,7 +96,7 @@ impl<D: Driver> EventLoop<D> {
             return true;
         }
         let rules = self.driver.body_rules(&head.request);
-        match Body::new(head.framing, rules.max_bytes) {
+        match BodyDecoder::new(head.framing, rules.max_bytes) {
             Err(_) => {
                 log::info!(target: "engineio", "{peer}: a body over {} bytes", rules.max_bytes);
                 self.refuse_request(id, &head.request, 413);
@@ -167,7 +167,7 @@ impl<D: Driver> EventLoop<D> {
             return true;
         }
         connection.read_paused = !has_room;
-        let has_progressed = connection.progress >= PROGRESS;
+        let has_progressed = connection.progress >= MIN_PROGRESS_BYTES;
         if has_progressed {
             connection.progress = 0;
         }
@@ -206,7 +206,7 @@ impl<D: Driver> EventLoop<D> {
                 return false;
             }
         };
-        if connection.progress >= PROGRESS {
+        if connection.progress >= MIN_PROGRESS_BYTES {
             connection.progress = 0;
             let rules = self.driver.body_rules(&reading.0.request);
             let deadline = self.io.now + rules.timeout;

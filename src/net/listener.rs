@@ -243,6 +243,18 @@ impl Listener {
 
 /// A connection that another server has accepted: TCP, or a Unix socket. See
 /// [`Serving::adopt`](crate::Serving::adopt).
+///
+/// ```no_run
+/// use socketio::{Accepted, App, Server};
+/// use std::os::unix::net::UnixListener;
+///
+/// let serving = App::new(&Server::new()).start()?;
+/// for stream in UnixListener::bind("/run/chat.sock")?.incoming() {
+///     let stream: Accepted = stream?.into();
+///     serving.adopt(stream, Vec::new())?;
+/// }
+/// # Ok::<(), socketio::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Accepted(AcceptedKind);
 

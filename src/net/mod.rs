@@ -44,7 +44,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
     /// Command of other threads.
     type Command: Send + Debug + 'static;
 
-    /// A request is there, its body read. It is answered by [`IoContext::respond`] or
+    /// Handles a request, whose body is read. It is answered by [`IoContext::respond`] or
     /// [`IoContext::upgrade`], now or later.
     fn on_request(&mut self, io: &mut IoContext<Self::Command>, id: ConnectionId, request: Request);
 
@@ -64,8 +64,8 @@ pub(crate) trait Driver: Send + Sized + 'static {
     /// Abandons what holds the most: more bytes wait than may.
     fn give_up(&mut self, io: &mut IoContext<Self::Command>, key: u64);
 
-    /// Messages came over a WebSocket. Those that are not taken are lost, unless there were too many
-    /// for one turn.
+    /// Handles messages of a WebSocket. Those that are not taken are lost, unless there were too
+    /// many for one turn.
     fn on_read(
         &mut self,
         io: &mut IoContext<Self::Command>,
@@ -73,7 +73,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
         read: &mut WebSocketRead<'_>,
     );
 
-    /// A connection with an owner is gone.
+    /// Handles the loss of a connection that has an owner.
     fn on_connection_lost(
         &mut self,
         io: &mut IoContext<Self::Command>,
@@ -84,7 +84,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
 
     fn on_command(&mut self, io: &mut IoContext<Self::Command>, command: Self::Command);
 
-    /// An entry of [`IoContext::timers`] is due.
+    /// Handles an entry of [`IoContext::timers`] that is due.
     fn on_timer(
         &mut self,
         io: &mut IoContext<Self::Command>,
@@ -95,7 +95,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
     /// Returns `true` while the owner of timer `key` exists; stale timers are swept.
     fn is_alive(&self, key: u64) -> bool;
 
-    /// The turn is over: everything that was there has been handled. Returns how long the
+    /// Handles the end of a turn: everything that was there has been handled. Returns how long the
     /// thread may sleep at most.
     fn on_turn(&mut self, io: &mut IoContext<Self::Command>) -> Option<std::time::Duration>;
 
@@ -104,7 +104,7 @@ pub(crate) trait Driver: Send + Sized + 'static {
         None
     }
 
-    /// No more connections come; those that are there are to be closed. Called once.
+    /// Closes what is there: no more connections come. Called once.
     fn on_stop(&mut self, io: &mut IoContext<Self::Command>);
 }
 

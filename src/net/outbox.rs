@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Number of buffers that one write takes.
 const MAX_SLICES: usize = 64;
 /// Initial capacity of a buffer, in bytes.
-const INITIAL_CAPACITY: usize = 512;
+const INITIAL_CAPACITY_BYTES: usize = 512;
 /// Shared frames shorter than this are copied behind what waits already.
 const MAX_COPY_BYTES: usize = 512;
 
@@ -396,7 +396,7 @@ impl Outbox {
         self.locked(|state| state.drain_frames(&mut take))
     }
 
-    /// From now on everything goes to this socket, after `first`.
+    /// Sends everything to this socket from now on, after `first`.
     pub(crate) fn attach(
         &self,
         socket: Arc<StreamSocket>,
@@ -503,7 +503,7 @@ impl OutboxState {
         Err(AppendError::Full)
     }
 
-    /// Bytes have left from the front.
+    /// Notes that bytes have left from the front.
     fn forget_large(&mut self, mut count: usize) {
         let before = count.min(self.before_large);
         self.before_large -= before;
@@ -566,7 +566,7 @@ impl OutboxState {
     fn extend(&mut self, bytes: &[u8]) {
         if self.tail.capacity() == 0 {
             // A worker's turn has several answers, as a rule.
-            self.tail.reserve(bytes.len().max(INITIAL_CAPACITY));
+            self.tail.reserve(bytes.len().max(INITIAL_CAPACITY_BYTES));
         }
         self.tail.extend_from_slice(bytes);
         self.waiting += bytes.len();
@@ -657,7 +657,7 @@ impl OutboxState {
         }
     }
 
-    /// An idle connection keeps no buffer.
+    /// Clears it with its buffers: an idle connection keeps none.
     fn clear(&mut self) {
         self.waiting = 0;
         (self.large, self.before_large) = (0, 0);

@@ -347,7 +347,7 @@ fn check_close(payload: &[u8]) -> Result<(), ProtocolError> {
     }
 }
 
-/// Eight bytes at a time, which the compiler widens further.
+/// Masks eight bytes at a time, which the compiler widens further.
 pub(crate) fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
@@ -415,8 +415,8 @@ fn format_header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
     debug_assert!(written.is_ok(), "writing to a Vec does not fail");
 }
 
-/// Reads the first of some whole, unmasked frames: whether it is text, where its payload starts, and
-/// where it ends.
+/// Reads the first of some whole, unmasked frames: whether it is text, where its payload starts,
+/// and where it ends.
 pub(crate) fn parse_frame(bytes: &[u8]) -> Option<(bool, usize, usize)> {
     let header = FrameSpan::read(bytes)?;
     let is_text = header.opcode == OpCode::Data(Data::Text);

@@ -6,6 +6,36 @@ use crate::error::Error;
 use std::fmt::Debug;
 
 /// A form of packets. One for a server or a client, used from all threads.
+///
+/// ```
+/// use socketio::engineio::Message;
+/// use socketio::parser::{Codec, DecodeError, Decoder, Packet, PacketKind};
+/// use socketio::{Error, Value};
+///
+/// /// Events of one namespace as JSON alone: `["name",..]`.
+/// #[derive(Debug)]
+/// struct Bare;
+///
+/// impl Codec for Bare {
+///     fn encode(&self, packet: &Packet) -> Result<Vec<Message>, Error> {
+///         Ok(vec![packet.data.to_json()?.into()])
+///     }
+///
+///     fn decoder(&self) -> Box<dyn Decoder> {
+///         Box::new(Bare)
+///     }
+/// }
+///
+/// impl Decoder for Bare {
+///     fn decode(&mut self, message: Message) -> Result<Option<Packet>, DecodeError> {
+///         let Message::Text(json) = message else {
+///             return Err("bytes".into());
+///         };
+///         let data = Value::from_json(&json)?;
+///         Ok(Some(Packet::new(PacketKind::Event, "/", None, data)))
+///     }
+/// }
+/// ```
 pub trait Codec: Debug + Send + Sync + 'static {
     /// Writes a packet as one message or several, which arrive in their order and with nothing in
     /// between.
@@ -19,10 +49,49 @@ pub trait Codec: Debug + Send + Sync + 'static {
 }
 
 /// Error of a message that is no packet. It is logged, and the connection is closed.
+///
+/// ```
+/// use socketio::parser::DecodeError;
+///
+/// fn number(text: &str) -> Result<u64, DecodeError> {
+///     if text.len() > 20 {
+///         return Err("a number has at most 20 digits".into());
+///     }
+///     Ok(text.parse()?)
+/// }
+/// assert!(number("12a").is_err());
+/// ```
 pub type DecodeError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Reader of one connection's messages. Called on an I/O thread: it must not block, and what it keeps
 /// between messages it must bound.
+///
+/// ```
+/// use socketio::engineio::Message;
+/// use socketio::parser::{DecodeError, Decoder, Packet, PacketKind};
+/// use socketio::Value;
+///
+/// /// Packets whose data comes in a message of its own behind the name.
+/// #[derive(Default)]
+/// struct Pairs {
+///     name: Option<String>,
+/// }
+///
+/// impl Decoder for Pairs {
+///     fn decode(&mut self, message: Message) -> Result<Option<Packet>, DecodeError> {
+///         let Message::Text(text) = message else {
+///             return Err("bytes".into());
+///         };
+///         // One name is all that it keeps.
+///         let Some(name) = self.name.take() else {
+///             self.name = Some(text.to_string());
+///             return Ok(None);
+///         };
+///         let data = Value::from(vec![Value::from(name), Value::from_json(&text)?]);
+///         Ok(Some(Packet::new(PacketKind::Event, "/", None, data)))
+///     }
+/// }
+/// ```
 pub trait Decoder: Send {
     /// Takes a message; returns a packet if that was its last one.
     ///

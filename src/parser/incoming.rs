@@ -124,7 +124,8 @@ impl PacketDecoder {
         self.text().and_then(TextDecoder::next_timeout)
     }
 
-    /// Something has come from the peer, if only a part of an attachment: only silence counts.
+    /// Notes that something has come from the peer, if only a part of an attachment: only silence
+    /// counts.
     pub(crate) fn on_traffic(&mut self, now: Instant) {
         if let DecoderState::Text(decoder) = &mut self.state {
             decoder.on_traffic(now);
@@ -139,8 +140,8 @@ impl PacketDecoder {
     }
 }
 
-/// Returns the form of a connection's first message. One that is not known is left to the decoder of
-/// text, which refuses it.
+/// Returns the form of a connection's first message. One that is not known is left to the decoder
+/// of text, which refuses it.
 fn form_of(message: &Data<'_>) -> Form {
     match message {
         Data::Text(text) if text.starts_with('{') => Form::JsonObject,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 /// Number of bytes that a worker takes at a time, unless one item alone has more: they are not
 /// counted as waiting any more.
-const MAX_IN_HAND: usize = 64 << 10;
+const MAX_IN_HAND_BYTES: usize = 64 << 10;
 
 /// A queue that is worked off by one worker at a time.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl<T> Inbox<T> {
             return std::mem::take(&mut state.queue);
         }
         self.set_queue_state(QueueState::Running);
-        if state.queue.len() <= count && state.bytes <= MAX_IN_HAND {
+        if state.queue.len() <= count && state.bytes <= MAX_IN_HAND_BYTES {
             state.in_hand = std::mem::take(&mut state.bytes);
             state.update_share();
             return std::mem::take(&mut state.queue);
@@ -117,7 +117,7 @@ impl<T> Inbox<T> {
         let fits = state.queue.iter().take(count).take_while(|item| {
             let is_first = bytes == 0;
             bytes += item.1;
-            is_first || bytes <= MAX_IN_HAND
+            is_first || bytes <= MAX_IN_HAND_BYTES
         });
         let number = fits.count().max(1);
         let taken: VecDeque<_> = state.queue.drain(..number).collect();
@@ -175,7 +175,7 @@ impl<T> Inbox<T> {
         state.watched
     }
 
-    /// Nobody needs to be told any more; returns whether somebody was to be.
+    /// Cancels [`Inbox::arm_low_watermark`]; returns whether it was armed.
     pub(crate) fn disarm_low_watermark(&self) -> bool {
         std::mem::take(&mut self.state.lock().watched)
     }

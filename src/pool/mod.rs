@@ -47,24 +47,24 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Time that the watchdog waits before its first look at work that waits.
-const FIRST_LOOK: Duration = Duration::from_micros(500);
+const FIRST_LOOK_DELAY: Duration = Duration::from_micros(500);
 /// Time that it waits between looks while workers are added: they need a moment to show what they
 /// do.
-const NEXT_LOOK: Duration = Duration::from_micros(300);
+const NEXT_LOOK_DELAY: Duration = Duration::from_micros(300);
 /// Time that it waits at most, where looks find that the cores are busy.
-const LAST_LOOK: Duration = Duration::from_millis(5);
+const MAX_LOOK_DELAY: Duration = Duration::from_millis(5);
 /// By how much a look may multiply the workers: as many as there are become up to sixteen times
 /// that.
 const MAX_GROWTH: usize = 15;
 /// After so long without a look, work that waits is looked at soon again.
-const FORGET_LOOKS: Duration = Duration::from_millis(100);
+const LOOKS_FORGOTTEN_AFTER: Duration = Duration::from_millis(100);
 /// Number of tasks of an I/O thread that may wait for the end of its turn. Waking a worker costs as
 /// much as a handler that only answers; several tasks share the cost.
 const MAX_DEFERRED: usize = 64;
 /// Time that a worker beyond the cores stays without work.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that one owner may keep a worker with several items while others wait for one.
-const LONG_TURN: Duration = Duration::from_millis(1);
+const MAX_SHARED_TURN: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// The pool that this thread works for.
@@ -106,7 +106,9 @@ fn should_yield() -> bool {
     let is_long = |pool: &Arc<PoolShared>| {
         !pool.wakeup_times.is_short()
             && pool.queues.len() > 0
-            && BEGUN.get().is_some_and(|begun| begun.elapsed() > LONG_TURN)
+            && BEGUN
+                .get()
+                .is_some_and(|begun| begun.elapsed() > MAX_SHARED_TURN)
     };
     with_pool(is_long).unwrap_or(false)
 }
@@ -507,15 +509,15 @@ impl PoolShared {
     /// Adds workers while those that there are do not keep the cores busy.
     fn watch(self: Arc<Self>) {
         let mut state = self.state.lock();
-        let (mut pause, mut looked, mut before) = (FIRST_LOOK, Instant::now(), Look::Idle);
+        let (mut pause, mut looked, mut before) = (FIRST_LOOK_DELAY, Instant::now(), Look::Idle);
         while !self.is_over() {
             if !self.watching.load(Ordering::Acquire) {
                 while !state.alarm && !self.stopping.load(Ordering::SeqCst) {
                     self.changed.wait(&mut state);
                 }
                 state.alarm = false;
-                if looked.elapsed() > FORGET_LOOKS {
-                    pause = FIRST_LOOK;
+                if looked.elapsed() > LOOKS_FORGOTTEN_AFTER {
+                    pause = FIRST_LOOK_DELAY;
                 }
             }
             self.changed.wait_for(&mut state, pause);
@@ -527,9 +529,9 @@ impl PoolShared {
             }
             before = look;
             pause = match look {
-                Look::Grown => NEXT_LOOK,
-                Look::Woken => FIRST_LOOK,
-                Look::Busy(_) | Look::Idle => (pause * 2).min(LAST_LOOK),
+                Look::Grown => NEXT_LOOK_DELAY,
+                Look::Woken => FIRST_LOOK_DELAY,
+                Look::Busy(_) | Look::Idle => (pause * 2).min(MAX_LOOK_DELAY),
             };
         }
     }

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// One task in so many is taken from the slow queue first, so that it moves on while quick tasks
 /// never end.
-const SLOW_FIRST: u64 = 8;
+const TASKS_PER_SLOW_FIRST: u64 = 8;
 
 /// Workers for each core that may want it: fewer leave a core idle between two of them.
-const CROWD: usize = 3;
+const WORKERS_PER_CORE: usize = 3;
 
 /// Pools with fewer workers than this keep none of them for quick tasks.
 const MIN_WORKERS_TO_RESERVE: usize = 16;
@@ -69,7 +69,7 @@ impl Queues {
         if self
             .taken
             .load(Ordering::Relaxed)
-            .is_multiple_of(SLOW_FIRST)
+            .is_multiple_of(TASKS_PER_SLOW_FIRST)
         {
             self.take_slow().or_else(|| self.take_quick())
         } else {
@@ -115,7 +115,7 @@ impl Queues {
     /// Lets fewer workers run slow tasks, since so many of all workers want a core, and more than
     /// `cores` are of no use.
     pub(super) fn hold_back(&self, wanting: usize, cores: usize) {
-        let crowd = wanting.saturating_sub(cores * CROWD);
+        let crowd = wanting.saturating_sub(cores * WORKERS_PER_CORE);
         if crowd == 0 {
             return;
         }

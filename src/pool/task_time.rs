@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 /// Tasks that take less are done sooner by one worker after the other than another one wakes up.
-const SHORT_TASK: Duration = Duration::from_micros(50);
+const MAX_SHORT_TASK: Duration = Duration::from_micros(50);
 /// A turn that takes longer has blocked.
-const SLOW_TURN: Duration = Duration::from_millis(1);
+const MIN_SLOW_TURN: Duration = Duration::from_millis(1);
 /// An owner that has blocked so many times in a row is expected to block again: single long turns
 /// may be the system's doing.
-const BLOCKED_TURNS: u8 = 3;
+const MIN_BLOCKED_TURNS: u8 = 3;
 /// So many long ones in a row are remembered; half as many make a difference.
 const WINDOW_LEN: u8 = 16;
 
@@ -28,7 +28,7 @@ impl TaskTimeEstimate {
     /// Tasks are short that are done before another worker could be awake.
     pub(super) fn of_wakeups() -> TaskTimeEstimate {
         TaskTimeEstimate {
-            short: SHORT_TASK,
+            short: MAX_SHORT_TASK,
             long: AtomicU8::new(0),
         }
     }
@@ -36,7 +36,7 @@ impl TaskTimeEstimate {
     /// Tasks are short that do not block.
     pub(crate) fn of_blocking() -> TaskTimeEstimate {
         TaskTimeEstimate {
-            short: SLOW_TURN,
+            short: MIN_SLOW_TURN,
             long: AtomicU8::new(0),
         }
     }
@@ -70,7 +70,7 @@ impl TaskTimeEstimate {
 /// Record of whether the last turns of one owner blocked.
 #[derive(Debug, Default)]
 pub(crate) struct TurnHistory {
-    /// Number of turns in a row that blocked, up to [`BLOCKED_TURNS`].
+    /// Number of turns in a row that blocked, up to [`MIN_BLOCKED_TURNS`].
     blocked: AtomicU8,
 }
 
@@ -78,14 +78,18 @@ impl TurnHistory {
     /// Creates the record of an owner that has had no turn, and is expected to do as others.
     pub(crate) fn expected(lane: Lane) -> TurnHistory {
         TurnHistory {
-            blocked: AtomicU8::new(if lane == Lane::Slow { BLOCKED_TURNS } else { 0 }),
+            blocked: AtomicU8::new(if lane == Lane::Slow {
+                MIN_BLOCKED_TURNS
+            } else {
+                0
+            }),
         }
     }
 
     pub(crate) fn note(&self, time: Duration) {
         let before = self.blocked.load(Ordering::Relaxed);
-        let now = if time >= SLOW_TURN {
-            (before + 1).min(BLOCKED_TURNS)
+        let now = if time >= MIN_SLOW_TURN {
+            (before + 1).min(MIN_BLOCKED_TURNS)
         } else {
             0
         };
@@ -95,7 +99,7 @@ impl TurnHistory {
     }
 
     pub(crate) fn lane(&self) -> Lane {
-        if self.blocked.load(Ordering::Relaxed) == BLOCKED_TURNS {
+        if self.blocked.load(Ordering::Relaxed) == MIN_BLOCKED_TURNS {
             Lane::Slow
         } else {
             Lane::Quick
@@ -111,8 +115,8 @@ mod tests {
     fn it_follows_what_most_tasks_take() {
         let (pace, short, long) = (
             TaskTimeEstimate::of_wakeups(),
-            SHORT_TASK / 10,
-            SHORT_TASK * 10,
+            MAX_SHORT_TASK / 10,
+            MAX_SHORT_TASK * 10,
         );
         assert!(pace.is_short());
         for _ in 0..100 {

@@ -42,7 +42,7 @@ pub enum AllowedNamespaces {
 }
 
 impl From<&str> for AllowedNamespaces {
-    /// One namespace, or `*` for any.
+    /// Takes one namespace, or `*` for any.
     fn from(namespace: &str) -> Self {
         AllowedNamespaces::from([namespace])
     }
@@ -121,8 +121,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets the form of the packets, which clients must have too: python's `serializer`, the reference
-    /// implementation's `parser`. Defaults to [`Parser::text`].
+    /// Sets the form of the packets, which clients must have too: python's `serializer`, the
+    /// reference implementation's `parser`. Defaults to [`Parser::text`].
     #[must_use]
     pub fn parser(mut self, parser: Parser) -> Self {
         self.config.parser = parser;

@@ -5,7 +5,7 @@
 //! and its rooms, and each of these to sockets.
 
 use super::admin::{self, Record};
-use super::handlers::Registry;
+use super::handlers::ServerRegistry;
 use super::metrics::Counted;
 use super::overlap::Overlap;
 use super::socket::{Socket, SocketPhase};
@@ -53,7 +53,7 @@ const CONNECT_OVERHEAD_BYTES: usize = 1024;
 const INITIAL_BATCH_LEN: usize = 8;
 
 thread_local! {
-    static HANDLERS: RefCell<SnapshotCache<Registry>> = const { RefCell::new(SnapshotCache::new()) };
+    static HANDLERS: RefCell<SnapshotCache<ServerRegistry>> = const { RefCell::new(SnapshotCache::new()) };
 }
 
 /// Acceptor that turns Engine.IO sessions into connections of a server.
@@ -184,7 +184,7 @@ impl ServerConnection {
         &self.inner.engine().limits
     }
 
-    /// An answer of the client is awaited from now on.
+    /// Notes that an answer of the client is awaited from now on.
     pub(super) fn on_ack_expected(&self) {
         self.queue.on_ack_expected(&self.handle);
     }
@@ -289,7 +289,7 @@ impl ServerConnection {
     /// Finds the pattern whose handlers serve a namespace, beside its own if it has some.
     fn find_pattern(
         &self,
-        handlers: &Registry,
+        handlers: &ServerRegistry,
         socket: &Socket,
         auth: &Auth,
     ) -> Result<(), Refused> {
@@ -367,7 +367,7 @@ impl ServerConnection {
         socket.forget();
     }
 
-    fn handlers(&self) -> Arc<Registry> {
+    fn handlers(&self) -> Arc<ServerRegistry> {
         HANDLERS.with_borrow_mut(|reader| reader.read(&self.inner.handlers))
     }
 }
@@ -746,7 +746,7 @@ impl ServerSessionHandler {
         }
     }
 
-    /// A packet over a limit: the connection goes on without it.
+    /// Drops a packet over a limit: the connection goes on without it.
     fn drop_packet(&self, dropped: &Dropped<'_>) {
         if let Some(limit) = dropped.why.limit() {
             self.connection.limits().refused.note(limit);

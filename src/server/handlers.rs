@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 pub(crate) use crate::handlers::registry::ANY;
 
-pub(crate) type Registry = registry::Registry<Socket, SideHandlers, dyn ErasedService>;
-pub(crate) type NamespaceHandlers =
-    registry::NamespaceHandlers<Socket, SideHandlers, dyn ErasedService>;
+pub(crate) type ServerRegistry = registry::Registry<Socket, ServerSideHandlers, dyn ErasedService>;
+pub(crate) type ServerNamespaceHandlers =
+    registry::NamespaceHandlers<Socket, ServerSideHandlers, dyn ErasedService>;
 
 type Tap = dyn Fn(&Socket, &Event) + Send + Sync;
 pub(crate) type OutgoingTap = dyn Fn(&Socket, &str, &Args) + Send + Sync;
@@ -28,7 +28,7 @@ pub(crate) type OnError = dyn Fn(&Socket, &Event, &HandlerError, &mut EncodedArg
 
 /// Handlers that are called when clients come and go.
 #[derive(Clone, Default)]
-pub(crate) struct SideHandlers {
+pub(crate) struct ServerSideHandlers {
     pub(crate) connect: Option<BoxedConnect<Socket>>,
     pub(crate) disconnect: Option<BoxedDisconnect<Socket>>,
     /// In the order in which they were added, as those of events.
@@ -40,7 +40,7 @@ pub(crate) struct SideHandlers {
     pub(crate) error: Option<Arc<OnError>>,
 }
 
-impl registry::Lifecycle<Socket> for SideHandlers {
+impl registry::Lifecycle<Socket> for ServerSideHandlers {
     fn on_event(&self, incoming: &IncomingEvent<Socket>) {
         self.taps
             .iter()
@@ -53,7 +53,7 @@ impl registry::Lifecycle<Socket> for SideHandlers {
     }
 }
 
-impl Registry {
+impl ServerRegistry {
     /// Tells of an event that is sent to a client. A panic is that of the caller.
     pub(crate) fn on_sent(&self, socket: &Socket, event: &str, data: &EncodedArgs) {
         let mut taps = self

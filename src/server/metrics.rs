@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Upper bounds of the buckets of handlers' times, in microseconds; the last bucket has none.
-const BUCKETS: [u64; 9] = [
+const BUCKET_BOUNDS_MICROS: [u64; 9] = [
     100, 500, 1_000, 5_000, 10_000, 50_000, 100_000, 1_000_000, 10_000_000,
 ];
 
@@ -31,7 +31,7 @@ const HANDLER_NANOS: usize = 10;
 const FORMS: usize = 11;
 const CLOSED: usize = FORMS + Form::COUNT;
 const HANDLERS: usize = CLOSED + Reason::ALL.len();
-const COUNT: usize = HANDLERS + BUCKETS.len() + 1;
+const COUNT: usize = HANDLERS + BUCKET_BOUNDS_MICROS.len() + 1;
 
 /// The counters of one server.
 pub(crate) struct ServerCounters {
@@ -128,11 +128,11 @@ impl ServerCounters {
 
     pub(super) fn handled(&self, took: Duration) {
         let micros = took.as_micros();
-        let bucket = BUCKETS
+        let bucket = BUCKET_BOUNDS_MICROS
             .iter()
             .position(|limit| micros <= u128::from(*limit));
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = HANDLERS + bucket.unwrap_or(BUCKETS.len());
+        let bucket = HANDLERS + bucket.unwrap_or(BUCKET_BOUNDS_MICROS.len());
         self.counters.add(&[(HANDLER_NANOS, nanos), (bucket, 1)]);
     }
 }
@@ -234,9 +234,11 @@ impl Metrics {
         let closed = Reason::ALL.iter().enumerate();
         let forms = Form::NAMES.iter().enumerate();
         let mut total = 0;
-        let buckets = (0..=BUCKETS.len()).map(|at| {
+        let buckets = (0..=BUCKET_BOUNDS_MICROS.len()).map(|at| {
             total += sums[HANDLERS + at];
-            let bound = BUCKETS.get(at).map_or(f64::INFINITY, |it| *it as f64 / 1e6);
+            let bound = BUCKET_BOUNDS_MICROS
+                .get(at)
+                .map_or(f64::INFINITY, |it| *it as f64 / 1e6);
             (bound, total)
         });
         let buckets: Vec<_> = buckets.collect();

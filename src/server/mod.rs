@@ -40,7 +40,7 @@ use crate::util::snapshot::Snapshot;
 use crate::util::sync::{Mutex, RwLock};
 use admin::{Record, Watch};
 use builder::ServerSettings;
-use handlers::Registry;
+use handlers::ServerRegistry;
 pub use metrics::Metrics;
 use metrics::ServerCounters;
 use namespaces::{NamespaceRegistry, PATTERN, Pattern};
@@ -79,7 +79,7 @@ pub struct Server {
 /// State that all handles of a server share.
 pub(crate) struct ServerInner {
     pub(crate) config: ServerSettings,
-    pub(crate) handlers: Snapshot<Registry>,
+    pub(crate) handlers: Snapshot<ServerRegistry>,
     pub(crate) spaces: NamespaceRegistry,
     pub(crate) on_handshake: RwLock<OnHandshake>,
     pub(crate) patterns: RwLock<Vec<Pattern>>,
@@ -119,7 +119,7 @@ impl Server {
             on_handshake: RwLock::default(),
             patterns: RwLock::default(),
             config,
-            handlers: Snapshot::new(Registry::default()),
+            handlers: Snapshot::new(ServerRegistry::default()),
             spaces: NamespaceRegistry::default(),
             manager,
             counters,

@@ -435,7 +435,10 @@ impl Namespace {
     }
 
     /// Changes the handlers of the namespace; returns what was replaced, to be dropped.
-    fn change<T>(&self, change: impl FnOnce(&mut super::handlers::NamespaceHandlers) -> T) -> T {
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut super::handlers::ServerNamespaceHandlers) -> T,
+    ) -> T {
         let handlers = &self.server.inner.handlers;
         handlers.change(|handlers| change(handlers.entry(&self.name)))
     }

@@ -282,8 +282,8 @@ impl<M> RoomTables<M> {
         }
     }
 
-    /// Forgets who has an id, and returns it: dropping it may run code of the program, which needs that
-    /// no lock is held.
+    /// Forgets who has an id, and returns it: dropping it may run code of the program, which needs
+    /// that no lock is held.
     fn forget(&mut self, sid: &str) -> Option<M> {
         let index = self.by_sid.remove(sid)?;
         let member = self.members.remove(index as usize);
@@ -293,7 +293,7 @@ impl<M> RoomTables<M> {
         Some(member.client)
     }
 
-    /// A room vanishes with its last member.
+    /// Removes a client from a room, which vanishes with its last member.
     fn remove_from(&mut self, room: &str, index: u32) {
         if let Some(members) = self.rooms.get_mut(room) {
             members.remove(&index);

@@ -13,6 +13,20 @@ use crate::reason::Reason;
 
 /// The methods of a [`Service`], by the events that they handle; with `ServiceEvents<Self, Client>`
 /// those of a [`ClientService`](crate::ClientService).
+///
+/// ```
+/// use socketio::{Server, Service, ServiceEvents};
+///
+/// struct Echo;
+///
+/// impl Service for Echo {
+///     fn events(on: &mut ServiceEvents<Self>) {
+///         on.on("echo", |_: &Echo, text: String| text);
+///     }
+/// }
+///
+/// Server::new().of("/echo").register(Echo);
+/// ```
 pub type ServiceEvents<S, P = Socket> = handlers::ServiceEvents<S, P>;
 
 /// A namespace as a type: its methods are the handlers.
@@ -74,7 +88,7 @@ pub trait Service: Send + Sync + Sized + 'static {
         Ok(())
     }
 
-    /// Is told that a client has gone.
+    /// Handles the end of a client.
     fn on_disconnect(&self, socket: &Socket, reason: Reason) {
         let _ = (socket, reason);
     }

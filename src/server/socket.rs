@@ -218,8 +218,8 @@ impl Socket {
         self.connection().server()
     }
 
-    /// Returns the id of its Engine.IO session, which all its namespaces share. Whoever knows it can
-    /// use the session: it is a secret between client and server.
+    /// Returns the id of its Engine.IO session, which all its namespaces share. Whoever knows it
+    /// can use the session: it is a secret between client and server.
     pub fn session_id(&self) -> &str {
         self.connection().handle().sid()
     }
@@ -371,15 +371,15 @@ impl Socket {
         self.inner.space.rooms.of(self.sid())
     }
 
-    /// Addresses this client, with what is dropped if it cannot leave at once: for what is out of date
-    /// a moment later.
+    /// Addresses this client, with what is dropped if it cannot leave at once: for what is out of
+    /// date a moment later.
     pub fn volatile(&self) -> BroadcastOperator {
         let to = BroadcastOperator::new(&self.server(), &self.inner.space.name);
         to.to(self.sid()).local().volatile()
     }
 
-    /// Handles an event of this client alone, in the place of the handlers of its namespace. It, and
-    /// what it captures, is dropped when the client has gone. See [`Namespace::on`].
+    /// Handles an event of this client alone, in the place of the handlers of its namespace. It,
+    /// and what it captures, is dropped when the client has gone. See [`Namespace::on`].
     ///
     /// ```
     /// use socketio::{Server, Socket};
@@ -399,8 +399,8 @@ impl Socket {
         self.add(event, boxed(handler), false);
     }
 
-    /// Handles the next event of this name, as [`on`](Socket::on) does, and is forgotten then, also if
-    /// the event's arguments do not decode.
+    /// Handles the next event of this name, as [`on`](Socket::on) does, and is forgotten then, also
+    /// if the event's arguments do not decode.
     ///
     /// # Panics
     /// If the event is reserved.
@@ -468,9 +468,9 @@ impl Socket {
         found.and_then(|session| session.downcast().ok())
     }
 
-    /// Keeps a value in the user session until the client has gone: one of each type, in the place of
-    /// the one of the same type that was kept. Each namespace of a client has a session of its own. Of
-    /// a client that has gone the value is dropped at once.
+    /// Keeps a value in the user session until the client has gone: one of each type, in the place
+    /// of the one of the same type that was kept. Each namespace of a client has a session of its
+    /// own. Of a client that has gone the value is dropped at once.
     pub fn save_session<T: Any + Send + Sync>(&self, session: T) {
         let session: Arc<dyn Any + Send + Sync> = Arc::new(session);
         let mut state = self.inner.state.lock();
@@ -480,8 +480,9 @@ impl Socket {
         drop(before);
     }
 
-    /// Changes the value of a type in the user session, or the default one if there is none; returns
-    /// what it is then. The function may be called again if another thread has changed it meanwhile.
+    /// Changes the value of a type in the user session, or the default one if there is none;
+    /// returns what it is then. The function may be called again if another thread has changed it
+    /// meanwhile.
     ///
     /// ```
     /// use socketio::{Server, Socket};
@@ -730,8 +731,8 @@ impl Socket {
         }
     }
 
-    /// The connect handler has accepted: broadcasts include the client, and its disconnect handler
-    /// will run.
+    /// Admits the client, as the connect handler has: broadcasts include it, and its disconnect
+    /// handler will run.
     pub(super) fn accept(&self) {
         self.inner.state.lock().accepted = true;
         self.inner.space.rooms.admit(self.sid());
@@ -770,7 +771,7 @@ impl Socket {
         }
     }
 
-    /// The client has gone, or its connection has. Called on the I/O thread.
+    /// Notes that the client has gone, or its connection has. Called on the I/O thread.
     pub(super) fn lose(&self, reason: Reason) {
         if self.end() {
             self.connection().queue_disconnect(self, reason);

@@ -5,7 +5,7 @@ use crate::util::rate::TokenBucket;
 use std::time::{Duration, Instant};
 
 /// Time for which a client may be held back without a pause before it is disconnected.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MAX_THROTTLED: Duration = Duration::from_secs(60);
 
 /// What a client has sent of late.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Throttle {
         };
         let since = *self.since.get_or_insert(now);
         self.resume_at = Some(now + wait);
-        if now.saturating_duration_since(since) >= PATIENCE {
+        if now.saturating_duration_since(since) >= MAX_THROTTLED {
             Pace::Hopeless(limit)
         } else {
             Pace::TooFast
@@ -105,13 +105,13 @@ mod tests {
         let resume_at = throttle.resume_at.unwrap();
         assert_eq!(resume_at - now, Duration::from_millis(2_100));
         let mut at = now;
-        while at < now + PATIENCE {
+        while at < now + MAX_THROTTLED {
             throttle.note(2_000);
             assert_eq!(throttle.check(at), Pace::TooFast);
             at += Duration::from_secs(2);
         }
         throttle.note(2_000);
         assert_eq!(throttle.check(at), Pace::Hopeless("bytes_per_second"));
-        assert_eq!(throttle.check(at + PATIENCE), Pace::Fine);
+        assert_eq!(throttle.check(at + MAX_THROTTLED), Pace::Fine);
     }
 }

@@ -3,7 +3,7 @@
 use crate::util::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering};
 
 /// In which steps each of them is counted: a connection that holds less costs no shared counting.
-pub(crate) const STEP: usize = 16 << 10;
+pub(crate) const STEP_BYTES: usize = 16 << 10;
 
 /// The bytes that wait, and how many may.
 pub(crate) struct Budget {
@@ -82,13 +82,13 @@ impl Share {
 
     /// The holder has so many bytes now.
     pub(crate) fn hold(&mut self, bytes: usize) {
-        if bytes.abs_diff(self.counted) < STEP && (bytes >= STEP || self.counted == 0) {
+        if bytes.abs_diff(self.counted) < STEP_BYTES && (bytes >= STEP_BYTES || self.counted == 0) {
             return;
         }
         let Some(budget) = &self.budget else {
             return;
         };
-        let counted = bytes / STEP * STEP;
+        let counted = bytes / STEP_BYTES * STEP_BYTES;
         if counted > self.counted {
             budget.add(counted - self.counted);
         } else {

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
 /// Cases of each target in an ordinary run.
-const CASES: u64 = 3_000;
+const CASES_PER_TEST: u64 = 3_000;
 
 /// Runs a target with one case after the other.
 pub(crate) fn run(target: impl Fn(&mut Source)) {
@@ -23,7 +23,7 @@ pub(crate) fn run(target: impl Fn(&mut Source)) {
     let time = Duration::from_secs(setting("SOCKETIO_FUZZ_SECONDS").unwrap_or(0));
     let until = Instant::now() + time;
     let mut case = 0;
-    while case < CASES || Instant::now() < until {
+    while case < CASES_PER_TEST || Instant::now() < until {
         let run = || target(&mut Source::new(case));
         if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
             eprintln!("case {case} failed");
@@ -68,8 +68,8 @@ impl Source {
         choices[self.below(choices.len())]
     }
 
-    /// One of the examples, spoilt in a few places: bytes changed, cut out, repeated, or taken from
-    /// another example.
+    /// Returns one of the examples, spoilt in a few places: bytes changed, cut out, repeated, or
+    /// taken from another example.
     pub(crate) fn mutate(&mut self, examples: &[&[u8]]) -> Vec<u8> {
         const INTERESTING_BYTES: &[u8] = b"\0\x01\x1e\x7f\x80\xff\"\\[]{}:,/-+ 0249e%\r\n";
         let mut bytes = self.pick(examples).to_vec();

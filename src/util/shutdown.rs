@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Weak;
 
 /// Exit status of a process that was ended by SIGINT.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED_EXIT_STATUS: i32 = 130;
 
 /// Listeners of a signal.
 struct SignalListeners {
@@ -37,7 +37,7 @@ pub(crate) trait OnShutdown: Send + Sync {
     /// Does not block.
     fn start_shutdown(&self);
 
-    /// May block for a few seconds.
+    /// Waits until it has ended: may block for a few seconds.
     fn wait_for_end(&self);
 }
 
@@ -85,6 +85,6 @@ fn on_signal() {
         .filter(|waiting| waiting.try_send(()).is_ok())
         .count();
     if told == 0 {
-        std::process::exit(INTERRUPTED);
+        std::process::exit(INTERRUPTED_EXIT_STATUS);
     }
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 /// Time that an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two looks at the progress.
-const LOOK: Duration = Duration::from_millis(100);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Connections that are begun at once.
-const AT_ONCE: usize = 100;
+const CONNECTIONS_AT_ONCE: usize = 100;
 
 /// What all clients share.
 struct Run {
@@ -66,7 +66,7 @@ fn connect(arguments: &Arguments, count: u32) -> Result<(Vec<Client>, Duration),
     let mut clients = Vec::new();
     let (mut begun, mut done) = (0, 0);
     while done < count as usize {
-        while begun < count as usize && begun - done < AT_ONCE {
+        while begun < count as usize && begun - done < CONNECTIONS_AT_ONCE {
             let client = builder.clone().build().of(&name);
             tell_outcome(&client, &sender);
             client.connect_in_background(connection.options(arguments.url()))?;
@@ -101,7 +101,7 @@ fn measure(run: &Arc<Run>, clients: &[Client], duration: Duration) {
         ask(run, client);
     }
     while since.elapsed() < duration {
-        std::thread::sleep(LOOK.min(duration));
+        std::thread::sleep(PROGRESS_INTERVAL.min(duration));
         let passed = since.elapsed().min(duration);
         bar.set_position(u64::try_from(passed.as_millis()).unwrap_or(ticks));
         let answered = run.answered.load(Ordering::Relaxed);

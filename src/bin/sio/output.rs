@@ -84,7 +84,8 @@ impl Output {
         Ok(out.flush()?)
     }
 
-    /// JSON knows no bytes: they become an object with their base64, or with the file's name.
+    /// Converts a value to JSON, which knows no bytes: they become an object with their base64, or
+    /// with the file's name.
     fn to_json(&self, event: &str, value: &Value) -> Result<serde_json::Value, Error> {
         Ok(match value {
             Value::Binary(bytes) => match &self.binary_out {

@@ -46,7 +46,7 @@ impl Addresses {
     }
 }
 
-/// One family after the other, in the resolver's order (RFC 8305, 4).
+/// Returns one family after the other, in the resolver's order (RFC 8305, 4).
 fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut all: Vec<_> = addresses.collect();
     let Some(first) = all.first().map(SocketAddr::is_ipv6) else {

@@ -13,8 +13,8 @@ const MAX_COOKIE: usize = 4096;
 /// Bytes of all of them: servers take heads of 8 to 16 KiB.
 const MAX_BYTES: usize = 6 << 10;
 
-/// Cookies of a client: those that the program has set, and those that servers have. A cheap handle:
-/// clones are the same jar.
+/// Cookies of a client: those that the program has set, and those that servers have. A cheap
+/// handle: clones are the same jar.
 ///
 /// Each session has one of its own, which ends with it, unless the program gives one by
 /// [`ConnectOptions::cookie_jar`](crate::ConnectOptions::cookie_jar). That one is kept from one
@@ -31,10 +31,10 @@ const MAX_BYTES: usize = 6 << 10;
 /// # Ok::<(), socketio::Error>(())
 /// ```
 ///
-/// A server's cookie goes back to its host and path alone (RFC 6265, 5.4), also if it is meant for the
-/// hosts of a whole domain: a jar knows no list of the domains that several owners share. One for
-/// another path than that of the requests is not kept. A jar keeps the 50 newest
-/// cookies of at most 4 KiB each, 6 KiB in all, in memory.
+/// A server's cookie goes back to its host and path alone (RFC 6265, 5.4), also if it is meant for
+/// the hosts of a whole domain: a jar knows no list of the domains that several owners share. One
+/// for another path than that of the requests is not kept. A jar keeps the 50 newest cookies of at
+/// most 4 KiB each, 6 KiB in all, in memory.
 #[derive(Clone, Default)]
 pub struct CookieJar(Arc<Mutex<Vec<StoredCookie>>>);
 
@@ -137,7 +137,7 @@ impl CookieJar {
 }
 
 impl fmt::Debug for CookieJar {
-    /// The values may be secrets.
+    /// Formats it without the values, which may be secrets.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cookies = self.0.lock();
         let names = cookies.iter().map(|it| &it.name);

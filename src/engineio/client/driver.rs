@@ -16,7 +16,7 @@ use crate::net::http::{Request, Response};
 use crate::net::websocket::WebSocketMessage;
 use crate::net::{self, BodyRules, ConnectionId, IoContext, TimerKey, WebSocketRead};
 use crate::protocol::engineio::client::{ClientInput, ClientOutput, ClientSession, TransportKind};
-use crate::protocol::engineio::{Packet, Revision};
+use crate::protocol::engineio::{EnginePacket, Revision};
 use crate::reason::Reason;
 use std::collections::HashMap;
 use std::fmt;
@@ -109,8 +109,8 @@ fn find(clients: &mut HashMap<u32, ClientEntry>, key: u64) -> Option<Current<'_>
 
 impl Current<'_> {
     /// Hands a packet to the machine, and the message in it to the handler.
-    fn receive(&mut self, now: Instant, via: TransportKind, packet: Packet<'_>) -> Received {
-        if matches!(packet, Packet::Pong(_)) {
+    fn receive(&mut self, now: Instant, via: TransportKind, packet: EnginePacket<'_>) -> Received {
+        if matches!(packet, EnginePacket::Pong(_)) {
             // Of an upgrade's probe, or of Engine.IO 3.
             self.on_round_trip();
         }
@@ -120,7 +120,7 @@ impl Current<'_> {
         }
     }
 
-    /// The server has answered what was asked to measure the time until it does.
+    /// Notes that the server has answered what was asked to measure the time until it does.
     fn on_round_trip(&mut self) {
         if let Some(asked_at) = self.session.asked_at.take() {
             // The turn's own time is that of its beginning.
@@ -461,7 +461,7 @@ impl ClientDriver {
         io: &mut IoContext<ClientCommand>,
         key: u64,
         via: TransportKind,
-        packet: Packet<'_>,
+        packet: EnginePacket<'_>,
     ) -> ControlFlow<()> {
         let now = io.now();
         let Some(mut current) = find(&mut self.clients, key) else {
@@ -494,7 +494,7 @@ impl ClientDriver {
         }
     }
 
-    /// The server has answered what was asked to measure the time until it does.
+    /// Notes that the server has answered what was asked to measure the time until it does.
     pub(super) fn on_round_trip(&mut self, key: u64) {
         if let Some(mut current) = find(&mut self.clients, key) {
             current.on_round_trip();
@@ -564,7 +564,7 @@ impl ClientDriver {
                 ClientOutput::Post => self.post(io, key),
                 ClientOutput::Connect => self.upgrade(io, key),
                 ClientOutput::Write(packet) => {
-                    if matches!(packet, Packet::Ping(_)) {
+                    if matches!(packet, EnginePacket::Ping(_)) {
                         session.asked_at = Some(Instant::now());
                     }
                     let frames = Frames::control(&packet);
@@ -573,7 +573,7 @@ impl ClientDriver {
                     }
                 }
                 ClientOutput::Send(packet) => {
-                    if matches!(packet, Packet::Ping(_)) {
+                    if matches!(packet, EnginePacket::Ping(_)) {
                         session.asked_at = Some(Instant::now());
                     }
                     if send_packet(&session.handle, &packet) {

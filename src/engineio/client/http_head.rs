@@ -91,7 +91,7 @@ pub(super) fn read_head(
     }
 }
 
-/// A refusal's chunked body ends with its last chunk, or with the connection.
+/// Reads a refusal's chunked body, to its last chunk or the end of the connection.
 pub(super) fn read_chunked(stream: &mut impl Read, rest: &mut Vec<u8>, most: usize) {
     let mut buffer = [0; 4096];
     while rest.len() < most && !rest.windows(5).any(|it| it == b"0\r\n\r\n") {

@@ -47,20 +47,20 @@ const NO_TLS: &str = "https and wss need the feature `tls`";
 /// User of a client's sessions, which come one after the other. An attempt has the number that it
 /// was given with [`ClientHandle::start_attempt`].
 pub(crate) trait AttemptHandler: SessionHandler {
-    /// The attempt has failed. Either this or `open` comes.
+    /// Handles the failure of the attempt. Either this or `open` comes.
     fn fail(&mut self, now: Instant, attempt: u32, error: ConnectError);
 
-    /// A session is open.
+    /// Handles a session that has opened.
     fn open(&mut self, now: Instant, attempt: u32, session: &Arc<SessionHandle>, open: &OpenPacket);
 
-    /// A request of the session has failed, which therefore closes next.
+    /// Notes why a request of the session has failed, which therefore closes next.
     fn explain(&mut self, failure: ConnectError);
 
-    /// The server has answered a ping, or a POST, after so long.
+    /// Notes that the server has answered a ping, or a POST, after so long.
     fn measured(&mut self, round_trip: Duration);
 
-    /// Returns where the JSON begins in a packet of text, if that can be told: servers of Engine.IO 3
-    /// get it in ASCII.
+    /// Returns where the JSON begins in a packet of text, if that can be told: servers of Engine.IO
+    /// 3 get it in ASCII.
     fn json_at(&self, packet: &str) -> usize {
         packet.len()
     }

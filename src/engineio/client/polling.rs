@@ -23,10 +23,10 @@ pub(super) const MAX_REFUSAL: usize = 64 << 10;
 /// lost.
 const MAX_IDLE: Duration = Duration::from_secs(1);
 /// A poll that ends sooner has met a connection that was being closed.
-const JUST_BEGUN: Duration = Duration::from_secs(1);
+const MIN_POLL_TIME: Duration = Duration::from_secs(1);
 /// Bytes a second that an upload is given time for once the system has taken all of it: its buffers
 /// hold megabytes.
-const SLOWEST_UPLOAD: u64 = 16 << 10;
+const MIN_UPLOAD_BYTES_PER_SECOND: u64 = 16 << 10;
 
 #[cfg(feature = "compression")]
 const ENCODINGS: &str = "gzip";
@@ -118,7 +118,7 @@ impl RequestLane {
         let is_closed = match &answer {
             Err(ureq::Error::Io(error)) => match error.kind() {
                 BrokenPipe | ConnectionAborted | ConnectionReset => true,
-                UnexpectedEof => is_poll && begun.elapsed() < JUST_BEGUN,
+                UnexpectedEof => is_poll && begun.elapsed() < MIN_POLL_TIME,
                 _ => false,
             },
             _ => false,
@@ -189,7 +189,7 @@ impl Polling {
     ) -> Result<(), ConnectError> {
         // What the system's buffers have taken counts as unanswered: the whole has no time-out, but
         // for that of a very slow way.
-        let upload = Duration::from_secs(body.len() as u64 / SLOWEST_UPLOAD);
+        let upload = Duration::from_secs(body.len() as u64 / MIN_UPLOAD_BYTES_PER_SECOND);
         let answer_in = self.shared.timeout + upload;
         let answer = self.posts.send(&self.shared.post_idle, false, |max_idle| {
             let request = self.posts.agent.post(endpoint.url(Some(sid), false));

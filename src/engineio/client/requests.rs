@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Number of packets of a payload that are handed over at once.
-const PACKETS: usize = 1000;
+const PACKETS_PER_BATCH: usize = 1000;
 
 /// Result of a blocking task.
 pub(super) enum Completion {
@@ -99,7 +99,7 @@ impl ClientDriver {
         self.blocking.run(job);
     }
 
-    /// An attempt has come to its first answer, or failed.
+    /// Handles the first answer to an attempt, or its failure.
     pub(super) fn on_opened(
         &mut self,
         io: &mut IoContext<ClientCommand>,
@@ -219,7 +219,7 @@ impl ClientDriver {
                     }
                     packets += 1;
                     // Small packets take more memory than they had in the body.
-                    if packets % PACKETS == 0 {
+                    if packets % PACKETS_PER_BATCH == 0 {
                         self.finish_read(io, key);
                     }
                 }
@@ -268,7 +268,7 @@ impl ClientDriver {
         }
     }
 
-    /// The WebSocket for an upgrade.
+    /// Takes the WebSocket for an upgrade.
     pub(super) fn on_dialled(
         &mut self,
         io: &mut IoContext<ClientCommand>,
@@ -392,8 +392,8 @@ impl ClientDriver {
     }
 }
 
-/// Returns whether a payload is one of Engine.IO 3: packets behind their lengths, as `96:0{"sid":..`,
-/// or as bytes.
+/// Returns whether a payload is one of Engine.IO 3: packets behind their lengths, as
+/// `96:0{"sid":..`, or as bytes.
 fn is_payload_v3(body: &[u8]) -> bool {
     let digits = body.iter().take_while(|byte| byte.is_ascii_digit()).count();
     payload_v3::is_binary(body) || digits > 0 && body.get(digits) == Some(&b':')

@@ -9,7 +9,7 @@ pub(super) enum Goal<'a> {
     Address(SocketAddr),
 }
 
-/// SOCKS 4 and 4a. Whoever the proxy wants to know is sent as the user.
+/// Opens a tunnel by SOCKS 4 or 4a, with the name that the proxy wants as the user.
 pub(super) fn socks4(tcp: &mut (impl Read + Write), goal: &Goal<'_>, user: &str) -> io::Result<()> {
     let (ip, port, name) = match goal {
         Goal::Address(SocketAddr::V4(it)) => (it.ip().octets(), it.port(), None),
@@ -35,7 +35,7 @@ pub(super) fn socks4(tcp: &mut (impl Read + Write), goal: &Goal<'_>, user: &str)
     }
 }
 
-/// SOCKS 5 (RFC 1928, 1929).
+/// Opens a tunnel by SOCKS 5 (RFC 1928, 1929).
 pub(super) fn socks5(
     tcp: &mut (impl Read + Write),
     goal: &Goal<'_>,

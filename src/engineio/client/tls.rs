@@ -192,7 +192,7 @@ impl ClientTls {
         Some((certificates_pem(&identity.chain), key))
     }
 
-    /// For a connection that speaks something else than HTTP.
+    /// Returns the configuration of a connection that speaks something else than HTTP.
     #[cfg(feature = "amqp")]
     pub(crate) fn for_broker(&self) -> Result<ClientConfig, String> {
         let mut config = self.build()?;

@@ -141,7 +141,7 @@ fn is_exempt(host: &str, list: &str) -> bool {
         })
 }
 
-/// `10.0.0.0/8`, or an address.
+/// Returns whether an entry (`10.0.0.0/8`, or an address) covers an address.
 fn covers(entry: &str, ip: IpAddr) -> bool {
     let (network, bits) = entry
         .split_once('/')

@@ -245,7 +245,7 @@ impl DeadlineStream<'_> {
     }
 }
 
-/// Names the error of a blocking socket whose time is over as such.
+/// Returns the error of a blocking socket whose time is over as a time-out.
 fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == ErrorKind::WouldBlock {
         ErrorKind::TimedOut.into()

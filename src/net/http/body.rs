@@ -17,7 +17,7 @@ pub(crate) enum RequestFraming {
 
 /// A body that is being read.
 #[derive(Debug)]
-pub(crate) struct Body {
+pub(crate) struct BodyDecoder {
     state: BodyState,
     bytes: Vec<u8>,
     /// Bytes that were read, also those that were taken out.
@@ -49,7 +49,7 @@ pub(crate) enum BodyError {
 }
 
 impl fmt::Display for BodyError {
-    /// For the log.
+    /// Formats it for the log.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             BodyError::TooLarge => "too large (max_http_buffer_size, Limits::http_body_bytes)",
@@ -58,9 +58,9 @@ impl fmt::Display for BodyError {
     }
 }
 
-impl Body {
+impl BodyDecoder {
     /// Creates a reader for a body of at most `limit` bytes.
-    pub(crate) fn new(framing: RequestFraming, limit: usize) -> Result<Body, BodyError> {
+    pub(crate) fn new(framing: RequestFraming, limit: usize) -> Result<BodyDecoder, BodyError> {
         let state = match framing {
             RequestFraming::None | RequestFraming::Length(0) => BodyState::Done,
             RequestFraming::Length(length) if length > limit as u64 => {
@@ -69,7 +69,7 @@ impl Body {
             RequestFraming::Length(length) => BodyState::Length(length),
             RequestFraming::Chunked => BodyState::Size(Vec::new()),
         };
-        Ok(Body {
+        Ok(BodyDecoder {
             state,
             bytes: Vec::new(),
             count: 0,
@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn read(body: &[u8], pieces: usize) -> Result<(Vec<u8>, usize), BodyError> {
-        let mut reader = Body::new(RequestFraming::Chunked, 1_000)?;
+        let mut reader = BodyDecoder::new(RequestFraming::Chunked, 1_000)?;
         let mut taken = 0;
         for piece in body.chunks(pieces) {
             taken += reader.read(piece)?;
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a_body_has_a_limit() {
         assert_eq!(
-            Body::new(RequestFraming::Length(1_001), 1_000).unwrap_err(),
+            BodyDecoder::new(RequestFraming::Length(1_001), 1_000).unwrap_err(),
             BodyError::TooLarge
         );
         assert_eq!(read(b"3e9\r\n", 9), Err(BodyError::TooLarge));
@@ -292,7 +292,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_chunks_panic(bytes in any::<Vec<u8>>()) {
-            let _ = Body::new(RequestFraming::Chunked, 100).unwrap().read(&bytes);
+            let _ = BodyDecoder::new(RequestFraming::Chunked, 100).unwrap().read(&bytes);
         }
     }
 }

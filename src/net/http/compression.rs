@@ -35,7 +35,7 @@ impl ContentCoding {
         }
     }
 
-    /// Compresses; `None` only if memory could not be written to.
+    /// Compresses a body; returns `None` only if memory could not be written to.
     pub(crate) fn encode(self, body: &[u8]) -> Option<Vec<u8>> {
         match self {
             ContentCoding::Gzip => {

@@ -37,7 +37,7 @@ pub enum AllowedOrigins {
     Unchecked,
 }
 
-type Check = dyn Fn(&str, &Request) -> bool + Send + Sync;
+type OriginFunction = dyn Fn(&str, &Request) -> bool + Send + Sync;
 
 impl AllowedOrigins {
     /// Returns the origins for which a function says yes. It runs on a worker thread and may block.
@@ -47,7 +47,7 @@ impl AllowedOrigins {
         AllowedOrigins::Function(OriginCheck(Arc::new(check)))
     }
 
-    /// With a list's entries in the form in which they are compared.
+    /// Returns it with a list's entries in the form in which they are compared.
     ///
     /// # Panics
     /// If an entry is no origin.
@@ -65,7 +65,7 @@ impl AllowedOrigins {
 }
 
 impl From<&str> for AllowedOrigins {
-    /// One origin, or `*` for any.
+    /// Takes one origin, or `*` for any.
     ///
     /// # Panics
     /// If it is no origin, and so would never match: `example.com`, or one with a path.
@@ -81,7 +81,7 @@ impl From<String> for AllowedOrigins {
 }
 
 impl From<Vec<String>> for AllowedOrigins {
-    /// These origins; none switches the check off, as in python; `*` among them means any.
+    /// Takes these origins; none switches the check off, as in python; `*` among them means any.
     fn from(origins: Vec<String>) -> Self {
         if origins.is_empty() {
             return AllowedOrigins::Unchecked;
@@ -125,8 +125,16 @@ pub(crate) enum CorsDecision {
 }
 
 /// A function of the program that allows origins: see [`AllowedOrigins::matching`].
+///
+/// ```
+/// use socketio::{AllowedOrigins, Server};
+///
+/// let ours = AllowedOrigins::matching(|origin, _request| origin.ends_with(".example.com"));
+/// assert!(matches!(ours, AllowedOrigins::Function(_)));
+/// let io = Server::builder().cors_allowed_origins(ours).build();
+/// ```
 #[derive(Clone)]
-pub struct OriginCheck(Arc<Check>);
+pub struct OriginCheck(Arc<OriginFunction>);
 
 impl OriginCheck {
     pub(crate) fn allows(&self, request: &Request) -> bool {
@@ -141,7 +149,7 @@ impl fmt::Debug for OriginCheck {
 }
 
 impl fmt::Display for AllowedOrigins {
-    /// For the record of a refusal.
+    /// Formats it for the record of a refusal.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AllowedOrigins::Same => formatter.write_str("that of the server itself"),
@@ -290,8 +298,8 @@ fn is_same(origin: &str, request: &Request) -> bool {
     named == origin || with_port == Some(origin)
 }
 
-/// Returns what the first proxy of a `Forwarded` field (RFC 7239), the one nearest to the client, was
-/// asked for: by which protocol, and of which host.
+/// Returns what the first proxy of a `Forwarded` field (RFC 7239), the one nearest to the client,
+/// was asked for: by which protocol, and of which host.
 fn forwarded(field: &str) -> [Option<&str>; 2] {
     let element = field.split(',').next().unwrap_or_default();
     let pair = |wanted: &str| {

@@ -9,7 +9,7 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod upload;
 
-pub(crate) use body::{Body, RequestFraming};
+pub(crate) use body::{BodyDecoder, RequestFraming};
 pub(crate) use head::Head;
 pub(crate) use request::{Request, form_field};
 pub(crate) use response::{Content, Header, Headers, Response};

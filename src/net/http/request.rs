@@ -184,8 +184,8 @@ impl Request {
         self.peer
     }
 
-    /// Returns the IP address of the client: of the other end, or, if that is a trusted proxy, the one
-    /// that it names in `X-Forwarded-For`, or in `Forwarded` (RFC 7239). See
+    /// Returns the IP address of the client: of the other end, or, if that is a trusted proxy, the
+    /// one that it names in `X-Forwarded-For`, or in `Forwarded` (RFC 7239). See
     /// [`trusted_proxies`](crate::ServerBuilder::trusted_proxies).
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.forwarded_for
@@ -222,8 +222,8 @@ impl Request {
         self.secure
     }
 
-    /// Returns the certificate that the client has shown, in DER: of the connection that the request
-    /// came over, if that is TLS, and its configuration asks for one. See
+    /// Returns the certificate that the client has shown, in DER: of the connection that the
+    /// request came over, if that is TLS, and its configuration asks for one. See
     /// [`Tls::from_config`](crate::Tls::from_config).
     #[cfg(feature = "tls")]
     pub fn client_certificate(&self) -> Option<&[u8]> {
@@ -305,8 +305,8 @@ impl Request {
         self.head = head.into();
     }
 
-    /// Names the origin of the page that asks by a script, for which browsers send no `Origin`: it is
-    /// the one in `Referer`, and, of a page of another site that hides that, none that is known.
+    /// Sets the origin of the page that asks by a script, for which browsers send no `Origin`: it
+    /// is the one in `Referer`, and, of a page of another site that hides that, none that is known.
     pub(crate) fn find_origin_of_script(&mut self) {
         if self.param("j").is_none() || self.header_values("origin").next().is_some() {
             return;
@@ -383,7 +383,7 @@ impl Request {
 }
 
 impl fmt::Debug for Request {
-    /// Without the query and the fields: they hold session ids, cookies and tokens.
+    /// Formats it without the query and the fields: they hold session ids, cookies and tokens.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Request")

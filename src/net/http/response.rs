@@ -119,8 +119,8 @@ impl fmt::Debug for Response {
     }
 }
 
-/// Writes the fields of a head. A program's own name or value must not begin another field: one that
-/// would is left out.
+/// Writes the fields of a head. A program's own name or value must not begin another field: one
+/// that would is left out.
 pub(crate) fn write_headers(headers: &[Header], out: &mut Vec<u8>) {
     for (name, value) in headers {
         let is_name = !name.is_empty() && name.bytes().all(is_token);
@@ -153,7 +153,7 @@ fn phrase(status: u16) -> &'static str {
     tiny_http::StatusCode(status).default_reason_phrase()
 }
 
-/// Without servers there are no responses.
+/// Returns nothing: without servers there are no responses.
 #[cfg(not(feature = "server"))]
 fn phrase(_: u16) -> &'static str {
     ""

@@ -1,7 +1,7 @@
 //! Bodies of requests that a handler reads while they come: what an I/O thread reads waits in a
 //! pipe of a bounded size for the worker that runs the handler.
 
-use super::body::{Body, BodyError};
+use super::body::{BodyDecoder, BodyError};
 use crate::net::Executor;
 use crate::util::budget::Share;
 use crate::util::sync::{Condvar, Mutex};
@@ -57,7 +57,7 @@ enum End {
 
 /// The I/O thread's end of a body that is read as it comes.
 pub(crate) struct Upload {
-    body: Body,
+    body: BodyDecoder,
     pipe: Arc<Pipe>,
     pub(crate) timeout: Duration,
 }
@@ -65,7 +65,7 @@ pub(crate) struct Upload {
 impl Upload {
     /// Creates a body, and the reader of it, which calls `resume` when it has made room.
     pub(crate) fn new(
-        body: Body,
+        body: BodyDecoder,
         timeout: Duration,
         share: Share,
         executor: Arc<dyn Executor>,

@@ -3,7 +3,7 @@
 
 use super::Revision;
 use super::handshake::OpenPacket;
-use super::packet::{Data, Packet};
+use super::packet::{Data, EnginePacket};
 use crate::reason::Reason;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -69,9 +69,9 @@ pub(crate) enum ClientOutput {
     /// Connect a WebSocket with this session's id, to upgrade.
     Connect,
     /// Write a packet on the WebSocket, past the queue.
-    Write(Packet<'static>),
+    Write(EnginePacket<'static>),
     /// Append a packet to the queue.
-    Send(Packet<'static>),
+    Send(EnginePacket<'static>),
     /// Ping the server on the WebSocket's own level.
     Ping,
     /// Ping it in the same way, to measure the time until it answers, which is no input.
@@ -153,8 +153,8 @@ pub(crate) struct ClientSession {
     heartbeat_timeout: Duration,
     /// A ping must come by then; of revision 3, anything.
     heartbeat_deadline: Option<Instant>,
-    /// Of revision 3, where the client pings: the moment of the next ping, unless one is answered first,
-    /// and the times that the server has named.
+    /// Of revision 3, where the client pings: the moment of the next ping, unless one is answered
+    /// first, and the times that the server has named.
     ping_at: Option<Instant>,
     interval: Duration,
     ping_timeout: Duration,
@@ -198,7 +198,7 @@ impl ClientSession {
                             }
                             (false, CloseProgress::BeforeClose) => {
                                 *said = CloseProgress::Close;
-                                Some(ClientOutput::Send(Packet::Close))
+                                Some(ClientOutput::Send(EnginePacket::Close))
                             }
                             (false, CloseProgress::Close) => {
                                 return self.close(Reason::ClientDisconnect);
@@ -215,7 +215,7 @@ impl ClientSession {
             ClientInput::Connected => {
                 if matches!(self.state, ClientState::Polling(_)) {
                     self.outputs
-                        .push_back(ClientOutput::Write(Packet::Ping("probe")));
+                        .push_back(ClientOutput::Write(EnginePacket::Ping("probe")));
                 }
             }
             ClientInput::Queued => {
@@ -238,7 +238,7 @@ impl ClientSession {
         &mut self,
         now: Instant,
         via: TransportKind,
-        packet: Packet<'a>,
+        packet: EnginePacket<'a>,
     ) -> Option<Data<'a>> {
         if matches!(self.state, ClientState::Opening { .. }) {
             self.on_open(now, packet);
@@ -246,7 +246,7 @@ impl ClientSession {
         }
         if let (ClientState::Polling(polling), TransportKind::WebSocket) = (&mut self.state, via) {
             match (packet, &polling.upgrade) {
-                (Packet::Pong("probe"), ClientUpgrade::Probing { .. }) => {
+                (EnginePacket::Pong("probe"), ClientUpgrade::Probing { .. }) => {
                     polling.upgrade = ClientUpgrade::Pausing;
                     self.start_requests();
                 }
@@ -258,22 +258,23 @@ impl ClientSession {
             // engine.io-client 3, `onHeartbeat`
             self.heartbeat_deadline = Some(now + self.heartbeat_timeout);
             match packet {
-                Packet::Pong(_) => self.ping_at = Some(now + self.interval),
+                EnginePacket::Pong(_) => self.ping_at = Some(now + self.interval),
                 // Servers do not ping.
-                Packet::Ping(_) => return None,
+                EnginePacket::Ping(_) => return None,
                 _ => {}
             }
         }
         match packet {
-            Packet::Message(data) if self.is_open() => return Some(data),
-            Packet::Ping(_) if self.is_open() => {
+            EnginePacket::Message(data) if self.is_open() => return Some(data),
+            EnginePacket::Ping(_) if self.is_open() => {
                 self.heartbeat_deadline = Some(now + self.heartbeat_timeout);
-                self.outputs.push_back(ClientOutput::Send(Packet::Pong("")));
+                self.outputs
+                    .push_back(ClientOutput::Send(EnginePacket::Pong("")));
                 if matches!(self.state, ClientState::WebSocket) {
                     self.outputs.push_back(ClientOutput::Measure);
                 }
             }
-            Packet::Close if self.is_open() => self.close(Reason::ServerDisconnect),
+            EnginePacket::Close if self.is_open() => self.close(Reason::ServerDisconnect),
             _ => {}
         }
         None
@@ -319,9 +320,9 @@ impl ClientSession {
         matches!(self.state, ClientState::Polling(_) | ClientState::WebSocket)
     }
 
-    fn on_open(&mut self, now: Instant, packet: Packet<'_>) {
+    fn on_open(&mut self, now: Instant, packet: EnginePacket<'_>) {
         let open = match packet {
-            Packet::Open(text) => serde_json::from_str::<OpenPacket>(text).ok(),
+            EnginePacket::Open(text) => serde_json::from_str::<OpenPacket>(text).ok(),
             _ => None,
         };
         let Some(open) = open.filter(OpenPacket::is_valid) else {
@@ -365,7 +366,8 @@ impl ClientSession {
         if polling.upgrade == ClientUpgrade::Pausing {
             if !polling.poll_pending && !polling.post_pending {
                 self.state = ClientState::WebSocket;
-                self.outputs.push_back(ClientOutput::Write(Packet::Upgrade));
+                self.outputs
+                    .push_back(ClientOutput::Write(EnginePacket::Upgrade));
                 self.outputs.push_back(ClientOutput::Attach);
             }
             return;
@@ -441,11 +443,12 @@ impl ClientSession {
         self.state = ClientState::Closing(next);
     }
 
-    /// The server has read what was sent before, or had the time to.
+    /// Notes that the server has read what was sent before, or had the time to.
     fn on_drained(&mut self, now: Instant) {
         if matches!(self.state, ClientState::Closing(Closing::Draining { .. })) {
             self.outputs.push_back(ClientOutput::BeforeClose);
-            self.outputs.push_back(ClientOutput::Send(Packet::Close));
+            self.outputs
+                .push_back(ClientOutput::Send(EnginePacket::Close));
             self.outputs.push_back(ClientOutput::CloseWebSocket);
             self.state = ClientState::Closing(Closing::WebSocket {
                 deadline: now + CLOSE_TIMEOUT,
@@ -459,7 +462,8 @@ impl ClientSession {
         }
         if self.ping_at.take_if(|at| *at <= now).is_some() {
             self.heartbeat_deadline = Some(now + self.ping_timeout);
-            self.outputs.push_back(ClientOutput::Send(Packet::Ping("")));
+            self.outputs
+                .push_back(ClientOutput::Send(EnginePacket::Ping("")));
         }
         match &self.state {
             ClientState::Polling(ClientPolling {

@@ -42,7 +42,8 @@ fn unlimited() -> u64 {
     u64::MAX
 }
 
-/// python-engineio takes text for a number here, and so there are servers that send it.
+/// Reads a number, or text of one: python-engineio takes text here, and so there are servers that
+/// send it.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -72,7 +73,7 @@ impl OpenPacket {
     }
 }
 
-/// Whole milliseconds, as the wire carries times.
+/// Returns whole milliseconds, as the wire carries times.
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

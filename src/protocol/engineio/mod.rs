@@ -11,7 +11,7 @@ pub(crate) mod server;
 mod tests;
 
 pub(crate) use handshake::OpenPacket;
-pub(crate) use packet::{Data, Packet};
+pub(crate) use packet::{Data, EnginePacket};
 
 /// Revision of the protocol that a session speaks: the `EIO` of its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,7 +16,7 @@ pub(crate) enum Data<'a> {
 
 /// One Engine.IO packet, borrowed from where it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Packet<'a> {
+pub(crate) enum EnginePacket<'a> {
     /// The handshake, as JSON text.
     Open(&'a str),
     Close,
@@ -38,25 +38,25 @@ pub(crate) enum EnginePacketError {
     Length,
 }
 
-impl<'a> Packet<'a> {
+impl<'a> EnginePacket<'a> {
     /// Reads a packet from the text of a WebSocket message, or from one part of a payload.
-    pub(crate) fn decode(text: &'a str) -> Result<Packet<'a>, EnginePacketError> {
+    pub(crate) fn decode(text: &'a str) -> Result<EnginePacket<'a>, EnginePacketError> {
         let Some(kind) = text.as_bytes().first() else {
             return Err(EnginePacketError::Empty);
         };
         // Every type is one ASCII byte, so the rest starts at a character's border once it matched.
         let rest = || &text[1..];
         match kind {
-            b'0' => Ok(Packet::Open(rest())),
-            b'1' => Ok(Packet::Close),
-            b'2' => Ok(Packet::Ping(rest())),
-            b'3' => Ok(Packet::Pong(rest())),
-            b'4' => Ok(Packet::Message(Data::Text(rest()))),
-            b'5' => Ok(Packet::Upgrade),
-            b'6' => Ok(Packet::Noop),
+            b'0' => Ok(EnginePacket::Open(rest())),
+            b'1' => Ok(EnginePacket::Close),
+            b'2' => Ok(EnginePacket::Ping(rest())),
+            b'3' => Ok(EnginePacket::Pong(rest())),
+            b'4' => Ok(EnginePacket::Message(Data::Text(rest()))),
+            b'5' => Ok(EnginePacket::Upgrade),
+            b'6' => Ok(EnginePacket::Noop),
             b'b' => {
                 let bytes = decode_base64(rest())?;
-                Ok(Packet::Message(Data::Binary(Cow::Owned(bytes))))
+                Ok(EnginePacket::Message(Data::Binary(Cow::Owned(bytes))))
             }
             _ => Err(EnginePacketError::Type),
         }
@@ -64,32 +64,32 @@ impl<'a> Packet<'a> {
 
     /// Does the same in revision 3, where base64 has the packet's type in front, and an empty packet
     /// of a payload is ignored.
-    pub(crate) fn decode_v3(text: &'a str) -> Result<Packet<'a>, EnginePacketError> {
+    pub(crate) fn decode_v3(text: &'a str) -> Result<EnginePacket<'a>, EnginePacketError> {
         match text.strip_prefix('b') {
             // engine.io-parser 2, `decodeBase64Packet`
             Some(rest) => match rest.strip_prefix('4') {
                 Some(rest) => {
                     let bytes = decode_base64(rest)?;
-                    Ok(Packet::Message(Data::Binary(Cow::Owned(bytes))))
+                    Ok(EnginePacket::Message(Data::Binary(Cow::Owned(bytes))))
                 }
                 None => Err(EnginePacketError::Type),
             },
-            None => Packet::decode(text),
+            None => EnginePacket::decode(text),
         }
     }
 
     /// Reads a binary frame, or a binary packet of a payload, of revision 3: its first byte is the
     /// packet's type. None if it is to be ignored.
-    pub(crate) fn decode_binary_v3(bytes: Cow<'a, [u8]>) -> Option<Packet<'a>> {
+    pub(crate) fn decode_binary_v3(bytes: Cow<'a, [u8]>) -> Option<EnginePacket<'a>> {
         let kind = *bytes.first()?;
         match (kind, bytes) {
-            (2, _) => Some(Packet::Ping("")),
-            (4, Cow::Borrowed(bytes)) => {
-                Some(Packet::Message(Data::Binary(Cow::Borrowed(&bytes[1..]))))
-            }
+            (2, _) => Some(EnginePacket::Ping("")),
+            (4, Cow::Borrowed(bytes)) => Some(EnginePacket::Message(Data::Binary(Cow::Borrowed(
+                &bytes[1..],
+            )))),
             (4, Cow::Owned(mut bytes)) => {
                 bytes.remove(0);
-                Some(Packet::Message(Data::Binary(Cow::Owned(bytes))))
+                Some(EnginePacket::Message(Data::Binary(Cow::Owned(bytes))))
             }
             _ => None,
         }
@@ -98,14 +98,14 @@ impl<'a> Packet<'a> {
     /// Writes the packet as text; bytes become base64, as in a payload.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let (kind, text) = match self {
-            Packet::Open(text) => (b'0', *text),
-            Packet::Close => (b'1', ""),
-            Packet::Ping(text) => (b'2', *text),
-            Packet::Pong(text) => (b'3', *text),
-            Packet::Message(Data::Text(text)) => (b'4', *text),
-            Packet::Message(Data::Binary(bytes)) => return encode_base64(bytes, out),
-            Packet::Upgrade => (b'5', ""),
-            Packet::Noop => (b'6', ""),
+            EnginePacket::Open(text) => (b'0', *text),
+            EnginePacket::Close => (b'1', ""),
+            EnginePacket::Ping(text) => (b'2', *text),
+            EnginePacket::Pong(text) => (b'3', *text),
+            EnginePacket::Message(Data::Text(text)) => (b'4', *text),
+            EnginePacket::Message(Data::Binary(bytes)) => return encode_base64(bytes, out),
+            EnginePacket::Upgrade => (b'5', ""),
+            EnginePacket::Noop => (b'6', ""),
         };
         out.push(kind);
         out.extend_from_slice(text.as_bytes());
@@ -180,16 +180,16 @@ mod tests {
         (0..8u8, any::<String>(), any::<Vec<u8>>())
     }
 
-    fn build<'a>(kind: u8, text: &'a str, bytes: &'a [u8]) -> Packet<'a> {
+    fn build<'a>(kind: u8, text: &'a str, bytes: &'a [u8]) -> EnginePacket<'a> {
         match kind {
-            0 => Packet::Open(text),
-            1 => Packet::Close,
-            2 => Packet::Ping(text),
-            3 => Packet::Pong(text),
-            4 => Packet::Message(Data::Text(text)),
-            5 => Packet::Upgrade,
-            6 => Packet::Noop,
-            _ => Packet::Message(Data::Binary(Cow::Borrowed(bytes))),
+            0 => EnginePacket::Open(text),
+            1 => EnginePacket::Close,
+            2 => EnginePacket::Ping(text),
+            3 => EnginePacket::Pong(text),
+            4 => EnginePacket::Message(Data::Text(text)),
+            5 => EnginePacket::Upgrade,
+            6 => EnginePacket::Noop,
+            _ => EnginePacket::Message(Data::Binary(Cow::Borrowed(bytes))),
         }
     }
 
@@ -200,20 +200,23 @@ mod tests {
             let mut encoded = Vec::new();
             packet.encode(&mut encoded);
             let encoded = String::from_utf8(encoded).unwrap();
-            prop_assert_eq!(Packet::decode(&encoded), Ok(packet));
+            prop_assert_eq!(EnginePacket::decode(&encoded), Ok(packet));
         }
 
         #[test]
         fn no_text_panics(text in any::<String>()) {
-            let _ = Packet::decode(&text);
+            let _ = EnginePacket::decode(&text);
         }
     }
 
     #[test]
     fn what_is_no_packet_is_named() {
-        assert_eq!(Packet::decode(""), Err(EnginePacketError::Empty));
-        assert_eq!(Packet::decode("abc"), Err(EnginePacketError::Type));
-        assert_eq!(Packet::decode("é"), Err(EnginePacketError::Type));
-        assert_eq!(Packet::decode("b!!!!"), Err(EnginePacketError::Base64));
+        assert_eq!(EnginePacket::decode(""), Err(EnginePacketError::Empty));
+        assert_eq!(EnginePacket::decode("abc"), Err(EnginePacketError::Type));
+        assert_eq!(EnginePacket::decode("é"), Err(EnginePacketError::Type));
+        assert_eq!(
+            EnginePacket::decode("b!!!!"),
+            Err(EnginePacketError::Base64)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Polling payloads: several packets in one HTTP body (engine.io-protocol, "HTTP long-polling").
 
-use super::packet::{EnginePacketError, Packet};
+use super::packet::{EnginePacket, EnginePacketError};
 
 /// Separator of two packets of a payload.
 pub(crate) const SEPARATOR: u8 = 0x1e;
@@ -37,7 +37,7 @@ impl PayloadPackets<'_> {
 }
 
 impl<'a> Iterator for PayloadPackets<'a> {
-    type Item = Result<Packet<'a>, EnginePacketError>;
+    type Item = Result<EnginePacket<'a>, EnginePacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -57,7 +57,7 @@ impl<'a> Iterator for PayloadPackets<'a> {
                 rest
             }
         };
-        let packet = Packet::decode(packet);
+        let packet = EnginePacket::decode(packet);
         self.ended |= packet.is_err();
         Some(packet)
     }
@@ -83,9 +83,11 @@ mod tests {
         assert_eq!(
             packets,
             [
-                Ok(Packet::Message(Data::Text("hello"))),
-                Ok(Packet::Ping("")),
-                Ok(Packet::Message(Data::Binary(Cow::Owned(vec![1, 2, 3, 4])))),
+                Ok(EnginePacket::Message(Data::Text("hello"))),
+                Ok(EnginePacket::Ping("")),
+                Ok(EnginePacket::Message(Data::Binary(Cow::Owned(vec![
+                    1, 2, 3, 4
+                ])))),
             ]
         );
     }
@@ -109,9 +111,9 @@ mod tests {
     proptest! {
         #[test]
         fn every_payload_decodes_to_itself(texts in prop::collection::vec("[^\\x1e]*", 1..20), bytes in any::<Vec<u8>>()) {
-            let mut packets: Vec<Packet<'_>> =
-                texts.iter().map(|text| Packet::Message(Data::Text(text))).collect();
-            packets.push(Packet::Message(Data::Binary(Cow::Borrowed(&bytes))));
+            let mut packets: Vec<EnginePacket<'_>> =
+                texts.iter().map(|text| EnginePacket::Message(Data::Text(text))).collect();
+            packets.push(EnginePacket::Message(Data::Binary(Cow::Borrowed(&bytes))));
             let mut payload = Vec::new();
             for packet in &packets {
                 push_separator(&mut payload);

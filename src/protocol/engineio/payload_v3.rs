@@ -2,7 +2,7 @@
 //! length in UTF-16 units, or as bytes, each behind its kind, its length and `ff`. And JSONP, which
 //! carries the text in a script and in a form.
 
-use super::packet::{EnginePacketError, Packet, encode_base64_v3};
+use super::packet::{EnginePacket, EnginePacketError, encode_base64_v3};
 use std::borrow::Cow;
 
 /// Digits of a length; more are no payload.
@@ -101,7 +101,7 @@ fn end_of_units(text: &[u8], units: usize) -> Result<usize, EnginePacketError> {
 }
 
 impl<'a> Iterator for PayloadPacketsV3<'a> {
-    type Item = Result<Packet<'a>, EnginePacketError>;
+    type Item = Result<EnginePacket<'a>, EnginePacketError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -112,21 +112,22 @@ impl<'a> Iterator for PayloadPacketsV3<'a> {
                 if kind != 0 {
                     // What is not known is ignored.
                     let packet = Some(part).filter(|_| kind == 1);
-                    let packet = packet.and_then(|it| Packet::decode_binary_v3(Cow::Borrowed(it)));
-                    return Ok(packet.unwrap_or(Packet::Noop));
+                    let packet =
+                        packet.and_then(|it| EnginePacket::decode_binary_v3(Cow::Borrowed(it)));
+                    return Ok(packet.unwrap_or(EnginePacket::Noop));
                 }
                 let text = std::str::from_utf8(part).map_err(|_| EnginePacketError::Utf8)?;
                 if text.is_empty() {
-                    return Ok(Packet::Noop);
+                    return Ok(EnginePacket::Noop);
                 }
-                Packet::decode_v3(text)
+                EnginePacket::decode_v3(text)
             })
         } else {
             self.text().and_then(|text| {
                 if text.is_empty() {
-                    return Ok(Packet::Noop);
+                    return Ok(EnginePacket::Noop);
                 }
-                Packet::decode_v3(text)
+                EnginePacket::decode_v3(text)
             })
         };
         self.ended = packet.is_err() || self.rest.is_empty();
@@ -310,19 +311,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn texts(body: &[u8]) -> Vec<Result<Packet<'_>, EnginePacketError>> {
+    fn texts(body: &[u8]) -> Vec<Result<EnginePacket<'_>, EnginePacketError>> {
         decode(body, is_binary(body)).collect()
     }
 
-    fn message(text: &str) -> Packet<'_> {
-        Packet::Message(Data::Text(text))
+    fn message(text: &str) -> EnginePacket<'_> {
+        EnginePacket::Message(Data::Text(text))
     }
 
     #[test]
     fn a_length_counts_utf16_units() {
         let packet = "42[\"echo\",\"é€😀\"]";
         let body = format!("17:{packet}1:2");
-        let expected = [Ok(message(&packet[1..])), Ok(Packet::Ping(""))];
+        let expected = [Ok(message(&packet[1..])), Ok(EnginePacket::Ping(""))];
         assert_eq!(texts(body.as_bytes()), expected);
         for wrong in ["16", "22"] {
             let body = format!("{wrong}:{packet}");
@@ -355,10 +356,10 @@ mod tests {
             let last = decode(wrong, true).last();
             assert!(matches!(last, Some(Err(_))), "{wrong:?}: {last:?}");
         }
-        assert_eq!(texts(b"0:"), [Ok(Packet::Noop)]);
-        assert_eq!(texts(&[1, 1, 0xff, 9]), [Ok(Packet::Noop)]);
+        assert_eq!(texts(b"0:"), [Ok(EnginePacket::Noop)]);
+        assert_eq!(texts(&[1, 1, 0xff, 9]), [Ok(EnginePacket::Noop)]);
         let unknown: Vec<_> = decode(&[5, 1, 0xff, b'4'], true).collect();
-        assert_eq!(unknown, [Ok(Packet::Noop)]);
+        assert_eq!(unknown, [Ok(EnginePacket::Noop)]);
     }
 
     #[test]
@@ -375,7 +376,7 @@ mod tests {
         assert!(is_binary);
         let expected = b"\x00\x03\xff4\xc3\xa9\x01\x04\xff\x04\x01\x02\x03\x00\x02\xff4b";
         assert_eq!(body, expected);
-        let binary = Packet::Message(Data::Binary(Cow::Borrowed(&[1, 2, 3])));
+        let binary = EnginePacket::Message(Data::Binary(Cow::Borrowed(&[1, 2, 3])));
         let packets = [Ok(message("é")), Ok(binary), Ok(message("b"))];
         assert_eq!(texts(&body), packets);
     }
@@ -413,7 +414,7 @@ mod tests {
         #[test]
         fn every_payload_decodes_to_itself(texts in prop::collection::vec(any::<String>(), 1..20), bytes in prop::option::of(any::<Vec<u8>>()), takes_bytes in any::<bool>()) {
             let mut writer = Writer::new(takes_bytes);
-            let mut packets: Vec<Packet<'_>> = Vec::new();
+            let mut packets: Vec<EnginePacket<'_>> = Vec::new();
             for text in &texts {
                 writer.push_text(&format!("4{text}"), usize::MAX);
                 packets.push(message(text));
@@ -421,7 +422,7 @@ mod tests {
             if let Some(bytes) = &bytes {
                 let framed: Vec<u8> = std::iter::once(4).chain(bytes.iter().copied()).collect();
                 writer.push_binary(&framed);
-                packets.push(Packet::Message(Data::Binary(Cow::Borrowed(bytes))));
+                packets.push(EnginePacket::Message(Data::Binary(Cow::Borrowed(bytes))));
             }
             let (payload, _) = writer.finish();
             let decoded: Result<Vec<_>, _> = decode(&payload, is_binary(&payload)).collect();

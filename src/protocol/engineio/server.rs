@@ -7,7 +7,7 @@
 //! [`PollResponse::Queued`] takes from.
 
 use super::Revision;
-use super::packet::{Data, Packet};
+use super::packet::{Data, EnginePacket};
 use crate::reason::Reason;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub(crate) enum ServerInput {
 pub(crate) enum ServerOutput {
     Respond(ChannelId, PollResponse),
     /// Append a packet to the queue.
-    Send(Packet<'static>),
+    Send(EnginePacket<'static>),
     /// Write the answer to a probe on a WebSocket that does not carry the session yet.
     SendProbePong(ChannelId),
     /// The queue goes out over this WebSocket from now on.
@@ -219,7 +219,7 @@ impl ServerSession {
         &mut self,
         now: Instant,
         channel: ChannelId,
-        packet: Packet<'a>,
+        packet: EnginePacket<'a>,
     ) -> Option<Data<'a>> {
         match &mut self.state {
             ServerState::WebSocket(own) if *own == channel => {}
@@ -232,23 +232,28 @@ impl ServerSession {
             _ => return None,
         }
         match packet {
-            Packet::Message(data) => {
+            EnginePacket::Message(data) => {
                 self.on_packet(now);
                 return Some(data);
             }
             // The direction of heartbeats is the other one in revision 3.
-            Packet::Ping(_) if self.config.revision == Revision::V3 => {
+            EnginePacket::Ping(_) if self.config.revision == Revision::V3 => {
                 self.on_packet(now);
-                self.outputs.push_back(ServerOutput::Send(Packet::Pong("")));
+                self.outputs
+                    .push_back(ServerOutput::Send(EnginePacket::Pong("")));
             }
-            Packet::Pong(_) if self.config.revision == Revision::V4 => self.on_pong(now),
-            Packet::Close => {
+            EnginePacket::Pong(_) if self.config.revision == Revision::V4 => self.on_pong(now),
+            EnginePacket::Close => {
                 self.answer_poll(PollResponse::Noop);
                 self.close_now(Reason::ClientDisconnect);
             }
             // "invalid heartbeat direction" in the reference implementation.
-            Packet::Ping(_) | Packet::Pong(_) => self.close_now(Reason::ServerDisconnect),
-            Packet::Open(_) | Packet::Upgrade | Packet::Noop => self.on_packet(now),
+            EnginePacket::Ping(_) | EnginePacket::Pong(_) => {
+                self.close_now(Reason::ServerDisconnect);
+            }
+            EnginePacket::Open(_) | EnginePacket::Upgrade | EnginePacket::Noop => {
+                self.on_packet(now);
+            }
         }
         None
     }
@@ -317,9 +322,9 @@ impl ServerSession {
         )
     }
 
-    /// A packet came. While a pong is awaited, the first other packet restarts the wait, once a
-    /// ping, since a client that is sending a lot answers late (engine.io 6.6.11). In revision 3 any
-    /// packet restarts the client's time.
+    /// Notes a packet. While a pong is awaited, the first other packet restarts the wait, once a
+    /// ping, since a client that is sending a lot answers late (engine.io 6.6.11). In revision 3
+    /// any packet restarts the client's time.
     pub(crate) fn on_packet(&mut self, now: Instant) {
         match &mut self.heartbeat {
             Heartbeat::AwaitingPong { until, extended } if !*extended => {
@@ -331,7 +336,7 @@ impl ServerSession {
         }
     }
 
-    /// Reading from the client stops or resumes: its deadline stands still meanwhile.
+    /// Notes that reading from the client stops or resumes: its deadline stands still meanwhile.
     pub(crate) fn set_read_paused(&mut self, now: Instant, paused: bool) {
         self.heartbeat = match (paused, &self.heartbeat) {
             (true, Heartbeat::Idle(at)) => Heartbeat::Suspended {
@@ -442,8 +447,9 @@ impl ServerSession {
         }
     }
 
-    /// A packet of a WebSocket that does not carry the session yet (engine.io-protocol, "Upgrade").
-    fn on_upgrade_packet(&mut self, now: Instant, channel: ChannelId, packet: Packet<'_>) {
+    /// Handles a packet of a WebSocket that does not carry the session yet (engine.io-protocol,
+    /// "Upgrade").
+    fn on_upgrade_packet(&mut self, now: Instant, channel: ChannelId, packet: EnginePacket<'_>) {
         let ServerState::Polling(polling) = &mut self.state else {
             return;
         };
@@ -451,13 +457,13 @@ impl ServerSession {
             return;
         };
         match packet {
-            Packet::Ping("probe") => {
+            EnginePacket::Ping("probe") => {
                 upgrade.probed = true;
                 upgrade.noop_at = Some(now + NOOP_DELAY);
                 self.outputs.push_back(ServerOutput::SendProbePong(channel));
                 self.answer_poll(PollResponse::Noop);
             }
-            Packet::Upgrade => {
+            EnginePacket::Upgrade => {
                 self.answer_poll(PollResponse::Noop);
                 self.state = ServerState::WebSocket(channel);
                 self.outputs.push_back(ServerOutput::Attach(channel));
@@ -501,7 +507,8 @@ impl ServerSession {
             Heartbeat::Suspended { ping_at, left } if *ping_at <= now => {
                 *ping_at = now + self.config.ping_interval;
                 left.get_or_insert(self.config.ping_timeout);
-                self.outputs.push_back(ServerOutput::Send(Packet::Ping("")));
+                self.outputs
+                    .push_back(ServerOutput::Send(EnginePacket::Ping("")));
             }
             Heartbeat::Idle(at) if *at <= now => {
                 // A moment's lateness of the clock is not added to the client's time; after a pause
@@ -512,7 +519,8 @@ impl ServerSession {
                     until: pinged + self.config.ping_timeout,
                     extended: false,
                 };
-                self.outputs.push_back(ServerOutput::Send(Packet::Ping("")));
+                self.outputs
+                    .push_back(ServerOutput::Send(EnginePacket::Ping("")));
             }
             Heartbeat::AwaitingPong { until, .. } | Heartbeat::Listening(until)
                 if *until <= now =>
@@ -556,7 +564,8 @@ impl ServerSession {
         if !self.is_open() {
             return;
         }
-        self.outputs.push_back(ServerOutput::Send(Packet::Close));
+        self.outputs
+            .push_back(ServerOutput::Send(EnginePacket::Close));
         if self.active_websocket().is_some() {
             return self.close_now(reason);
         }

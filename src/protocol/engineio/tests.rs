@@ -1,7 +1,7 @@
 //! The server's and the client's session against each other, on a clock that the test turns.
 
 use super::client::{ClientConfig, ClientInput, ClientOutput, ClientSession, TransportKind};
-use super::packet::{Data, Packet};
+use super::packet::{Data, EnginePacket};
 use super::server::{
     ChannelId, PollResponse, ServerConfig, ServerInput, ServerOutput, ServerSession,
 };
@@ -87,8 +87,11 @@ impl Pair {
             ping_timeout: 20_000,
             max_payload: 1_000_000,
         };
-        pair.client
-            .receive(now, TransportKind::Polling, Packet::Open(&open.to_json()));
+        pair.client.receive(
+            now,
+            TransportKind::Polling,
+            EnginePacket::Open(&open.to_json()),
+        );
         pair.drive_client();
         pair
     }
@@ -192,7 +195,7 @@ impl Pair {
         self.drive_server();
     }
 
-    /// The WebSocket that the client asked for is there.
+    /// Brings the WebSocket that the client asked for.
     fn connect(&mut self) {
         assert!(std::mem::take(&mut self.connecting));
         self.server.handle(self.now, ServerInput::WebSocket(WS));
@@ -207,7 +210,7 @@ impl Pair {
             return false;
         };
         for packet in body {
-            let packet = Packet::decode(&packet).unwrap();
+            let packet = EnginePacket::decode(&packet).unwrap();
             if let Some(Data::Text(text)) =
                 self.client
                     .receive(self.now, TransportKind::Polling, packet)
@@ -228,7 +231,7 @@ impl Pair {
         let channel = ChannelId(self.next_channel);
         self.server.handle(self.now, ServerInput::Post(channel));
         for packet in body {
-            let packet = Packet::decode(&packet).unwrap();
+            let packet = EnginePacket::decode(&packet).unwrap();
             if let Some(Data::Text(text)) = self.server.receive(self.now, channel, packet) {
                 self.server_got.push(text.to_owned());
             }
@@ -253,7 +256,7 @@ impl Pair {
                 );
             }
             Some(frame) => {
-                let packet = Packet::decode(&frame).unwrap();
+                let packet = EnginePacket::decode(&frame).unwrap();
                 if let Some(Data::Text(text)) = self.server.receive(self.now, WS, packet) {
                     self.server_got.push(text.to_owned());
                 }
@@ -271,7 +274,7 @@ impl Pair {
                 self.client.handle(self.now, lost);
             }
             Some(frame) => {
-                let packet = Packet::decode(&frame).unwrap();
+                let packet = EnginePacket::decode(&frame).unwrap();
                 if let Some(Data::Text(text)) =
                     self.client
                         .receive(self.now, TransportKind::WebSocket, packet)
@@ -326,7 +329,7 @@ impl Pair {
     }
 }
 
-fn encoded(packet: &Packet<'_>) -> String {
+fn encoded(packet: &EnginePacket<'_>) -> String {
     let mut bytes = Vec::new();
     packet.encode(&mut bytes);
     String::from_utf8(bytes).unwrap()
@@ -455,7 +458,7 @@ fn a_websocket_that_begins_with_something_else_is_closed_alone() {
     let mut pair = Pair::new(false);
     pair.server.handle(pair.now, ServerInput::WebSocket(WS));
     pair.server
-        .receive(pair.now, WS, Packet::Message(Data::Text("hello")));
+        .receive(pair.now, WS, EnginePacket::Message(Data::Text("hello")));
     pair.drive_server();
     assert_eq!(pair.to_client, ["hang up"]);
     assert!(pair.server.is_open());
@@ -466,7 +469,7 @@ fn a_websocket_that_begins_with_something_else_is_closed_alone() {
 fn an_upgrade_packet_without_a_probe_is_enough() {
     let mut pair = Pair::new(false);
     pair.server.handle(pair.now, ServerInput::WebSocket(WS));
-    pair.server.receive(pair.now, WS, Packet::Upgrade);
+    pair.server.receive(pair.now, WS, EnginePacket::Upgrade);
     pair.drive_server();
     assert!(pair.server_attached);
     assert_eq!(pair.server.active_websocket(), Some(WS));
@@ -569,7 +572,10 @@ fn a_missed_pong_ends_the_session_after_interval_and_timeout() {
     let mut server = ServerSession::websocket(Instant::now(), Arc::new(CONFIG), WS);
     let start = server.next_timeout().unwrap() - INTERVAL;
     server.handle(start + INTERVAL, ServerInput::Timeout);
-    assert_eq!(server.poll(), Some(ServerOutput::Send(Packet::Ping(""))));
+    assert_eq!(
+        server.poll(),
+        Some(ServerOutput::Send(EnginePacket::Ping("")))
+    );
     assert_eq!(server.next_timeout(), Some(start + INTERVAL + TIMEOUT));
     server.handle(start + INTERVAL + TIMEOUT, ServerInput::Timeout);
     let outputs: Vec<_> = std::iter::from_fn(|| server.poll()).collect();
@@ -590,12 +596,12 @@ fn another_packet_extends_the_wait_for_a_pong_once() {
     let pinged = server.next_timeout().unwrap();
     server.handle(pinged, ServerInput::Timeout);
     let later = pinged + Duration::from_secs(10);
-    server.receive(later, WS, Packet::Message(Data::Text("busy")));
+    server.receive(later, WS, EnginePacket::Message(Data::Text("busy")));
     assert_eq!(server.next_timeout(), Some(later + TIMEOUT));
     server.receive(
         later + Duration::from_secs(5),
         WS,
-        Packet::Message(Data::Text("busy")),
+        EnginePacket::Message(Data::Text("busy")),
     );
     assert_eq!(server.next_timeout(), Some(later + TIMEOUT));
 }
@@ -608,7 +614,7 @@ fn surplus_pongs_change_nothing() {
         server.receive(
             Instant::now() + Duration::from_secs(second),
             WS,
-            Packet::Pong(""),
+            EnginePacket::Pong(""),
         );
     }
     assert_eq!(server.next_timeout(), due);
@@ -618,7 +624,7 @@ fn surplus_pongs_change_nothing() {
 #[test]
 fn the_deadline_stands_still_while_reading_is_stopped_and_pings_go_on() {
     let mut server = ServerSession::websocket(Instant::now(), Arc::new(CONFIG), WS);
-    let ping = || Some(ServerOutput::Send(Packet::Ping("")));
+    let ping = || Some(ServerOutput::Send(EnginePacket::Ping("")));
     let pinged = server.next_timeout().unwrap();
     server.handle(pinged, ServerInput::Timeout);
     assert_eq!(server.poll(), ping());
@@ -635,7 +641,7 @@ fn the_deadline_stands_still_while_reading_is_stopped_and_pings_go_on() {
     assert_eq!(server.next_timeout(), Some(until));
     // The pongs that waited to be read are those of all pings.
     for _ in 0..11 {
-        server.receive(now, WS, Packet::Pong(""));
+        server.receive(now, WS, EnginePacket::Pong(""));
     }
     assert_eq!(server.next_timeout(), Some(now + INTERVAL));
     // One that stops before a ping is pinged in time, and then has the whole time for its pong.
@@ -793,7 +799,7 @@ fn a_close_packet_that_nobody_polls_for_is_given_up() {
     assert_eq!(
         outputs,
         [
-            ServerOutput::Send(Packet::Close),
+            ServerOutput::Send(EnginePacket::Close),
             ServerOutput::Closed(Reason::ServerDisconnect),
         ]
     );
@@ -838,7 +844,11 @@ fn a_handshake_that_makes_no_sense_is_refused() {
             revision: Revision::V4,
         };
         let mut client = ClientSession::new(Instant::now(), config);
-        client.receive(Instant::now(), TransportKind::Polling, Packet::Open(open));
+        client.receive(
+            Instant::now(),
+            TransportKind::Polling,
+            EnginePacket::Open(open),
+        );
         assert_eq!(
             client.poll(),
             Some(ClientOutput::Closed(Reason::TransportError)),
@@ -940,7 +950,7 @@ fn arbitrary_clients_end_a_session_once() {
                     let via = open[source.below(open.len())];
                     let text =
                         source.pick(&["0{}", "1", "2", "2probe", "3", "3probe", "4x", "5", "6"]);
-                    let packet = Packet::decode(text).unwrap();
+                    let packet = EnginePacket::decode(text).unwrap();
                     let message = server.receive(now, via, packet);
                     assert!(message.is_none() || closed == 0, "a message after the end");
                 }
@@ -1044,7 +1054,7 @@ fn arbitrary_servers_end_a_session_once() {
                     } else {
                         source.pick(PACKETS)
                     };
-                    let message = client.receive(now, *via, Packet::decode(text).unwrap());
+                    let message = client.receive(now, *via, EnginePacket::decode(text).unwrap());
                     assert!(message.is_none() || closed == 0, "a message after the end");
                 }
                 4 if std::mem::take(&mut polls) => client.handle(now, ClientInput::Polled),

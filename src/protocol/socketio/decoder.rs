@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::json;
-use super::packet::{Kind, Packet, PacketError};
+use super::packet::{Kind, PacketError, TextPacket};
 use super::parser::{Decoded, PacketParser, Text, query_as_json};
 use crate::limits::Limits;
 use crate::protocol::engineio::{Data, Revision};
@@ -96,8 +96,8 @@ impl TextDecoder<Text> {
 }
 
 impl<P: PacketParser> TextDecoder<P> {
-    /// Takes a message. `validate` says of a packet's kind and namespace whether it may come now; it
-    /// is asked before the first attachment is kept (python-socketio 5.16.2 did not).
+    /// Takes a message. `validate` says of a packet's kind and namespace whether it may come now;
+    /// it is asked before the first attachment is kept (python-socketio 5.16.2 did not).
     pub(crate) fn receive<'a>(
         &mut self,
         now: Instant,
@@ -174,7 +174,8 @@ impl<P: PacketParser> TextDecoder<P> {
         self.partial.as_ref().map(|partial| partial.deadline)
     }
 
-    /// Something has come from the peer, if only a part of an attachment: only silence counts.
+    /// Notes that something has come from the peer, if only a part of an attachment: only silence
+    /// counts.
     pub(crate) fn on_traffic(&mut self, now: Instant) {
         if let Some(partial) = &mut self.partial {
             partial.deadline = now + self.limits.attachments_timeout;
@@ -232,7 +233,7 @@ impl Arrival<'_> {
 }
 
 impl<'a> IncomingPacket<'a> {
-    fn whole(packet: Packet<'a>, name: Option<Cow<'a, str>>) -> IncomingPacket<'a> {
+    fn whole(packet: TextPacket<'a>, name: Option<Cow<'a, str>>) -> IncomingPacket<'a> {
         IncomingPacket {
             kind: packet.kind,
             namespace: Cow::Borrowed(packet.namespace),
@@ -245,7 +246,7 @@ impl<'a> IncomingPacket<'a> {
 
 impl PartialPacket {
     fn new(
-        packet: Packet<'_>,
+        packet: TextPacket<'_>,
         name: Option<Cow<'_, str>>,
         dropped: Option<PacketError>,
         deadline: Instant,

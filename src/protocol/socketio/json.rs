@@ -32,7 +32,7 @@ pub(crate) fn check_event(text: &str, depth: usize) -> Result<Cow<'_, str>, Pack
     Ok(name)
 }
 
-/// serde_json skips values that nobody wants without counting how deep they are nested, and a
+/// Checks how deep values are nested: serde_json skips unwanted ones without counting that, and a
 /// value that is skipped here may be built by a handler.
 pub(crate) fn check_depth(json: &[u8], limit: usize) -> Result<(), PacketError> {
     // Whatever is opened is closed, or it is no JSON.
@@ -241,7 +241,7 @@ impl<'de> Visitor<'de> for EventShape {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let name = items
-            .next_element_seed(EventName)?
+            .next_element_seed(EventNameSeed)?
             .ok_or_else(|| A::Error::custom("no event name"))?;
         while items.next_element::<IgnoredAny>()?.is_some() {}
         Ok(name)
@@ -249,9 +249,9 @@ impl<'de> Visitor<'de> for EventShape {
 }
 
 /// A string or a number, as the reference implementation allows.
-struct EventName;
+struct EventNameSeed;
 
-impl<'de> DeserializeSeed<'de> for EventName {
+impl<'de> DeserializeSeed<'de> for EventNameSeed {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
@@ -259,7 +259,7 @@ impl<'de> DeserializeSeed<'de> for EventName {
     }
 }
 
-impl<'de> Visitor<'de> for EventName {
+impl<'de> Visitor<'de> for EventNameSeed {
     type Value = Cow<'de, str>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,13 +10,14 @@ pub(crate) mod parser;
 
 pub(crate) use body::Body;
 pub(crate) use decoder::{Arrival, DecoderSide, Dropped, IncomingPacket, TextDecoder};
-pub(crate) use packet::{Kind, Packet, PacketError};
+pub(crate) use packet::{Kind, PacketError, TextPacket};
 pub(crate) use parser::{PacketParser, Text, split_query};
 
 /// The namespace that is meant where none is named.
 pub(crate) const ROOT: &str = "/";
 
-/// Event names that the protocol keeps for itself (socket.io-protocol, "Packet encoding").
+/// Returns whether the protocol keeps an event name for itself (socket.io-protocol, "Packet
+/// encoding").
 pub(crate) fn is_reserved(event: &str) -> bool {
     matches!(
         event,

@@ -433,7 +433,7 @@ fn rewrite(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), PacketError
     Ok(())
 }
 
-/// notepack's `undefined`.
+/// Returns whether bytes are notepack's `undefined`.
 fn is_undefined(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xd4, 0])
 }
@@ -449,8 +449,8 @@ fn key_text<'a>(key: &MsgpackItem<'a>) -> Result<Cow<'a, str>, PacketError> {
     })
 }
 
-/// Extension 0 is notepack's: of one byte `undefined`, of eight a date, else bytes. Any other is a
-/// list of its number and its bytes, as for JavaScript.
+/// Writes an extension as JavaScript reads it. 0 is notepack's: of one byte `undefined`, of eight a
+/// date, else bytes. Any other is a list of its number and its bytes.
 fn rewrite_extension(kind: i8, bytes: &[u8], out: &mut Vec<u8>) {
     match (kind, <[u8; 8]>::try_from(bytes)) {
         (0, Ok(time)) => write_str(&iso_8601(i64::from_be_bytes(time)), out),

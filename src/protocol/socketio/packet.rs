@@ -18,7 +18,7 @@ pub(crate) enum Kind {
 
 /// One packet, borrowed from where it was read or is written from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Packet<'a> {
+pub(crate) struct TextPacket<'a> {
     pub(crate) kind: Kind,
     pub(crate) namespace: &'a str,
     pub(crate) id: Option<u64>,
@@ -60,7 +60,7 @@ pub(crate) enum PacketError {
 }
 
 impl PacketError {
-    /// Of an answer over a limit, what there is too much of.
+    /// Returns what there is too much of in an answer over a limit.
     pub(crate) fn limit_exceeded(self, limits: &Limits) -> LimitExceeded {
         let (what, limit, value) = match self {
             PacketError::Depth => (

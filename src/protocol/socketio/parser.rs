@@ -1,7 +1,7 @@
 //! Packets as messages: the default text form, and the trait that other forms will implement.
 
 use super::json;
-use super::packet::{Kind, Packet, PacketError};
+use super::packet::{Kind, PacketError, TextPacket};
 use super::{ROOT, is_reserved};
 use crate::limits::Limits;
 use crate::protocol::engineio::{Data, Revision};
@@ -21,16 +21,16 @@ pub(crate) trait PacketParser {
     fn data_at(&self, text: &str) -> usize;
 
     /// Writes the first message of a packet; its attachments follow as they are.
-    fn encode(&self, packet: &Packet<'_>, out: &mut Vec<u8>);
+    fn encode(&self, packet: &TextPacket<'_>, out: &mut Vec<u8>);
 }
 
 /// Content of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decoded<'a> {
     /// A packet. Of an event that carries data, the name too.
-    Packet(Packet<'a>, Option<Cow<'a, str>>),
+    Packet(TextPacket<'a>, Option<Cow<'a, str>>),
     /// An event or an acknowledgement that is over a limit, without its data.
-    OverLimit(Packet<'a>, PacketError),
+    OverLimit(TextPacket<'a>, PacketError),
     /// An attachment of the packet before.
     Attachment(Cow<'a, [u8]>),
 }
@@ -40,7 +40,7 @@ pub(crate) enum Decoded<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Text {
     /// Over Engine.IO 3 the packets are those of Socket.IO 4: a CONNECT carries no data, and its
-    /// namespace may have a query, which is what [`Packet::data`] is then.
+    /// namespace may have a query, which is what [`TextPacket::data`] is then.
     pub(crate) revision: Revision,
 }
 
@@ -78,7 +78,7 @@ impl PacketParser for Text {
                 .len()
     }
 
-    fn encode(&self, packet: &Packet<'_>, out: &mut Vec<u8>) {
+    fn encode(&self, packet: &TextPacket<'_>, out: &mut Vec<u8>) {
         out.push(match packet.kind {
             Kind::Connect => b'0',
             Kind::Disconnect => b'1',
@@ -121,14 +121,19 @@ fn decode_text<'a>(
         return Err(PacketError::Namespace);
     }
     let (id, data) = split_id(rest)?;
-    let packet = Packet {
+    let packet = TextPacket {
         kind,
         namespace,
         id,
         attachments,
         data,
     };
-    let over = |invalid| Ok(Decoded::OverLimit(Packet { data: "", ..packet }, invalid));
+    let over = |invalid| {
+        Ok(Decoded::OverLimit(
+            TextPacket { data: "", ..packet },
+            invalid,
+        ))
+    };
     if attachments > limits.attachments {
         return over(PacketError::Attachments);
     }
@@ -152,7 +157,7 @@ fn decode_text<'a>(
 
 fn decode_connect_v3<'a>(namespace: &'a str, limits: &Limits) -> Decoded<'a> {
     let (namespace, query) = namespace.split_once('?').unwrap_or((namespace, ""));
-    let packet = Packet {
+    let packet = TextPacket {
         kind: Kind::Connect,
         namespace,
         id: None,
@@ -160,7 +165,7 @@ fn decode_connect_v3<'a>(namespace: &'a str, limits: &Limits) -> Decoded<'a> {
         data: query,
     };
     if namespace.len() > limits.name_bytes {
-        return Decoded::OverLimit(Packet { data: "", ..packet }, PacketError::Namespace);
+        return Decoded::OverLimit(TextPacket { data: "", ..packet }, PacketError::Namespace);
     }
     Decoded::Packet(packet, None)
 }
@@ -204,7 +209,8 @@ fn split_kind(text: &str) -> Result<(Kind, &str), PacketError> {
     Ok((kind, &text[1..]))
 }
 
-/// One attachment or more; none is "Illegal attachments" since parser 4.2.7.
+/// Splits off the number of attachments, one or more; none is "Illegal attachments" since parser
+/// 4.2.7.
 fn split_attachments(text: &str) -> Result<(usize, &str), PacketError> {
     let (count, rest) = text.split_once('-').ok_or(PacketError::Attachments)?;
     match parse_digits(count).map(usize::try_from) {
@@ -233,7 +239,7 @@ fn split_id(text: &str) -> Result<(Option<u64>, &str), PacketError> {
     Ok((Some(id.ok_or(PacketError::Id)?), rest))
 }
 
-/// Unlike `str::parse`, takes no sign.
+/// Parses a number, which unlike in `str::parse` has no sign.
 fn parse_digits(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
@@ -241,7 +247,7 @@ fn parse_digits(text: &str) -> Option<u64> {
 
 /// Checks the payload against the packet's type, and returns an event's name.
 fn check_data<'a>(
-    packet: &Packet<'a>,
+    packet: &TextPacket<'a>,
     limits: &Limits,
     revision: Revision,
 ) -> Result<Option<Cow<'a, str>>, PacketError> {
@@ -286,7 +292,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn decode(text: &str) -> Result<Packet<'_>, PacketError> {
+    fn decode(text: &str) -> Result<TextPacket<'_>, PacketError> {
         match Text::default().decode(Data::Text(text), &Limits::default())? {
             Decoded::Packet(packet, _) => Ok(packet),
             Decoded::OverLimit(_, invalid) => Err(invalid),
@@ -294,8 +300,13 @@ mod tests {
         }
     }
 
-    fn packet<'a>(kind: Kind, namespace: &'a str, id: Option<u64>, data: &'a str) -> Packet<'a> {
-        Packet {
+    fn packet<'a>(
+        kind: Kind,
+        namespace: &'a str,
+        id: Option<u64>,
+        data: &'a str,
+    ) -> TextPacket<'a> {
+        TextPacket {
             kind,
             namespace,
             id,
@@ -382,7 +393,7 @@ mod tests {
                 _ => format!("[\"{name}\",{value},{{\"_placeholder\":true,\"num\":0}}]"),
             };
             let is_binary = matches!(kind, Kind::BinaryEvent | Kind::BinaryAck);
-            let packet = Packet {
+            let packet = TextPacket {
                 kind,
                 namespace: &namespace,
                 id: id.filter(|_| matches!(kind, Kind::Event | Kind::Ack | Kind::BinaryEvent | Kind::BinaryAck)),

@@ -13,14 +13,37 @@ const SESSION_TIME: Duration = Duration::from_secs(24 * 3600);
 /// Sessions that are kept in memory; the oldest make room.
 const MAX_SESSIONS: usize = 10_000;
 
-type Check = dyn Fn(&Value) -> bool + Send + Sync;
+type LoginCheck = dyn Fn(&Value) -> bool + Send + Sync;
 
 pub(super) struct Login {
-    check: Arc<Check>,
+    check: Arc<LoginCheck>,
     store: Arc<dyn SessionStore>,
 }
 
 /// Place where the sessions of administrators are kept. Its functions run on a worker and may block.
+///
+/// ```
+/// use socketio::admin::{Admin, SessionStore};
+/// use std::path::PathBuf;
+///
+/// /// A file for each session: they outlive this process.
+/// struct Folder(PathBuf);
+///
+/// impl SessionStore for Folder {
+///     fn save(&self, id: &str) {
+///         let _ = std::fs::write(self.0.join(id), "");
+///     }
+///
+///     fn knows(&self, id: &str) -> bool {
+///         let is_id = id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+///         let file = std::fs::metadata(self.0.join(id)).and_then(|file| file.modified());
+///         let age = file.ok().and_then(|at| at.elapsed().ok());
+///         is_id && age.is_some_and(|age| age.as_secs() < 24 * 3600)
+///     }
+/// }
+///
+/// let admin = Admin::basic("admin", "secret").session_store(Folder("/var/lib/chat".into()));
+/// ```
 pub trait SessionStore: Send + Sync + 'static {
     /// Keeps the id of a session for a day.
     fn save(&self, id: &str);
@@ -57,7 +80,7 @@ impl Login {
         Login::function(Arc::new(|_: &Value| true))
     }
 
-    pub(super) fn function(check: Arc<Check>) -> Login {
+    pub(super) fn function(check: Arc<LoginCheck>) -> Login {
         Login {
             check,
             store: Arc::new(MemorySessions::default()),

@@ -31,7 +31,7 @@ const SECRETS: [&str; 5] = [
     "x-csrf-token",
 ];
 
-/// The thread: reports what is noted, and the sums at an interval, until the channel ends.
+/// Runs the thread that reports what is noted, and the sums at an interval, until the channel ends.
 pub(super) fn run(shared: &Arc<AdminShared>, records: &Receiver<(SystemTime, Record)>) {
     let begun = Instant::now();
     let mut next = begun + shared.admin.interval;
@@ -163,7 +163,8 @@ fn count_binaries(value: &Value) -> usize {
     }
 }
 
-/// Bytes are attachments, of which a packet has few: of more only the lengths are shown.
+/// Replaces bytes, which are attachments, of which a packet has few: of more only the lengths are
+/// shown.
 fn without_bytes(value: Value) -> Value {
     match value {
         Value::Binary(bytes) => Value::from(format!("<{} bytes>", bytes.len())),
@@ -176,7 +177,7 @@ fn without_bytes(value: Value) -> Value {
     }
 }
 
-/// The words of the reference implementation, which the UI groups.
+/// Returns the words of the reference implementation, which the UI groups.
 fn words(reason: Reason) -> &'static str {
     match reason {
         Reason::ClientDisconnect => "client namespace disconnect",

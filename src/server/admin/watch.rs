@@ -151,7 +151,7 @@ impl Watch {
         state.as_ref().map(|state| Arc::clone(&state.shared))
     }
 
-    /// A watcher has come to this server.
+    /// Notes that a watcher has come to this server.
     pub(super) fn begin(&self) {
         let state = self.state.read();
         if state.as_ref().is_some_and(|it| it.shared.is_development()) {
@@ -159,7 +159,7 @@ impl Watch {
         }
     }
 
-    /// Another server has watchers, and says so once in an interval.
+    /// Notes that another server has watchers, which says so once in an interval.
     pub(super) fn begin_for(&self, interval: Duration) {
         let mut state = self.state.write();
         if let Some(state) = state.as_mut() {
