@@ -10,7 +10,7 @@ use super::frames::{Frames, binary_form, wants_text};
 use super::handle::{RemoteEnd, SessionHandle};
 use super::on_handshake::{Handshake, OnHandshake, refusal_json};
 use super::poll_body::PollBody;
-use super::serving::{FallbackHandler, Responder};
+use super::serving::{FallbackHandler, Resident, Responder};
 use super::{Admission, HandshakeRefusal, SessionHandler, Transport, polling};
 use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::outbox::Outbox;
@@ -21,7 +21,7 @@ use crate::protocol::engineio::{EnginePacket, Revision};
 use crate::reason::Reason;
 use crate::util::program;
 use crate::util::random;
-use crate::util::slots::NoSlot;
+use crate::util::slots::{NoSlot, Slot};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::borrow::Cow;
@@ -116,6 +116,21 @@ pub(super) enum Decision {
         entry: HandshakeContext,
         result: Result<Box<dyn SessionHandler>, HandshakeRefusal>,
     },
+}
+
+/// The places of a session among those that limits count.
+struct Places {
+    resident: Resident,
+    /// Of a session on polling.
+    polling: Option<Slot>,
+}
+
+/// A session that is about to be entered into the tables.
+struct NewSession {
+    sid: String,
+    transport: Transport,
+    revision: Revision,
+    outbox: Arc<Outbox>,
 }
 
 /// Context of a client that is being accepted.
@@ -305,79 +320,26 @@ impl ServerDriver {
                 Err(()) => return self.refuse_websocket(io, id, &request),
             },
         };
-        let own = handshake.session_id.take();
-        let sid = match own {
-            Some(id) => own_sid(&id, io.thread(), io.threads()),
-            None => new_sid(io.thread()),
-        };
-        if let Some(sid) = sid.as_deref().filter(|sid| self.by_sid.contains_key(*sid)) {
-            log::error!(target: "engineio", "there is a session of the id {:?}.. already", sid.get(..6));
-            return self.refuse(io, id, &request, RequestError::BadRequest);
-        }
-        let Some(sid) = sid else {
-            log::error!(target: "engineio", "no id for a session: the system gives no random bytes, or the program a wrong one");
+        let Some(sid) = self.choose_sid(io, handshake.session_id.take()) else {
             return self.refuse(io, id, &request, RequestError::BadRequest);
         };
-        let config = &self.shared.config;
-        let mut headers = config.cors.headers(&request);
-        let Some(resident) = self.shared.population.enter() else {
-            let response = Response::text(503, "Service Unavailable").with_headers(headers);
-            return io.respond(id, response.closing());
-        };
-        headers.extend(config.cookie.as_ref().map(|cookie| cookie.header(&sid)));
+        let shared = Arc::clone(&self.shared);
+        let mut headers = shared.config.cors.headers(&request);
+        headers.extend(shared.config.cookie.as_ref().map(|it| it.header(&sid)));
         headers.extend(handshake.headers);
         if websocket.is_some() {
             headers.extend(subprotocol(&request));
         }
-        let now = io.now();
-        let (peer, client) = (request.peer_addr(), request.client_ip());
-        if self.shared.is_too_fast(client, now) {
-            config.limits.refused.note("handshakes_per_second");
-            if io.may_log(id, log::Level::Warn) {
-                log::warn!(target: "engineio", "{peer}: refused, it opens sessions too fast (Limits::handshakes_per_second)");
-            }
-            let response = Response::text(429, "Too Many Requests").with_headers(headers);
-            return io.respond(id, response.closing());
-        }
-        let slot = match transport {
-            Transport::WebSocket => None,
-            Transport::Polling => {
-                let limits = &config.limits;
-                let (limit, of_address) =
-                    (limits.polling_sessions, limits.polling_sessions_per_address);
-                match self.shared.polling.take(client, limit, of_address) {
-                    Ok(slot) => Some(slot),
-                    Err(full) => {
-                        let limit = match full {
-                            NoSlot::Full => "polling_sessions",
-                            NoSlot::FullForAddress => "polling_sessions_per_address",
-                        };
-                        limits.refused.note(limit);
-                        if io.may_log(id, log::Level::Warn) {
-                            log::warn!(target: "engineio", "{peer}: refused, as many sessions are on polling as may be (Limits::{limit})");
-                        }
-                        let response = Response::text(503, "Service Unavailable");
-                        return io.respond(id, response.with_headers(headers));
-                    }
-                }
-            }
-        };
-        let eio3 = Eio3::of(&request);
-        let revision = eio3.as_ref().map_or(Revision::V4, |_| Revision::V3);
-        let session_config = self.shared.session_config(revision);
-        let machine = match transport {
-            Transport::Polling => ServerSession::polling(now, session_config),
-            Transport::WebSocket => {
-                ServerSession::websocket(now, session_config, ChannelId(id.to_u64()))
-            }
+        let places = match self.take_places(io, id, &request, transport) {
+            Ok(places) => places,
+            Err(refusal) => return io.respond(id, refusal.with_headers(headers)),
         };
         // What is sent before the client has its answer is collected: nothing goes before that.
         // In Socket.IO 4 the server speaks first.
-        let collects = transport == Transport::Polling
-            || self.shared.acceptor.asks()
-            || revision == Revision::V3;
+        let eio3 = Eio3::of(&request);
+        let collects = transport == Transport::Polling || shared.acceptor.asks() || eio3.is_some();
         let outbox = if collects {
-            let limit = config.limits.outbox_bytes;
+            let limit = shared.config.limits.outbox_bytes;
             Arc::new(Outbox::detached(Role::Server, limit, io.share()))
         } else {
             let Some(outbox) = io.outbox(id) else {
@@ -385,48 +347,30 @@ impl ServerDriver {
             };
             outbox
         };
-        let place = self.sessions.vacant_entry();
-        let index = place.key() as u32;
-        let key = u64::from(SERIAL.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(index);
-        let sink = Arc::clone(
-            self.sink
-                .get_or_insert_with(|| Arc::new(io.sender().clone())),
-        );
-        let peer = RemoteEnd::Client(request.peer_addr());
-        let handle = SessionHandle::new(key, transport, outbox, sink, peer, io.budget());
         let eio3_headers = eio3.as_ref().and_then(|_| Eio3::header(&request));
-        let wants_text = transport == Transport::WebSocket && wants_text(&request);
-        handle.set_binary_form(binary_form(revision, wants_text));
-        handle.set_sid(&sid);
-        let handle = Arc::new(handle);
-        let origin = request.first("origin").map(Box::from);
-        let max_packets = self.shared.max_packets(&request);
-        let mut session = ServerEntry::new(
-            key,
-            machine,
-            Arc::clone(&handle),
-            origin,
-            max_packets,
-            io.share(),
-        );
-        session.eio3 = eio3;
-        session.polling_slot = slot.map(Box::new);
-        session.resident = Some(resident);
         headers.extend(eio3_headers.clone());
         handshake.session_headers.extend(eio3_headers);
-        session.keep_headers(handshake.session_headers);
-        place.insert(session);
-        // Also while the program is asked: no other session may have its id.
-        self.by_sid.insert(sid.into(), index);
-        io.set_owner(id, Some(key));
+        let new = NewSession {
+            sid,
+            transport,
+            revision: eio3.as_ref().map_or(Revision::V4, |_| Revision::V3),
+            outbox,
+        };
+        let (key, handle) = self.insert_session(io, id, &request, new);
+        if let Some(session) = find(&mut self.sessions, key) {
+            session.eio3 = eio3;
+            session.polling_slot = places.polling.map(Box::new);
+            session.resident = Some(places.resident);
+            session.keep_headers(handshake.session_headers);
+        }
         let entry = HandshakeContext {
             websocket,
             headers,
             collects,
         };
         let mut request = request;
-        request.trim(config.limits.session_head_bytes);
-        match self.shared.acceptor.open(&handle, request) {
+        request.trim(shared.config.limits.session_head_bytes);
+        match shared.acceptor.open(&handle, request) {
             Admission::Accept(handler) => self.accept_session(io, id, key, entry, handler),
             Admission::Deferred(ask) => {
                 let sender = io.sender().clone();
@@ -441,6 +385,122 @@ impl ServerDriver {
                 });
             }
         }
+    }
+
+    /// Returns the id of a new session: the program's own, or a random one.
+    fn choose_sid(&self, io: &IoContext<ServerCommand>, own: Option<String>) -> Option<String> {
+        let sid = match own {
+            Some(id) => own_sid(&id, io.thread(), io.threads()),
+            None => new_sid(io.thread()),
+        };
+        match &sid {
+            None => {
+                log::error!(target: "engineio", "no id for a session: the system gives no random bytes, or the program a wrong one");
+            }
+            Some(taken) if self.by_sid.contains_key(&**taken) => {
+                log::error!(target: "engineio", "there is a session of the id {:?}.. already", taken.get(..6));
+                return None;
+            }
+            Some(_) => {}
+        }
+        sid
+    }
+
+    /// Takes the places of a new session, or returns the answer that refuses it.
+    fn take_places(
+        &self,
+        io: &mut IoContext<ServerCommand>,
+        id: ConnectionId,
+        request: &Request,
+        transport: Transport,
+    ) -> Result<Places, Response> {
+        let limits = &self.shared.config.limits;
+        let (peer, client) = (request.peer_addr(), request.client_ip());
+        let unavailable = || Response::text(503, "Service Unavailable");
+        let Some(resident) = self.shared.population.enter() else {
+            return Err(unavailable().closing());
+        };
+        if self.shared.is_too_fast(client, io.now()) {
+            limits.refused.note("handshakes_per_second");
+            if io.may_log(id, log::Level::Warn) {
+                log::warn!(target: "engineio", "{peer}: refused, it opens sessions too fast (Limits::handshakes_per_second)");
+            }
+            return Err(Response::text(429, "Too Many Requests").closing());
+        }
+        if transport == Transport::WebSocket {
+            return Ok(Places {
+                resident,
+                polling: None,
+            });
+        }
+        let (limit, of_address) = (limits.polling_sessions, limits.polling_sessions_per_address);
+        match self.shared.polling.take(client, limit, of_address) {
+            Ok(slot) => Ok(Places {
+                resident,
+                polling: Some(slot),
+            }),
+            Err(full) => {
+                let limit = match full {
+                    NoSlot::Full => "polling_sessions",
+                    NoSlot::FullForAddress => "polling_sessions_per_address",
+                };
+                limits.refused.note(limit);
+                if io.may_log(id, log::Level::Warn) {
+                    log::warn!(target: "engineio", "{peer}: refused, as many sessions are on polling as may be (Limits::{limit})");
+                }
+                Err(unavailable())
+            }
+        }
+    }
+
+    /// Enters a new session into the tables. It is there also while the program is asked about it:
+    /// no other session may have its id.
+    fn insert_session(
+        &mut self,
+        io: &mut IoContext<ServerCommand>,
+        id: ConnectionId,
+        request: &Request,
+        new: NewSession,
+    ) -> (u64, Arc<SessionHandle>) {
+        let NewSession {
+            sid,
+            transport,
+            revision,
+            outbox,
+        } = new;
+        let config = self.shared.session_config(revision);
+        let machine = match transport {
+            Transport::Polling => ServerSession::polling(io.now(), config),
+            Transport::WebSocket => {
+                ServerSession::websocket(io.now(), config, ChannelId(id.to_u64()))
+            }
+        };
+        let sink = Arc::clone(
+            self.sink
+                .get_or_insert_with(|| Arc::new(io.sender().clone())),
+        );
+        let place = self.sessions.vacant_entry();
+        let index = place.key() as u32;
+        let key = u64::from(SERIAL.fetch_add(1, Ordering::Relaxed)) << 32 | u64::from(index);
+        let peer = RemoteEnd::Client(request.peer_addr());
+        let handle = SessionHandle::new(key, transport, outbox, sink, peer, io.budget());
+        let wants_text = transport == Transport::WebSocket && wants_text(request);
+        handle.set_binary_form(binary_form(revision, wants_text));
+        handle.set_sid(&sid);
+        let handle = Arc::new(handle);
+        let origin = request.first("origin").map(Box::from);
+        let max_packets = self.shared.max_packets(request);
+        place.insert(ServerEntry::new(
+            key,
+            machine,
+            Arc::clone(&handle),
+            origin,
+            max_packets,
+            io.share(),
+        ));
+        self.by_sid.insert(sid.into(), index);
+        io.set_owner(id, Some(key));
+        (key, handle)
     }
 
     pub(super) fn on_resumed(&mut self, io: &mut IoContext<ServerCommand>, decided: Resumed) {

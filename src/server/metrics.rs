@@ -287,69 +287,128 @@ impl Metrics {
     /// ```
     pub fn to_prometheus(&self) -> String {
         let mut page = Page(String::new());
+        self.write_gauges(&mut page);
+        self.write_totals(&mut page);
+        self.write_handler_times(&mut page);
+        page.0
+    }
+
+    fn write_gauges(&self, page: &mut Page) {
         let transports = [
             ("polling", self.sessions_polling),
             ("websocket", self.sessions_websocket),
         ];
-        page.family("sessions", "gauge", "Engine.IO sessions, by transport");
-        page.labelled("sessions", "transport", &transports);
-        page.family("sessions_eio3", "gauge", "Sessions that speak Engine.IO 3");
-        page.sample("sessions_eio3", self.sessions_eio3 as f64);
-        page.family(
-            "sessions_by_parser",
-            "gauge",
-            "Sessions, by the form of their packets",
-        );
-        page.labelled("sessions_by_parser", "parser", &self.sessions_by_parser);
-        page.total(
-            "sessions_opened_total",
-            "Sessions that were opened",
-            self.sessions_opened_total,
-        );
-        page.family(
+        page.gauges("sessions", "Engine.IO sessions", "transport", &transports);
+        let forms = &self.sessions_by_parser;
+        page.gauges("sessions_by_parser", "Sessions", "parser", forms);
+        page.gauges("clients", "Clients", "namespace", &self.clients);
+        page.gauges("rooms", "Rooms", "namespace", &self.rooms);
+        for (name, help, value) in [
+            (
+                "sessions_eio3",
+                "Sessions that speak Engine.IO 3",
+                self.sessions_eio3,
+            ),
+            ("workers", "Worker threads", self.workers),
+            (
+                "workers_busy",
+                "Worker threads that run something of the program",
+                self.workers_busy,
+            ),
+            (
+                "queue_depth",
+                "Turns and jobs that wait for a worker",
+                self.queue_depth,
+            ),
+        ] {
+            page.family(name, "gauge", help);
+            page.sample(name, value as f64);
+        }
+    }
+
+    fn write_totals(&self, page: &mut Page) {
+        let closed = &self.sessions_closed_total;
+        page.totals(
             "sessions_closed_total",
-            "counter",
-            "Sessions that were closed, by reason",
-        );
-        page.labelled(
-            "sessions_closed_total",
+            "Sessions that were closed",
             "reason",
-            &self.sessions_closed_total,
+            closed,
         );
-        page.family("clients", "gauge", "Clients, by namespace");
-        page.labelled("clients", "namespace", &self.clients);
-        page.family("rooms", "gauge", "Rooms, by namespace");
-        page.labelled("rooms", "namespace", &self.rooms);
-        page.total(
-            "events_received_total",
-            "Events that came",
-            self.events_received_total,
+        let refused = &self.refused_total;
+        page.totals(
+            "refused_total",
+            "Refused, dropped or closed",
+            "limit",
+            refused,
         );
-        page.total(
-            "events_sent_total",
-            "Events that were sent, for each recipient",
-            self.events_sent_total,
-        );
-        page.total(
-            "messages_received_total",
-            "Engine.IO messages that came",
-            self.messages_received_total,
-        );
-        page.total(
-            "packets_sent_total",
-            "Socket.IO packets that were sent",
-            self.packets_sent_total,
-        );
-        page.total(
-            "bytes_received_total",
-            "Bytes of messages that came",
-            self.bytes_received_total,
-        );
-        page.total(
-            "bytes_sent_total",
-            "Bytes of packets that were sent",
-            self.bytes_sent_total,
-        );
+        for (name, help, value) in [
+            (
+                "sessions_opened_total",
+                "Sessions that were opened",
+                self.sessions_opened_total,
+            ),
+            (
+                "events_received_total",
+                "Events that came",
+                self.events_received_total,
+            ),
+            (
+                "events_sent_total",
+                "Events that were sent, for each recipient",
+                self.events_sent_total,
+            ),
+            (
+                "messages_received_total",
+                "Engine.IO messages that came",
+                self.messages_received_total,
+            ),
+            (
+                "packets_sent_total",
+                "Socket.IO packets that were sent",
+                self.packets_sent_total,
+            ),
+            (
+                "bytes_received_total",
+                "Bytes of messages that came",
+                self.bytes_received_total,
+            ),
+            (
+                "bytes_sent_total",
+                "Bytes of packets that were sent",
+                self.bytes_sent_total,
+            ),
+            (
+                "manager_published_total",
+                "Messages published to other servers",
+                self.manager_published_total,
+            ),
+            (
+                "manager_heard_total",
+                "Messages heard of other servers",
+                self.manager_heard_total,
+            ),
+            (
+                "manager_dropped_total",
+                "Messages given up",
+                self.manager_dropped_total,
+            ),
+            (
+                "manager_reconnections_total",
+                "Connections to the broker that were lost",
+                self.manager_reconnections_total,
+            ),
+            (
+                "admin_dropped_total",
+                "Records that an admin watcher was too slow for",
+                self.admin_dropped_total,
+            ),
+        ] {
+            page.family(name, "counter", help);
+            page.sample(name, value as f64);
+        }
+    }
+
+    fn write_handler_times(&self, page: &mut Page) {
         page.family(
             "handler_seconds",
             "histogram",
@@ -361,59 +420,10 @@ impl Metrics {
             } else {
                 "+Inf".to_owned()
             };
-            let _ = writeln!(
-                page.0,
-                "socketio_handler_seconds_bucket{{le=\"{bound}\"}} {count}"
-            );
+            page.labelled("handler_seconds_bucket", "le", &[(bound, *count)]);
         }
         page.sample("handler_seconds_sum", self.handler_seconds_total);
         page.sample("handler_seconds_count", self.handlers_total as f64);
-        page.family("workers", "gauge", "Worker threads");
-        page.sample("workers", self.workers as f64);
-        page.family(
-            "workers_busy",
-            "gauge",
-            "Worker threads that run something of the program",
-        );
-        page.sample("workers_busy", self.workers_busy as f64);
-        page.family(
-            "queue_depth",
-            "gauge",
-            "Turns and jobs that wait for a worker",
-        );
-        page.sample("queue_depth", self.queue_depth as f64);
-        page.family(
-            "refused_total",
-            "counter",
-            "Refused, dropped or closed, by the limit",
-        );
-        page.labelled("refused_total", "limit", &self.refused_total);
-        page.total(
-            "manager_published_total",
-            "Messages published to other servers",
-            self.manager_published_total,
-        );
-        page.total(
-            "manager_heard_total",
-            "Messages heard of other servers",
-            self.manager_heard_total,
-        );
-        page.total(
-            "manager_dropped_total",
-            "Messages given up",
-            self.manager_dropped_total,
-        );
-        page.total(
-            "manager_reconnections_total",
-            "Connections to the broker that were lost",
-            self.manager_reconnections_total,
-        );
-        page.total(
-            "admin_dropped_total",
-            "Records that an admin watcher was too slow for",
-            self.admin_dropped_total,
-        );
-        page.0
     }
 }
 
@@ -433,9 +443,14 @@ impl Page {
         let _ = writeln!(self.0, "socketio_{name} {value}");
     }
 
-    fn total(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, "counter", help);
-        self.sample(name, value as f64);
+    fn gauges(&mut self, name: &str, help: &str, label: &str, values: &[(impl ToString, u64)]) {
+        self.family(name, "gauge", &format!("{help}, by {label}"));
+        self.labelled(name, label, values);
+    }
+
+    fn totals(&mut self, name: &str, help: &str, label: &str, values: &[(impl ToString, u64)]) {
+        self.family(name, "counter", &format!("{help}, by {label}"));
+        self.labelled(name, label, values);
     }
 
     fn labelled(&mut self, name: &str, label: &str, values: &[(impl ToString, u64)]) {

@@ -1,5 +1,6 @@
 //! The client against our own server.
 
+use crate::common::brokers::free_port;
 use crate::common::{PATIENCE, eventually, serve, url};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use socketio::engineio::Transport;
@@ -39,8 +40,7 @@ fn record() -> (Sender<String>, impl Fn() -> String) {
 
 /// An address that nobody listens on, though somebody may in a moment.
 fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
 }
 
 #[test]

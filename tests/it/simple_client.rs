@@ -1,5 +1,6 @@
 //! The client without handlers.
 
+use crate::common::brokers::free_port;
 use crate::common::{eventually, serve, url};
 use socketio::engineio::Transport;
 use socketio::{
@@ -7,7 +8,6 @@ use socketio::{
     Socket,
 };
 use std::cell::RefCell;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -38,8 +38,7 @@ fn quick() -> socketio::ClientBuilder {
 }
 
 fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
 }
 
 #[test]

@@ -63,66 +63,76 @@ impl Head {
         else {
             return Err(HeadError(400, "not an HTTP/1 request"));
         };
-        let head: Box<[u8]> = bytes[..length].into();
-        let span = |part: &[u8]| -> Span {
-            // Every part is a slice of `bytes`, which is shorter than 64 KiB here.
-            let start = part.as_ptr().addr() - bytes.as_ptr().addr();
-            (start as u16, (start + part.len()) as u16)
-        };
-        let path_and_query = absolute_path(target);
-        let (path, query) = path_and_query
-            .split_once('?')
-            .unwrap_or((path_and_query, ""));
-        let query = if query.is_empty() {
-            (0, 0)
+        let head = &bytes[..length];
+        let request = request(head, method, target, parsed.headers, (peer, secure));
+        Head::new(request, version == 1, length).map(Some)
+    }
+
+    /// Checks what the fields say of the connection and the body.
+    #[inline]
+    fn new(request: Request, is_http_11: bool, length: usize) -> Result<Head, HeadError> {
+        let keep_alive = if is_http_11 {
+            !request.has_token("connection", "close")
         } else {
-            span(query.as_bytes())
-        };
-        let request = Request {
-            method: span(method.as_bytes()),
-            path: if path.is_empty() {
-                (0, 0)
-            } else {
-                span(path.as_bytes())
-            },
-            query,
-            fields: parsed
-                .headers
-                .iter()
-                .map(|field| (span(field.name.as_bytes()), span(field.value)))
-                .collect(),
-            head,
-            body: RequestBody::Whole(Vec::new()),
-            peer,
-            secure,
-            forwarded_for: None,
-            #[cfg(feature = "tls")]
-            certificate: None,
-            time: SystemTime::now(),
-        };
-        let keep_alive = match version {
-            1 => !request.has_token("connection", "close"),
-            _ => request.has_token("connection", "keep-alive"),
+            request.has_token("connection", "keep-alive")
         };
         let hosts = request.header_values("host").count();
-        if hosts > 1 || hosts == 0 && version == 1 {
+        if hosts > 1 || hosts == 0 && is_http_11 {
             // RFC 9112, 3.2.
             return Err(HeadError(400, "not one Host field"));
         }
         let framing = framing_of(&request)?;
-        if framing == RequestFraming::Chunked && version == 0 {
+        if framing == RequestFraming::Chunked && !is_http_11 {
             // RFC 9112, 6.1: there are none in HTTP/1.0, and proxies may not see where it ends.
             return Err(HeadError(400, "Transfer-Encoding in HTTP/1.0"));
         }
-        let expects_continue = version == 1 && request.has_token("expect", "100-continue");
-        Ok(Some(Head {
+        let expects_continue = is_http_11 && request.has_token("expect", "100-continue");
+        Ok(Head {
             request,
             framing,
             keep_alive,
-            is_http_11: version == 1,
+            is_http_11,
             expects_continue,
             length,
-        }))
+        })
+    }
+}
+
+/// Returns the request of a head, with its parts as places in it.
+#[inline]
+fn request(
+    head: &[u8],
+    method: &str,
+    target: &str,
+    fields: &[httparse::Header<'_>],
+    (peer, secure): (PeerAddr, bool),
+) -> Request {
+    let span = |part: &[u8]| -> Span {
+        if part.is_empty() {
+            return (0, 0);
+        }
+        // Every part is a slice of `head`, which is shorter than 64 KiB.
+        let start = part.as_ptr().addr() - head.as_ptr().addr();
+        (start as u16, (start + part.len()) as u16)
+    };
+    let target = absolute_path(target);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    Request {
+        method: span(method.as_bytes()),
+        path: span(path.as_bytes()),
+        query: span(query.as_bytes()),
+        fields: fields
+            .iter()
+            .map(|field| (span(field.name.as_bytes()), span(field.value)))
+            .collect(),
+        head: head.into(),
+        body: RequestBody::Whole(Vec::new()),
+        peer,
+        secure,
+        forwarded_for: None,
+        #[cfg(feature = "tls")]
+        certificate: None,
+        time: SystemTime::now(),
     }
 }
 

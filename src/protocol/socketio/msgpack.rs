@@ -56,14 +56,8 @@ pub(crate) fn decode<'a>(
         };
     }
     let data = fields.data.unwrap_or_default();
-    if data.seen.depth > limits.json_depth {
-        return over(PacketError::Depth);
-    }
-    if data.seen.binaries > limits.attachments {
-        return over(PacketError::Attachments);
-    }
-    if data.seen.binary_bytes > limits.attachments_bytes {
-        return over(PacketError::AttachmentsTooLarge);
+    if let Some(why) = data.seen.limit_exceeded(limits) {
+        return over(why);
     }
     let mut body: Cow<'a, [u8]> = Cow::Borrowed(data.bytes);
     if data.seen.is_foreign {
@@ -71,27 +65,17 @@ pub(crate) fn decode<'a>(
         rewrite(&mut Reader::new(data.bytes), &mut rewritten)?;
         body = Cow::Owned(rewritten);
     }
-    let marker = body.first().map(|byte| Marker::from_u8(*byte));
-    let (is_none, is_map, is_text, is_array) = match marker {
-        None | Some(Marker::Null) => (true, false, false, false),
-        Some(Marker::FixMap(_) | Marker::Map16 | Marker::Map32) => (false, true, false, false),
-        Some(Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32) => {
-            (false, false, true, false)
-        }
-        Some(Marker::FixArray(_) | Marker::Array16 | Marker::Array32) => {
-            (false, false, false, true)
-        }
-        Some(_) => (false, false, false, false),
-    };
+    let shape = Shape::of(&body);
     let mut name = None;
     match kind {
-        Kind::Connect if is_none => body = Cow::Borrowed(&[]),
-        Kind::Connect if is_map => {}
+        Kind::Connect if shape == Shape::Nothing => body = Cow::Borrowed(&[]),
+        Kind::Connect if shape == Shape::Map => {}
         // What python adds says nothing.
         Kind::Disconnect => body = Cow::Borrowed(&[]),
-        Kind::ConnectError if is_map || is_text || revision == Revision::V3 => {}
-        Kind::Ack if is_array => {}
-        Kind::Event if is_array => {
+        Kind::ConnectError
+            if matches!(shape, Shape::Map | Shape::Text) || revision == Revision::V3 => {}
+        Kind::Ack if shape == Shape::Array => {}
+        Kind::Event if shape == Shape::Array => {
             name = match &body {
                 Cow::Borrowed(bytes) => event_name(bytes)?,
                 Cow::Owned(bytes) => event_name(bytes)?.map(|name| Cow::Owned(name.into_owned())),
@@ -117,6 +101,28 @@ pub(crate) fn decode<'a>(
             None => Body::Msgpack(body),
         },
     }))
+}
+
+/// Shape of a packet's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Nothing,
+    Map,
+    Text,
+    Array,
+    Other,
+}
+
+impl Shape {
+    fn of(data: &[u8]) -> Shape {
+        match data.first().map(|byte| Marker::from_u8(*byte)) {
+            None | Some(Marker::Null) => Shape::Nothing,
+            Some(Marker::FixMap(_) | Marker::Map16 | Marker::Map32) => Shape::Map,
+            Some(Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32) => Shape::Text,
+            Some(Marker::FixArray(_) | Marker::Array16 | Marker::Array32) => Shape::Array,
+            Some(_) => Shape::Other,
+        }
+    }
 }
 
 /// Returns the name that an array of arguments begins with: text, or a number, as the reference
@@ -161,6 +167,21 @@ struct Seen {
     binary_bytes: usize,
     /// Something that has to be rewritten.
     is_foreign: bool,
+}
+
+impl Seen {
+    /// Returns what there is too much of.
+    fn limit_exceeded(&self, limits: &Limits) -> Option<PacketError> {
+        if self.depth > limits.json_depth {
+            Some(PacketError::Depth)
+        } else if self.binaries > limits.attachments {
+            Some(PacketError::Attachments)
+        } else if self.binary_bytes > limits.attachments_bytes {
+            Some(PacketError::AttachmentsTooLarge)
+        } else {
+            None
+        }
+    }
 }
 
 impl<'a> MsgpackFields<'a> {
