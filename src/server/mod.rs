@@ -11,6 +11,7 @@ mod namespaces;
 mod overlap;
 pub(crate) mod rooms;
 mod service;
+mod session_handler;
 mod socket;
 mod throttle;
 
@@ -20,7 +21,7 @@ pub use namespace::Namespace;
 pub use service::{Service, ServiceEvents};
 pub use socket::{Socket, TimedSocket};
 
-pub(crate) use connection::SocketIoAcceptor;
+pub(crate) use session_handler::SocketIoAcceptor;
 
 use crate::data::{Args, EncodedArgs, Encoding, Value};
 use crate::engineio::{self, Handshake, OnHandshake, Transport, block_in_place};

@@ -51,37 +51,109 @@ fn no_layer_uses_one_above_it() {
 
 #[test]
 fn files_of_a_folder_that_use_each_other_say_why() {
-    let mut files = HashMap::new();
+    let mut heads = HashMap::new();
+    let mut edges: HashMap<PathBuf, HashSet<PathBuf>> = HashMap::new();
     visit(Path::new("src"), &mut |path, text| {
-        files.insert(path.with_extension(""), text.to_owned());
+        let file = path.with_extension("");
+        let module = if file.ends_with("mod") {
+            file.parent().unwrap().to_owned()
+        } else {
+            file
+        };
+        for (node, used) in siblings(&module, text) {
+            edges.entry(node).or_default().insert(used);
+        }
+        heads.insert(module, text.to_owned());
     });
-    let edges: HashMap<&PathBuf, Vec<PathBuf>> = files
-        .iter()
-        .map(|(path, text)| (path, siblings(path, text)))
-        .collect();
+    // What a path names may also be an item of the folder's own file.
+    for used in edges.values_mut() {
+        used.retain(|module| heads.contains_key(module));
+    }
     let mut silent = Vec::new();
-    for (path, text) in &files {
-        let is_said = text.contains("\n//! In a circle with ");
-        if is_said != reaches(&edges, path, path) {
+    for (module, text) in &heads {
+        // Not for readers of the documentation where the module is public.
+        let marks = ["\n//! In a circle with ", "\n// In a circle with "];
+        let is_said = marks.iter().any(|mark| text.contains(mark));
+        if is_said != reaches(&edges, module, module) {
             let what = if is_said { "no" } else { "a" };
-            silent.push(format!("{} is in {what} circle", path.display()));
+            silent.push(format!("{} is in {what} circle", module.display()));
         }
     }
     assert!(silent.is_empty(), "{silent:#?}");
 }
 
-/// The files of its own folder that a file names.
-fn siblings(path: &Path, text: &str) -> Vec<PathBuf> {
-    if path.ends_with("mod") {
-        return Vec::new();
-    }
+/// Returns what a module uses beside itself, and beside each folder that it lies in: pairs of
+/// neighbours. The files of a layer's root are the matter of the layers.
+fn siblings(module: &Path, text: &str) -> Vec<(PathBuf, PathBuf)> {
     let code = code(text);
-    let names = code.split("super::").skip(1).flat_map(first_names);
-    names.map(|name| path.with_file_name(name)).collect()
+    let mut pairs = Vec::new();
+    for prefix in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(prefix) {
+            if code[..at].ends_with("super::") {
+                continue;
+            }
+            let mut behind = &code[at..];
+            let mut base = module;
+            while let Some(rest) = behind.strip_prefix("super::") {
+                (behind, base) = (rest, base.parent().unwrap_or(base));
+            }
+            if let Some(rest) = behind.strip_prefix("crate::") {
+                (behind, base) = (rest, Path::new("src"));
+            }
+            for path in paths(behind) {
+                let used = base.join(path);
+                pairs.extend(neighbours(module, &used));
+            }
+        }
+    }
+    pairs
 }
 
-/// Returns whether a file leads to another, through others of its folder.
-fn reaches(edges: &HashMap<&PathBuf, Vec<PathBuf>>, from: &PathBuf, to: &PathBuf) -> bool {
+/// Returns where the ways to two modules part, below a layer.
+fn neighbours(module: &Path, used: &Path) -> Option<(PathBuf, PathBuf)> {
+    let both = module.components().zip(used.components());
+    let common = both.take_while(|(one, other)| one == other).count();
+    let part = |path: &Path| -> Option<PathBuf> {
+        (path.components().count() > common).then(|| path.components().take(common + 1).collect())
+    };
+    (common >= 2).then_some(())?;
+    Some((part(module)?, part(used)?))
+}
+
+/// Returns the paths of a `use`, or the one of an expression.
+fn paths(behind: &str) -> Vec<PathBuf> {
+    let is_word = |it: char| it.is_alphanumeric() || it == '_';
+    let Some(list) = behind.strip_prefix('{') else {
+        let end = behind.find(|it| !is_word(it)).unwrap_or(behind.len());
+        let (name, rest) = behind.split_at(end);
+        let below = rest.strip_prefix("::").map(paths).unwrap_or_default();
+        if below.is_empty() {
+            return vec![PathBuf::from(name)];
+        }
+        return below.iter().map(|it| Path::new(name).join(it)).collect();
+    };
+    let mut depth = 1;
+    let mut begin = 0;
+    let mut found = Vec::new();
+    for (at, it) in list.char_indices() {
+        match it {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 || depth == 1 && it == ',' {
+            found.extend(paths(list[begin..at].trim()));
+            begin = at + 1;
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    found
+}
+
+/// Returns whether a module leads to another, through others beside it.
+fn reaches(edges: &HashMap<PathBuf, HashSet<PathBuf>>, from: &PathBuf, to: &PathBuf) -> bool {
     let mut left = vec![from];
     let mut seen = HashSet::new();
     while let Some(path) = left.pop() {
@@ -128,30 +200,9 @@ fn visit(folder: &Path, look: &mut dyn FnMut(&Path, &str)) {
 /// The modules that a file names behind `crate::`, without its comments and unit tests.
 fn uses(text: &str) -> Vec<String> {
     let code = code(text);
-    let mut used = Vec::new();
-    for behind in code.split("crate::").skip(1) {
-        used.extend(first_names(behind));
-    }
-    used
-}
-
-/// The names with which a path goes on, or those of the list there.
-fn first_names(behind: &str) -> Vec<String> {
-    let names = match behind.strip_prefix('{') {
-        Some(list) => list
-            .split('}')
-            .next()
-            .unwrap_or_default()
-            .split(',')
-            .collect(),
-        None => vec![behind],
-    };
-    let is_word = |it: char| it.is_alphanumeric() || it == '_';
-    let words = names.into_iter().map(|name| {
-        let name = name.trim();
-        name[..name.find(|it| !is_word(it)).unwrap_or(name.len())].to_owned()
-    });
-    words.filter(|word| !word.is_empty()).collect()
+    let paths = code.split("crate::").skip(1).flat_map(paths);
+    let first = |path: PathBuf| Some(path.iter().next()?.to_str()?.to_owned());
+    paths.filter_map(first).collect()
 }
 
 /// A file without its comments and unit tests.

@@ -13,6 +13,9 @@
 // cluster each server does so for its own clients, and the manager carries the events to the
 // watchers of all. What an administrator asks for goes to every server as an event for a room
 // without members, which each server looks at (`on_signal`).
+//
+// In a circle with the handles of the server: a record names a socket, and a socket records what it
+// does.
 
 mod login;
 mod report;
