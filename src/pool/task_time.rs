@@ -1,4 +1,6 @@
-//! Estimates of the time that tasks take.
+//! Estimates of the time that tasks take: they decide how many workers an I/O thread wakes, and in
+//! which of the queues an owner's tasks stand. What the two decisions bring was measured: see the
+//! heads of the pool and of its queues.
 
 use super::queues::Lane;
 use std::sync::atomic::{AtomicU8, Ordering};
