@@ -1,4 +1,4 @@
-//! TupleArgs in MessagePack, out and in: user types straight to bytes and from them, by rmp-serde.
+//! Arguments in MessagePack, out and in: user types straight to bytes and from them, by rmp-serde.
 
 use super::args::{ArgError, ArgsVisitor, FromArgs};
 use super::binary;

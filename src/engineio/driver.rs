@@ -672,6 +672,8 @@ impl ServerDriver {
                     if let Some(mut handler) = session.handler.take() {
                         handler.close(now, reason);
                     }
+                    // What was not complete goes with the handler; the session may stay a while.
+                    session.share.hold(0);
                 }
                 ServerOutput::Done => {
                     let Some(session) = self.forget(key) else {

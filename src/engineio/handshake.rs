@@ -10,7 +10,7 @@ use super::frames::{Frames, binary_form, wants_text};
 use super::handle::{RemoteEnd, SessionHandle};
 use super::on_handshake::{Handshake, OnHandshake, refusal_json};
 use super::poll_body::PollBody;
-use super::serving::{FallbackHandler, Resident, Responder};
+use super::serving::{FallbackHandler, Responder};
 use super::{Admission, HandshakeRefusal, SessionHandler, Transport, polling};
 use crate::net::http::{Header, Headers, Request, Response};
 use crate::net::outbox::Outbox;
@@ -116,13 +116,6 @@ pub(super) enum Decision {
         entry: HandshakeContext,
         result: Result<Box<dyn SessionHandler>, HandshakeRefusal>,
     },
-}
-
-/// The places of a session among those that limits count.
-struct Places {
-    resident: Resident,
-    /// Of a session on polling.
-    polling: Option<Slot>,
 }
 
 /// A session that is about to be entered into the tables.
@@ -325,13 +318,17 @@ impl ServerDriver {
         };
         let shared = Arc::clone(&self.shared);
         let mut headers = shared.config.cors.headers(&request);
+        let Some(resident) = shared.population.enter() else {
+            let response = Response::text(503, "Service Unavailable").with_headers(headers);
+            return io.respond(id, response.closing());
+        };
         headers.extend(shared.config.cookie.as_ref().map(|it| it.header(&sid)));
         headers.extend(handshake.headers);
         if websocket.is_some() {
             headers.extend(subprotocol(&request));
         }
-        let places = match self.take_places(io, id, &request, transport) {
-            Ok(places) => places,
+        let polling_slot = match self.take_polling_slot(io, id, &request, transport) {
+            Ok(slot) => slot,
             Err(refusal) => return io.respond(id, refusal.with_headers(headers)),
         };
         // What is sent before the client has its answer is collected: nothing goes before that.
@@ -359,8 +356,8 @@ impl ServerDriver {
         let (key, handle) = self.insert_session(io, id, &request, new);
         if let Some(session) = find(&mut self.sessions, key) {
             session.eio3 = eio3;
-            session.polling_slot = places.polling.map(Box::new);
-            session.resident = Some(places.resident);
+            session.polling_slot = polling_slot.map(Box::new);
+            session.resident = Some(resident);
             session.keep_headers(handshake.session_headers);
         }
         let entry = HandshakeContext {
@@ -406,20 +403,17 @@ impl ServerDriver {
         sid
     }
 
-    /// Takes the places of a new session, or returns the answer that refuses it.
-    fn take_places(
+    /// Takes the place of a new session if it is to be on polling, or returns the answer that refuses
+    /// it: its address opens sessions too fast, or there is no place.
+    fn take_polling_slot(
         &self,
         io: &mut IoContext<ServerCommand>,
         id: ConnectionId,
         request: &Request,
         transport: Transport,
-    ) -> Result<Places, Response> {
+    ) -> Result<Option<Slot>, Response> {
         let limits = &self.shared.config.limits;
         let (peer, client) = (request.peer_addr(), request.client_ip());
-        let unavailable = || Response::text(503, "Service Unavailable");
-        let Some(resident) = self.shared.population.enter() else {
-            return Err(unavailable().closing());
-        };
         if self.shared.is_too_fast(client, io.now()) {
             limits.refused.note("handshakes_per_second");
             if io.may_log(id, log::Level::Warn) {
@@ -428,17 +422,11 @@ impl ServerDriver {
             return Err(Response::text(429, "Too Many Requests").closing());
         }
         if transport == Transport::WebSocket {
-            return Ok(Places {
-                resident,
-                polling: None,
-            });
+            return Ok(None);
         }
         let (limit, of_address) = (limits.polling_sessions, limits.polling_sessions_per_address);
         match self.shared.polling.take(client, limit, of_address) {
-            Ok(slot) => Ok(Places {
-                resident,
-                polling: Some(slot),
-            }),
+            Ok(slot) => Ok(Some(slot)),
             Err(full) => {
                 let limit = match full {
                     NoSlot::Full => "polling_sessions",
@@ -448,7 +436,7 @@ impl ServerDriver {
                 if io.may_log(id, log::Level::Warn) {
                     log::warn!(target: "engineio", "{peer}: refused, as many sessions are on polling as may be (Limits::{limit})");
                 }
-                Err(unavailable())
+                Err(Response::text(503, "Service Unavailable"))
             }
         }
     }

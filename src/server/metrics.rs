@@ -298,11 +298,19 @@ impl Metrics {
             ("polling", self.sessions_polling),
             ("websocket", self.sessions_websocket),
         ];
-        page.gauges("sessions", "Engine.IO sessions", "transport", &transports);
+        page.family("sessions", "gauge", "Engine.IO sessions, by transport");
+        page.labelled("sessions", "transport", &transports);
         let forms = &self.sessions_by_parser;
-        page.gauges("sessions_by_parser", "Sessions", "parser", forms);
-        page.gauges("clients", "Clients", "namespace", &self.clients);
-        page.gauges("rooms", "Rooms", "namespace", &self.rooms);
+        page.family(
+            "sessions_by_parser",
+            "gauge",
+            "Sessions, by the form of their packets",
+        );
+        page.labelled("sessions_by_parser", "parser", forms);
+        page.family("clients", "gauge", "Clients, by namespace");
+        page.labelled("clients", "namespace", &self.clients);
+        page.family("rooms", "gauge", "Rooms, by namespace");
+        page.labelled("rooms", "namespace", &self.rooms);
         for (name, help, value) in [
             (
                 "sessions_eio3",
@@ -328,19 +336,19 @@ impl Metrics {
 
     fn write_totals(&self, page: &mut Page) {
         let closed = &self.sessions_closed_total;
-        page.totals(
+        page.family(
             "sessions_closed_total",
-            "Sessions that were closed",
-            "reason",
-            closed,
+            "counter",
+            "Sessions that were closed, by reason",
         );
+        page.labelled("sessions_closed_total", "reason", closed);
         let refused = &self.refused_total;
-        page.totals(
+        page.family(
             "refused_total",
-            "Refused, dropped or closed",
-            "limit",
-            refused,
+            "counter",
+            "Refused, dropped or closed, by the limit",
         );
+        page.labelled("refused_total", "limit", refused);
         for (name, help, value) in [
             (
                 "sessions_opened_total",
@@ -441,16 +449,6 @@ impl Page {
 
     fn sample(&mut self, name: &str, value: f64) {
         let _ = writeln!(self.0, "socketio_{name} {value}");
-    }
-
-    fn gauges(&mut self, name: &str, help: &str, label: &str, values: &[(impl ToString, u64)]) {
-        self.family(name, "gauge", &format!("{help}, by {label}"));
-        self.labelled(name, label, values);
-    }
-
-    fn totals(&mut self, name: &str, help: &str, label: &str, values: &[(impl ToString, u64)]) {
-        self.family(name, "counter", &format!("{help}, by {label}"));
-        self.labelled(name, label, values);
     }
 
     fn labelled(&mut self, name: &str, label: &str, values: &[(impl ToString, u64)]) {

@@ -289,6 +289,40 @@ fn who_holds_the_most_goes_first_when_all_hold_too_much() {
 }
 
 #[test]
+fn what_a_polling_client_has_begun_counts_until_its_end_and_no_longer() {
+    let io = Server::builder()
+        .limits(Limits::default().buffered_bytes(3_000_000))
+        .build();
+    let (sender, joined) = unbounded();
+    io.on_connect(move |socket: &Socket| sender.send(socket.clone()).unwrap());
+    let serving = serve(&io);
+    // A packet whose attachment does not come.
+    let begun = format!(
+        "451-[\"x\",\"{}\",{{\"_placeholder\":true,\"num\":0}}]",
+        "x".repeat(900_000)
+    );
+    for _ in 0..3 {
+        let mut http = Http::connect(serving.local_addr());
+        let sockets: Vec<_> = (0..3)
+            .map(|_| {
+                let session = polling_session(&mut http);
+                assert_eq!(http.post(&session, "40").text(), "ok");
+                let socket: Socket = joined.recv_timeout(PATIENCE).unwrap();
+                assert!(http.get(&session).text().starts_with("40"));
+                assert_eq!(http.post(&session, &begun).text(), "ok");
+                socket
+            })
+            .collect();
+        // The next turn of the I/O thread: it would have closed them.
+        assert_eq!(http.get("/nothing").status, 404);
+        assert!(sockets.iter().all(Socket::is_connected));
+        // Without a poll, their sessions wait with the close packet.
+        sockets.iter().for_each(Socket::disconnect_all);
+        eventually("the end", || !sockets.iter().any(Socket::is_connected));
+    }
+}
+
+#[test]
 fn polling_sessions_have_limits_of_their_own() {
     let serving = serve(
         &Server::builder()

@@ -38,7 +38,8 @@ impl SocketState {
 
 impl Socket {
     /// Handles an event of this client alone, in the place of the handlers of its namespace. It,
-    /// and what it captures, is dropped when the client has gone. See [`Namespace::on`].
+    /// and what it captures, is dropped when the client has gone. See
+    /// [`Namespace::on`](crate::Namespace::on).
     ///
     /// ```
     /// use socketio::{Server, Socket};
