@@ -644,7 +644,11 @@ impl ServerDriver {
                     log::debug!(target: "engineio", "{}: upgraded to websocket", session.handle.label());
                     session.handle.set_transport(Transport::WebSocket);
                     session.polling_slot = None;
-                    io.attach(ConnectionId::from_u64(channel), session.handle.outbox());
+                    let id = ConnectionId::from_u64(channel);
+                    io.attach(id, session.handle.outbox());
+                    if session.read_paused {
+                        io.set_read_paused(id, true);
+                    }
                     if let Some(handler) = &mut session.handler {
                         handler.upgraded();
                     }

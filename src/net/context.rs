@@ -290,8 +290,7 @@ impl<C: Send + 'static> IoContext<C> {
         let mut frame = Vec::new();
         websocket::write_close(code, &mut frame);
         if let Some(outbox) = self.outbox(id) {
-            // An outbox that is closed already has the close frame of somebody else.
-            let _ = outbox.append(&frame, Flush::Now);
+            outbox.close_with(&frame);
         }
         self.close_after_flush(id);
     }

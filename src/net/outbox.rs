@@ -160,13 +160,30 @@ impl Outbox {
 
     /// Appends bytes that are for this peer alone: whole frames, unless it speaks no WebSocket.
     pub(crate) fn append(&self, bytes: &[u8], flush: Flush) -> Result<Appended, AppendError> {
+        self.locked(|state| self.append_own(state, bytes, flush))
+    }
+
+    /// Appends the last bytes, behind which it accepts nothing: no frame may follow a close frame
+    /// (RFC 6455, 5.5.1). Does nothing if it has been closed, and so has had its last.
+    pub(crate) fn close_with(&self, last: &[u8]) {
         self.locked(|state| {
-            if !state.is_masking() {
-                return self.append_locked(state, bytes, flush);
-            }
-            mask::with_masked(bytes, |masked| self.append_locked(state, masked, flush))
-                .unwrap_or_else(|_| Err(state.fail()))
-        })
+            // What has become of the peer is noticed as these bytes leave.
+            let _ = self.append_own(state, last, Flush::Now);
+            state.closed = true;
+        });
+    }
+
+    fn append_own(
+        &self,
+        state: &mut OutboxState,
+        bytes: &[u8],
+        flush: Flush,
+    ) -> Result<Appended, AppendError> {
+        if !state.is_masking() {
+            return self.append_locked(state, bytes, flush);
+        }
+        mask::with_masked(bytes, |masked| self.append_locked(state, masked, flush))
+            .unwrap_or_else(|_| Err(state.fail()))
     }
 
     /// Notes every change of what waits.

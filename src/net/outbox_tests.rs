@@ -65,6 +65,20 @@ fn a_reader_that_is_too_slow_is_told_apart_once() {
 }
 
 #[test]
+fn nothing_follows_the_last_bytes() {
+    let outbox = Outbox::detached(Role::Server, 1_000, Share::default());
+    outbox.append(&frames(&["a"]), Flush::Now).unwrap();
+    let mut close = Vec::new();
+    websocket::write_close(Some(1000), &mut close);
+    for _ in 0..2 {
+        outbox.close_with(&close);
+        let behind = outbox.append(&frames(&["b"]), Flush::Now);
+        assert_eq!(behind, Err(AppendError::Closed));
+    }
+    assert_eq!(outbox.waiting_bytes(), frames(&["a"]).len() + close.len());
+}
+
+#[test]
 fn one_message_at_a_time_may_be_larger_than_what_may_wait() {
     let large = frames(&[&"x".repeat(50)]);
     let small = frames(&["a"]);

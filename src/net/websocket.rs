@@ -26,7 +26,8 @@ pub(crate) enum WebSocketMessage<'a> {
     Binary(&'a [u8]),
     Ping(&'a [u8]),
     Pong(&'a [u8]),
-    Close,
+    /// With the code that the peer gave.
+    Close(Option<u16>),
 }
 
 impl<'a> WebSocketMessage<'a> {
@@ -158,24 +159,23 @@ impl FrameDecoder {
         if header.mask.is_some() != (self.role == Role::Server) {
             return Err(ProtocolError::Protocol);
         }
-        if let OpCode::Control(_) = header.opcode
-            && (length > 125 || !header.is_final)
-        {
-            return Err(ProtocolError::Protocol);
-        }
-        let kept = self
-            .message
-            .as_ref()
-            .map_or(0, |message| message.bytes.len());
-        if length > (self.max_message - kept) as u64 {
-            return Err(ProtocolError::TooLarge);
+        if let OpCode::Control(_) = header.opcode {
+            if length > 125 || !header.is_final {
+                return Err(ProtocolError::Protocol);
+            }
+        } else {
+            let message = self.message.as_ref();
+            let kept = message.map_or(0, |message| message.bytes.len());
+            if length > (self.max_message - kept) as u64 {
+                return Err(ProtocolError::TooLarge);
+            }
         }
         Ok(Some(Frame {
             opcode: header.opcode,
             is_final: header.is_final,
             mask: header.mask,
             start,
-            // Fits, since it is at most `max_message`.
+            // Fits, since it is at most 125, or `max_message`.
             length: length as usize,
         }))
     }
@@ -268,10 +268,10 @@ impl<'a> Messages<'a> {
             OpCode::Control(Control::Ping) => WebSocketMessage::Ping(payload),
             OpCode::Control(Control::Pong) => WebSocketMessage::Pong(payload),
             OpCode::Control(_) => {
-                check_close(payload)?;
+                let code = close_code(payload)?;
                 // Nothing counts behind a close frame.
                 self.input = &mut [];
-                WebSocketMessage::Close
+                WebSocketMessage::Close(code)
             }
         }))
     }
@@ -327,12 +327,12 @@ impl Frame {
     }
 }
 
-/// Checks a close frame: it is empty, or a code that may be sent and a reason in UTF-8 (RFC 6455,
-/// 7.4).
-fn check_close(payload: &[u8]) -> Result<(), ProtocolError> {
+/// Returns the code of a close frame, which is empty, or a code that may be sent and a reason in
+/// UTF-8 (RFC 6455, 7.4).
+fn close_code(payload: &[u8]) -> Result<Option<u16>, ProtocolError> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {
-            Ok(())
+            Ok(None)
         } else {
             Err(ProtocolError::Protocol)
         };
@@ -342,7 +342,7 @@ fn check_close(payload: &[u8]) -> Result<(), ProtocolError> {
         return Err(ProtocolError::Protocol);
     }
     match std::str::from_utf8(reason) {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(Some(code)),
         Err(_) => Err(ProtocolError::Utf8),
     }
 }
@@ -531,7 +531,7 @@ mod tests {
                 "Text(\"two\")"
             ]
         );
-        assert_eq!(whole.last().map(String::as_str), Some("Close"));
+        assert_eq!(whole.last().map(String::as_str), Some("Close(Some(1000))"));
         for pieces in 1..20 {
             assert_eq!(
                 decode_in(pieces, &bytes, 1000),
@@ -578,6 +578,15 @@ mod tests {
         let mut two = masked(0x01, b"x");
         two.extend(masked(0x81, b"x"));
         assert_eq!(decode_in(4096, &two, 1000).1, Err(ProtocolError::Protocol));
+    }
+
+    #[test]
+    fn control_frames_do_not_count_for_the_message_around_them() {
+        let mut bytes = masked(0x01, &[b'x'; 1000]);
+        bytes.extend(masked(0x89, b"ping"));
+        bytes.extend(masked(0x80, b""));
+        let (got, result) = decode_in(bytes.len(), &bytes, 1000);
+        assert_eq!((got.len(), result), (2, Ok(())));
     }
 
     #[test]
@@ -656,7 +665,7 @@ mod tests {
                             }
                             got.push(format!("{message:?}"));
                             // Nothing is read behind it.
-                            if message == WebSocketMessage::Close {
+                            if matches!(message, WebSocketMessage::Close(_)) {
                                 return (got, None);
                             }
                         }

@@ -24,7 +24,8 @@ pub(crate) struct WebSocketRead<'a> {
 /// End of a WebSocket that one read has brought.
 #[derive(Clone, Copy, Debug)]
 enum WebSocketEnd {
-    Closed,
+    /// With the peer's code, which it gets back (RFC 6455, 5.5.1).
+    Closed(Option<u16>),
     Violated(ProtocolError),
 }
 
@@ -48,8 +49,8 @@ impl WebSocketRead<'_> {
                 self.left -= 1;
                 match &message {
                     Some(WebSocketMessage::Ping(payload)) => io.pong(self.id, payload),
-                    Some(WebSocketMessage::Close) => {
-                        self.end = Some(WebSocketEnd::Closed);
+                    Some(WebSocketMessage::Close(code)) => {
+                        self.end = Some(WebSocketEnd::Closed(*code));
                         return None;
                     }
                     _ => {}
@@ -99,7 +100,9 @@ impl<D: Driver> EventLoop<D> {
         }
         match end {
             None => {}
-            Some(WebSocketEnd::Closed) => self.close_websocket(id, None, Reason::TransportClose),
+            Some(WebSocketEnd::Closed(code)) => {
+                self.close_websocket(id, code, Reason::TransportClose);
+            }
             Some(WebSocketEnd::Violated(violation)) => {
                 if let Some(connection) = self.io.get(id) {
                     let label = self.driver.label(owner);

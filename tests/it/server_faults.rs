@@ -323,6 +323,47 @@ fn what_a_polling_client_has_begun_counts_until_its_end_and_no_longer() {
 }
 
 #[test]
+fn a_post_that_fills_the_inbox_is_answered_by_an_upgrade() {
+    let io = Server::builder()
+        .limits(Limits::default().inbox_bytes(20_000))
+        .build();
+    let (begin, begun) = unbounded();
+    let (open, gate) = unbounded::<()>();
+    io.on("wait", move || {
+        begin.send(()).unwrap();
+        gate.recv().unwrap();
+    });
+    io.on("count", |number: u32| number);
+    let serving = serve(&io);
+    let mut http = Http::connect(serving.local_addr());
+    let session = polling_session(&mut http);
+    assert_eq!(http.post(&session, "40").text(), "ok");
+    assert!(http.get(&session).text().starts_with("40"));
+    let mut body = "42[\"wait\"]".to_owned();
+    for number in 0..400 {
+        body += &format!("\x1e42{number}[\"count\",{number}]");
+    }
+    let length = body.len();
+    http.write(&format!(
+        "POST {session} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"
+    ));
+    begun.recv_timeout(PATIENCE).unwrap();
+    let websocket = session.replace("polling", "websocket");
+    let mut ws = Ws::open(serving.local_addr(), &websocket);
+    ws.send("2probe");
+    assert_eq!(ws.text(), "3probe");
+    ws.send("5");
+    assert_eq!(http.read(false).text(), "ok");
+    open.send(()).unwrap();
+    for number in 0..400 {
+        assert_eq!(ws.text(), format!("43{number}[{number}]"));
+    }
+    // Reading goes on.
+    ws.send("42400[\"count\",400]");
+    assert_eq!(ws.text(), "43400[400]");
+}
+
+#[test]
 fn polling_sessions_have_limits_of_their_own() {
     let serving = serve(
         &Server::builder()

@@ -366,6 +366,19 @@ fn a_websocket_that_never_upgrades_is_closed_and_polling_goes_on() {
 }
 
 #[test]
+fn a_close_frame_is_answered_with_its_code() {
+    let serving = serve(&Server::new());
+    for code in [Some(1000u16), Some(3000), Some(4999), None] {
+        let (mut ws, _) = Ws::session(serving.local_addr());
+        let code_bytes = code.map(u16::to_be_bytes);
+        let payload = code_bytes.as_ref().map_or(&[][..], |bytes| &bytes[..]);
+        // With a mask of zeros.
+        ws.send_raw(&[&[0x88, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat());
+        assert_eq!(ws.until_closed(), (Vec::new(), code));
+    }
+}
+
+#[test]
 fn frames_that_are_no_packets_close_the_connection() {
     let serving = serve(&server());
     let address = serving.local_addr();

@@ -464,6 +464,10 @@ impl ServerSession {
                 self.answer_poll(PollResponse::Noop);
             }
             EnginePacket::Upgrade => {
+                // The packets of a POST have been handled before, and its answer may be held back.
+                let held = polling.post.take();
+                let answers = held.map(|post| ServerOutput::Respond(post, PollResponse::Ok));
+                self.outputs.extend(answers);
                 self.answer_poll(PollResponse::Noop);
                 self.state = ServerState::WebSocket(channel);
                 self.outputs.push_back(ServerOutput::Attach(channel));

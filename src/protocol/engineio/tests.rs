@@ -496,6 +496,28 @@ fn a_second_websocket_is_closed_during_and_after_the_upgrade() {
 }
 
 #[test]
+fn an_upgrade_answers_a_post_whose_answer_was_held_back() {
+    let now = Instant::now();
+    let mut server = ServerSession::polling(now, Arc::new(CONFIG));
+    let post = ChannelId(1);
+    server.handle(now, ServerInput::Post(post));
+    server.handle(now, ServerInput::WebSocket(WS));
+    for packet in [EnginePacket::Ping("probe"), EnginePacket::Upgrade] {
+        assert_eq!(server.receive(now, WS, packet), None);
+    }
+    let outputs: Vec<_> = std::iter::from_fn(|| server.poll()).collect();
+    let answer = ServerOutput::Respond(post, PollResponse::Ok);
+    assert_eq!(
+        outputs,
+        [
+            ServerOutput::SendProbePong(WS),
+            answer,
+            ServerOutput::Attach(WS)
+        ]
+    );
+}
+
+#[test]
 fn polling_after_the_upgrade_is_a_mismatch() {
     let mut server = ServerSession::websocket(Instant::now(), Arc::new(CONFIG), WS);
     let channel = ChannelId(1);
