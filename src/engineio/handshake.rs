@@ -3,13 +3,13 @@
 //! In a circle with `driver`, `polling` and `serving`: the methods of one `ServerDriver` stand
 //! where their subject is.
 
-use super::driver::ServerCommand;
-use super::driver::{ServerDriver, ServerEntry, find};
+use super::driver::{ServerCommand, ServerDriver};
 use super::eio3::Eio3;
 use super::frames::{Frames, binary_form, wants_text};
 use super::handle::{RemoteEnd, SessionHandle};
 use super::on_handshake::{Handshake, OnHandshake, refusal_json};
 use super::poll_body::PollBody;
+use super::server_entry::{ServerEntry, find};
 use super::serving::{FallbackHandler, Responder};
 use super::{Admission, HandshakeRefusal, SessionHandler, Transport, polling};
 use crate::net::http::{Header, Headers, Request, Response};

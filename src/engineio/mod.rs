@@ -35,6 +35,7 @@ mod polling;
 mod posting;
 #[cfg(feature = "server")]
 mod server;
+mod server_entry;
 mod serving;
 mod session_queue;
 mod write_batching;

@@ -3,9 +3,10 @@
 //! In a circle with `driver`, `handshake` and `serving`: the methods of one `ServerDriver` stand
 //! where their subject is.
 
-use super::driver::{ServerCommand, ServerEntry};
+use super::driver::ServerCommand;
 use super::handshake::RequestError;
 use super::poll_body::PollBody;
+use super::server_entry::ServerEntry;
 use super::serving::EngineShared;
 #[cfg(feature = "compression")]
 use crate::net::Command;

@@ -3,9 +3,10 @@
 //! In a circle with `driver`: the methods of one `ServerDriver` stand where their subject is.
 
 use super::Control;
-use super::driver::{ServerCommand, ServerDriver, find};
+use super::driver::{ServerCommand, ServerDriver};
 use super::driving::Received;
 use super::eio3::Packets;
+use super::server_entry::find;
 use crate::net::http::{Request, Response};
 use crate::net::{ConnectionId, IoContext};
 use crate::protocol::engineio::payload_v3;
