@@ -2,7 +2,9 @@
 //! connections that nobody closes, and what the clients of a python server get beside ours.
 
 use crate::common::brokers::{Broker, Process, RabbitMq, Redis, free_port};
-use crate::common::cluster::{self, Node, SOON, connected, emitter, node, python_server, received};
+use crate::common::cluster::{
+    self, Node, SOON, connected, emitter, heard, node, python_server, received,
+};
 use crate::common::relay::Relay;
 use crate::common::{eventually, example_path, log, old_python, succeed};
 use crossbeam_channel::{Receiver, unbounded};
@@ -112,10 +114,8 @@ fn try_silence(through: PubSubManager, direct: PubSubManager, relay: &Relay) {
     });
     connected(&one.manager);
     // Both ways, over new connections.
-    one.io.emit("there", ()).unwrap();
-    while received(&other.client) != "there " {}
-    other.io.emit("and back", ()).unwrap();
-    while received(&one.client) != "and back " {}
+    heard(&one, &other, "there");
+    heard(&other, &one, "and back");
 }
 
 #[test]

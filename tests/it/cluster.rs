@@ -572,10 +572,7 @@ fn a_listener_that_hears_nothing_subscribes_anew() {
     let is_deaf = |node: &Node| node.manager.state() == ManagerState::Disconnected;
     eventually("the loss", || is_deaf(&one) || is_deaf(&other));
     hub.0.is_mute.store(false, Ordering::SeqCst);
-    cluster::connected(&one.manager);
-    cluster::connected(&other.manager);
-    one.io.emit("again", ()).unwrap();
-    while received(&other.client) != "again " {}
+    cluster::heard(&one, &other, "again");
 }
 
 #[test]

@@ -43,8 +43,7 @@ fn a_forwarder_that_was_killed_is_found_again() {
     let _again = forwarder([ports.0, ports.1]);
     connected(&one.manager);
     connected(&other.manager);
-    one.io.emit("again", ()).unwrap();
-    while cluster::received(&other.client) != "again " {}
+    cluster::heard(&one, &other, "again");
     assert!(one.client.is_connected() && other.client.is_connected());
 }
 
@@ -64,8 +63,7 @@ fn a_forwarder_that_hangs_is_lost_and_found_again() {
     process.signal("CONT");
     connected(&one.manager);
     connected(&other.manager);
-    one.io.emit("again", ()).unwrap();
-    while cluster::received(&other.client) != "again " {}
+    cluster::heard(&one, &other, "again");
 }
 
 #[test]

@@ -51,6 +51,17 @@ pub(crate) fn connected(manager: &PubSubManager) {
     eventually("the broker", || manager.state() == ManagerState::Connected);
 }
 
+/// Emits an event on one server until a client of another one hears it: what is published before a
+/// listener has learnt of its loss is lost.
+pub(crate) fn heard(from: &Node, by: &Node, event: &str) {
+    eventually(event, || {
+        from.io.emit(event, ()).unwrap();
+        let moment = Duration::from_millis(500);
+        let mut received = std::iter::from_fn(|| by.client.receive(moment).ok());
+        received.any(|received| received.name() == event)
+    });
+}
+
 pub(crate) fn received(client: &SimpleClient) -> String {
     let event = client.receive(SOON).unwrap();
     let args = event.args().unwrap();
