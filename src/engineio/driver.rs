@@ -1,8 +1,8 @@
 //! The sessions of one I/O thread: requests and frames in, state machines and handlers between,
 //! answers and frames out.
 //!
-//! In a circle with `handshake`, `polling`, `posting` and `serving`: the methods of one `ServerDriver` stand
-//! where their subject is.
+//! In a circle with `handshake`, `polling`, `posting`, `serving` and `server_entry`: the methods of
+//! one `ServerDriver` stand where their subject is.
 
 use super::driving::{Received, flush_held_answers, read_packet, send_packet};
 use super::frames::{Frames, binary_form, wants_text};

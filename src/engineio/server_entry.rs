@@ -1,4 +1,6 @@
 //! One session of an I/O thread: its machine, its handler, and what stands between them.
+//!
+//! In a circle with `driver`, `posting` and `serving`: an entry keeps what they leave with a session.
 
 use super::driving::{Deadlines, Received};
 use super::eio3::Eio3;
