@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 
+const PATIENT: &[&str] = &["--eio3", "1"];
 const SLOW: &[&str] = &[
     "--eio3",
     "1",
@@ -32,9 +33,10 @@ const QUICK: &[&str] = &[
 
 #[test]
 fn javascript_clients_of_both_old_generations_work_over_each_transport() {
-    let server = Example::start("socketio_echo", 0, QUICK);
+    let [server, quick] = [PATIENT, QUICK].map(|it| Example::start("socketio_echo", 0, it));
     for package in ["socket.io-client-v1", "socket.io-client-v2"] {
-        if let Some(mut client) = node("old_client.js", &[package, &server.url()]) {
+        let arguments = [package, &server.url(), &quick.url()];
+        if let Some(mut client) = node("old_client.js", &arguments) {
             succeed(&mut client);
         }
     }
@@ -54,8 +56,8 @@ fn the_official_client_is_served_beside_old_ones() {
 
 #[test]
 fn python_clients_of_the_old_generation_work_over_each_transport() {
-    let server = Example::start("socketio_echo", 0, QUICK);
-    if let Some(mut client) = old_python("old_client.py", &[&server.url()]) {
+    let [server, quick] = [PATIENT, QUICK].map(|it| Example::start("socketio_echo", 0, it));
+    if let Some(mut client) = old_python("old_client.py", &[&server.url(), &quick.url()]) {
         succeed(&mut client);
     }
 }
@@ -75,7 +77,7 @@ fn an_old_page_works_in_chromium_with_scripts_in_the_place_of_requests_too() {
     if !has_peer("Chromium", Path::new(&chromium)) || !has_peer("the old bundle", &bundle) {
         return;
     }
-    let server = Example::start("socketio_echo", 0, QUICK);
+    let server = Example::start("socketio_echo", 0, PATIENT);
     if let Some(mut page) = node("old_page.js", &[&server.url(), &chromium]) {
         succeed(&mut page);
     }
