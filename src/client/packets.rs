@@ -52,7 +52,14 @@ impl ClientSessionHandler {
                 ack::complete(&self.shared, waiting, Ok(answer));
             }
             (Kind::Connect, None) => self.on_connect(now, &received),
-            (Kind::ConnectError, None) => self.on_connect_error(now, &received),
+            (Kind::ConnectError, None) => {
+                let error = read_refusal(&text_of(received.body));
+                self.on_refused(now, &received.namespace, error);
+            }
+            (Kind::Disconnect, None) => {
+                let error = ConnectError::new("the server disconnected it before it was connected");
+                self.on_refused(now, &received.namespace, error);
+            }
             (Kind::Disconnect, Some(at)) => {
                 self.leave(at, Reason::ServerDisconnect);
                 let shared = Arc::clone(&self.shared);
@@ -262,11 +269,10 @@ impl ClientSessionHandler {
     }
 
     /// Handles the server's refusal of a namespace.
-    fn on_connect_error(&mut self, now: Instant, received: &IncomingPacket<'_>) {
-        let error = read_refusal(&text_of(received.body.clone()));
+    fn on_refused(&mut self, now: Instant, namespace: &str, error: ConnectError) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.lock();
-        let Some(entry) = state.entry(&received.namespace) else {
+        let Some(entry) = state.entry(namespace) else {
             return;
         };
         if !matches!(entry.state, JoinState::Pending) {

@@ -200,8 +200,8 @@ impl net::Driver for ServerDriver {
             let packet = match read_packet(data, session.revision()) {
                 Ok(packet) => packet,
                 Err(invalid) => {
-                    log::info!(target: "engineio", "{}: closed, it sent {invalid}", session.handle.label());
-                    session.machine.handle(now, ServerInput::Invalid);
+                    log::info!(target: "engineio", "{}: its WebSocket is closed, it sent {invalid}", session.handle.label());
+                    session.machine.handle(now, ServerInput::Invalid(channel));
                     self.process_outputs(io, owner);
                     found = find(&mut self.sessions, owner);
                     break;

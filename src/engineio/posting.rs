@@ -48,7 +48,7 @@ impl ServerDriver {
             .is_some_and(|kind| kind.starts_with("application/octet-stream"));
         if is_binary && session.eio3.is_none() {
             log::info!(target: "engineio", "{}: closed, it posted an octet-stream", session.handle.label());
-            session.machine.handle(now, ServerInput::Invalid);
+            session.machine.handle(now, ServerInput::Invalid(channel));
             let mut headers = self.shared.config.cors.headers(&request);
             headers.extend(session.headers());
             self.process_outputs(io, key);
@@ -94,7 +94,7 @@ impl ServerDriver {
                 Ok(packet) => session.receive(now, channel, packet),
                 Err(invalid) => {
                     log::info!(target: "engineio", "{}: closed, it posted {invalid}", session.handle.label());
-                    session.machine.handle(now, ServerInput::Invalid);
+                    session.machine.handle(now, ServerInput::Invalid(channel));
                     break;
                 }
             };

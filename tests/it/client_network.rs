@@ -587,3 +587,64 @@ fn a_function_that_gives_the_url_occupies_no_handler_and_may_panic() {
     };
     assert!(why.contains("scheme"), "{why}");
 }
+
+#[test]
+fn the_way_to_a_websocket_is_given_up_with_its_session() {
+    let (dialled, when_dialled) = crossbeam_channel::unbounded();
+    let (given_up, when_given_up) = crossbeam_channel::unbounded();
+    let open = OPEN.replace("[]", "[\"websocket\"]");
+    let connected = std::sync::atomic::AtomicBool::new(false);
+    let address = hostile(move |mut stream| {
+        loop {
+            let request = read_request(&mut stream);
+            let body = if request.is_empty() {
+                return;
+            } else if request.contains("transport=websocket") {
+                // It is never answered.
+                dialled.send(()).unwrap();
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
+                return given_up.send(()).unwrap();
+            } else if request.starts_with("POST") {
+                "ok"
+            } else if !request.contains("sid=") {
+                &open
+            } else if !connected.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                "40{\"sid\":\"y\"}"
+            } else {
+                when_dialled.recv().unwrap();
+                "1"
+            };
+            answer(&mut stream, body);
+        }
+    });
+    let client = Client::builder()
+        .reconnection(false)
+        .request_timeout(Duration::from_secs(600))
+        .build();
+    client.connect(format!("http://{address}")).unwrap();
+    client.wait();
+    when_given_up
+        .recv_timeout(SOON)
+        .expect("the connection is closed");
+}
+
+#[test]
+fn a_namespace_that_is_disconnected_instead_of_connected_is_refused() {
+    let address = hostile(|mut stream| {
+        accept_websocket(&mut stream);
+        let _ = stream.write_all(&frame(0x81, OPEN.as_bytes()));
+        // The client's CONNECT.
+        let _ = stream.read(&mut [0; 100]);
+        let _ = stream.write_all(&frame(0x81, b"41"));
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let options = ConnectOptions::new(format!("http://{address}"))
+        .transports([Transport::WebSocket])
+        .wait_timeout(Duration::from_secs(600));
+    match Client::new().connect(options) {
+        Err(Error::Connection(error)) => {
+            assert!(error.message().contains("disconnected"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}

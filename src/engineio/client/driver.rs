@@ -6,6 +6,7 @@
 use super::blocking_pool::BlockingPool;
 use super::read_coalescing::ReadCoalescer;
 use super::requests::{Completion, SessionRoute};
+use super::websocket::DialHandle;
 use super::{AttemptHandler, ResolveEndpoint};
 use crate::engineio::driving::{Deadlines, Received, flush_held_answers, read_packet, send_packet};
 use crate::engineio::handle::{self, CommandSink, SessionHandle};
@@ -80,6 +81,8 @@ pub(super) struct SessionEntry {
     pub(super) handle: Arc<SessionHandle>,
     pub(super) route: SessionRoute,
     pub(super) connection: Option<ConnectionId>,
+    /// The way to the WebSocket of an upgrade.
+    pub(super) dial: Option<Arc<DialHandle>>,
     pub(super) is_open: bool,
     /// Reason why it could not be opened.
     pub(super) failure: Option<ConnectError>,
@@ -166,6 +169,9 @@ impl SessionEntry {
         self.handle.outbox().close();
         if let Some(polling) = &self.route.polling {
             polling.shut_down();
+        }
+        if let Some(dial) = &self.dial {
+            dial.abandon();
         }
         if let Some(connection) = self.connection {
             io.close_websocket(connection, None);

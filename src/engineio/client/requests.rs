@@ -7,7 +7,7 @@ use super::driver::{ClientCommand, ClientDriver, SessionEntry, attempt_of, id_of
 use super::endpoint::Endpoint;
 use super::polling::{Opened, Polling};
 use super::transport_config::TransportConfig;
-use super::websocket::{self, Dial};
+use super::websocket::{self, Dial, DialHandle};
 use super::wire::ServerRoute;
 use super::{Attempt, ResolveEndpoint};
 use crate::engineio::Transport;
@@ -158,6 +158,7 @@ impl ClientDriver {
             handle: Arc::new(handle),
             route,
             connection: None,
+            dial: None,
             is_open: false,
             failure: None,
             max_payload: usize::MAX,
@@ -278,6 +279,7 @@ impl ClientDriver {
         let Some(session) = self.session(key) else {
             return;
         };
+        session.dial = None;
         let (upgrading, max_message) = (
             session.machine.is_upgrading(),
             session.route.network.max_message,
@@ -375,17 +377,20 @@ impl ClientDriver {
             return;
         };
         session.handle.set_upgrading();
+        let dial = Arc::new(DialHandle::default());
+        session.dial = Some(Arc::clone(&dial));
         let (route, handle) = (session.route.clone(), Arc::clone(&session.handle));
         let reply = ReplyChannel::new(io, key, |error| Completion::WebSocket(Err(error)));
         let job = move || {
             let (endpoint, network) = (&route.endpoint, &route.network);
             let (server, sid) = (&route.server, Some(handle.sid()));
-            let dialled = match websocket::dial(endpoint, network, server, sid, &route.cookies) {
-                Ok(Dial::Done(dialled, _)) => Ok(dialled),
-                // A redirection of an upgrade is a refusal of it.
-                Ok(Dial::Redirected(_)) => Err(ConnectError::new("the upgrade is redirected")),
-                Err(error) => Err(error),
-            };
+            let dialled =
+                match websocket::dial(endpoint, network, server, sid, &route.cookies, &dial) {
+                    Ok(Dial::Done(dialled, _)) => Ok(dialled),
+                    // A redirection of an upgrade is a refusal of it.
+                    Ok(Dial::Redirected(_)) => Err(ConnectError::new("the upgrade is redirected")),
+                    Err(error) => Err(error),
+                };
             reply.send(Completion::WebSocket(dialled));
         };
         self.blocking.connect(job);
@@ -498,7 +503,14 @@ fn begin_at(
         polling,
     };
     if transports.first() == Some(&Transport::WebSocket) {
-        return match websocket::dial(endpoint, network, &route, None, cookies)? {
+        return match websocket::dial(
+            endpoint,
+            network,
+            &route,
+            None,
+            cookies,
+            &DialHandle::default(),
+        )? {
             Dial::Done(dialled, round_trip) => Ok(Ok(OpenedTransport {
                 route: session_route(None),
                 first: FirstTransport::WebSocket(dialled, round_trip),

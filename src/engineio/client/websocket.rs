@@ -1,5 +1,6 @@
 //! The handshake of a WebSocket (RFC 6455, 4.1).
 
+use super::blocking_stream::BlockingStream;
 use super::cookies::{CookieJar, is_cookie};
 use super::endpoint::Endpoint;
 use super::http_head::{dechunked, read_chunked, read_final};
@@ -9,11 +10,13 @@ use super::wire::{BlockingWire, IoDeadlines, ServerRoute};
 use crate::error::ConnectError;
 use crate::net::ConnectedSocket;
 use crate::net::socket::StreamSocket;
+use crate::util::sync::Mutex;
 use std::io::{self, ErrorKind, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
+use ureq::unversioned::transport::ShutdownHandle as _;
 
 /// Outcome of the handshake.
 pub(super) enum Dial {
@@ -21,6 +24,42 @@ pub(super) enum Dial {
     Done(ConnectedSocket, Duration),
     /// The server is elsewhere.
     Redirected(Endpoint),
+}
+
+/// A dial that another thread may give up.
+#[derive(Debug, Default)]
+pub(super) struct DialHandle {
+    state: Mutex<DialState>,
+}
+
+#[derive(Debug, Default)]
+enum DialState {
+    #[default]
+    NotConnected,
+    Connected(Weak<BlockingStream>),
+    Abandoned,
+}
+
+impl DialHandle {
+    /// Gives the dial up: nothing more is waited for.
+    pub(super) fn abandon(&self) {
+        let before = std::mem::replace(&mut *self.state.lock(), DialState::Abandoned);
+        if let DialState::Connected(stream) = before
+            && let Some(stream) = stream.upgrade()
+        {
+            stream.shutdown();
+        }
+    }
+
+    /// Notes the connection, unless the dial has been given up.
+    fn connected(&self, stream: &Arc<BlockingStream>) -> io::Result<()> {
+        let mut state = self.state.lock();
+        if matches!(*state, DialState::Abandoned) {
+            return Err(io::Error::other("it is not wanted any more"));
+        }
+        *state = DialState::Connected(Arc::downgrade(stream));
+        Ok(())
+    }
 }
 
 /// Connects a WebSocket. Blocks for the request time-out at most, but for the resolver's own time.
@@ -31,13 +70,15 @@ pub(super) fn dial(
     route: &ServerRoute,
     sid: Option<&str>,
     jar: &CookieJar,
+    handle: &DialHandle,
 ) -> Result<Dial, ConnectError> {
     let by = Some(Instant::now() + network.request_timeout);
     let deadlines = IoDeadlines {
         by,
         ..IoDeadlines::default()
     };
-    let mut wire = route.open(deadlines, |_| Ok(())).map_err(describe)?;
+    let wire = route.open(deadlines, |stream| handle.connected(stream));
+    let mut wire = wire.map_err(describe)?;
     let key = generate_key();
     let cookies = jar.field_for(endpoint);
     let request = request(endpoint, network, sid, cookies.as_deref(), &key);

@@ -45,7 +45,7 @@ pub(crate) enum ServerInput {
     /// A WebSocket with this session's id.
     WebSocket(ChannelId),
     /// A message over a channel is no packet.
-    Invalid,
+    Invalid(ChannelId),
     /// A channel's connection went away.
     Lost { channel: ChannelId, reason: Reason },
     /// A packet waits for the client.
@@ -199,7 +199,7 @@ impl ServerSession {
             ServerInput::Post(channel) => self.on_post(channel),
             ServerInput::Posted(channel) => self.on_posted(channel),
             ServerInput::WebSocket(channel) => self.on_websocket(now, channel),
-            ServerInput::Invalid => self.close_now(Reason::ServerDisconnect),
+            ServerInput::Invalid(channel) => self.on_invalid(channel),
             ServerInput::Lost { channel, reason } => self.on_connection_lost(channel, reason),
             ServerInput::Queued => self.answer_poll(PollResponse::Queued),
             ServerInput::Drained => self.abandon_close(),
@@ -601,6 +601,21 @@ impl ServerSession {
     fn abandon_close(&mut self) {
         if matches!(self.state, ServerState::Closing { .. }) {
             self.finish();
+        }
+    }
+
+    fn on_invalid(&mut self, channel: ChannelId) {
+        match &self.state {
+            // A WebSocket that does not carry the session ends alone, as after a wrong packet.
+            ServerState::Polling(polling)
+                if polling
+                    .upgrade
+                    .as_ref()
+                    .is_some_and(|it| it.channel == channel) =>
+            {
+                self.drop_upgrade();
+            }
+            _ => self.close_now(Reason::ServerDisconnect),
         }
     }
 

@@ -845,10 +845,22 @@ fn a_client_that_goes_away_in_mid_poll_is_an_error_of_its_transport() {
 #[test]
 fn what_is_no_packet_closes_the_session() {
     let mut pair = Pair::new(false);
-    pair.server.handle(pair.now, ServerInput::Invalid);
+    let channel = ChannelId(77);
+    pair.server.handle(pair.now, ServerInput::Invalid(channel));
     pair.drive_server();
     assert_eq!(pair.server_closed, [Reason::ServerDisconnect]);
     assert!(pair.gone);
+}
+
+#[test]
+fn what_is_no_packet_on_a_websocket_that_probes_ends_that_alone() {
+    let now = Instant::now();
+    let mut server = ServerSession::polling(now, Arc::new(CONFIG));
+    server.handle(now, ServerInput::WebSocket(WS));
+    server.handle(now, ServerInput::Invalid(WS));
+    assert_eq!(server.poll(), Some(ServerOutput::CloseWebSocket(WS)));
+    assert!(server.poll().is_none() && server.is_open());
+    assert!(server.can_upgrade(), "another one may come");
 }
 
 #[test]
@@ -981,7 +993,10 @@ fn arbitrary_clients_end_a_session_once() {
                     let channel = open[source.below(open.len())];
                     server.handle(now, ServerInput::Lost { channel, reason });
                 }
-                7 if source.one_in(8) => server.handle(now, ServerInput::Invalid),
+                7 if source.one_in(8) => {
+                    let channel = open[source.below(open.len())];
+                    server.handle(now, ServerInput::Invalid(channel));
+                }
                 8 => server.handle(now, ServerInput::Queued),
                 9 if source.one_in(10) => {
                     server.handle(now, ServerInput::Close(Reason::ServerDisconnect));
